@@ -1,0 +1,101 @@
+"""Axis letters, regions and array layout: the vocabulary that every other module shares.
+
+Letters: `T` time, `C` channel, `Z`, `Y`, `X` space, `S` samples (independent images). Everything that is
+neither `C` nor one of the network's spatial axes is a batch axis: denoised image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from noisewise.errors import UserError
+
+LETTERS = "STCZYX"
+Region = tuple[slice, ...]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def parse_axes(text: str, ndim: int) -> str:
+    """Axes as typed by a user, checked against the number of dimensions.
+
+    Errors: `UserError` for unknown or repeated letters, a wrong count, or a missing `Y` or `X`.
+    """
+    axes = text.upper()
+    unknown = sorted(set(axes) - set(LETTERS))
+    if unknown:
+        raise UserError(f"axes '{text}': unknown letter '{unknown[0]}'; use letters from {LETTERS}")
+    repeated = [letter for letter in LETTERS if axes.count(letter) > 1]
+    if repeated:
+        raise UserError(f"axes '{text}': letter '{repeated[0]}' is repeated; each axis needs its own letter")
+    if not {"Y", "X"} <= set(axes):
+        raise UserError(f"axes '{text}': Y and X are required")
+    if len(axes) != ndim:
+        raise UserError(f"axes '{text}' name {len(axes)} dimensions, but the image has {ndim}")
+    return axes
+
+
+def guess_axes(shape: Sequence[int]) -> str:
+    """Axes of a bare array: YX at the end, a short last axis is RGB(A), further axes are samples, then T, then Z.
+
+    A bare 3D array is a set of independent 2D images: the reading that can never mix what is not neighbouring.
+
+    Errors: `UserError` below two or above five dimensions.
+    """
+    ndim = len(shape)
+    if ndim >= 3 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
+        return guess_axes(shape[:-1]) + "C"
+    if not 2 <= ndim <= 5:
+        raise UserError(f"an image needs 2 to 5 dimensions, this one has {ndim}; give --axes or reshape it")
+    return {2: "YX", 3: "SYX", 4: "SZYX", 5: "TCZYX"}[ndim]
+
+
+def whole(shape: Sequence[int]) -> Region:
+    """The region that covers an array of this shape."""
+    return tuple(slice(0, size) for size in shape)
+
+
+def region_shape(region: Region) -> tuple[int, ...]:
+    """Shape of what a region reads."""
+    return tuple(part.stop - part.start for part in region)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an image with `axes` becomes the network's (N, C, *spatial) and comes back.
+
+    `spatial` is `YX` or `ZYX`. N runs over all batch axes; C is 1 when the image has no channels.
+    """
+
+    axes: str
+    spatial: str
+
+    @property
+    def batch(self) -> str:
+        """The batch axes, in the image's order."""
+        return "".join(axis for axis in self.axes if axis != "C" and axis not in self.spatial)
+
+    def to_network(self, image: Array) -> Array:
+        """(axes) -> (N, C, *spatial), a view where possible."""
+        order = self.batch + ("C" if "C" in self.axes else "") + self.spatial
+        moved = image.transpose([self.axes.index(axis) for axis in order])
+        sizes = dict(zip(self.axes, image.shape, strict=True))
+        shape = (sizes.get("C", 1), *(sizes[axis] for axis in self.spatial))
+        return moved.reshape(-1, *shape)
+
+    def from_network(self, stack: Array, shape: Sequence[int]) -> Array:
+        """(N, C, *spatial) -> array of `shape` in the image's axes; inverse of `to_network`."""
+        order = self.batch + ("C" if "C" in self.axes else "") + self.spatial
+        sizes = dict(zip(self.axes, shape, strict=True))
+        ordered = stack.reshape([sizes[axis] for axis in order])
+        return ordered.transpose([order.index(axis) for axis in self.axes])
+
+    def images(self, shape: Sequence[int]) -> Iterator[Region]:
+        """Regions of the single images (all channels) along the batch axes."""
+        steps = [range(n) if a in self.batch else (None,) for a, n in zip(self.axes, shape, strict=True)]
+        for index in product(*steps):
+            yield tuple(slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True))
