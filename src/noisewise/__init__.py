@@ -1,3 +1,64 @@
-"""noisewise removes noise from microscopy images: one noisy file in, its denoised twin out."""
+"""noisewise removes noise from microscopy images: one noisy file in, its denoised twin out.
+
+    import noisewise as nw
+    result = nw.denoise("cells.tif")        # or an array, dask, zarr, xarray
+    model = nw.train("n2v", ["a.tif", "b.tif"], budget="10 min")
+    model.save("cells.safetensors")
+    nw.load("cells.safetensors").predict("c.tif").mean
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noisewise.denoise import Result as Result
+    from noisewise.denoise import denoise as denoise
+    from noisewise.denoise import train as train
+    from noisewise.errors import UserError as UserError
+    from noisewise.model import Model as Model
+    from noisewise.model import load as load
+    from noisewise.posterior import Posterior as Posterior
 
 __version__ = "0.1.0"
+
+PUBLIC = {
+    "Model": "noisewise.model",
+    "Posterior": "noisewise.posterior",
+    "Result": "noisewise.denoise",
+    "UserError": "noisewise.errors",
+    "denoise": "noisewise.denoise",
+    "load": "noisewise.model",
+    "train": "noisewise.denoise",
+}
+__all__ = ["Model", "Posterior", "Result", "UserError", "denoise", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'noisewise' has no attribute '{name}'")
+    return getattr(import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})
+
+
+class _Package(ModuleType):
+    """Keeps `noisewise.denoise` and `noisewise.train` the functions.
+
+    The import system sets a submodule as attribute of its package: importing anything below `noisewise.train`
+    would turn the function `nw.train` into that folder.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

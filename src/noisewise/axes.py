@@ -40,14 +40,14 @@ def parse_axes(text: str, ndim: int) -> str:
 
 
 def guess_axes(shape: Sequence[int]) -> str:
-    """Axes of a bare array: YX at the end, a short last axis is RGB(A), further axes are samples, then T, then Z.
+    """Axes of a bare array: YX last, but for RGB(A); before them samples, and Z, T, C as the count suggests.
 
-    A bare 3D array is a set of independent 2D images: the reading that can never mix what is not neighbouring.
+    A bare 3D array is a set of independent 2D images: the reading that never mixes what is not neighbouring.
 
     Errors: `UserError` below two or above five dimensions.
     """
     ndim = len(shape)
-    if ndim >= 3 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
+    if 3 <= ndim <= 5 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
         return guess_axes(shape[:-1]) + "C"
     if not 2 <= ndim <= 5:
         raise UserError(f"an image needs 2 to 5 dimensions, this one has {ndim}; give --axes or reshape it")
@@ -98,4 +98,6 @@ class Layout:
         """Regions of the single images (all channels) along the batch axes."""
         steps = [range(n) if a in self.batch else (None,) for a, n in zip(self.axes, shape, strict=True)]
         for index in product(*steps):
-            yield tuple(slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True))
+            yield tuple(
+                slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True)
+            )

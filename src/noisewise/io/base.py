@@ -11,7 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from noisewise.axes import Array, Region, whole
+from noisewise.axes import LETTERS, Array, Region, parse_axes, whole
+from noisewise.errors import UserError
+
+SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 
 
 @dataclass
@@ -20,6 +23,8 @@ class Source(ABC):
 
     axes: letters from `STCZYX`, one a dimension. scale: pixel size by axis letter, µm for Z, Y, X and
     seconds for T; axes of unknown scale are absent. channel_names: one a channel, or empty.
+    notes: what a user should know about how the file was read. Several batch axes beyond `S` and `T` get
+    further letters, so that every axis has its own.
     """
 
     name: str
@@ -29,13 +34,20 @@ class Source(ABC):
     scale: Mapping[str, float] = field(default_factory=dict)
     channel_names: list[str] = field(default_factory=list)
     path: Path | None = None
+    notes: list[str] = field(default_factory=list)
 
     @abstractmethod
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all), in the source's axes and dtype."""
+        """The pixels of a region (default: all), in the source's axes and dtype; the caller's to keep."""
 
     def close(self) -> None:  # noqa: B027  (most sources hold nothing open)
         """Release files."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def everything(self) -> Region:
@@ -84,9 +96,84 @@ class Sink(ABC):
 
 
 def to_dtype(pixels: Array, dtype: np.dtype[Any]) -> Array:
-    """Cast; integers are rounded half to even and clipped to the dtype's range, never wrapped."""
-    if np.issubdtype(dtype, np.integer) and not np.issubdtype(pixels.dtype, np.integer):
-        info = np.iinfo(dtype)
-        # float64, since float32 cannot hold the largest 32-bit integers.
-        return np.clip(np.rint(pixels.astype(np.float64)), info.min, info.max).astype(dtype)
-    return pixels.astype(dtype, copy=False)
+    """Cast; integers are rounded half to even and clipped to the dtype's range, never wrapped; NaN is 0."""
+    if pixels.dtype == dtype:
+        return pixels
+    if dtype.kind in "iu":
+        return _clip_integers(pixels, dtype) if pixels.dtype.kind in "iu" else _round(pixels, dtype)
+    if pixels.dtype.kind == "f" and pixels.dtype.itemsize > dtype.itemsize:
+        limits = np.finfo(dtype)
+        pixels = np.clip(pixels, limits.min, limits.max)
+    cast: Array = pixels.astype(dtype, copy=False)
+    return cast
+
+
+def _clip_integers(pixels: Array, dtype: np.dtype[Any]) -> Array:
+    have, want = np.iinfo(pixels.dtype), np.iinfo(dtype)
+    clipped: Array = np.clip(pixels, max(have.min, want.min), min(have.max, want.max))
+    cast: Array = clipped.astype(dtype)
+    return cast
+
+
+def _round(pixels: Array, dtype: np.dtype[Any]) -> Array:
+    limits = np.iinfo(dtype)
+    # float64, since float32 cannot hold the largest 32-bit integers.
+    values = np.nan_to_num(np.rint(pixels.astype(np.float64)), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    # float64 rounds the largest 64-bit integers up, out of their range: cast below it, then fill in.
+    top = float(limits.max)
+    safe = top if int(top) == limits.max else float(np.nextafter(top, 0))
+    cast: Array = np.clip(values, limits.min, safe).astype(dtype)
+    cast[values >= top] = limits.max
+    return cast
+
+
+def owned(pixels: Any, dtype: np.dtype[Any]) -> Array:
+    """A writable copy in native byte order, independent of the file or array it came from."""
+    return np.array(pixels, dtype=dtype, order="C", copy=True)
+
+
+def check_pixels(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str = "") -> None:
+    """Refuse what is not an image of real numbers.
+
+    Errors: `UserError` for Boolean, complex, text, object and structured pixels, fewer than two dimensions,
+    and axes of length zero.
+    """
+    if dtype.kind == "b":
+        raise UserError(
+            f"{label}: pixels are Boolean: a mask holds no noise to remove; give the image itself"
+        )
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise UserError(f"{label}: pixels of type {dtype} are not an image; convert to integers or float32")
+    if len(shape) < 2:
+        raise UserError(f"{label}: an image needs at least two dimensions, this one has shape {tuple(shape)}")
+    for position, size in enumerate(shape):
+        if size == 0:
+            axis = axes[position] if position < len(axes) else str(position)
+            raise UserError(
+                f"{label}: axis {axis} has length zero: the image holds no pixels (shape {shape})"
+            )
+
+
+def given_axes(label: str, axes: str, ndim: int) -> str:
+    """`parse_axes`, with the file's name in the error."""
+    try:
+        return parse_axes(axes, ndim)
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from None
+
+
+def unique_axes(names: str) -> str:
+    """One letter an axis: known letters stay, every other axis becomes a batch axis of its own."""
+    letters = "".join(a if a in LETTERS and names.count(a) == 1 else "?" for a in names)
+    for spare in SPARE_LETTERS:
+        if spare not in letters:
+            letters = letters.replace("?", spare, 1)
+    if "?" in letters or not {"Y", "X"} <= set(letters):
+        raise UserError(f"axes '{names}' do not name an image's Y and X; give --axes")
+    return letters
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """A library's message on one line of bounded length, fit for an error line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

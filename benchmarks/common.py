@@ -1,0 +1,61 @@
+"""What the benchmarks share: where data lie, how results are written, what the machine can do."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+DATA = Path(os.environ.get("NOISEWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+RESULTS = Path(__file__).parent / "results"
+PEER = Path(__file__).parents[1] / ".peer" / "bin" / "python"
+
+
+def psnr(estimate: np.ndarray, truth: np.ndarray, data_range: float) -> float:
+    """Peak signal-to-noise ratio, dB."""
+    error = np.mean((np.asarray(estimate, np.float64) - truth) ** 2)
+    return float(10 * np.log10(data_range**2 / error))
+
+
+def matrix_peak(seconds: float = 2.0) -> float:
+    """GFLOP/s of the best float32 matrix product, 2048 x 2048: the floor that speeds are held against."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best / 1e9
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "vector": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    """Keep a result as JSON, with the machine it comes from."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+    print(f"wrote {path}")
+
+
+def table(rows: list[list[Any]], header: list[str]) -> str:
+    """A Markdown table; floats with two decimals."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else str(c) for c in line) + " |" for line in lines
+    )

@@ -1,0 +1,90 @@
+"""Which file becomes which: the outputs of a list of inputs, decided before the work begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisewise.errors import UserError
+from noisewise.io import default_output, find_inputs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inputs, the output of each, and what was left out."""
+
+    inputs: list[Path]
+    outputs: list[Path]
+    notes: list[str]
+
+
+def plan_files(patterns: Sequence[str], output: str | None, *, skip_existing: bool) -> Plan:
+    """Find the inputs and name their outputs: beside each input, in the folder `output`, or the file `output`.
+
+    Errors: `UserError` for inputs that are not there, several inputs for one output file, or two of one name.
+    """
+    if not patterns:
+        raise UserError("no input; give files, folders or patterns, as in: noisewise denoise cells.tif")
+    inputs, notes = without_own_outputs(find_inputs(patterns))
+    outputs = name_outputs(inputs, output)
+    if skip_existing:
+        there = [path for path in outputs if os.path.lexists(path)]
+        notes += [f"{path}: exists already, skipped" for path in there]
+        pairs = [(i, o) for i, o in zip(inputs, outputs, strict=True) if o not in there]
+        inputs, outputs = [i for i, _ in pairs], [o for _, o in pairs]
+    return Plan(inputs, outputs, notes)
+
+
+def without_own_outputs(inputs: list[Path]) -> tuple[list[Path], list[str]]:
+    """Leave out what an earlier run made of another input: a folder can be given again and again."""
+    made = {default_output(path) for path in inputs}
+    kept = [path for path in inputs if path not in made]
+    return kept, [f"{path}: is the output of another input, left out" for path in inputs if path in made]
+
+
+def name_outputs(inputs: Sequence[Path], output: str | None) -> list[Path]:
+    """The output of each input."""
+    if output is None:
+        return [default_output(path) for path in inputs]
+    place = Path(output).expanduser()
+    folder = len(inputs) > 1 or output.endswith(("/", os.sep)) or (place.is_dir() and not is_image(place))
+    if not folder:
+        return [place]
+    if len(inputs) > 1 and (place.suffix and not place.is_dir()):
+        raise UserError(f"{place}: is one file, but there are {len(inputs)} inputs; give a folder")
+    outputs = [place / default_output(path).name for path in inputs]
+    twice = next((path for i, path in enumerate(outputs) if path in outputs[:i]), None)
+    if twice is not None:
+        raise UserError(f"{twice}: two inputs would get this name; give their folders one at a time")
+    return outputs
+
+
+def is_image(folder: Path) -> bool:
+    """Whether a folder is an image, as those of Zarr are."""
+    return folder.suffix.lower() == ".zarr"
+
+
+def plan_targets(patterns: Sequence[str]) -> list[Path]:
+    """Images named by files, folders and patterns, in order. Errors: `UserError` for what is not there."""
+    return find_inputs(patterns)
+
+
+@contextmanager
+def folders_for(outputs: Sequence[Path], asked: str | None) -> Iterator[None]:
+    """Create the output folder if it was asked for; take it away again if nothing came of it."""
+    made = None
+    if asked is not None and outputs and outputs[0] != Path(asked).expanduser() and not outputs[0].parent.exists():
+        made = outputs[0].parent
+        try:
+            made.mkdir()
+        except OSError as error:
+            raise UserError(f"{made}: the folder cannot be created ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        if made is not None:
+            with suppress(OSError):  # not empty: the outputs are in it
+                made.rmdir()

@@ -1,0 +1,85 @@
+"""Model files of the command line: where one may be written, what is said of it, how an unfinished one goes on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisewise.cli import INTERRUPTED, fail
+from noisewise.errors import UserError
+
+if TYPE_CHECKING:
+    from noisewise.model import Model
+
+SUFFIX = ".safetensors"
+
+
+def plan_model(path: str | None, overwrite: bool) -> Path | None:
+    """Where the model goes, if anywhere. Errors: `UserError` if it may not go there."""
+    if path is None:
+        return None
+    place = Path(path).expanduser()
+    if place.is_dir():
+        raise UserError(f"{place}: is a folder; give a file name such as {place / 'model.safetensors'}")
+    if not place.parent.is_dir():
+        raise UserError(f"{place}: the folder {place.parent} does not exist; create it first")
+    if not os.access(place.parent, os.W_OK):
+        raise UserError(f"{place}: cannot write there (permission denied); choose another folder")
+    if os.path.lexists(place):
+        if not overwrite:
+            raise UserError(f"{place}: exists already; choose another name or allow it with --overwrite")
+        if place.suffix != SUFFIX:
+            raise UserError(f"{place}: is not replaced by a model, since its name does not end in {SUFFIX}")
+    return place
+
+
+def run_record(model: Model) -> dict[str, Any]:
+    """What JSON output says of a training run."""
+    run = model.run
+    return {
+        "method": model.provenance.get("method"),
+        "steps": run.step,
+        "planned_steps": run.steps,
+        "finished": run.finished,
+        "risk": run.risks[-1][1] if run.risks else None,
+        "seed": model.provenance.get("seed"),
+    }
+
+
+def summary(model: Model) -> str:
+    """One line for people."""
+    record = run_record(model)
+    risk = "" if record["risk"] is None else f", risk {record['risk']:.4f}"
+    return f"{record['method']}, {record['steps']} steps{risk}"
+
+
+def keep_interrupted(model: Model, path: Path | None, output: Path, inputs: Sequence[Path]) -> int:
+    """Save what an interrupted `denoise` has learned, say how it can be used, and return the exit code."""
+    if path is None:
+        path = free_name(output)
+        model.save(path)
+    run = model.run
+    if run.finished:
+        use = shlex.join(["noisewise", "predict", str(path), *map(str, inputs)])
+        return fail(f"interrupted while writing; the trained model is kept, go on with: {use}", INTERRUPTED)
+    return fail(how_to_resume(model, path, inputs), INTERRUPTED)
+
+
+def how_to_resume(model: Model, path: Path, inputs: Sequence[Path | str], targets: Sequence[Path | str] = ()) -> str:
+    """What an interrupted run says."""
+    method = str(model.provenance.get("method"))
+    pairs = ["--target", *map(str, targets)] if targets else []
+    command = ["noisewise", "train", method, *map(str, inputs), *pairs, "-o", str(path), "--resume"]
+    done = f"step {model.run.step} of {model.run.steps}" if model.run.steps else f"step {model.run.step}"
+    return f"interrupted at {done}; {path} is a usable model; go on with: {shlex.join(command)}"
+
+
+def free_name(output: Path) -> Path:
+    """A name for a model beside an output that nothing has yet."""
+    stem = output.name.split(".")[0]
+    names = (output.with_name(f"{stem}{f'-{n}' if n else ''}{SUFFIX}") for n in count())
+    return next(name for name in names if not os.path.lexists(name))

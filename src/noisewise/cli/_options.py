@@ -1,0 +1,83 @@
+"""Options that several verbs share: their types, and what is checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from noisewise.errors import UserError
+
+Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
+Out = Annotated[str | None, arg(aliases=("-o",), metavar="OUT", help_behavior_hint="")]
+File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")]
+Axes = Annotated[str | None, arg(metavar="LETTERS", help_behavior_hint="")]
+Budget = Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")]
+ModelName = Annotated[str, arg(metavar="MODEL", help_behavior_hint="")]
+Steps = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Switch = Annotated[bool, arg(help_behavior_hint="")]
+FloatSwitch = Annotated[bool, arg(name="float", help_behavior_hint="")]
+
+
+@dataclass(kw_only=True)
+class Talking:
+    """How much is said, and to whom."""
+
+    quiet: Switch = False
+    """show no progress and no notes"""
+    json: Switch = False
+    """print one JSON object on stdout and nothing else"""
+
+
+@dataclass(kw_only=True)
+class Writing:
+    """How images are denoised and written."""
+
+    average: Switch = False
+    """average over the eight flips and turns, which takes eight times the prediction time
+    (default: up to 4 million pixels)"""
+    no_average: Switch = False
+    """do not average"""
+    tile: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """pixels along each side of a tile; the result does not depend on it"""
+    as_float: FloatSwitch = False
+    """write 32-bit floats instead of the input's pixel type"""
+    overwrite: Switch = False
+    """replace outputs that exist"""
+    skip_existing: Switch = False
+    """leave out inputs whose output exists"""
+
+    def check(self) -> None:
+        """Refuse options that make no sense. Errors: `UserError`."""
+        parse_tile(self.tile)
+        if self.overwrite and self.skip_existing:
+            raise UserError("--overwrite and --skip-existing exclude each other; give one")
+        if self.average and self.no_average:
+            raise UserError("--average and --no-average exclude each other; give one")
+
+    @property
+    def averaging(self) -> bool | None:
+        """As asked for, or None to choose."""
+        return True if self.average else False if self.no_average else None
+
+
+def check_length(budget: str | None, steps: int | None) -> None:
+    """Refuse lengths of training that make no sense. Errors: `UserError`."""
+    if budget is not None and steps is not None:
+        raise UserError("--budget and --steps exclude each other; give one")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps {steps} is not a number of steps; give 1 or more")
+
+
+def parse_tile(tile: str) -> int | None:
+    """Side of a tile, or None for what fits into memory. Errors: `UserError`."""
+    if tile == "auto":
+        return None
+    if not tile.isascii() or not tile.isdigit() or int(tile) < 1:
+        raise UserError(f"--tile {tile} is not a size in pixels; give a number, or auto")
+    return int(tile)
+
+
+TalkingOptions = OmitArgPrefixes[Talking]
+WritingOptions = OmitArgPrefixes[Writing]

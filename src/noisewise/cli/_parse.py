@@ -1,0 +1,47 @@
+"""From a command line to a verb's dataclass; tyro's errors become one line."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stderr
+from types import ModuleType
+from typing import Any
+
+import tyro
+from tyro.conf import DisallowNone, FlagCreatePairsOff
+
+from noisewise.cli import class_name
+from noisewise.errors import UserError
+
+FRAME = str.maketrans("", "", "╭╮╰╯│")
+RULE = "──"
+SUGGESTION = ("Perhaps you meant", "Arguments similar")
+
+
+def parse(verb: str, module: ModuleType, args: list[str]) -> Any:
+    """The verb's dataclass, filled from the arguments; a module may make its own from them (`options_for`).
+
+    Errors: `UserError` for arguments that do not fit.
+    """
+    kind = module.options_for(args) if hasattr(module, "options_for") else getattr(module, class_name(verb))
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                kind, prog=f"noisewise {verb}", args=args, config=(FlagCreatePairsOff, DisallowNone)
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(f"{first_words(said.getvalue())}; see noisewise {verb} --help") from None
+
+
+def first_words(box: str) -> str:
+    """The message inside tyro's frame: what stands above its first rule, and what it suggests below."""
+    rows = [row.translate(FRAME).strip() for row in box.splitlines()[1:]]  # the first row holds the title
+    end = next((i for i, row in enumerate(rows) if row.startswith(RULE)), len(rows))
+    text = " ".join(" ".join(rows[:end]).split()).removesuffix(".")
+    below = rows[end + 1 :]
+    if below and below[0].startswith(SUGGESTION) and below[1].startswith("-"):
+        text += f" (did you mean {below[1].split()[0]}?)"
+    return text[:1].lower() + text[1:] or "the arguments cannot be used"

@@ -1,0 +1,64 @@
+"""`noisewise predict`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from noisewise.cli import OK
+from noisewise.cli._display import Display, print_json, say_notes
+from noisewise.cli._files import Plan, folders_for, plan_files
+from noisewise.cli._options import (
+    Axes, Inputs, ModelName, Out, Talking, TalkingOptions, Writing, WritingOptions, parse_tile,
+)  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Predict:
+    """Denoises images with a model that is already trained."""
+
+    model: Positional[ModelName]
+    """a model file, from noisewise train or noisewise denoise --model"""
+    inputs: Inputs
+    """images: files, folders or patterns"""
+    output: Out = None
+    """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
+    axes: Axes = None
+    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    device: str = "auto"
+    """where to compute: auto, cpu, cuda, mps"""
+    writing: WritingOptions = field(default_factory=Writing)
+    talking: TalkingOptions = field(default_factory=Talking)
+
+    def run(self) -> int:
+        """Denoise all inputs."""
+        self.writing.check()
+        plan = plan_files(self.inputs, self.output, skip_existing=self.writing.skip_existing)
+        say_notes(plan.notes, self.talking.quiet)
+        started = time.monotonic()
+        with folders_for(plan.outputs, self.output):
+            notes = self._predict(plan) if plan.inputs else []
+        say_notes(notes, self.talking.quiet)
+        if self.talking.json:
+            seconds = round(time.monotonic() - started, 2)
+            record = {"input": plan.inputs, "output": plan.outputs, "model": self.model, "seconds": seconds}
+            print_json(record | {"notes": plan.notes + notes})
+            return OK
+        for output in plan.outputs:
+            print(output)
+        return OK
+
+    def _predict(self, plan: Plan) -> list[str]:
+        from noisewise.files import predict_files
+        from noisewise.model import load
+
+        model = load(Path(self.model).expanduser(), self.device)
+        with Display(self.talking.quiet) as display:
+            return predict_files(
+                model, plan.inputs, plan.outputs, axes=self.axes, average=self.writing.averaging,
+                tile=parse_tile(self.writing.tile), as_float=self.writing.as_float,
+                overwrite=self.writing.overwrite, report=display,
+            )  # fmt: skip

@@ -1,0 +1,261 @@
+"""Patches to learn from: drawn from memory, or from a pool that a background thread refills.
+
+Everything random is a function of the seed and the step's number, so that a resumed run repeats an unbroken one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisewise.axes import Array, Region, whole
+from noisewise.data.scene import Census, Pixels, Scene, load, nbytes
+from noisewise.errors import UserError
+
+BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # what is streamed at a time, pixels
+STEPS_PER_BLOCK = 4  # the oldest block of a streamed pool is replaced after so many steps
+HELD_OUT_PATCHES = 16
+HELD_OUT_FRACTION = 0.03  # of the pixels of those patches
+
+
+@dataclass(frozen=True)
+class Patches:
+    """N patches (N, C, *patch) in image units, where they may teach, and the randomness that goes with them."""
+
+    noisy: Tensor
+    teach: Tensor
+    target: Tensor | None
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation a channel, over usable pixels, in image units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block lies: which scene, which of its single images, which spatial region."""
+
+    scene: int
+    image: Region
+    spatial: Region
+
+
+class PatchSource:
+    """Training patches from scenes, held whole in memory if they fit, streamed block by block if not.
+
+    patch: spatial size; cut to the smallest image. count: patches a draw. memory_bytes: what the blocks may take.
+    Errors: `UserError` if there is nothing to learn from (no usable pixel, constant images).
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        patch: Sequence[int],
+        count: int,
+        *,
+        seed: int,
+        memory_bytes: float,
+        device: torch.device,
+    ) -> None:
+        self.scenes, self.count, self.seed, self.device = list(scenes), count, seed, device
+        self.dims = len(self.scenes[0].layout.spatial)
+        self.patch = tuple(min(p, *(scene.size[a] for scene in scenes)) for a, p in enumerate(patch))
+        self.images = [(i, image) for i, scene in enumerate(self.scenes) for image in scene.images()]
+        self.streamed = sum(nbytes(scene) for scene in self.scenes) > memory_bytes
+        self.census = Census()
+        self._pending: dict[int, Future[Pixels]] = {}
+        self._pool: dict[int, Pixels] = {}
+        self._thread = ThreadPoolExecutor(1) if self.streamed else None
+        self._pool_size = self._plan_pool(memory_bytes)
+        self._held: list[tuple[Place, Array]] = []
+        self._blocks_at(0)
+        self.noisy_statistics, self.target_statistics = self._statistics()
+        self.held_out = self._hold_out()
+
+    def draw(self, step: int) -> Patches:
+        """Random patches for a step, mirrored and turned at random (the same way within a batch)."""
+        generator = self._generator(step + 1)
+        blocks = self._blocks_at(step)
+        sizes = torch.tensor([float(block.usable.size) for block in blocks])
+        picks = torch.multinomial(sizes, self.count, replacement=True, generator=generator).tolist()
+        crops = [self._crop(blocks[pick], generator) for pick in picks]
+        return self._collate(crops, generator, self._symmetry(generator))
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+    # -- blocks ------------------------------------------------------------------------------------------------
+
+    def _plan_pool(self, memory_bytes: float) -> int:
+        """How many blocks are in memory at a time."""
+        if not self.streamed:
+            return len(self.images)
+        channels = self.scenes[0].noisy.size_of("C")
+        copies = 9 if self.scenes[0].target is not None else 5
+        block_bytes = int(np.prod(BLOCK[self.dims])) * channels * copies
+        return max(4, int(memory_bytes // (2 * block_bytes)))
+
+    def _place(self, number: int) -> Place:
+        """Where block `number` lies: the n-th image whole, or a random place of a random image."""
+        if not self.streamed:
+            scene, image = self.images[number]
+            return Place(scene, image, whole(self.scenes[scene].size))
+        generator = np.random.default_rng((self.seed, number))
+        scene, image = self.images[generator.integers(len(self.images))]
+        size = self.scenes[scene].size
+        block = [min(b, n) for b, n in zip(BLOCK[self.dims], size, strict=True)]
+        corner = [int(generator.integers(n - b + 1)) for b, n in zip(block, size, strict=True)]
+        return Place(scene, image, tuple(slice(c, c + b) for c, b in zip(corner, block, strict=True)))
+
+    def _load(self, number: int) -> Pixels:
+        return self._read(self._place(number))
+
+    def _read(self, place: Place) -> Pixels:
+        scene = self.scenes[place.scene]
+        parts = dict(zip(scene.layout.spatial, place.spatial, strict=True))
+        region = tuple(parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True))
+        return load(scene, region)
+
+    def _blocks_at(self, step: int) -> list[Pixels]:
+        """The blocks that are in memory at a step; the next ones are read in the background."""
+        first = step // STEPS_PER_BLOCK if self.streamed else 0
+        wanted = range(first, first + self._pool_size)
+        self._pool = {number: block for number, block in self._pool.items() if number in wanted}
+        for number in wanted:
+            if number not in self._pool:
+                future = self._pending.pop(number, None)
+                self._pool[number] = future.result() if future else self._load(number)
+                self._withhold(number)
+                self._count(self._pool[number].census)
+        if self._thread is not None:
+            for number in range(wanted.stop, wanted.stop + 2):
+                if number not in self._pending:
+                    self._pending[number] = self._thread.submit(self._load, number)
+        return [self._pool[number] for number in wanted]
+
+    def _count(self, census: Census) -> None:
+        self.census.pixels += census.pixels
+        self.census.not_finite += census.not_finite
+        self.census.saturated += census.saturated
+
+    # -- patches -----------------------------------------------------------------------------------------------
+
+    def _generator(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
+
+    def _crop(self, block: Pixels, generator: torch.Generator) -> Pixels:
+        region = [slice(None)]
+        for size, patch in zip(block.usable.shape[1:], self.patch, strict=True):
+            start = int(torch.randint(size - patch + 1, (), generator=generator))
+            region.append(slice(start, start + patch))
+        cut = tuple(region)
+        target = None if block.target is None else block.target[cut]
+        return Pixels(block.noisy[cut], block.usable[cut], target)
+
+    def _collate(
+        self, crops: list[Pixels], generator: torch.Generator, axes: tuple[list[int], list[int]] = ([], [])
+    ) -> Patches:
+        flips, order = axes
+
+        def stack(arrays: list[Array]) -> Tensor:
+            batch = torch.from_numpy(np.stack(arrays)).flip(flips) if flips else torch.from_numpy(np.stack(arrays))
+            return (batch.permute(order) if order else batch).contiguous().to(self.device, non_blocking=True)
+
+        targets = [crop.target for crop in crops if crop.target is not None]
+        return Patches(
+            stack([crop.noisy for crop in crops]),
+            stack([crop.usable for crop in crops]),
+            stack(targets) if targets else None,
+            generator,
+        )
+
+    def _symmetry(self, generator: torch.Generator) -> tuple[list[int], list[int]]:
+        """A random mirroring of the spatial axes, and a swap of Y and X where the patch is square."""
+        coins = torch.randint(2, (self.dims + 1,), generator=generator).tolist()
+        flips = [2 + axis for axis in range(self.dims) if coins[axis]]
+        order = list(range(2 + self.dims))
+        if coins[-1] and self.patch[-1] == self.patch[-2]:
+            order[-1], order[-2] = order[-2], order[-1]
+        return flips, order
+
+    # -- what is known before the first step ----------------------------------------------------------------------
+
+    def _statistics(self) -> tuple[Statistics, Statistics]:
+        blocks = list(self._pool.values())
+        noisy = moments([(block.noisy, block.usable) for block in blocks])
+        if not any(std > 0 for std in noisy.std):
+            names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
+            raise UserError(f"{names}: the image is constant or has no usable pixel; there is nothing to learn from")
+        pairs = [(block.target, block.usable) for block in blocks if block.target is not None]
+        noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
+        if not pairs:
+            return noisy, noisy
+        target = moments(pairs)
+        return noisy, replace(target, std=tuple(std or 1.0 for std in target.std))
+
+    def _hold_out(self) -> Patches:
+        """Fixed patches with fixed pixels that never teach: where they are predicted tells when to stop."""
+        generator = self._generator(0)
+        dice = np.random.default_rng((self.seed, 0))
+        crops = []
+        for _ in range(HELD_OUT_PATCHES):
+            place = self._random_place(dice)
+            pixels = self._read(place)
+            mask = dice.random(pixels.usable.shape) < HELD_OUT_FRACTION
+            crops.append(replace(pixels, usable=pixels.usable & mask))
+            self._held.append((place, mask))
+        for number in self._pool:
+            self._withhold(number)
+        return self._collate(crops, generator)
+
+    def _withhold(self, number: int) -> None:
+        for held, mask in self._held:
+            withhold(self._pool[number].usable, self._place(number), held, mask)
+
+    def _random_place(self, dice: np.random.Generator) -> Place:
+        sizes = np.array([np.prod(self.scenes[scene].size, dtype=float) for scene, _ in self.images])
+        scene, image = self.images[dice.choice(len(sizes), p=sizes / sizes.sum())]
+        corner = [int(dice.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)]
+        return Place(scene, image, tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
+
+
+def withhold(usable: Array, place: Place, held: Place, mask: Array) -> None:
+    """Set usable (C, *block at `place`) to False where the mask of a held-out patch is True."""
+    if (place.scene, place.image) != (held.scene, held.image):
+        return
+    inner, outer = [slice(None)], [slice(None)]
+    for block, patch in zip(place.spatial, held.spatial, strict=True):
+        start, stop = max(block.start, patch.start), min(block.stop, patch.stop)
+        if start >= stop:
+            return
+        inner.append(slice(start - block.start, stop - block.start))
+        outer.append(slice(start - patch.start, stop - patch.start))
+    usable[tuple(inner)] &= ~mask[tuple(outer)]
+
+
+def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
+    """Mean and standard deviation a channel over the pixels that a mask selects, in float64."""
+    channels = range(len(pieces[0][0]))
+
+    def values(channel: int) -> Iterator[Array]:
+        return (image[channel][usable[channel]] for image, usable in pieces)
+
+    counts = [max(1, sum(v.size for v in values(c))) for c in channels]
+    means = [sum(v.sum(dtype=np.float64) for v in values(c)) / counts[c] for c in channels]
+    squares = [sum(np.square(v - means[c], dtype=np.float64).sum() for v in values(c)) for c in channels]
+    return Statistics(
+        tuple(float(m) for m in means),
+        tuple(float(np.sqrt(s / n)) for s, n in zip(squares, counts, strict=True)),
+    )

@@ -1,0 +1,224 @@
+"""The story in one file: open, train on the noisy image itself, predict, write its twin."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisewise import methods
+from noisewise.axes import Array
+from noisewise.errors import UserError
+from noisewise.io import checksum, create_sink, open_source
+from noisewise.io.base import Source
+from noisewise.io.memory import MemorySink
+from noisewise.methods.base import Method
+from noisewise.model import Model, Training
+from noisewise.posterior import Point, Posterior
+from noisewise.predict.run import Predictor
+from noisewise.train.loop import Progress
+
+DEFAULT_METHOD = "n2v"
+DEFAULT_BUDGET = 60.0  # seconds, where neither a budget nor a number of steps is given
+AVERAGED_PIXELS = 4_000_000  # up to here the eight-fold average costs seconds, and is taken
+
+
+@dataclass
+class Result:
+    """What `denoise` returns: the posterior of each pixel, the trained model, and what was noticed."""
+
+    posterior: Posterior[Array]
+    model: Model
+    notes: list[str] = field(default_factory=list)
+    path: Path | None = None
+
+    @property
+    def mean(self) -> Array:
+        """The denoised image: float32, shape and axes of the input, its units."""
+        return self.posterior.mean
+
+    @property
+    def std(self) -> Array | None:
+        """Standard deviation of each pixel, or None where the method gives only the mean."""
+        return self.posterior.std
+
+
+@dataclass
+class Stage:
+    """What is going on, for a progress display: `train` with numbers, or `predict` with a fraction."""
+
+    name: str
+    fraction: float
+    progress: Progress | None = None
+
+
+Report = Callable[[Stage], None]
+
+
+def quiet(stage: Stage) -> None:
+    """No progress display."""
+
+
+def train(
+    method: str | Method,
+    images: Any,
+    target: Any = None,
+    *,
+    output: str | Path | None = None,
+    axes: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: Model | None = None,
+    report: Report = quiet,
+    **settings: Any,
+) -> Model:
+    """Train a method on one image or several (paths or arrays); settings are the method's fields.
+
+    target: as many images, for methods that need them. budget: how long to train, seconds or "10 min"; with it the
+    number of steps is measured and kept in `model.provenance`, and `steps` with `seed` repeats the run. output: a model
+    file, written every minute and at the end; an unfinished one, loaded as `resume`, goes on where it stopped.
+
+    Errors: `UserError` for images or settings that cannot be used.
+    """
+    method = make_method(method, settings)
+    noisy, targets = open_all(images, axes), open_all(target, axes)
+    if resume is not None and not resume.run.steps:
+        resume = None  # interrupted before its length was measured: a few steps, taken again
+    training = Training(method, noisy, targets, seed=seed, device=device, resume=resume)
+    return run_training(training, seconds=parse_budget(budget), steps=steps, report=report, output=output)
+
+
+def denoise(
+    image: Any,
+    *,
+    output: str | Path | None = None,
+    method: str | Method = "auto",
+    target: Any = None,
+    axes: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    average: bool | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    report: Report = quiet,
+    **settings: Any,
+) -> Result:
+    """Denoise one image (path, NumPy, dask, zarr, xarray), learning from it alone.
+
+    budget: how long to take, training and prediction together (default 60 s). average: mean over the eight flips and
+    turns; by default up to 4 million pixels. output: also write the twin of the input file there.
+
+    Errors: `UserError` for an image or settings that cannot be used.
+    """
+    started = time.perf_counter()
+    method = make_method(method, settings)
+    source, targets = open_source(image, axes), open_all(target, axes)
+    if output is not None:
+        create_sink(output, source, overwrite=overwrite).discard()  # refuse before the work, not after
+    average = choose_average(average, [source])
+    training = Training(method, [source], targets, seed=seed, device=device)
+    seconds = training_seconds(training, [source], budget, steps, average, started)
+    model = run_training(training, seconds=seconds, steps=steps, report=report)
+    sink = MemorySink(source.shape, np.float32)
+    model.run_over(source, sink, average=average, report=lambda f: report(Stage("predict", f)))
+    if output is not None:
+        record = provenance(model, source, average)
+        with create_sink(output, source, provenance=record, overwrite=overwrite) as file:
+            file.write(source.everything, sink.array)
+    return Result(Point(sink.array), model, model.notes, None if output is None else Path(output))
+
+
+def run_training(
+    training: Training, *, seconds: float | None, steps: int | None, report: Report, output: str | Path | None = None
+) -> Model:  # fmt: skip
+    """Run a prepared training, report its progress, and keep its model file up to date."""
+
+    def tell(progress: Progress) -> None:
+        fraction = progress.step / progress.steps if progress.steps else 0.0
+        report(Stage("train", fraction, progress))
+
+    return training.run(steps=steps, seconds=seconds, report=tell, output=output)
+
+
+def training_seconds(
+    training: Training, sources: Sequence[Source], budget: str | float | None, steps: int | None, average: bool,
+    started: float,
+) -> float | None:  # fmt: skip
+    """What the budget leaves for training: less what is past, less what prediction will take (measured)."""
+    if steps is not None:
+        return None
+    seconds = parse_budget(budget) or DEFAULT_BUDGET
+    pixels = sum(prod(source.shape) for source in sources)
+    predicting = pixels * (8 if average else 1) / forward_speed(training)
+    left = seconds - (time.perf_counter() - started) - 1.1 * predicting
+    return max(left, 0.25 * seconds)
+
+
+def forward_speed(training: Training) -> float:
+    """Pixels a second of a forward pass over training patches, measured now."""
+    model = training.model
+    predictor = Predictor(model.method, model.net)
+    noisy = training.patches.held_out.noisy
+    predictor.mean(noisy[:1])
+    start = time.perf_counter()
+    predictor.mean(noisy)
+    return float(noisy.numel() / (time.perf_counter() - start))
+
+
+def choose_average(asked: bool | None, sources: Sequence[Source]) -> bool:
+    """Eight-fold averaging as asked, or by default where it costs little."""
+    return sum(prod(source.shape) for source in sources) <= AVERAGED_PIXELS if asked is None else asked
+
+
+def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:
+    """How an output was made: version, method, settings, seed, steps, the input and its checksum."""
+    record = dict(model.provenance) | {"settings": asdict(model.method), "input": source.name, "averaged": average}
+    if source.path is not None:
+        record["input_sha256"] = checksum(source.path)
+    return record
+
+
+def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
+    """A method object from its name and settings. Errors: `UserError` for unknown names or wrong values."""
+    if isinstance(method, Method):
+        return method
+    from pydantic import TypeAdapter, ValidationError
+
+    kind = methods.get(DEFAULT_METHOD if method == "auto" else method)
+    unknown = set(settings) - set(kind.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(kind.__dataclass_fields__)
+        raise UserError(f"method '{method}' has no setting '{sorted(unknown)[0]}'; it has: {known}")
+    try:
+        return TypeAdapter(kind).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"setting '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
+
+
+UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_budget(budget: str | float | None) -> float | None:
+    """Seconds from a number, `60s`, `10 min` or `2h`. Errors: `UserError`."""
+    if budget is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
+    if match is None or match[2] not in UNITS or float(match[1]) <= 0:
+        raise UserError(f"budget '{budget}' is not a time; write 60s, 10min or 2h")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def open_all(images: Any, axes: str | None) -> list[Source]:
+    """Sources of one image, several, or none."""
+    several = images if isinstance(images, list | tuple) else [] if images is None else [images]
+    return [open_source(image, axes) for image in several]

@@ -1,0 +1,140 @@
+"""Images in and out: opened lazily, written by region, each output the twin of its input.
+
+Heavy libraries are imported by the format that needs them, when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisewise.errors import UserError
+from noisewise.io.base import Sink, Source, check_pixels, to_dtype
+from noisewise.io.paths import (
+    READ_ONLY_SUFFIXES,
+    SUFFIXES,
+    TIFF_SUFFIXES,
+    Draft,
+    checksum,
+    default_output,
+    find_inputs,
+    suffix_of,
+)
+
+__all__ = [
+    "SUFFIXES",
+    "Sink",
+    "Source",
+    "checksum",
+    "create_sink",
+    "default_output",
+    "find_inputs",
+    "open_source",
+    "to_dtype",
+]
+
+
+def open_source(image: Any, axes: str | None = None, name: str | None = None) -> Source:
+    """An image as a Source: a path, or an array (numpy, dask, zarr, xarray, nested lists).
+
+    axes: letters out of `STCZYX` that overrule what the file says.
+
+    Errors: `UserError` says what is wrong with which file, and what to do.
+    """
+    if isinstance(image, Source):
+        return image
+    if not isinstance(image, (str, Path)):
+        from noisewise.io.memory import open_array
+
+        return open_array(image, axes, name)
+    path = Path(image).expanduser()
+    try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        source = _open_file(path, axes)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if name is not None:
+        source.name = name
+    return source
+
+
+def _open_file(path: Path, axes: str | None) -> Source:
+    suffix = suffix_of(path)
+    if suffix != ".zarr" and path.is_dir():
+        raise UserError(f"{path}: is a folder, not an image; give the files inside it")
+    if suffix in TIFF_SUFFIXES:
+        from noisewise.io.tiff import open_tiff
+
+        return open_tiff(path, axes)
+    if suffix == ".png":
+        from noisewise.io.png import open_png
+
+        return open_png(path, axes)
+    if suffix == ".npy":
+        from noisewise.io.npy import open_npy
+
+        return open_npy(path, axes)
+    from noisewise.io.omezarr import open_zarr
+
+    return open_zarr(path, axes)
+
+
+def create_sink(
+    path: str | Path,
+    like: Source,
+    dtype: Any = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Sink:
+    """A Sink for the twin of `like`; the suffix of `path` decides the format.
+
+    dtype: default that of `like`. provenance: JSON-like, goes into the metadata (`.npy` has no place for it).
+
+    Errors: `UserError` when the output exists, is the input, cannot be written, or cannot hold the image.
+    """
+    target = Path(path).expanduser()
+    suffix = suffix_of(target)
+    if suffix in READ_ONLY_SUFFIXES:
+        raise UserError(f"{target}: {suffix} files are only read; write to .ome.tif")
+    _refuse_input(target, like)
+    kind = np.dtype(like.dtype if dtype is None else dtype).newbyteorder("=")
+    check_pixels(str(target), like.shape, kind, like.axes)
+    draft = Draft(target, overwrite, folder=suffix == ".zarr")
+    try:
+        return _create(draft, suffix, like, kind, provenance)
+    except BaseException:
+        draft.discard()
+        raise
+
+
+def _refuse_input(target: Path, like: Source) -> None:
+    if like.path is None:
+        return
+    output, source = target.resolve(), like.path.resolve()
+    same = output.exists() and source.exists() and output.samefile(source)
+    if same or output == source or output in source.parents or source in output.parents:
+        raise UserError(f"{target}: is the input itself; choose another name for the output")
+
+
+def _create(
+    draft: Draft, suffix: str, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None
+) -> Sink:
+    if suffix in TIFF_SUFFIXES:
+        from noisewise.io.tiff_write import create_tiff
+
+        return create_tiff(draft, like, dtype, provenance)
+    if suffix == ".png":
+        from noisewise.io.png import create_png
+
+        return create_png(draft, like, dtype, provenance)
+    if suffix == ".npy":
+        from noisewise.io.npy import create_npy
+
+        return create_npy(draft, like, dtype)
+    from noisewise.io.omezarr_write import create_zarr
+
+    return create_zarr(draft, like, dtype, provenance)

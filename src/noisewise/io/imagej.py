@@ -1,0 +1,64 @@
+"""ImageJ's dialect of TIFF: `key=value` lines in the description, and a private tag for all else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from noisewise.io.units import micrometres, seconds
+
+DTYPES = ("uint8", "uint16", "float32")
+ORDER = "TZC"
+
+
+def scale(metadata: Mapping[str, Any], resolution: Sequence[float]) -> dict[str, float]:
+    """Pixel size in µm, frame interval in s, of tifffile's `imagej_metadata` and (x, y) pixels a unit."""
+    unit = str(metadata.get("unit", ""))
+    found = {
+        "X": micrometres(1 / resolution[0], unit) if len(resolution) == 2 else None,
+        "Y": micrometres(1 / resolution[1], str(metadata.get("yunit", unit)))
+        if len(resolution) == 2
+        else None,
+        "Z": micrometres(float(metadata.get("spacing", 0)), str(metadata.get("zunit", unit))),
+        "T": seconds(float(metadata.get("finterval", 0)), str(metadata.get("tunit", "s"))),
+    }
+    return {axis: size for axis, size in found.items() if size}
+
+
+def fits(axes: str, dtype: str) -> bool:
+    """Whether an ImageJ hyperstack can hold an image with these axes, in this order, and this dtype."""
+    batch = axes[:-2]
+    ordered = [a for a in ORDER if a in batch]
+    return axes.endswith("YX") and list(batch) == ordered and dtype in DTYPES
+
+
+def description(axes: str, shape: Sequence[int], scale: Mapping[str, float]) -> str:
+    """The description of a new hyperstack."""
+    sizes = dict(zip(axes, shape, strict=True))
+    channels, slices, frames = (sizes.get(a, 1) for a in "CZT")
+    lines = ["ImageJ=1.54f", f"images={channels * slices * frames}"]
+    lines += [f"channels={channels}"] * (channels > 1)
+    lines += [f"slices={slices}"] * (slices > 1)
+    lines += [f"frames={frames}"] * (frames > 1)
+    lines += ["hyperstack=true"] * (sum(n > 1 for n in (channels, slices, frames)) > 1)
+    lines += ["mode=grayscale"] * (channels > 1)
+    lines += ["unit=\\u00B5m"] * bool({"X", "Y", "Z"} & set(scale))
+    stated = {"spacing": scale.get("Z"), "finterval": scale.get("T")}
+    lines += [f"{key}={float(value)!r}" for key, value in stated.items() if value]
+    return "\n".join([*lines, "loop=false", ""])
+
+
+def with_provenance(tags: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """ImageJ's private metadata, with the provenance added to what Image > Show Info displays."""
+    text = "noisewise = " + json.dumps(provenance)
+    before = str(tags.get("Info", "")).rstrip("\n")
+    return {**tags, "Info": f"{before}\n{text}\n" if before else f"{text}\n"}
+
+
+def channel_labels(axes: str, shape: Sequence[int], names: Sequence[str]) -> list[str]:
+    """One label a plane from one name a channel; channels run fastest in a hyperstack."""
+    sizes = dict(zip(axes, shape, strict=True))
+    if not names or len(names) != sizes.get("C", 1):
+        return []
+    return [str(name) for name in names] * (sizes.get("Z", 1) * sizes.get("T", 1))

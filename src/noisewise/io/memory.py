@@ -1,0 +1,86 @@
+"""Images in memory, and whatever can be sliced like one: numpy, dask, zarr, xarray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from noisewise.axes import Array, Region, guess_axes
+from noisewise.errors import UserError
+from noisewise.io.base import Sink, Source, check_pixels, given_axes, owned, to_dtype, unique_axes
+
+NAMES = {"time": "T", "channel": "C", "band": "C", "depth": "Z", "plane": "Z", "row": "Y", "col": "X"}
+
+
+@dataclass
+class MemorySource(Source):
+    """An array; only the slices that are asked for are computed or copied."""
+
+    array: Any = None
+
+    def read(self, region: Region | None = None) -> Array:
+        """The pixels of a region (default: all)."""
+        return owned(self.array[region or self.everything], self.dtype)
+
+
+class MemorySink(Sink):
+    """A result that stays in memory, in `array`."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self.array: Array = np.zeros(shape, self.dtype)
+
+    def write(self, region: Region, pixels: Array) -> None:
+        """Write pixels into a region."""
+        self.array[region] = to_dtype(pixels, self.dtype)
+
+    def commit(self) -> None:
+        """Nothing to finish."""
+
+    def discard(self) -> None:
+        """Nothing to remove: what was written may still be looked at."""
+
+
+def open_array(image: Any, axes: str | None = None, name: str | None = None) -> MemorySource:
+    """Source of an array or of anything with `shape`, `dtype` and slicing; xarray's `dims` give the axes.
+
+    Errors: `UserError` for what is not an image.
+    """
+    label = name or "array"
+    array = image if _can_be_sliced(image) else _as_numpy(image, label)
+    dtype, shape = np.dtype(array.dtype).newbyteorder("="), tuple(int(size) for size in array.shape)
+    dims = getattr(array, "dims", None)
+    check_pixels(label, shape, dtype)
+    if axes is not None:
+        letters = given_axes(label, axes, len(shape))
+    elif isinstance(dims, tuple) and len(dims) == len(shape):
+        letters = unique_axes("".join(_letter(str(dim)) for dim in dims))
+    else:
+        letters = guess_axes(shape)
+    return MemorySource(name=label, axes=letters, shape=shape, dtype=dtype, array=array)
+
+
+def _can_be_sliced(image: Any) -> bool:
+    if not all(hasattr(image, attribute) for attribute in ("shape", "dtype", "__getitem__")):
+        return False
+    try:
+        np.dtype(image.dtype)
+    except TypeError:  # torch and others have dtypes of their own
+        return False
+    return True
+
+
+def _as_numpy(image: Any, label: str) -> Array:
+    try:
+        return np.asarray(image)
+    except Exception as error:
+        raise UserError(
+            f"{label}: {type(image).__name__} is not an image; give a file name or an array"
+        ) from error
+
+
+def _letter(dim: str) -> str:
+    name = dim.lower()
+    return NAMES.get(name) or (name.upper() if name.upper() in "TCZYX" else "?")

@@ -1,0 +1,112 @@
+"""NumPy's `.npy`: mapped, not loaded, in both directions; no pickles. It has no place for provenance."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from noisewise.axes import Array, Region, guess_axes
+from noisewise.errors import UserError
+from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, owned, to_dtype
+from noisewise.io.paths import Draft, plain_words
+
+
+@dataclass
+class NpySource(Source):
+    """A memory-mapped `.npy` file."""
+
+    array: Any = None
+
+    def read(self, region: Region | None = None) -> Array:
+        """The pixels of a region (default: all)."""
+        return owned(self.array[region or self.everything], self.dtype)
+
+    def close(self) -> None:
+        """Release the map."""
+        self.array = None
+
+
+class MappedSink(Sink):
+    """A sink whose file is an array mapped into memory: writing a region is an assignment."""
+
+    def __init__(self, draft: Draft, array: np.memmap[Any, Any]) -> None:
+        self.draft, self.dtype = draft, array.dtype
+        self.array: np.memmap[Any, Any] | None = array
+
+    def write(self, region: Region, pixels: Array) -> None:
+        """Write pixels into a region."""
+        if self.array is None:
+            raise RuntimeError("the sink is closed")
+        self.array[region] = to_dtype(pixels, self.dtype)
+
+    def commit(self) -> None:
+        """Flush and rename into place."""
+        if self.array is not None:
+            with plain_words(self.draft.path, "cannot be written"):
+                self.array.flush()
+            self.array = None
+            self.draft.commit()
+
+    def discard(self) -> None:
+        """Remove the unfinished file."""
+        self.array = None
+        self.draft.discard()
+
+
+def open_npy(path: Path, axes: str | None = None) -> NpySource:
+    """Source of a `.npy` file.
+
+    Errors: `UserError` for damaged files, pickled objects and anything that is not an image.
+    """
+    try:
+        with path.open("rb") as stream:
+            shape, dtype, offset, order = _header(stream)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        raise UserError(f"{path}: is not a NumPy file, or is damaged ({one_line(str(error))})") from error
+    check_pixels(str(path), shape, dtype)
+    letters = given_axes(str(path), axes, len(shape)) if axes is not None else _guess(path, shape)
+    if offset + dtype.itemsize * _count(shape) > path.stat().st_size:
+        raise UserError(f"{path}: is truncated: {shape} pixels of {dtype} do not fit into it; copy it again")
+    array = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order)
+    native = dtype.newbyteorder("=")
+    return NpySource(name=path.name, axes=letters, shape=shape, dtype=native, path=path, array=array)
+
+
+def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int, Any]:
+    version = npy_format.read_magic(stream)
+    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shape, fortran, dtype = read(stream)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    return shape, dtype, stream.tell(), "F" if fortran else "C"
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _guess(path: Path, shape: tuple[int, ...]) -> str:
+    try:
+        return guess_axes(shape)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def create_npy(draft: Draft, like: Source, dtype: np.dtype[Any]) -> MappedSink:
+    """Sink of a `.npy` file."""
+    with plain_words(draft.path, "cannot be written"):
+        array = npy_format.open_memmap(draft.temporary, mode="w+", dtype=dtype, shape=like.shape)
+    draft.reserve()
+    return MappedSink(draft, array)

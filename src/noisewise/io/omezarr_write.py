@@ -1,0 +1,219 @@
+"""Writes the twin of a Zarr folder: version, attributes, chunks, codecs and pyramid as in the original."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import product
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisewise.axes import Array, Region
+from noisewise.errors import UserError
+from noisewise.io.base import Sink, Source, to_dtype
+from noisewise.io.omezarr import ZarrSource, readable
+from noisewise.io.paths import Draft, plain_words
+
+CHUNK = 1024  # pixels along Y and X in files of our own making
+BLOCK = 2**22  # pixels of the coarser level that are made at once
+
+Provenance = Mapping[str, Any] | None
+
+
+class ZarrSink(Sink):
+    """A Zarr folder, written at full resolution; `commit` fills the pyramid by local means."""
+
+    def __init__(self, draft: Draft, levels: list[Any], dtype: np.dtype[Any]) -> None:
+        self.draft, self.levels, self.dtype = draft, levels, dtype
+
+    def write(self, region: Region, pixels: Array) -> None:
+        """Write pixels into a region."""
+        with plain_words(self.draft.path, "cannot be written"):
+            self.levels[0][region] = to_dtype(pixels, self.dtype)
+
+    def commit(self) -> None:
+        """Fill the pyramid and rename into place."""
+        if not self.levels:
+            return
+        with plain_words(self.draft.path, "cannot be written"):
+            for fine, coarse in zip(self.levels[:-1], self.levels[1:], strict=True):
+                shrink(fine, coarse)
+        self.levels = []
+        self.draft.commit()
+
+    def discard(self) -> None:
+        """Remove the unfinished folder."""
+        self.levels = []
+        self.draft.discard()
+
+
+def create_zarr(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> ZarrSink:
+    """Sink of a Zarr folder: the twin of a Zarr source, otherwise OME-Zarr 0.5 with one level.
+
+    Label images beside the original's pyramid are not copied.
+
+    Errors: `UserError` for axes orders that OME-Zarr does not know.
+    """
+    with plain_words(draft.path, "cannot be written"):
+        if isinstance(like, ZarrSource) and tuple(like.array.shape) == like.shape:
+            with readable(like.path or Path(like.name)):
+                levels = _twin(draft.temporary, like, dtype, provenance)
+        else:
+            levels = [_new(draft, like, dtype, provenance)]
+    return ZarrSink(draft, levels, dtype)
+
+
+def _twin(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance: Provenance) -> list[Any]:
+    import zarr
+
+    assert like.path is not None
+    if like.levels != [""]:
+        attributes = dict(zarr.open_group(str(like.path), mode="r").attrs)
+        if provenance is not None:
+            attributes["noisewise"] = dict(provenance)
+        zarr.create_group(str(root), zarr_format=_format(like), attributes=attributes, overwrite=True)
+    arrays = []
+    for level in like.levels:
+        source, target = like.path / level, root / level
+        target.mkdir(parents=True, exist_ok=True)
+        array = zarr.open_array(str(source), mode="r")
+        if np.dtype(array.dtype) == dtype:
+            _copy_metadata(source, target)
+        else:
+            _create_alike(target, array, dtype)
+        arrays.append(zarr.open_array(str(target), mode="r+"))
+    if like.levels == [""] and provenance is not None:
+        arrays[0].attrs["noisewise"] = dict(provenance)
+    return arrays
+
+
+def _format(like: ZarrSource) -> Any:
+    return like.zarr_format
+
+
+def _copy_metadata(source: Path, target: Path) -> None:
+    """The array's own description: the one way to keep chunks, shards, codecs and names whatever they are."""
+    for name in ("zarr.json", ".zarray", ".zattrs"):
+        if (source / name).is_file():
+            (target / name).write_bytes((source / name).read_bytes())
+
+
+def _create_alike(target: Path, array: Any, dtype: np.dtype[Any]) -> None:
+    """Same chunks and compressors with another dtype. Filters are dropped: many are made for one dtype."""
+    import zarr
+
+    options: dict[str, Any] = {"compressors": array.compressors or None}
+    if array.metadata.zarr_format == 3:
+        options |= {"dimension_names": array.metadata.dimension_names, "shards": array.shards}
+        separator = getattr(array.metadata.chunk_key_encoding, "separator", "/")
+        options["chunk_key_encoding"] = {"name": "default", "separator": separator}
+    else:
+        separator = array.metadata.dimension_separator
+        options["chunk_key_encoding"] = {"name": "v2", "separator": separator}
+        options["order"] = array.metadata.order
+    zarr.create_array(
+        str(target),
+        shape=array.shape,
+        chunks=array.chunks,
+        dtype=dtype,
+        filters=None,
+        zarr_format=array.metadata.zarr_format,
+        attributes=dict(array.attrs),
+        overwrite=True,
+        **options,
+    )
+
+
+def _new(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> Any:
+    import zarr
+
+    _check_order(draft.path, like.axes)
+    attributes: dict[str, Any] = {"ome": _ngff(like)}
+    if provenance is not None:
+        attributes["noisewise"] = dict(provenance)
+    root = draft.temporary
+    zarr.create_group(str(root), zarr_format=3, attributes=json.loads(json.dumps(attributes)), overwrite=True)
+    chunks = [min(n, CHUNK) if a in "YX" else 1 for a, n in zip(like.axes, like.shape, strict=True)]
+    names = list(like.axes.lower())
+    return zarr.create_array(
+        str(root / "0"),
+        shape=like.shape,
+        chunks=tuple(chunks),
+        dtype=dtype,
+        dimension_names=names,
+        zarr_format=3,
+    )
+
+
+def _check_order(path: Path, axes: str) -> None:
+    """NGFF wants time, then one channel or other axis, then Z, Y, X."""
+    batch = [axis for axis in axes if axis not in "TZYX"]
+    order = "".join(axis for axis in "T" if axis in axes) + "".join(batch)
+    order += "".join(axis for axis in "ZYX" if axis in axes)
+    if len(batch) > 1 or order != axes:
+        raise UserError(f"{path}: OME-Zarr cannot hold axes in the order {axes}; write to .tif or .npy")
+
+
+def _ngff(like: Source) -> dict[str, Any]:
+    kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+    axes: list[dict[str, str]] = []
+    for letter in like.axes:
+        axis = {"name": letter.lower(), "type": kinds.get(letter, "sample")}
+        if letter in like.scale:
+            axis["unit"] = "second" if letter == "T" else "micrometer"
+        axes.append(axis)
+    scale = [float(like.scale.get(letter, 1.0)) for letter in like.axes]
+    dataset = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    ngff: dict[str, Any] = {"version": "0.5"}
+    ngff["multiscales"] = [{"name": like.name, "axes": axes, "datasets": [dataset]}]
+    if like.channel_names:
+        colours = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00")
+        channels: list[dict[str, Any]] = [
+            {"label": n, "color": colours[i % 5]} for i, n in enumerate(like.channel_names)
+        ]
+        for channel in channels:
+            channel |= {"active": True, "window": {"min": 0, "max": 65535, "start": 0, "end": 65535}}
+        ngff["omero"] = {"channels": channels}
+    return ngff
+
+
+def shrink(fine: Any, coarse: Any) -> None:
+    """Fill a coarser level with the mean over the pixels that fall on each of its pixels, block by block.
+
+    fine, coarse: arrays with the same axes; only blocks of them are ever in memory.
+    """
+    starts = [_bins(have, want) for have, want in zip(fine.shape, coarse.shape, strict=True)]
+    steps = _steps(coarse)
+    for corner in product(*(range(0, n, step) for n, step in zip(coarse.shape, steps, strict=True))):
+        ends = [min(c + s, n) for c, s, n in zip(corner, steps, coarse.shape, strict=True)]
+        target = tuple(slice(a, b) for a, b in zip(corner, ends, strict=True))
+        source = tuple(slice(int(e[a]), int(e[b])) for e, a, b in zip(starts, corner, ends, strict=True))
+        total = np.asarray(fine[source], np.float64)
+        for axis, (edges, part) in enumerate(zip(starts, target, strict=True)):
+            cuts = edges[part.start : part.stop + 1] - edges[part.start]
+            widths = np.diff(cuts).reshape([-1 if a == axis else 1 for a in range(total.ndim)])
+            total = np.add.reduceat(total, cuts[:-1], axis=axis) / widths
+        coarse[target] = to_dtype(total, np.dtype(coarse.dtype))
+
+
+def _bins(have: int, want: int) -> Array:
+    """Edges of `want` bins over `have` pixels: of equal width where a whole factor leads there."""
+    if not 0 < want <= have:
+        raise UserError(f"the pyramid is damaged: a level of {want} pixels follows one of {have}")
+    for factor in (have // want, ceil(have / want)):
+        if want in (ceil(have / factor), have // factor):
+            return np.append(np.arange(want) * factor, have)
+    return np.arange(want + 1) * have // want
+
+
+def _steps(coarse: Any) -> list[int]:
+    """Shape of the blocks: whole chunks or shards, as many along X and Y as fit into `BLOCK` pixels."""
+    grain = getattr(coarse, "shards", None) or coarse.chunks
+    steps = [min(g, n) for g, n in zip(grain, coarse.shape, strict=True)]
+    for axis in reversed(range(len(steps))):
+        while steps[axis] < coarse.shape[axis] and 2 * int(np.prod(steps)) <= BLOCK:
+            steps[axis] = min(2 * steps[axis], coarse.shape[axis])
+    return steps

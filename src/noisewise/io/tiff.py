@@ -1,0 +1,353 @@
+"""Reads TIFF, OME-TIFF, ImageJ hyperstacks and BigTIFF by region, with everything their twin needs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from noisewise.axes import Array, Region
+from noisewise.errors import UserError
+from noisewise.io import imagej, ome
+from noisewise.io.base import Source, check_pixels, given_axes, one_line, owned, unique_axes
+from noisewise.io.units import micrometres
+
+READ_WHOLE = 64 * 2**20  # bytes: decoding this much once beats decoding strips again and again
+KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "plain", "uniform": "plain", "generic": "plain"}
+DAMAGE = (
+    "invalid page offset",
+    "invalid offset to page",
+    "corrupted tag list",
+    "circular reference",
+    "index out of range",
+    "missing data are zeroed",
+)
+# No lossless coder of these does better; a file that claims more is damaged.
+MOST_COMPRESSED = {1: 1, 5: 1500, 8: 1100, 32946: 1100, 32773: 130}
+# Descriptive tags whose text stays true of the denoised image.
+TEXT_TAGS = (269, 271, 272, 285, 306, 315, 316, 33432, 51123)
+PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions that image editors put in
+
+
+@dataclass
+class TiffMeta:
+    """What the twin of a TIFF needs to know of the original; axes and shapes as tifffile names them."""
+
+    kind: str  # ome, imagej, plain, or other (vendors' dialects)
+    shape: tuple[int, ...]
+    page_shape: tuple[int, ...]
+    stored_axes: str
+    description: str = ""
+    image_index: int = 0
+    imagej_tags: dict[str, Any] = field(default_factory=dict)
+    layout: dict[str, Any] = field(
+        default_factory=dict
+    )  # photometric, planarconfig, ... as imwrite takes them
+    texts: list[tuple[int, str]] = field(default_factory=list)
+    bigtiff: bool = False
+
+
+@dataclass
+class TiffSource(Source):
+    """The first series of a TIFF file, or of the set of files that an OME-TIFF belongs to."""
+
+    meta: TiffMeta | None = field(default=None, repr=False)
+    file: Any = field(default=None, repr=False)
+    pixels: Any = field(default=None, repr=False)
+
+    def read(self, region: Region | None = None) -> Array:
+        """The pixels of a region (default: all).
+
+        Errors: `UserError` where the file turns out to be damaged.
+        """
+        with readable(self.path or Path(self.name)):
+            if self.pixels is None:
+                self.pixels = _map(self.file, self.file.series[0])
+            return owned(self.pixels[region or self.everything], self.dtype)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.pixels = None
+        self.file.close()
+
+
+class _Quiet(logging.Filter):
+    """Keeps tifffile's complaints about one file, made in one thread, from the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread, self.heard = threading.get_ident(), [""]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if threading.get_ident() != self.thread:
+            return True
+        self.heard.append(record.getMessage())
+        return False
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[list[str]]:
+    """Whatever tifffile and its codecs raise becomes a `UserError`; yields what tifffile logged."""
+    quiet, logger = _Quiet(), logging.getLogger("tifffile")
+    logger.addFilter(quiet)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield quiet.heard
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory, or is damaged") from error
+    except Exception as error:
+        if "imagecodecs" in str(error):
+            _missing_codec(path, str(error))
+        said = one_line(str(error)) or type(error).__name__
+        raise UserError(
+            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({said})"
+        ) from error
+    finally:
+        logger.removeFilter(quiet)
+
+
+def _missing_codec(path: Path, said: str) -> None:
+    what = one_line(said.split(" requires")[0], 60)
+    raise UserError(
+        f"{path}: is compressed ({what}) in a way that needs imagecodecs: pip install noisewise[formats]"
+    )
+
+
+def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
+    """Source of a TIFF file of any dialect.
+
+    Errors: `UserError` for damaged or truncated files, missing codecs, and what is not an image.
+    """
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty (0 bytes); copy or export it again")
+    file = None
+    try:
+        with readable(path) as heard:
+            file = tifffile.TiffFile(path)
+            return _open(path, file, axes, heard)
+    except BaseException:
+        if file is not None:
+            with suppress(Exception):
+                file.close()
+        raise
+
+
+def _open(path: Path, file: Any, axes: str | None, heard: list[str]) -> TiffSource:
+    series = file.series[0]
+    if series.dtype is None:
+        raise UserError(f"{path}: holds pixels of an unknown type; export it as plain or OME-TIFF")
+    shape, dtype = tuple(map(int, series.shape)), np.dtype(series.dtype).newbyteorder("=")
+    if series.keyframe.bitspersample == 1:
+        dtype = np.dtype(bool)
+    check_pixels(str(path), shape, dtype, series.axes)
+    _check_codec(path, series.keyframe)
+    _check_complete(path, file, series, heard)
+    meta = _meta(file, series)
+    letters = given_axes(str(path), axes, len(shape)) if axes is not None else _letters(series.axes)
+    scale, channels = _scale(file, meta), _channels(meta, letters, shape)
+    source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file)
+    source.notes = _notes(file, heard)
+    _check_palette(path, source)
+    if series.dataoffset is not None:
+        source.pixels = _map(file, series)
+        file.close()
+    else:
+        weakref.finalize(source, file.close)
+    return source
+
+
+def _letters(stored: str) -> str:
+    """Samples of a pixel are channels, unless there are channels already; all that is unknown is a batch."""
+    names = stored.upper()
+    if "C" not in names and names.count("S") == 1:
+        names = names.replace("S", "C")
+    names = "".join(a if a in "TCZYX" else "?" for a in names)
+    if not {"Y", "X"} <= set(names):
+        names = names[:-2].replace("Y", "?").replace("X", "?") + "YX"
+    return unique_axes(names)
+
+
+def _notes(file: Any, heard: list[str]) -> list[str]:
+    notes = []
+    if len(file.series) > 1:
+        notes.append(f"the file holds {len(file.series)} image series; only the first is used")
+    if len(file.series[0].levels) > 1:
+        notes.append("the file holds a resolution pyramid; only the full resolution is used")
+    if any("OME series" in message for message in heard):
+        notes.append("the OME metadata does not fit the file: " + one_line(heard[-1]))
+    return notes
+
+
+def _check_codec(path: Path, page: Any) -> None:
+    for table, code in (
+        (tifffile.TIFF.DECOMPRESSORS, page.compression),
+        (tifffile.TIFF.UNPREDICTORS, page.predictor),
+    ):
+        if code == 1:
+            continue
+        try:
+            table[code]
+        except Exception as error:
+            name = getattr(code, "name", str(code))
+            if "imagecodecs" in str(error):
+                _missing_codec(path, name)
+            raise UserError(
+                f"{path}: is compressed in an unknown way ({name}); export it uncompressed"
+            ) from error
+
+
+def _check_complete(path: Path, file: Any, series: Any, heard: list[str]) -> None:
+    """Every strip and tile lies inside its file: tifffile itself would read what is missing as zeros."""
+    if any("failed to read" in message for message in heard):
+        raise UserError(
+            f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder"
+        )
+    expected = prod(series.shape) * series.dtype.itemsize
+    if series.dataoffset is not None:
+        inside, pages = series.dataoffset + expected <= file.filehandle.size, []
+    else:
+        pages = list(series.pages)
+        inside = None in pages or all(_lies_inside(page) for page in pages)
+    if None in pages or any(mark in message.lower() for message in heard for mark in DAMAGE):
+        raise UserError(f"{path}: is truncated or damaged: not all of its planes are there; copy it again")
+    if not inside:
+        raise UserError(f"{path}: is truncated: part of its pixels lie beyond its end; copy it again")
+    held, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
+    most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)
+    if pages and expected > most * max(held, 1):
+        raise UserError(f"{path}: is damaged: it holds fewer pixels than it promises; copy it again")
+
+
+def _lies_inside(page: Any) -> bool:
+    size, counts = page.parent.filehandle.size, page.databytecounts
+    # Tiles may be left out on purpose; strips are not.
+    if not page.keyframe.is_tiled and 0 in counts:
+        return False
+    return all(offset + count <= size for offset, count in zip(page.dataoffsets, counts, strict=True))
+
+
+def _packing(page: Any) -> float:
+    """Bytes in memory a byte in the file: pixels of 12 bits become 16."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 1
+    return max(1.0, 8 * int(page.dtype.itemsize) / max(bits, 1))
+
+
+def _map(file: Any, series: Any) -> Any:
+    """Something to slice: mapped where the pixels lie in one piece, decoded whole if small, else lazy."""
+    if series.dataoffset is not None:
+        dtype = np.dtype(file.byteorder + series.dtype.char)
+        return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, tuple(series.shape))
+    if series.size * series.dtype.itemsize <= READ_WHOLE:
+        return series.asarray(maxworkers=1).reshape(series.shape)
+    import zarr
+
+    return zarr.open(series.aszarr(level=0), mode="r")
+
+
+def _meta(file: Any, series: Any) -> TiffMeta:
+    page = series.keyframe
+    meta = TiffMeta(
+        kind=KINDS.get(series.kind, "other"),
+        shape=tuple(map(int, series.shape)),
+        page_shape=tuple(map(int, page.shape)),
+        stored_axes=series.axes,
+        description=_text(file.pages.first.description),
+        bigtiff=file.is_bigtiff,
+        layout=_layout(page, file.pages.first),
+    )
+    if meta.kind == "ome":
+        meta.description = file.ome_metadata or ""
+        meta.image_index = ome.find_image(meta.description, series)
+    if meta.kind == "imagej" and "IJMetadata" in page.tags:
+        meta.imagej_tags = dict(page.tags["IJMetadata"].value)
+    for code in TEXT_TAGS:
+        tag = file.pages.first.tags.get(code)
+        if tag is not None and isinstance(tag.value, str) and tag.value:
+            meta.texts.append((code, tag.value))
+    return meta
+
+
+def _text(description: Any) -> str:
+    return str(description).split("\0", 1)[0]
+
+
+def _layout(page: Any, first: Any) -> dict[str, Any]:
+    photometric = int(page.photometric)
+    if photometric == 6:  # JPEG's YCbCr is decoded to RGB
+        photometric = 2
+    samples = int(page.samplesperpixel)
+    layout: dict[str, Any] = {"photometric": photometric if photometric in (0, 1, 2, 3) else 1}
+    if samples > 1:
+        layout["planarconfig"] = int(page.planarconfig)
+        extras = tuple(int(e) for e in page.extrasamples or ())
+        if extras and len(extras) == samples - (3 if photometric == 2 else 1):
+            layout["extrasamples"] = extras
+    if photometric == 3:
+        layout["colormap"] = page.colormap
+    tags = first.tags
+    if "XResolution" in tags and "YResolution" in tags:
+        layout["resolution"] = (tags["XResolution"].value, tags["YResolution"].value)
+        unit = tags["ResolutionUnit"].value if "ResolutionUnit" in tags else 2
+        layout["resolutionunit"] = int(unit) if unit in (1, 2, 3) else 1
+        if not all(len(r) == 2 and r[0] > 0 and r[1] > 0 for r in layout["resolution"]):
+            del layout["resolution"], layout["resolutionunit"]
+    if "InterColorProfile" in tags:
+        layout["iccprofile"] = bytes(tags["InterColorProfile"].value)
+    return layout
+
+
+def _scale(file: Any, meta: TiffMeta) -> Mapping[str, float]:
+    """Pixel size in µm and frame interval in s, from whichever dialect states them."""
+    with suppress(Exception):  # nonsense in metadata is no reason to refuse the pixels
+        if meta.kind == "ome":
+            return ome.scale(meta.description, meta.image_index)
+        resolution = [r[0] / r[1] for r in meta.layout["resolution"]] if "resolution" in meta.layout else []
+        if meta.kind == "imagej":
+            return imagej.scale(dict(file.imagej_metadata or {}), resolution)
+        unit = {2: "inch", 3: "cm"}.get(meta.layout.get("resolutionunit", 1), "")
+        sizes = [micrometres(1 / r, unit) for r in resolution]
+        if len(sizes) == 2 and sizes[0] and sizes[1] and max(sizes[0], sizes[1]) < PRINT_UM:
+            return {"X": sizes[0], "Y": sizes[1]}
+    return {}
+
+
+def _channels(meta: TiffMeta, letters: str, shape: tuple[int, ...]) -> list[str]:
+    count = shape[letters.index("C")] if "C" in letters else 1
+    names: list[str] = []
+    with suppress(Exception):
+        if meta.kind == "ome":
+            names = ome.channel_names(meta.description, meta.image_index)
+        elif meta.kind == "imagej" and count > 1:
+            names = [str(label) for label in meta.imagej_tags.get("Labels", [])][:count]
+    return names if len(names) == count and all(names) else []
+
+
+def _check_palette(path: Path, source: TiffSource) -> None:
+    """Indices into a look-up table are intensities if the table is a ramp; a picture's palette is not."""
+    if source.meta is None or source.meta.layout["photometric"] != 3:
+        return
+    if source.meta.kind in ("ome", "imagej") or is_ramp(source.meta.layout["colormap"]):
+        return
+    raise UserError(f"{path}: is a picture with a colour palette; save it as grey or RGB")
+
+
+def is_ramp(colormap: Array | None) -> bool:
+    """Whether a (3, n) look-up table gets steadily brighter, so that its indices are intensities."""
+    if colormap is None:
+        return False
+    brightness = np.asarray(colormap, np.float64).sum(axis=0)
+    steps = np.diff(brightness)
+    return bool((steps >= 0).all() or (steps <= 0).all())

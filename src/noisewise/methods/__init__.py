@@ -1,0 +1,52 @@
+"""One file a method: the file's name is the method's name. Other packages add theirs as entry points.
+
+An outside package registers `my_method = "my_package.my_module"` in the entry-point group `noisewise.methods`;
+the module holds one `Method`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noisewise.errors import UserError
+
+if TYPE_CHECKING:
+    from noisewise.methods.base import Method
+
+GROUP = "noisewise.methods"
+
+
+def modules() -> dict[str, str]:
+    """Method name -> module path, found without importing any of them."""
+    own = {path.stem: f"{__name__}.{path.stem}" for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
+    own.pop("base")
+    return own | {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def get(name: str) -> type[Method]:
+    """The method class of this name. Errors: `UserError` with the nearest name."""
+    found = modules()
+    if name not in found:
+        near = difflib.get_close_matches(name, found, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(found)}"
+        raise UserError(f"unknown method '{name}': {hint}")
+    return method_in(found[name])
+
+
+def method_in(module: str) -> type[Method]:
+    """The one Method class that a module defines."""
+    from noisewise.methods.base import Method
+
+    members = vars(importlib.import_module(module)).values()
+    return next(m for m in members if inspect.isclass(m) and issubclass(m, Method) and m.__module__ == module)
+
+
+def name_of(method: Method) -> str:
+    """The registered name of a method object."""
+    return next(name for name, module in modules().items() if module == type(method).__module__)

@@ -1,0 +1,126 @@
+"""What a method is: a frozen dataclass of settings with `build`, `loss` and `posterior`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from noisewise.nets.standardized import Standardized
+from noisewise.nets.unet import UNet, pooling_plan
+from noisewise.posterior import Point, Posterior
+
+Needs = Literal["noisy", "pairs", "clean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What a network must know of the images it is for.
+
+    spatial: `YX` or `ZYX`. spacing: relative pixel size of each spatial axis. size: of the smallest training image.
+    mean, std, target_mean, target_std: one number a channel, in the image's units.
+    """
+
+    spatial: str
+    channels: int
+    spacing: tuple[float, ...]
+    size: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
+
+    @property
+    def dims(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.spatial)
+
+
+@dataclass
+class Batch:
+    """Patches to learn from, all of shape (N, C, *patch), in image units.
+
+    teach: True where a pixel may be scored (finite, not saturated, not held out).
+    target: the second image, for methods that need one.
+    held_out: True for the fixed validation batch, in which exactly the `teach` pixels are scored.
+    generator: the source of this step's randomness.
+    """
+
+    noisy: Tensor
+    teach: Tensor
+    generator: torch.Generator
+    target: Tensor | None = None
+    held_out: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """The settings that all methods share; a method adds its own, and what it does with them."""
+
+    needs: ClassVar[Needs]
+
+    network: Literal["fast", "classic", "n2v2"] = "fast"
+    """fast: residual U-Net behind a 2x2 stem; classic: the N2V U-Net; n2v2: blur-pool and no top skip"""
+    features: int = 0
+    """features of the finest level (0: the network's own default)"""
+    depth: int = 0
+    """number of poolings (0: the network's own default)"""
+    joint_channels: bool = False
+    """let the network see all channels at once, instead of one at a time"""
+    spatial: Literal["auto", "YX", "ZYX"] = "auto"
+    """axes that the network sees together (auto: ZYX for three slices or more)"""
+    patch_size: int = 64
+    """pixels along Y and X of a training patch (Z: up to 16 slices)"""
+    batch_size: int = 0
+    """patches a step (0: 16 in 2D, 4 in 3D)"""
+    learning_rate: float = 2e-3
+    """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
+    default_steps: int = 2000
+    """training steps when neither a budget nor a number of steps is given"""
+
+    def patch_shape(self, dims: int) -> tuple[int, ...]:
+        """Spatial size of a training patch."""
+        return (16, self.patch_size, self.patch_size)[-dims:]
+
+    def patches_per_step(self, dims: int) -> int:
+        """The batch size."""
+        return self.batch_size or {2: 16, 3: 4}[dims]
+
+    def build(self, spec: ImageSpec) -> Standardized:
+        """A fresh network with the normalisation inside, for images like these."""
+        channels = spec.channels if self.joint_channels else 1
+        return Standardized(
+            self.backbone(spec, channels), spec.dims, spec.mean, spec.std, spec.target_mean, spec.target_std,
+            independent=not self.joint_channels,
+        )  # fmt: skip
+
+    def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
+        """The network itself, in normalised units."""
+        if self.network == "fast":
+            plan = pooling_plan(spec.spacing, spec.size, 1 + (self.depth or 2))
+            return UNet(
+                channels, channels, stem=plan[0], pools=plan[1:], features=self.features or 48, growth=1.0,
+                block="residual", norm=False, pool="conv", merge="add",
+            )  # fmt: skip
+        pools = pooling_plan(spec.spacing, spec.size, self.depth or 2)
+        blur = self.network == "n2v2"
+        return UNet(
+            channels, channels, pools=pools, features=self.features or 32,
+            pool="blur" if blur else "max", top_skip=not blur,
+        )  # fmt: skip
+
+    @abstractmethod
+    def loss(self, net: Any, batch: Batch) -> Tensor:
+        """What training makes small: a scalar, in normalised units."""
+
+    def posterior(self, net: Any, noisy: Tensor) -> Posterior[Tensor]:
+        """p(s|x) for images (N, C, *spatial), in image units."""
+        return Point(net(noisy))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values where mask is True; zero (with a gradient) where it never is."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)

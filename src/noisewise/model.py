@@ -1,0 +1,226 @@
+"""A trained model: a method and its network, ready to be trained on, run over images, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import noisewise
+from noisewise import methods
+from noisewise.axes import Array, Layout
+from noisewise.data.patches import PatchSource
+from noisewise.data.scene import Scene
+from noisewise.errors import UserError
+from noisewise.io import open_source
+from noisewise.io.base import Sink, Source
+from noisewise.io.memory import MemorySink
+from noisewise.methods.base import ImageSpec, Method
+from noisewise.nets.standardized import Standardized
+from noisewise.posterior import Point, Posterior
+from noisewise.predict.memory import free_bytes
+from noisewise.predict.run import Predictor
+from noisewise.train.loop import Progress, Run, fit
+from noisewise.train.modelfile import Saved, read_model, write_model
+
+TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
+UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
+
+
+@dataclass
+class Model:
+    """A method, its network (weights, normalisation, noise model), and how it came about.
+
+    notes: what was noticed in the images it learned from; not part of the file.
+    """
+
+    method: Method
+    spec: ImageSpec
+    net: Standardized
+    provenance: dict[str, Any]
+    run: Run
+    notes: list[str] = field(default_factory=list)
+
+    def predict(self, image: Any, *, axes: str | None = None, average: bool = False) -> Posterior[Array]:
+        """p(s|x) of an image (path, NumPy, dask, zarr, xarray): arrays of its shape, float32, in its units.
+
+        average: mean over the eight flips and turns (eight times the time). Errors: `UserError` if it does not fit.
+        """
+        source = open_source(image, axes)
+        sink = MemorySink(source.shape, np.float32)
+        self.run_over(source, sink, average=average)
+        return Point(sink.array)
+
+    def run_over(
+        self, source: Source, sink: Sink, *, average: bool = False, tile: Sequence[int] | None = None,
+        report: Callable[[float], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        """Denoise a source into a sink, tile by tile; `report` gets the fraction done."""
+        layout = self.layout_for(source)
+        Predictor(self.method, self.net, tile=tile, average=average).run(source, layout, sink, report)
+
+    def layout_for(self, source: Source) -> Layout:
+        """How this image lies before the network. Errors: `UserError` if it is not of the model's kind."""
+        missing = [axis for axis in self.spec.spatial if axis not in source.axes]
+        if missing:
+            raise UserError(
+                f"{source.name}: the model is for {self.spec.spatial} images, this one has axes {source.axes}; "
+                f"give --axes if they are wrong, or train a model for it"
+            )
+        if source.size_of("C") != self.spec.channels:
+            raise UserError(
+                f"{source.name}: has {source.size_of('C')} channels, the model is for {self.spec.channels}; "
+                f"give --axes if they are wrong, or train a model for it"
+            )
+        return Layout(source.axes, self.spec.spatial)
+
+    def save(self, path: str | Path) -> None:
+        """Write one portable file (safetensors). Errors: `UserError` if the place cannot be written to."""
+        write_model(Path(path), Saved(self.method, self.spec, self.net, self.provenance, self.run))
+
+    def to(self, device: torch.device) -> Model:
+        """Move the network; the result is this model."""
+        self.net = arranged(self.net, device)
+        return self
+
+
+def load(path: str | Path, device: str = "auto") -> Model:
+    """Read a model file. Errors: `UserError` if it is not one, or was damaged or edited."""
+    saved = read_model(Path(path))
+    return Model(saved.method, saved.spec, saved.net, saved.provenance, saved.run).to(pick_device(device))
+
+
+class Training:
+    """Everything that is decided before the first step: scenes, patches, network; then `run`."""
+
+    def __init__(
+        self, method: Method, noisy: Sequence[Source], targets: Sequence[Source] = (), *,
+        seed: int = 0, device: str = "auto", resume: Model | None = None,
+    ) -> None:  # fmt: skip
+        if resume is not None:
+            method, seed = resume.method, resume.provenance.get("seed", seed)
+        check_targets(method, noisy, targets)
+        self.seed, self.device = seed, pick_device(device)
+        spatial = choose_spatial(method, noisy)
+        layouts = [Layout(source.axes, spatial) for source in noisy]
+        paired = list(targets) or [None] * len(noisy)
+        scenes = [Scene(*parts) for parts in zip(noisy, layouts, paired, strict=True)]
+        check_channels(noisy)
+        dims = len(spatial)
+        self.patches = PatchSource(
+            scenes, method.patch_shape(dims), method.patches_per_step(dims), seed=seed,
+            memory_bytes=TRAINING_SHARE * free_bytes(self.device), device=self.device,
+        )  # fmt: skip
+        if resume is None:
+            spec = make_spec(scenes, spatial, self.patches)
+            torch.manual_seed(seed)
+            self.model = Model(method, spec, method.build(spec), {}, Run()).to(self.device)
+        else:
+            self.model = resume.to(self.device)
+        self.model.provenance = self._provenance(noisy)
+        self._source_notes = [note for source in [*noisy, *targets] for note in source.notes]
+
+    def run(
+        self, *, steps: int | None = None, seconds: float | None = None,
+        output: str | Path | None = None, report: Callable[[Progress], None] = lambda _: None,
+    ) -> Model:  # fmt: skip
+        """Train for some steps, or for as many as fit into some seconds; `output` is written now and then, and at the end."""
+        model = self.model
+
+        def save() -> None:
+            model.provenance |= {"steps": model.run.step, "planned_steps": model.run.steps}
+            if output is not None:
+                model.save(output)
+
+        try:
+            fit(
+                model.method, model.net, self.patches, steps=steps, seconds=seconds, run=model.run,
+                report=report, save=None if output is None else save,
+            )  # fmt: skip
+        finally:
+            self.patches.close()
+        model.notes = self._source_notes + self.patches.census.notes()
+        save()
+        return model
+
+    def _provenance(self, noisy: Sequence[Source]) -> dict[str, Any]:
+        return {
+            "software": f"noisewise {noisewise.__version__}",
+            "method": methods.name_of(self.model.method),
+            "seed": self.seed,
+            "trained_on": [source.name for source in noisy],
+            "threads": torch.get_num_threads(),
+        }
+
+
+def check_targets(method: Method, noisy: Sequence[Source], targets: Sequence[Source]) -> None:
+    """One target an image where the method needs it, none where not. Errors: `UserError`."""
+    name = methods.name_of(method)
+    if method.needs == "noisy" and targets:
+        raise UserError(f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care")
+    if method.needs != "noisy" and len(targets) != len(noisy):
+        what = "a second noisy image" if method.needs == "pairs" else "a clean image"
+        raise UserError(
+            f"method '{name}' needs {what} as target for each input; got {len(targets)} for {len(noisy)}"
+        )
+
+
+def check_channels(noisy: Sequence[Source]) -> None:
+    """All images have as many channels. Errors: `UserError`."""
+    first = noisy[0]
+    for source in noisy[1:]:
+        if source.size_of("C") != first.size_of("C"):
+            raise UserError(
+                f"{source.name}: has {source.size_of('C')} channels, {first.name} has {first.size_of('C')}; "
+                f"denoise them in separate runs"
+            )
+
+
+def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
+    """`ZYX` if every image has at least three slices, else `YX`; or what the method's settings say."""
+    if method.spatial != "auto":
+        for source in noisy:
+            if not set(method.spatial) <= set(source.axes):
+                raise UserError(f"{source.name}: has axes {source.axes}, not {method.spatial}; give --axes if they are wrong")
+        return method.spatial
+    return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"
+
+
+def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource) -> ImageSpec:
+    """What the network must know of the images."""
+    scale = scenes[0].noisy.scale
+    pixel = scale.get("X") or 1.0
+    spacing = {"Z": (scale.get("Z") or pixel * UNKNOWN_Z_SPACING) / pixel, "Y": (scale.get("Y") or pixel) / pixel, "X": 1.0}
+    return ImageSpec(
+        spatial=spatial,
+        channels=scenes[0].noisy.size_of("C"),
+        spacing=tuple(spacing[axis] for axis in spatial),
+        size=tuple(min(scene.size[a] for scene in scenes) for a in range(len(spatial))),
+        mean=patches.noisy_statistics.mean,
+        std=patches.noisy_statistics.std,
+        target_mean=patches.target_statistics.mean,
+        target_std=patches.target_statistics.std,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`: an accelerator if there is one. Errors: `UserError` for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device '{name}' is not available here; leave out --device, or use cpu") from error
+    return device
+
+
+def arranged(net: Standardized, device: torch.device) -> Standardized:
+    """On the device, weights in channels-last order: the layout that convolutions run fastest in."""
+    layout = torch.channels_last if net.dims == 2 else torch.channels_last_3d
+    net.to(device).backbone.to(memory_format=layout)
+    return net

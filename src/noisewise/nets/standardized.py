@@ -1,0 +1,68 @@
+"""A network in the units of the image: normalisation lives beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Standardized(nn.Module):
+    """decode(backbone(encode(x))), image units in and out, in float32.
+
+    encode: (x - mean) / std a channel; decode: y * target_std + target_mean. With `independent` channels the
+    backbone sees one channel at a time (they are folded into the batch and share its weights).
+
+    mean, std: of the noisy input, a number a channel; target_mean, target_std: of what is predicted.
+    """
+
+    mean: Tensor
+    std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        dims: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        target_mean: Sequence[float],
+        target_std: Sequence[float],
+        independent: bool = True,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.dims, self.independent = backbone, dims, independent
+        for name, values in (
+            ("mean", mean),
+            ("std", std),
+            ("target_mean", target_mean),
+            ("target_std", target_std),
+        ):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).reshape(-1, *[1] * dims))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(N, C, *S) in image units -> normalised; channels folded into the batch if they are independent."""
+        return self.fold((x.float() - self.mean) / self.std)
+
+    def encode_target(self, x: Tensor) -> Tensor:
+        """The same for an image in the target's units."""
+        return self.fold((x.float() - self.target_mean) / self.target_std)
+
+    def decode(self, y: Tensor) -> Tensor:
+        """Normalised -> (N, C, *S) in the target's units."""
+        return y.float().reshape(-1, len(self.mean), *y.shape[2:]) * self.target_std + self.target_mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.backbone(self.encode(x)))
+
+    def fold(self, x: Tensor) -> Tensor:
+        """Channels into the batch, if they are independent."""
+        return x.reshape(-1, 1, *x.shape[2:]) if self.independent else x
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """The backbone's total pooling along each spatial axis."""
+        stride: tuple[int, ...] = getattr(self.backbone, "stride", (1,) * self.dims)
+        return stride

@@ -1,0 +1,219 @@
+"""One U-Net, 2D and 3D: the classic N2V form, the N2V2 form and the fast default are settings of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Factor = tuple[int, ...]
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+class UNet(nn.Module):
+    """Maps (N, in_channels, *spatial) to (N, out_channels, *spatial), for any spatial size.
+
+    pools: the pooling factor of each level, finest first, such as ((2, 2), (2, 2)); the depth is their number.
+    stem: space-to-depth factor in front of the network; with (2, 2) the finest level runs on a quarter of the
+    pixels and sees twice as far. features: of the finest level. growth: a level's features over those above it.
+    block: `plain` (two convolutions) or `residual` (x + two convolutions, `blocks` times).
+    pool: `max`, `blur` (max, then a [1, 2, 1] low-pass: less aliasing, no chequerboard) or `conv` (learned).
+    merge: how skips join, `concat` or `add`. top_skip: False leaves out the skip that noise leaks through.
+
+    Sources: Ronneberger et al. 2015 (U-Net), Krull et al. 2019 (N2V), Höck et al. 2022 (N2V2), Shi et al. 2016
+    (sub-pixel convolution).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        *,
+        pools: Sequence[Factor],
+        stem: Factor | None = None,
+        features: int = 32,
+        growth: float = 2.0,
+        block: Literal["plain", "residual"] = "plain",
+        blocks: int = 1,
+        norm: bool = True,
+        pool: Literal["max", "blur", "conv"] = "max",
+        merge: Literal["concat", "add"] = "concat",
+        top_skip: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dims = dims = len(pools[0])
+        self.stem = stem or (1,) * dims
+        self.pools = tuple(pools)
+        self.stride = tuple(prod(factors) for factors in zip(self.stem, *pools, strict=True))
+        self.merge, self.top_skip = merge, top_skip
+        widths = [round(features * growth**level) for level in range(len(pools) + 1)]
+
+        def stage(inputs: int, middle: int, outputs: int) -> nn.Module:
+            if block == "plain":
+                return DoubleConv(dims, inputs, middle, outputs, norm)
+            return Residuals(dims, inputs, middle, outputs, blocks)
+
+        above = [widths[0], *widths[:-1]]  # the width that a level hands up (and gets from the level above)
+        first = in_channels * prod(self.stem)
+        self.encoders = nn.ModuleList(
+            stage(first if level == 0 else above[level], widths[level], widths[level]) for level in range(len(pools))
+        )
+        self.downs = nn.ModuleList(
+            make_pool(pool, width, factor) for width, factor in zip(widths, pools, strict=False)
+        )
+        self.bottom = stage(above[-1], widths[-1], above[-1])
+        self.ups = nn.ModuleList(nn.Upsample(scale_factor=factor) for factor in reversed(self.pools))
+        self.decoders = nn.ModuleList(
+            stage(widths[level] * self._copies(level), widths[level], above[level])
+            for level in reversed(range(len(pools)))
+        )
+        self.tail = CONV[dims](widths[0], out_channels * prod(self.stem), 1)
+
+    def _copies(self, level: int) -> int:
+        """How many times its width a decoder gets: twice where a skip is concatenated."""
+        return 2 if self.merge == "concat" and self._has_skip(level) else 1
+
+    def _has_skip(self, level: int) -> bool:
+        return self.top_skip or level > 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[2:]
+        x = space_to_depth(pad_to_multiple(x, self.stride), self.stem)
+        skips: list[Tensor] = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            skips.append(encoder(x))
+            x = down(skips[-1])
+        x = self.bottom(x)
+        for level, up, decoder in zip(reversed(range(len(skips))), self.ups, self.decoders, strict=True):
+            x = up(x)
+            if self._has_skip(level):
+                x = x + skips[level] if self.merge == "add" else torch.cat([x, skips[level]], 1)
+            x = decoder(x)
+        x = depth_to_space(self.tail(x), self.stem)
+        return x[(..., *(slice(0, n) for n in size))]
+
+
+def conv(dims: int, inputs: int, outputs: int) -> nn.Module:
+    """A 3x3 (3x3x3) convolution that keeps the size."""
+    return CONV[dims](inputs, outputs, 3, padding=1)
+
+
+class DoubleConv(nn.Sequential):
+    """(convolution, batch norm, ReLU) twice."""
+
+    def __init__(self, dims: int, inputs: int, middle: int, outputs: int, norm: bool) -> None:
+        layers: list[nn.Module] = []
+        for a, b in ((inputs, middle), (middle, outputs)):
+            layers += [conv(dims, a, b), *([NORM[dims](b)] if norm else []), nn.ReLU(inplace=True)]
+        super().__init__(*layers)
+
+
+class Residuals(nn.Sequential):
+    """Residual blocks of one width, with a convolution in front or behind where the width changes."""
+
+    def __init__(self, dims: int, inputs: int, middle: int, outputs: int, blocks: int) -> None:
+        before = [conv(dims, inputs, middle)] if inputs != middle else []
+        behind = [CONV[dims](middle, outputs, 1)] if middle != outputs else []
+        super().__init__(*before, *(Residual(dims, middle) for _ in range(blocks)), *behind)
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(relu(x)))); starts as the identity, since its last convolution starts at zero."""
+
+    def __init__(self, dims: int, features: int) -> None:
+        super().__init__()
+        self.first, self.second = conv(dims, features, features), conv(dims, features, features)
+        nn.init.zeros_(self.second.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu_(self.first(F.relu(x))))
+
+
+class BlurPool(nn.Module):
+    """Max-pool with stride 1, then the binomial filter [1, 2, 1]/4 on each pooled axis with the pool's stride.
+
+    Source: Zhang 2019, "Making convolutional networks shift-invariant again".
+    """
+
+    def __init__(self, width: int, factor: Factor) -> None:
+        super().__init__()
+        self.factor, self.width = factor, width
+        taps = {1: torch.tensor([1.0]), 2: torch.tensor([1.0, 2.0, 1.0]) / 4}
+        kernel = torch.ones(())
+        for f in factor:
+            kernel = kernel[..., None] * taps[f]
+        self.register_buffer("kernel", kernel.expand(width, 1, *kernel.shape).clone(), persistent=False)
+        self.max = MAX_POOL[len(factor)](factor, stride=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # One replicated row behind keeps the size under the stride-1 pool; one on each side under the filter.
+        behind = [n for f in reversed(self.factor) for n in (0, f - 1)]
+        around = [f - 1 for f in reversed(self.factor) for _ in range(2)]
+        x = F.pad(self.max(F.pad(x, behind, mode="replicate")), around, mode="replicate")
+        blur = F.conv2d if len(self.factor) == 2 else F.conv3d
+        return blur(x, self.kernel, stride=self.factor, groups=self.width)  # type: ignore[arg-type]
+
+
+def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
+    """A pooling layer that keeps the width and divides the size by `factor` (1 or 2 an axis)."""
+    if kind == "max":
+        return MAX_POOL[len(factor)](factor)
+    if kind == "blur":
+        return BlurPool(width, factor)
+    return CONV[len(factor)](width, width, factor, stride=factor)
+
+
+def pad_to_multiple(x: Tensor, multiple: Factor) -> Tensor:
+    """Repeat the last row, column and slice until each size is a multiple."""
+    missing = [(-n) % m for n, m in zip(x.shape[2:], multiple, strict=True)]
+    if not any(missing):
+        return x
+    return F.pad(x, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
+
+
+def space_to_depth(x: Tensor, factor: Factor) -> Tensor:
+    """(N, C, *S) -> (N, prod(factor)·C, *S/factor): blocks of pixels become channels."""
+    if prod(factor) == 1:
+        return x
+    corners = product(*(range(f) for f in factor))
+    return torch.cat([x[(..., *(slice(c, None, f) for c, f in zip(corner, factor, strict=True)))] for corner in corners], 1)
+
+
+def depth_to_space(x: Tensor, factor: Factor) -> Tensor:
+    """Inverse of `space_to_depth`."""
+    if prod(factor) == 1:
+        return x
+    n, c, *size = x.shape
+    channels = c // prod(factor)
+    out = x.new_empty((n, channels, *(s * f for s, f in zip(size, factor, strict=True))))
+    for i, corner in enumerate(product(*(range(f) for f in factor))):
+        target = (..., *(slice(k, None, f) for k, f in zip(corner, factor, strict=True)))
+        out[target] = x[:, i * channels : (i + 1) * channels]
+    return out
+
+
+def pooling_plan(spacing: Sequence[float], size: Sequence[int], levels: int) -> tuple[Factor, ...]:
+    """Pooling factors that bring voxels toward cubes: an axis is halved while it is not the coarse one.
+
+    spacing: relative voxel size of each spatial axis; size: the image's. An axis is pooled by 2 at a level if its
+    spacing so far is at most 1.5 times the smallest and at least 4 pixels of it are left, otherwise by 1.
+    """
+    current, left, plan = list(spacing), list(size), []
+    for _ in range(levels):
+        finest = min(current)
+        factor = tuple(
+            2 if step <= 1.5 * finest and (n >= 8 or axis >= len(size) - 2) else 1
+            for axis, (step, n) in enumerate(zip(current, left, strict=True))
+        )
+        current = [step * f for step, f in zip(current, factor, strict=True)]
+        left = [n // f for n, f in zip(left, factor, strict=True)]
+        plan.append(factor)
+    return tuple(plan)

@@ -1,0 +1,44 @@
+"""How much memory is free, as far as the system tells."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+FALLBACK = 2 << 30
+
+
+def free_bytes(device: torch.device | str = "cpu") -> int:
+    """Bytes that can be allocated now: of the accelerator, or of main memory within a container's limit."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min(_available(), _container_limit())
+
+
+def _available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return FALLBACK
+
+
+def _container_limit() -> int:
+    """What a control group still allows (a cluster's job, a container), or a very large number."""
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return int(Path(limit).read_text()) - int(Path(used).read_text())
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return 1 << 62

@@ -1,0 +1,74 @@
+"""Tiles as plain data: which region is read, which part of it is kept, where that goes. No torch, no files.
+
+Why tiled equals whole: a tile starts at a multiple of the network's stride, so that pooling falls on the same
+pixels, and carries a halo of the receptive field's radius on every side that is not the image's border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from noisewise.axes import Region
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: `read` and `write` are regions of the image, `keep` is `write` within what was read."""
+
+    read: Region
+    keep: Region
+    write: Region
+
+
+def plan_tiles(
+    size: Sequence[int], tile: Sequence[int], halo: Sequence[int], stride: Sequence[int]
+) -> Iterator[Tile]:
+    """Tiles whose `write` regions cover the image once.
+
+    size: of the image; tile: of what is kept a tile, halo: the receptive field's radius (both rounded up to
+    multiples of the stride); all one number a spatial axis.
+    """
+    axes = [
+        list(plan_axis(n, round_up(t, s), round_up(h, s)))
+        for n, t, h, s in zip(size, tile, halo, stride, strict=True)
+    ]
+    for parts in product(*axes):
+        read, keep, write = zip(*parts, strict=True)
+        yield Tile(read, keep, write)
+
+
+def plan_axis(size: int, tile: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
+    """(read, keep, write) along one axis."""
+    for start in range(0, size, tile):
+        stop = min(start + tile, size)
+        first, last = max(0, start - halo), min(size, stop + halo)
+        yield slice(first, last), slice(start - first, stop - first), slice(start, stop)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple that is not below value."""
+    return -(-value // multiple) * multiple
+
+
+def tile_within(
+    pixels: float, size: Sequence[int], halo: Sequence[int], stride: Sequence[int]
+) -> tuple[int, ...]:
+    """The largest tile (kept part) that reads at most `pixels` with its halo: the image, halved along its longest side.
+
+    Never smaller than the stride.
+    """
+    tile = [round_up(n, s) for n, s in zip(size, stride, strict=True)]
+
+    def read(axis: int) -> int:
+        return min(round_up(size[axis], stride[axis]), tile[axis] + 2 * round_up(halo[axis], stride[axis]))
+
+    while True:
+        total = 1
+        for axis in range(len(tile)):
+            total *= read(axis)
+        longest = max(range(len(tile)), key=lambda axis: tile[axis] / stride[axis])
+        if total <= pixels or tile[longest] <= stride[longest]:
+            return tuple(tile)
+        tile[longest] = round_up(-(-tile[longest] // 2), stride[longest])

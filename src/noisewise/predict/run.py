@@ -1,0 +1,128 @@
+"""Prediction: a trained network over an image of any size, tile by tile, exactly as if it were done whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisewise.axes import Array, Layout, Region
+from noisewise.data.scene import fill
+from noisewise.errors import UserError
+from noisewise.io.base import Sink, Source
+from noisewise.methods.base import Method
+from noisewise.nets.standardized import Standardized
+from noisewise.nets.unet import pad_to_multiple
+from noisewise.predict.memory import free_bytes
+from noisewise.predict.plan import Tile, plan_tiles, tile_within
+from noisewise.predict.reach import bytes_per_pixel, receptive_radius
+
+LARGEST_TILE = 1 << 20  # pixels: larger ones only make progress jumpy
+MEMORY_SHARE = 0.5
+
+
+class Predictor:
+    """A method and its network, ready to be run over images.
+
+    tile: pixels along each spatial axis, or None for what fits into memory. average: the mean over the 8 flips and turns
+    of YX. The result does not depend on the tile.
+    """
+
+    def __init__(
+        self, method: Method, net: Standardized, *, tile: Sequence[int] | None = None, average: bool = False
+    ) -> None:
+        self.method, self.net, self.tile, self.average = method, net.eval(), tile, average
+        self.device = net.mean.device
+        self.halo = receptive_radius(net)
+        room = MEMORY_SHARE * free_bytes(self.device) / (bytes_per_pixel(net) * self._channels)
+        self.pixels = max(prod(net.stride), min(room, LARGEST_TILE))
+
+    @property
+    def _channels(self) -> int:
+        return len(self.net.mean)
+
+    def run(self, source: Source, layout: Layout, sink: Sink, report: Callable[[float], None] = lambda _: None) -> None:
+        """Denoise a source into a sink; `report` gets the fraction done. Pixels that are not finite are kept.
+
+        Errors: `UserError` if memory does not suffice for the smallest tile.
+        """
+        size = tuple(source.size_of(axis) for axis in layout.spatial)
+        images = list(layout.images(source.shape))
+        done, queue = 0, iter(images)
+        while batch := list(islice(queue, max(1, int(self.pixels // prod(size))))):
+            while True:
+                try:
+                    for fraction in self._images(source, layout, sink, batch, size):
+                        report((done + fraction * len(batch)) / len(images))
+                    break
+                except (RuntimeError, MemoryError) as error:
+                    self._shrink(error)
+            done += len(batch)
+
+    def _images(
+        self, source: Source, layout: Layout, sink: Sink, batch: list[Region], size: tuple[int, ...]
+    ) -> Iterator[float]:
+        """Denoise single images of one size; yields the fraction done."""
+        tile = self.tile or tile_within(self.pixels / len(batch), size, self.halo, self.net.stride)
+        tiles = list(plan_tiles(size, tile, self.halo, self.net.stride))
+        for count, part in enumerate(tiles, 1):
+            raws = [source.read(within(layout, image, part.read)) for image in batch]
+            estimates = self._estimate(np.stack([layout.to_network(raw)[0] for raw in raws]), part)
+            for image, estimate in zip(batch, estimates, strict=True):
+                region = within(layout, image, part.write)
+                sink.write(region, layout.from_network(estimate[None], tuple(p.stop - p.start for p in region)))
+            yield count / len(tiles)
+
+    def _estimate(self, raw: Array, tile: Tile) -> Array:
+        """(N, C, *read) pixels as read -> (N, C, *write) estimates."""
+        stack = raw.reshape(-1, *raw.shape[2:])
+        noisy, finite = fill(stack)
+        mean = self.mean(torch.from_numpy(noisy.reshape(raw.shape)).to(self.device)).cpu().numpy()
+        estimate = np.where(finite.reshape(raw.shape), mean, raw) if not finite.all() else mean
+        return estimate[(..., *tile.keep)]
+
+    def mean(self, noisy: Tensor) -> Tensor:
+        """E[s|x] of images (N, C, *spatial), averaged over flips and turns if asked for."""
+        size = noisy.shape[2:]
+        # Padded before it is turned, so that the pooling grid stays where it was.
+        noisy = pad_to_multiple(noisy, self.net.stride)
+        with torch.inference_mode():
+            if not self.average:
+                mean = self.method.posterior(self.net, noisy).mean
+            else:
+                mean = torch.stack([undo(self.method.posterior(self.net, turned).mean) for turned, undo in turns(noisy)]).mean(0)
+        return mean[(..., *(slice(0, n) for n in size))]
+
+    def _shrink(self, error: Exception) -> None:
+        """Smaller tiles after memory ran out; any other error goes on."""
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in str(error)
+        if not out_of_memory:
+            raise error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.tile, self.pixels = None, self.pixels / 4
+        if self.pixels < prod(self.net.stride):
+            raise UserError("memory ran out even with the smallest tile; close other programs or bin the image") from error
+
+
+def within(layout: Layout, image: Region, spatial: Region) -> Region:
+    """A spatial region of one single image, as a region of the source."""
+    parts = dict(zip(layout.spatial, spatial, strict=True))
+    return tuple(parts.get(axis, part) for axis, part in zip(layout.axes, image, strict=True))
+
+
+def turns(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
+    """The eight flips and quarter turns of YX, each with the function that undoes it."""
+    for swap in (False, True):
+        for flips in ([], [-1], [-2], [-1, -2]):
+            turned = x.transpose(-1, -2) if swap else x
+
+            def undo(y: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
+                y = y.flip(flips)
+                return y.transpose(-1, -2) if swap else y
+
+            yield turned.flip(flips).contiguous(), undo
