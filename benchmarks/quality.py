@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from common import DATA, PEER, psnr, table, write
 
 import noisewise as nw
+from common import DATA, PEER, psnr, table, write
 
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
@@ -46,7 +46,9 @@ def run_peer(noisy: np.ndarray, seconds: list[int]) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", choices=["fmd"], default="fmd")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, default=1)
@@ -78,7 +80,10 @@ def main() -> None:
             "n2v": float(np.mean(scores)), "n2v_by_seed": scores, "steps": steps, "seconds": seconds,
         }  # fmt: skip
         if peer is not None:
-            row |= {f"careamics_{s}s": psnr(np.clip(peer[index, i], 0, 255), truth[index], 255) for i, s in enumerate((60, 300))}
+            row |= {
+                f"careamics_{s}s": psnr(np.clip(peer[index, i], 0, 255), truth[index], 255)
+                for i, s in enumerate((60, 300))
+            }
         rows.append(row)
         print({k: v for k, v in row.items() if k != "n2v_by_seed"}, flush=True)
 
@@ -87,7 +92,15 @@ def main() -> None:
     means = ["mean of the first six", *(float(np.mean([row[c] for row in rows[:WHITE]])) for c in columns)]
     body.insert(WHITE, means)
     print(table(body, ["condition", *columns]))
-    write(f"quality_{arguments.suite}", {"budget_s": arguments.budget, "range": 255, "rows": rows, "white_mean": dict(zip(columns, means[1:], strict=True))})
+    write(
+        f"quality_{arguments.suite}",
+        {
+            "budget_s": arguments.budget,
+            "range": 255,
+            "rows": rows,
+            "white_mean": dict(zip(columns, means[1:], strict=True)),
+        },
+    )
 
 
 if __name__ == "__main__":

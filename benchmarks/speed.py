@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import PEER, matrix_peak, table, write
 from torch import nn
 
+from common import PEER, matrix_peak, table, write
 from noisewise.io import open_source
 from noisewise.methods.n2v import N2V
 from noisewise.model import Model, Training
@@ -107,13 +107,22 @@ def start_up() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=15.0, help="of training a round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--no-peer", action="store_true")
     arguments = parser.parse_args()
 
-    classic = N2V(network="classic", batch_size=BATCH, patch_size=PATCH, mask_percent=0.2, masking="uniform", mask_radius=5)
+    classic = N2V(
+        network="classic",
+        batch_size=BATCH,
+        patch_size=PATCH,
+        mask_percent=0.2,
+        masking="uniform",
+        mask_radius=5,
+    )
     runs: dict[str, list[dict[str, float]]] = {"careamics": [], "classic": [], "fast": []}
     for _ in range(arguments.rounds):
         if not arguments.no_peer:

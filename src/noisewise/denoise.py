@@ -82,9 +82,9 @@ def train(
 ) -> Model:
     """Train a method on one image or several (paths or arrays); settings are the method's fields.
 
-    target: as many images, for methods that need them. budget: how long to train, seconds or "10 min"; with it the
-    number of steps is measured and kept in `model.provenance`, and `steps` with `seed` repeats the run. output: a model
-    file, written every minute and at the end; an unfinished one, loaded as `resume`, goes on where it stopped.
+    target: as many images, for methods that need them. budget: how long to train, seconds or "10 min"; the
+    number of steps is then measured and kept in `model.provenance`, and `steps` with `seed` repeats the run.
+    output: a model file, written every minute and at the end; an unfinished one, loaded as `resume`, goes on.
 
     Errors: `UserError` for images or settings that cannot be used.
     """
@@ -114,8 +114,8 @@ def denoise(
 ) -> Result:
     """Denoise one image (path, NumPy, dask, zarr, xarray), learning from it alone.
 
-    budget: how long to take, training and prediction together (default 60 s). average: mean over the eight flips and
-    turns; by default up to 4 million pixels. output: also write the twin of the input file there.
+    budget: how long to take, training and prediction together (default 60 s). average: mean over the eight
+    flips and turns; by default up to 4 million pixels. output: also write the twin of the input file there.
 
     Errors: `UserError` for an image or settings that cannot be used.
     """
@@ -138,7 +138,8 @@ def denoise(
 
 
 def run_training(
-    training: Training, *, seconds: float | None, steps: int | None, report: Report, output: str | Path | None = None
+    training: Training, *, seconds: float | None, steps: int | None, report: Report,
+    output: str | Path | None = None,
 ) -> Model:  # fmt: skip
     """Run a prepared training, report its progress, and keep its model file up to date."""
 
@@ -150,8 +151,8 @@ def run_training(
 
 
 def training_seconds(
-    training: Training, sources: Sequence[Source], budget: str | float | None, steps: int | None, average: bool,
-    started: float,
+    training: Training, sources: Sequence[Source], budget: str | float | None, steps: int | None,
+    average: bool, started: float,
 ) -> float | None:  # fmt: skip
     """What the budget leaves for training: less what is past, less what prediction will take (measured)."""
     if steps is not None:
@@ -181,7 +182,11 @@ def choose_average(asked: bool | None, sources: Sequence[Source]) -> bool:
 
 def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:
     """How an output was made: version, method, settings, seed, steps, the input and its checksum."""
-    record = dict(model.provenance) | {"settings": asdict(model.method), "input": source.name, "averaged": average}
+    record = dict(model.provenance) | {
+        "settings": asdict(model.method),
+        "input": source.name,
+        "averaged": average,
+    }
     if source.path is not None:
         record["input_sha256"] = checksum(source.path)
     return record
@@ -189,15 +194,16 @@ def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:
 
 def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
     """A method object from its name and settings. Errors: `UserError` for unknown names or wrong values."""
-    if isinstance(method, Method):
-        return method
     from pydantic import TypeAdapter, ValidationError
 
-    kind = methods.get(DEFAULT_METHOD if method == "auto" else method)
+    if isinstance(method, Method):
+        kind, settings = type(method), asdict(method) | settings
+    else:
+        kind = methods.get(DEFAULT_METHOD if method == "auto" else method)
     unknown = set(settings) - set(kind.__dataclass_fields__)
     if unknown:
         known = ", ".join(kind.__dataclass_fields__)
-        raise UserError(f"method '{method}' has no setting '{sorted(unknown)[0]}'; it has: {known}")
+        raise UserError(f"{kind.__name__} has no setting '{sorted(unknown)[0]}'; it has: {known}")
     try:
         return TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from noisewise.denoise import (
-    Report, Stage, choose_average, make_method, open_all, provenance, quiet, run_training, training_seconds,
+    Report,
+    Stage,
+    choose_average,
+    make_method,
+    open_all,
+    provenance,
+    quiet,
+    run_training,
+    training_seconds,
 )  # fmt: skip
 from noisewise.io import create_sink
 from noisewise.io.base import Source
@@ -21,7 +29,7 @@ from noisewise.model import Model, Training
 
 @dataclass(frozen=True, kw_only=True)
 class Writing:
-    """How twins are predicted and written: eight-fold average or not, side of a tile (None: what fits), floats or as the input."""
+    """How twins are predicted and written; tile: its side in pixels, or None for what fits."""
 
     average: bool = False
     tile: int | None = None
@@ -71,9 +79,17 @@ def denoise_files(
 
 
 def predict_files(
-    model: Model, inputs: Sequence[Path], outputs: Sequence[Path], *, axes: str | None = None, average: bool | None = None,
-    tile: int | None = None, as_float: bool = False, overwrite: bool = False, report: Report = quiet,
-) -> list[str]:  # fmt: skip
+    model: Model,
+    inputs: Sequence[Path],
+    outputs: Sequence[Path],
+    *,
+    axes: str | None = None,
+    average: bool | None = None,
+    tile: int | None = None,
+    as_float: bool = False,
+    overwrite: bool = False,
+    report: Report = quiet,
+) -> list[str]:
     """Denoise files into their twins with a trained model; returns what was noticed.
 
     Errors: `UserError` for an image that does not fit the model or cannot be used.
@@ -106,6 +122,8 @@ def write_twins(
             model.run_over(source, sink, average=writing.average, tile=tile, report=tell)
 
 
-def refuse_early(path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False) -> None:
+def refuse_early(
+    path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False
+) -> None:
     """Find out before the work, not after it, that an output cannot be written."""
     create_sink(path, source, np.float32 if as_float else None, overwrite=overwrite).discard()

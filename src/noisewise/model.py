@@ -48,7 +48,9 @@ class Model:
     def predict(self, image: Any, *, axes: str | None = None, average: bool = False) -> Posterior[Array]:
         """p(s|x) of an image (path, NumPy, dask, zarr, xarray): arrays of its shape, float32, in its units.
 
-        average: mean over the eight flips and turns (eight times the time). Errors: `UserError` if it does not fit.
+        average: mean over the eight flips and turns (eight times the time).
+
+        Errors: `UserError` if the image does not fit the model.
         """
         source = open_source(image, axes)
         sink = MemorySink(source.shape, np.float32)
@@ -68,8 +70,8 @@ class Model:
         missing = [axis for axis in self.spec.spatial if axis not in source.axes]
         if missing:
             raise UserError(
-                f"{source.name}: the model is for {self.spec.spatial} images, this one has axes {source.axes}; "
-                f"give --axes if they are wrong, or train a model for it"
+                f"{source.name}: the model is for {self.spec.spatial} images, this one has axes "
+                f"{source.axes}; give --axes if they are wrong, or train a model for it"
             )
         if source.size_of("C") != self.spec.channels:
             raise UserError(
@@ -102,12 +104,13 @@ class Training:
         seed: int = 0, device: str = "auto", resume: Model | None = None,
     ) -> None:  # fmt: skip
         if resume is not None:
+            check_resumed(resume, noisy)
             method, seed = resume.method, resume.provenance.get("seed", seed)
         check_targets(method, noisy, targets)
         self.seed, self.device = seed, pick_device(device)
         spatial = choose_spatial(method, noisy)
         layouts = [Layout(source.axes, spatial) for source in noisy]
-        paired = list(targets) or [None] * len(noisy)
+        paired: list[Source | None] = list(targets) or [None] * len(noisy)
         scenes = [Scene(*parts) for parts in zip(noisy, layouts, paired, strict=True)]
         check_channels(noisy)
         dims = len(spatial)
@@ -128,8 +131,10 @@ class Training:
         self, *, steps: int | None = None, seconds: float | None = None,
         output: str | Path | None = None, report: Callable[[Progress], None] = lambda _: None,
     ) -> Model:  # fmt: skip
-        """Train for some steps, or for as many as fit into some seconds; `output` is written now and then, and at the end."""
+        """Train for some steps, or for as many as fit into some seconds; `output` is kept up to date."""
         model = self.model
+        if steps is not None and steps < 1:
+            raise UserError(f"{steps} is not a number of training steps; give 1 or more")
 
         def save() -> None:
             model.provenance |= {"steps": model.run.step, "planned_steps": model.run.steps}
@@ -161,12 +166,23 @@ def check_targets(method: Method, noisy: Sequence[Source], targets: Sequence[Sou
     """One target an image where the method needs it, none where not. Errors: `UserError`."""
     name = methods.name_of(method)
     if method.needs == "noisy" and targets:
-        raise UserError(f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care")
+        raise UserError(
+            f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care"
+        )
     if method.needs != "noisy" and len(targets) != len(noisy):
         what = "a second noisy image" if method.needs == "pairs" else "a clean image"
         raise UserError(
             f"method '{name}' needs {what} as target for each input; got {len(targets)} for {len(noisy)}"
         )
+
+
+def check_resumed(begun: Model, noisy: Sequence[Source]) -> None:
+    """A run goes on with the images it began with. Errors: `UserError`."""
+    names, given = begun.provenance.get("trained_on"), [source.name for source in noisy]
+    if names != given:
+        raise UserError(f"the run began with {names}, not {given}; give the same images in the same order")
+    for source in noisy:
+        begun.layout_for(source)
 
 
 def check_channels(noisy: Sequence[Source]) -> None:
@@ -185,7 +201,10 @@ def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
     if method.spatial != "auto":
         for source in noisy:
             if not set(method.spatial) <= set(source.axes):
-                raise UserError(f"{source.name}: has axes {source.axes}, not {method.spatial}; give --axes if they are wrong")
+                raise UserError(
+                    f"{source.name}: has axes {source.axes}, not {method.spatial}; "
+                    f"give --axes if they are wrong"
+                )
         return method.spatial
     return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"
 
@@ -194,7 +213,11 @@ def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource) -> Im
     """What the network must know of the images."""
     scale = scenes[0].noisy.scale
     pixel = scale.get("X") or 1.0
-    spacing = {"Z": (scale.get("Z") or pixel * UNKNOWN_Z_SPACING) / pixel, "Y": (scale.get("Y") or pixel) / pixel, "X": 1.0}
+    spacing = {
+        "Z": (scale.get("Z") or pixel * UNKNOWN_Z_SPACING) / pixel,
+        "Y": (scale.get("Y") or pixel) / pixel,
+        "X": 1.0,
+    }
     return ImageSpec(
         spatial=spatial,
         channels=scenes[0].noisy.size_of("C"),
@@ -222,5 +245,5 @@ def pick_device(name: str) -> torch.device:
 def arranged(net: Standardized, device: torch.device) -> Standardized:
     """On the device, weights in channels-last order: the layout that convolutions run fastest in."""
     layout = torch.channels_last if net.dims == 2 else torch.channels_last_3d
-    net.to(device).backbone.to(memory_format=layout)
+    net.to(device).backbone.to(memory_format=layout)  # type: ignore[call-overload]
     return net

@@ -1,7 +1,8 @@
 """The command line: one file a verb, one dataclass a verb, its `run()` returns the exit code.
 
-Exit codes: 0 done; 2 the user's input cannot be used (one `error: ...` line); 130 interrupted; 1 anything unexpected.
-Nothing heavy is imported here: `noisewise --help` reads the verbs' descriptions without importing them.
+Exit codes: 0 done; 2 the user's input cannot be used (one `error: ...` line); 130 interrupted; 1 anything
+unexpected. Nothing heavy is imported here: `noisewise --help` reads the verbs' descriptions without
+importing them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import errno
+import io
 import os
 import sys
 import warnings
@@ -20,14 +22,27 @@ from pathlib import Path
 from noisewise import __version__
 from noisewise.errors import UserError
 
-ORDER = ("denoise", "train", "predict", "info", "methods", "doctor", "demo")  # as a reader meets them; others behind
+ORDER = (
+    "denoise",
+    "train",
+    "predict",
+    "info",
+    "methods",
+    "doctor",
+    "demo",
+)  # as a reader meets them; others behind
 OK, UNEXPECTED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
-OUR_FAULT = "error: unexpected {kind}: {what}; rerun with NOISEWISE_DEBUG=1 for the traceback, and please report it"
+OUR_FAULT = (
+    "error: unexpected {kind}: {what}; rerun with NOISEWISE_DEBUG=1 for the traceback, and please report it"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's) and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without µ shows a question mark
     with warnings.catch_warnings():
         # Libraries' warnings are for developers; what users should know is said as a note.
         if not debugging():
@@ -79,7 +94,11 @@ def in_plain_words(error: Exception) -> str | None:
     """What a user can do about an error, or None where it is ours."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    ):
         return "memory ran out; close other programs, or give smaller images or a smaller --tile"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.filename or 'output'}: the disk is full; free some space or write elsewhere"
@@ -131,7 +150,7 @@ def overview() -> str:
     lines = [f"  {verb:<10} {description(verb)}" for verb in verbs()]
     return "\n".join(
         [
-            f"noisewise {__version__}: removes noise from microscopy images; one noisy file in, its denoised twin out.",
+            f"noisewise {__version__}: one noisy microscopy image in, its denoised twin out.",
             "",
             "usage: noisewise VERB [OPTIONS]      noisewise VERB --help for its options",
             "",

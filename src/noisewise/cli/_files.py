@@ -22,14 +22,15 @@ class Plan:
 
 
 def plan_files(patterns: Sequence[str], output: str | None, *, skip_existing: bool) -> Plan:
-    """Find the inputs and name their outputs: beside each input, in the folder `output`, or the file `output`.
+    """Find the inputs and name their outputs: beside each input, or in the folder or file `output`.
 
     Errors: `UserError` for inputs that are not there, several inputs for one output file, or two of one name.
     """
     if not patterns:
         raise UserError("no input; give files, folders or patterns, as in: noisewise denoise cells.tif")
-    inputs, notes = without_own_outputs(find_inputs(patterns))
+    inputs, notes = without_own_outputs(find_images(patterns))
     outputs = name_outputs(inputs, output)
+    refuse_inputs(inputs, outputs)
     if skip_existing:
         there = [path for path in outputs if os.path.lexists(path)]
         notes += [f"{path}: exists already, skipped" for path in there]
@@ -43,6 +44,14 @@ def without_own_outputs(inputs: list[Path]) -> tuple[list[Path], list[str]]:
     made = {default_output(path) for path in inputs}
     kept = [path for path in inputs if path not in made]
     return kept, [f"{path}: is the output of another input, left out" for path in inputs if path in made]
+
+
+def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """No output may replace an input, its own or another's. Errors: `UserError`."""
+    taken = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise UserError(f"{path}: is the input itself; choose another name for the output")
 
 
 def name_outputs(inputs: Sequence[Path], output: str | None) -> list[Path]:
@@ -67,16 +76,34 @@ def is_image(folder: Path) -> bool:
     return folder.suffix.lower() == ".zarr"
 
 
-def plan_targets(patterns: Sequence[str]) -> list[Path]:
+def find_images(patterns: Sequence[str]) -> list[Path]:
     """Images named by files, folders and patterns, in order. Errors: `UserError` for what is not there."""
-    return find_inputs(patterns)
+    found = find_inputs(patterns)
+    allow_open_files(2 * len(found) + 100)
+    return found
+
+
+def allow_open_files(count: int) -> None:
+    """All images of a run stay open; many systems begin with a low limit that a program may raise."""
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < count:
+            most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 @contextmanager
 def folders_for(outputs: Sequence[Path], asked: str | None) -> Iterator[None]:
     """Create the output folder if it was asked for; take it away again if nothing came of it."""
     made = None
-    if asked is not None and outputs and outputs[0] != Path(asked).expanduser() and not outputs[0].parent.exists():
+    if (
+        asked is not None
+        and outputs
+        and outputs[0] != Path(asked).expanduser()
+        and not outputs[0].parent.exists()
+    ):
         made = outputs[0].parent
         try:
             made.mkdir()

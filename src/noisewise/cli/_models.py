@@ -1,9 +1,10 @@
-"""Model files of the command line: where one may be written, what is said of it, how an unfinished one goes on."""
+"""Model files: where one may be written, what is said of it, how an unfinished one goes on."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from noisewise.cli import INTERRUPTED, fail
 from noisewise.errors import UserError
 
 if TYPE_CHECKING:
+    from noisewise.cli._files import Plan
     from noisewise.model import Model
 
 SUFFIX = ".safetensors"
@@ -27,8 +29,11 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
         raise UserError(f"{place}: is a folder; give a file name such as {place / 'model.safetensors'}")
     if not place.parent.is_dir():
         raise UserError(f"{place}: the folder {place.parent} does not exist; create it first")
-    if not os.access(place.parent, os.W_OK):
-        raise UserError(f"{place}: cannot write there (permission denied); choose another folder")
+    try:
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{place}: cannot write there ({error.strerror}); choose another folder") from error
     if os.path.lexists(place):
         if not overwrite:
             raise UserError(f"{place}: exists already; choose another name or allow it with --overwrite")
@@ -57,25 +62,44 @@ def summary(model: Model) -> str:
     return f"{record['method']}, {record['steps']} steps{risk}"
 
 
-def keep_interrupted(model: Model, path: Path | None, output: Path, inputs: Sequence[Path]) -> int:
+def keep_interrupted(
+    model: Model, path: Path | None, plan: Plan, targets: Sequence[Path], axes: str | None
+) -> int:
     """Save what an interrupted `denoise` has learned, say how it can be used, and return the exit code."""
     if path is None:
-        path = free_name(output)
+        path = free_name(plan.outputs[0])
         model.save(path)
     run = model.run
     if run.finished:
-        use = shlex.join(["noisewise", "predict", str(path), *map(str, inputs)])
+        use = shlex.join(["noisewise", "predict", str(path), *map(str, plan.inputs), *axes_option(axes)])
         return fail(f"interrupted while writing; the trained model is kept, go on with: {use}", INTERRUPTED)
-    return fail(how_to_resume(model, path, inputs), INTERRUPTED)
+    return fail(how_to_resume(model, path, plan.inputs, targets, axes), INTERRUPTED)
 
 
-def how_to_resume(model: Model, path: Path, inputs: Sequence[Path | str], targets: Sequence[Path | str] = ()) -> str:
+def how_to_resume(
+    model: Model, path: Path, inputs: Sequence[Path | str], targets: Sequence[Path | str], axes: str | None
+) -> str:
     """What an interrupted run says."""
     method = str(model.provenance.get("method"))
     pairs = ["--target", *map(str, targets)] if targets else []
-    command = ["noisewise", "train", method, *map(str, inputs), *pairs, "-o", str(path), "--resume"]
+    command = [
+        "noisewise",
+        "train",
+        method,
+        *map(str, inputs),
+        *pairs,
+        "-o",
+        str(path),
+        *axes_option(axes),
+        "--resume",
+    ]
     done = f"step {model.run.step} of {model.run.steps}" if model.run.steps else f"step {model.run.step}"
     return f"interrupted at {done}; {path} is a usable model; go on with: {shlex.join(command)}"
+
+
+def axes_option(axes: str | None) -> list[str]:
+    """The option that says the same again."""
+    return [] if axes is None else ["--axes", axes]
 
 
 def free_name(output: Path) -> Path:

@@ -14,7 +14,7 @@ from noisewise.cli import class_name
 from noisewise.errors import UserError
 
 FRAME = str.maketrans("", "", "╭╮╰╯│")
-RULE = "──"
+RULES = "─- "
 SUGGESTION = ("Perhaps you meant", "Arguments similar")
 
 
@@ -24,6 +24,8 @@ def parse(verb: str, module: ModuleType, args: list[str]) -> Any:
     Errors: `UserError` for arguments that do not fit.
     """
     kind = module.options_for(args) if hasattr(module, "options_for") else getattr(module, class_name(verb))
+    if {"-h", "--help"} & set(args):
+        args = ["--help"]  # alone: with positional arguments before it, the help would leave them out
     said = io.StringIO()
     try:
         with redirect_stderr(said):
@@ -37,9 +39,11 @@ def parse(verb: str, module: ModuleType, args: list[str]) -> Any:
 
 
 def first_words(box: str) -> str:
-    """The message inside tyro's frame: what stands above its first rule, and what it suggests below."""
-    rows = [row.translate(FRAME).strip() for row in box.splitlines()[1:]]  # the first row holds the title
-    end = next((i for i, row in enumerate(rows) if row.startswith(RULE)), len(rows))
+    """The message inside tyro's frame, between its title and its next rule, and what it suggests."""
+    rows = [row.translate(FRAME).strip() for row in box.splitlines()[1:]]
+    while rows and not rows[0].strip(RULES):  # without Unicode, there is a rule below the title
+        del rows[0]
+    end = next((i for i, row in enumerate(rows) if not row.strip(RULES)), len(rows))
     text = " ".join(" ".join(rows[:end]).split()).removesuffix(".")
     below = rows[end + 1 :]
     if below and below[0].startswith(SUGGESTION) and below[1].startswith("-"):

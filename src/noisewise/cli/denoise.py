@@ -12,11 +12,23 @@ from tyro.conf import arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._files import Plan, folders_for, plan_files, plan_targets
+from noisewise.cli._files import Plan, find_images, folders_for, plan_files
 from noisewise.cli._models import keep_interrupted, plan_model, run_record, summary
 from noisewise.cli._options import (
-    Axes, Budget, File, Inputs, Out, Steps, Talking, TalkingOptions, Writing, WritingOptions, check_length, parse_tile,
+    Axes,
+    Budget,
+    File,
+    Inputs,
+    Out,
+    Steps,
+    Talking,
+    TalkingOptions,
+    Writing,
+    WritingOptions,
+    check_length,
+    parse_tile,
 )  # fmt: skip
+from noisewise.errors import UserError
 
 if TYPE_CHECKING:
     from noisewise.model import Model
@@ -58,6 +70,8 @@ class Denoise:
         check_length(self.budget, self.steps)
         plan = plan_files(self.inputs, self.output, skip_existing=self.writing.skip_existing)
         model = plan_model(self.model, self.writing.overwrite)
+        if model in plan.outputs:
+            raise UserError(f"{model}: the model and the denoised image cannot both go there")
         say_notes(plan.notes, self.talking.quiet)
         if not plan.inputs:
             return self._finish(plan, None, None, 0.0)
@@ -68,6 +82,7 @@ class Denoise:
         from noisewise.files import denoise_files
 
         started = time.monotonic()
+        targets = find_images([self.target] if self.target is not None else [])
         kept: list[Model] = []
 
         def keep(model: Model) -> None:
@@ -78,17 +93,17 @@ class Denoise:
         try:
             with Display(self.talking.quiet) as display:
                 denoise_files(
-                    plan.inputs, plan.outputs, method=self.method, targets=plan_targets([self.target] if self.target else []),
-                    axes=self.axes, budget=self.budget, steps=self.steps, average=self.writing.averaging,
+                    plan.inputs, plan.outputs, method=self.method, targets=targets, axes=self.axes,
+                    budget=self.budget, steps=self.steps, average=self.writing.averaging,
                     tile=parse_tile(self.writing.tile), as_float=self.writing.as_float, seed=self.seed,
                     device=self.device, overwrite=self.writing.overwrite, trained=keep, report=display,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if not kept:
                 raise
-            return keep_interrupted(kept[0], path, plan.outputs[0], plan.inputs)
+            return keep_interrupted(kept[0], path, plan, targets, self.axes)
         if not kept[0].run.finished:
-            return keep_interrupted(kept[0], path, plan.outputs[0], plan.inputs)
+            return keep_interrupted(kept[0], path, plan, targets, self.axes)
         return self._finish(plan, kept[0], path, time.monotonic() - started)
 
     def _finish(self, plan: Plan, model: Model | None, path: Path | None, seconds: float) -> int:
@@ -96,7 +111,9 @@ class Denoise:
         say_notes(found, self.talking.quiet)
         if self.talking.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
-            print_json(record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {}))
+            print_json(
+                record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {})
+            )
             return OK
         for output in plan.outputs:
             print(output)

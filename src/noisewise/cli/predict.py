@@ -8,11 +8,19 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from noisewise.cli import OK
+from noisewise.cli import INTERRUPTED, OK, fail
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._files import Plan, folders_for, plan_files
 from noisewise.cli._options import (
-    Axes, Inputs, ModelName, Out, Talking, TalkingOptions, Writing, WritingOptions, parse_tile,
+    Axes,
+    Inputs,
+    ModelName,
+    Out,
+    Talking,
+    TalkingOptions,
+    Writing,
+    WritingOptions,
+    parse_tile,
 )  # fmt: skip
 
 
@@ -21,7 +29,7 @@ class Predict:
     """Denoises images with a model that is already trained."""
 
     model: Positional[ModelName]
-    """a model file, from noisewise train or noisewise denoise --model"""
+    """a model file, as noisewise train writes it"""
     inputs: Inputs
     """images: files, folders or patterns"""
     output: Out = None
@@ -39,8 +47,11 @@ class Predict:
         plan = plan_files(self.inputs, self.output, skip_existing=self.writing.skip_existing)
         say_notes(plan.notes, self.talking.quiet)
         started = time.monotonic()
-        with folders_for(plan.outputs, self.output):
-            notes = self._predict(plan) if plan.inputs else []
+        try:
+            with folders_for(plan.outputs, self.output):
+                notes = self._predict(plan) if plan.inputs else []
+        except KeyboardInterrupt:
+            return fail("interrupted; the same command with --skip-existing does the rest", INTERRUPTED)
         say_notes(notes, self.talking.quiet)
         if self.talking.json:
             seconds = round(time.monotonic() - started, 2)

@@ -12,9 +12,19 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.cli import INTERRUPTED, OK, fail
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._files import plan_targets
+from noisewise.cli._files import find_images
 from noisewise.cli._models import how_to_resume, plan_model, run_record, summary
-from noisewise.cli._options import Axes, Budget, Inputs, ModelName, Steps, Switch, Talking, TalkingOptions, check_length
+from noisewise.cli._options import (
+    Axes,
+    Budget,
+    Inputs,
+    ModelName,
+    Steps,
+    Switch,
+    Talking,
+    TalkingOptions,
+    check_length,
+)
 from noisewise.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,9 +68,11 @@ class Train:
         check_length(self.budget, self.steps)
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one")
-        inputs = plan_targets(self.inputs)
+        inputs = find_images(self.inputs)
         if not inputs:
-            raise UserError(f"no input; give images, as in: noisewise train {self.method} cells.tif -o cells.safetensors")
+            raise UserError(
+                f"no input; give images, as in: noisewise train {self.method} cells.tif -o cells.safetensors"
+            )
         path = Path(self.output).expanduser()
         begun = self._begun(path) if self.resume and path.exists() else None
         if begun is None:
@@ -75,11 +87,12 @@ class Train:
         started = time.monotonic()
         with Display(self.talking.quiet) as display:
             model = train(
-                self.settings, inputs, plan_targets(self.target) or None, output=path, axes=self.axes, budget=self.budget,
-                steps=self.steps, seed=self.seed, device=self.device, resume=begun, report=display,
+                self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
+                budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
+                report=display,
             )  # fmt: skip
         if not model.run.finished:
-            return fail(how_to_resume(model, path, self.inputs, self.target), INTERRUPTED)
+            return fail(how_to_resume(model, path, self.inputs, self.target, self.axes), INTERRUPTED)
         return self._finish(model, path, inputs, time.monotonic() - started)
 
     def _begun(self, path: Path) -> Model:
@@ -89,20 +102,32 @@ class Train:
         model = load(path, self.device)
         begun = str(model.provenance.get("method"))
         if begun != self.method:
-            raise UserError(f"{path}: was begun with method {begun}, not {self.method}; choose another output")
+            raise UserError(
+                f"{path}: was begun with method {begun}, not {self.method}; choose another output"
+            )
         fresh, settings = asdict(type(self.settings)()), asdict(self.settings)
         for name, value in settings.items():
             if value != fresh[name] and value != getattr(model.method, name):
                 flag = f"--{name.replace('_', '-')}"
-                raise UserError(f"{path}: was begun with another {flag}; leave it out, or choose another output")
+                raise UserError(
+                    f"{path}: was begun with another {flag}; leave it out, or choose another output"
+                )
         if self.steps is not None and model.run.steps not in (0, self.steps):
-            raise UserError(f"{path}: was begun for {model.run.steps} steps; leave out --steps, or choose another output")
+            raise UserError(
+                f"{path}: was begun for {model.run.steps} steps; leave out --steps, or choose another output"
+            )
         return model
 
     def _finish(self, model: Model, path: Path, inputs: list[Path], seconds: float) -> int:
         say_notes(model.notes, self.talking.quiet)
         if self.talking.json:
-            record = {"input": inputs, "output": path, "model": path, "seconds": round(seconds, 2), "notes": model.notes}
+            record = {
+                "input": inputs,
+                "output": path,
+                "model": path,
+                "seconds": round(seconds, 2),
+                "notes": model.notes,
+            }
             print_json(record | run_record(model))
             return OK
         print(path)
@@ -128,7 +153,8 @@ def options_for(args: list[str]) -> type[Train]:
     name = next((word for word in words if word in methods.modules()), words[0] if words else None)
     if name is None:
         return Train
-    kind: Any = OmitArgPrefixes[methods.get(name)]  # type: ignore[misc]
+    settings: Any = OmitArgPrefixes[methods.get(name)]  # type: ignore[misc]
+    added = ("method_settings", settings, field(default_factory=methods.get(name)))
     return make_dataclass(
-        "Train", [("method_settings", kind, field(default_factory=methods.get(name)))], bases=(Train,), kw_only=True
+        "Train", [added], bases=(Train,), namespace={"__doc__": Train.__doc__}, kw_only=True
     )

@@ -19,6 +19,7 @@ from noisewise.errors import UserError
 
 BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # what is streamed at a time, pixels
 STEPS_PER_BLOCK = 4  # the oldest block of a streamed pool is replaced after so many steps
+COMPUTABLE = (1e-30, 1e30)  # standard deviations with room to compute in float32
 HELD_OUT_PATCHES = 16
 HELD_OUT_FRACTION = 0.03  # of the pixels of those patches
 
@@ -125,7 +126,9 @@ class PatchSource:
     def _read(self, place: Place) -> Pixels:
         scene = self.scenes[place.scene]
         parts = dict(zip(scene.layout.spatial, place.spatial, strict=True))
-        region = tuple(parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True))
+        region = tuple(
+            parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True)
+        )
         return load(scene, region)
 
     def _blocks_at(self, step: int) -> list[Pixels]:
@@ -170,7 +173,11 @@ class PatchSource:
         flips, order = axes
 
         def stack(arrays: list[Array]) -> Tensor:
-            batch = torch.from_numpy(np.stack(arrays)).flip(flips) if flips else torch.from_numpy(np.stack(arrays))
+            batch = (
+                torch.from_numpy(np.stack(arrays)).flip(flips)
+                if flips
+                else torch.from_numpy(np.stack(arrays))
+            )
             return (batch.permute(order) if order else batch).contiguous().to(self.device, non_blocking=True)
 
         targets = [crop.target for crop in crops if crop.target is not None]
@@ -195,9 +202,15 @@ class PatchSource:
     def _statistics(self) -> tuple[Statistics, Statistics]:
         blocks = list(self._pool.values())
         noisy = moments([(block.noisy, block.usable) for block in blocks])
+        names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
         if not any(std > 0 for std in noisy.std):
-            names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
-            raise UserError(f"{names}: the image is constant or has no usable pixel; there is nothing to learn from")
+            raise UserError(
+                f"{names}: the image is constant or has no usable pixel; there is nothing to learn from"
+            )
+        if not all(std == 0 or COMPUTABLE[0] < std < COMPUTABLE[1] for std in noisy.std):
+            raise UserError(
+                f"{names}: pixel values around {max(noisy.std):.0e} leave float32; rescale the image"
+            )
         pairs = [(block.target, block.usable) for block in blocks if block.target is not None]
         noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
         if not pairs:
@@ -227,7 +240,9 @@ class PatchSource:
     def _random_place(self, dice: np.random.Generator) -> Place:
         sizes = np.array([np.prod(self.scenes[scene].size, dtype=float) for scene, _ in self.images])
         scene, image = self.images[dice.choice(len(sizes), p=sizes / sizes.sum())]
-        corner = [int(dice.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)]
+        corner = [
+            int(dice.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)
+        ]
         return Place(scene, image, tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
 
 

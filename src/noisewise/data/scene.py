@@ -86,7 +86,8 @@ def load(scene: Scene, region: Region) -> Pixels:
 
 def fill(image: Array) -> tuple[Array, Array]:
     """float32 with NaN and ±inf replaced by the channel's median, and the mask of what was finite."""
-    values = image.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is not finite either
+        values = image.astype(np.float32)
     finite = np.isfinite(values)
     for channel, good in zip(values, finite, strict=True):
         if not good.all():

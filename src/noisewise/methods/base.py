@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from noisewise.nets.standardized import Standardized
@@ -64,21 +65,21 @@ class Method(ABC):
 
     network: Literal["fast", "classic", "n2v2"] = "fast"
     """fast: residual U-Net behind a 2x2 stem; classic: the N2V U-Net; n2v2: blur-pool and no top skip"""
-    features: int = 0
+    features: Annotated[int, Interval(ge=0, le=1024)] = 0
     """features of the finest level (0: the network's own default)"""
-    depth: int = 0
+    depth: Annotated[int, Interval(ge=0, le=6)] = 0
     """number of poolings (0: the network's own default)"""
     joint_channels: bool = False
     """let the network see all channels at once, instead of one at a time"""
     spatial: Literal["auto", "YX", "ZYX"] = "auto"
     """axes that the network sees together (auto: ZYX for three slices or more)"""
-    patch_size: int = 64
+    patch_size: Annotated[int, Interval(ge=8, le=4096)] = 64
     """pixels along Y and X of a training patch (Z: up to 16 slices)"""
-    batch_size: int = 0
-    """patches a step (0: 16 in 2D, 4 in 3D)"""
-    learning_rate: float = 2e-3
+    batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
+    """patches a step (0: 8 in 2D, 2 in 3D)"""
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3
     """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
-    default_steps: int = 2000
+    default_steps: Annotated[int, Ge(1)] = 2000
     """training steps when neither a budget nor a number of steps is given"""
 
     def patch_shape(self, dims: int) -> tuple[int, ...]:
@@ -87,7 +88,7 @@ class Method(ABC):
 
     def patches_per_step(self, dims: int) -> int:
         """The batch size."""
-        return self.batch_size or {2: 16, 3: 4}[dims]
+        return self.batch_size or {2: 8, 3: 2}[dims]
 
     def build(self, spec: ImageSpec) -> Standardized:
         """A fresh network with the normalisation inside, for images like these."""

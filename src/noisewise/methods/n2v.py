@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisewise.methods.base import Batch, Method, Needs, masked_mean
@@ -31,15 +32,19 @@ class N2V(Method):
 
     masking: Masking = "mean"
     """what replaces a blind pixel: a random neighbour (uniform), or the mean or median of the neighbours"""
-    mask_percent: float = 3.0
+    mask_percent: Annotated[float, Interval(gt=0, le=50)] = 10.0
     """blind pixels a patch, in percent"""
-    mask_radius: int = 2
+    mask_radius: Annotated[int, Interval(ge=1, le=10)] = 2
     """neighbours are the (2 r + 1)² window without its centre"""
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         noisy = net.encode(batch.noisy)
         teach = net.fold(batch.teach)
-        blind = teach if batch.held_out else teach & draw_mask(noisy.shape, self.mask_percent, batch.generator).to(teach.device)
+        blind = (
+            teach
+            if batch.held_out
+            else teach & draw_mask(noisy.shape, self.mask_percent, batch.generator).to(teach.device)
+        )
         predicted = net.backbone(hide(noisy, blind, self.masking, self.mask_radius, batch.generator))
         return masked_mean((predicted.float() - noisy) ** 2, blind)
 

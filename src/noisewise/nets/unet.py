@@ -63,7 +63,8 @@ class UNet(nn.Module):
         above = [widths[0], *widths[:-1]]  # the width that a level hands up (and gets from the level above)
         first = in_channels * prod(self.stem)
         self.encoders = nn.ModuleList(
-            stage(first if level == 0 else above[level], widths[level], widths[level]) for level in range(len(pools))
+            stage(first if level == 0 else above[level], widths[level], widths[level])
+            for level in range(len(pools))
         )
         self.downs = nn.ModuleList(
             make_pool(pool, width, factor) for width, factor in zip(widths, pools, strict=False)
@@ -184,7 +185,9 @@ def space_to_depth(x: Tensor, factor: Factor) -> Tensor:
     if prod(factor) == 1:
         return x
     corners = product(*(range(f) for f in factor))
-    return torch.cat([x[(..., *(slice(c, None, f) for c, f in zip(corner, factor, strict=True)))] for corner in corners], 1)
+    return torch.cat(
+        [x[(..., *(slice(c, None, f) for c, f in zip(corner, factor, strict=True)))] for corner in corners], 1
+    )
 
 
 def depth_to_space(x: Tensor, factor: Factor) -> Tensor:

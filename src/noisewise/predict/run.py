@@ -17,6 +17,7 @@ from noisewise.io.base import Sink, Source
 from noisewise.methods.base import Method
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import pad_to_multiple
+from noisewise.predict.fold import folded
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.reach import bytes_per_pixel, receptive_radius
@@ -35,7 +36,7 @@ class Predictor:
     def __init__(
         self, method: Method, net: Standardized, *, tile: Sequence[int] | None = None, average: bool = False
     ) -> None:
-        self.method, self.net, self.tile, self.average = method, net.eval(), tile, average
+        self.method, self.net, self.tile, self.average = method, folded(net), tile, average
         self.device = net.mean.device
         self.halo = receptive_radius(net)
         room = MEMORY_SHARE * free_bytes(self.device) / (bytes_per_pixel(net) * self._channels)
@@ -45,7 +46,9 @@ class Predictor:
     def _channels(self) -> int:
         return len(self.net.mean)
 
-    def run(self, source: Source, layout: Layout, sink: Sink, report: Callable[[float], None] = lambda _: None) -> None:
+    def run(
+        self, source: Source, layout: Layout, sink: Sink, report: Callable[[float], None] = lambda _: None
+    ) -> None:
         """Denoise a source into a sink; `report` gets the fraction done. Pixels that are not finite are kept.
 
         Errors: `UserError` if memory does not suffice for the smallest tile.
@@ -74,7 +77,9 @@ class Predictor:
             estimates = self._estimate(np.stack([layout.to_network(raw)[0] for raw in raws]), part)
             for image, estimate in zip(batch, estimates, strict=True):
                 region = within(layout, image, part.write)
-                sink.write(region, layout.from_network(estimate[None], tuple(p.stop - p.start for p in region)))
+                sink.write(
+                    region, layout.from_network(estimate[None], tuple(p.stop - p.start for p in region))
+                )
             yield count / len(tiles)
 
     def _estimate(self, raw: Array, tile: Tile) -> Array:
@@ -94,7 +99,9 @@ class Predictor:
             if not self.average:
                 mean = self.method.posterior(self.net, noisy).mean
             else:
-                mean = torch.stack([undo(self.method.posterior(self.net, turned).mean) for turned, undo in turns(noisy)]).mean(0)
+                mean = torch.stack(
+                    [undo(self.method.posterior(self.net, turned).mean) for turned, undo in turns(noisy)]
+                ).mean(0)
         return mean[(..., *(slice(0, n) for n in size))]
 
     def _shrink(self, error: Exception) -> None:
@@ -106,7 +113,9 @@ class Predictor:
             torch.cuda.empty_cache()
         self.tile, self.pixels = None, self.pixels / 4
         if self.pixels < prod(self.net.stride):
-            raise UserError("memory ran out even with the smallest tile; close other programs or bin the image") from error
+            raise UserError(
+                "memory ran out even with the smallest tile; close other programs or bin the image"
+            ) from error
 
 
 def within(layout: Layout, image: Region, spatial: Region) -> Region:

@@ -84,8 +84,9 @@ def fit(
 ) -> Run:
     """Train `net` in place for a number of steps, or for as many as fit into some seconds.
 
-    Ends with averaged weights in `net`; `save` is called every minute while they are in it. Ctrl-C ends it early, after the step at hand: `net` is then usable, and passing
-    the returned run (and the same data) again continues to the result of an unbroken run.
+    Ends with averaged weights in `net`; `save` is called every minute while they are in it. Ctrl-C ends it
+    early, after the step at hand: `net` is then usable, and passing the returned run (and the same data)
+    again continues to the result of an unbroken run.
     """
     trainer = Trainer(method, net, data, run or Run())
     run = trainer.run
@@ -105,7 +106,9 @@ def fit(
             trainer.step()
             pace = (time.perf_counter() - started) / (run.step - first)
             risk = run.risks[-1][1] if run.risks else math.nan
-            report(Progress(run.step, run.steps, risk, pace * (run.steps - run.step) if run.steps else math.nan))
+            report(
+                Progress(run.step, run.steps, risk, pace * (run.steps - run.step) if run.steps else math.nan)
+            )
             if save is not None and time.perf_counter() - saved > SAVE_SECONDS:
                 trainer.show(save)
                 saved = time.perf_counter()
@@ -205,7 +208,9 @@ class Trainer:
         self.optimizer.state.clear()
         self.run.recoveries += 1
         if self.run.recoveries > 8:
-            raise UserError("training diverges again and again; try a lower learning rate, or look at the images")
+            raise UserError(
+                "training diverges again and again; try a lower learning rate, or look at the images"
+            )
 
     def _pack(self) -> None:
         """Everything that `_unpack` needs, by name."""
@@ -223,7 +228,10 @@ class Trainer:
         for i, weight in enumerate(self.weights):
             if f"step.{i}" in tensors:
                 state = {name: tensors[f"{name}.{i}"] for name in ("exp_avg", "exp_avg_sq", "step")}
-                self.optimizer.state[weight] = {k: v.clone() for k, v in state.items()}
+                # AdamW counts its steps on the processor, wherever the weights are.
+                self.optimizer.state[weight] = {
+                    k: v.clone() if k == "step" else v.to(weight.device, copy=True) for k, v in state.items()
+                }
 
 
 @contextmanager

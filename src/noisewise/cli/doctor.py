@@ -1,0 +1,108 @@
+"""`noisewise doctor`."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from noisewise import __version__
+from noisewise.cli import OK
+from noisewise.cli._display import print_json
+from noisewise.cli._options import Switch
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "tifffile",
+    "zarr",
+    "yaozarrs",
+    "safetensors",
+    "pydantic",
+    "tyro",
+    "rich",
+    "matplotlib",
+)
+OPTIONAL = {
+    "imagecodecs": "reads compressed TIFF (pip install noisewise[formats])",
+    "dask": "denoises dask arrays",
+    "xarray": "denoises xarray images",
+    "scikit-image": "used by the tests",
+}
+MATRIX = 1024
+MEASURE_SECONDS = 0.4
+
+
+@dataclass(kw_only=True)
+class Doctor:
+    """Checks the installation: versions, processor, memory, speed, optional packages."""
+
+    json: Switch = False
+    """print one JSON object on stdout and nothing else"""
+
+    def run(self) -> int:
+        """Print what was found."""
+        from noisewise.cli.info import lines
+
+        record = examine()
+        if self.json:
+            print_json(record)
+        else:
+            print("\n".join(lines(record)))
+        return OK
+
+
+def examine() -> dict[str, Any]:
+    """Everything that matters for whether and how fast noisewise runs."""
+    import torch
+
+    from noisewise.model import pick_device
+    from noisewise.predict.memory import free_bytes
+    from noisewise.train.loop import fast_precision
+
+    device = pick_device("auto")
+    native = fast_precision(device) is not None
+    speed = {"float32": round(gigaflops(device, torch.float32))}
+    if native:
+        speed["bfloat16"] = round(gigaflops(device, torch.bfloat16))
+    return {
+        "noisewise": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: found(name) or "missing" for name in PACKAGES},
+        "optional packages": {name: f"{found(name) or 'missing'}: {use}" for name, use in OPTIONAL.items()},
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "bfloat16": "computed natively, used for training"
+        if native
+        else "not native here, training uses float32",
+        "free memory": f"{free_bytes(device) / 2**30:.1f} GiB",
+        "matrix product, GFLOP/s": speed,
+    }
+
+
+def found(package: str) -> str | None:
+    """Its version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def gigaflops(device: Any, dtype: Any) -> float:
+    """Speed of a large matrix product, the ceiling of what a network can reach."""
+    import torch
+
+    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
+
+    def product() -> None:
+        (a @ a)[0, 0].item()  # the item waits for the device
+
+    product()
+    count, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < MEASURE_SECONDS or count == 0:
+        product()
+        count += 1
+    return 2.0 * MATRIX**3 * count / elapsed / 1e9

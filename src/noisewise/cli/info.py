@@ -1,0 +1,114 @@
+"""`noisewise info`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from noisewise.cli import OK
+from noisewise.cli._display import print_json
+from noisewise.cli._options import Axes, Switch
+from noisewise.errors import UserError
+
+MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle is refused in the words for models
+
+
+@dataclass(kw_only=True)
+class Info:
+    """Says what is in a file: an image, or a model.
+
+    Of an image: format, axes, shape, pixel type and size, channels, and how noisewise made it, if it did.
+    Of a model: method, settings, what it is for, and how it was trained.
+    """
+
+    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    """an image or a model file"""
+    axes: Axes = None
+    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    json: Switch = False
+    """print one JSON object on stdout and nothing else"""
+
+    def run(self) -> int:
+        """Print what is in the file."""
+        path = Path(self.file).expanduser()
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        record = model_record(path) if is_model(path) else image_record(path, self.axes)
+        if self.json:
+            print_json(record)
+        else:
+            print("\n".join(lines(record)))
+        return OK
+
+
+def is_model(path: Path) -> bool:
+    """By name, or by how a safetensors file begins: eight bytes of length, then JSON."""
+    if path.is_dir() or path.suffix.lower() in MODEL_SUFFIXES:
+        return not path.is_dir()
+    with path.open("rb") as file:
+        return file.read(9)[6:] == b"\0\0{"
+
+
+def image_record(path: Path, axes: str | None) -> dict[str, Any]:
+    """What there is to say of an image."""
+    from noisewise.cli._provenance import read_provenance
+    from noisewise.io import open_source
+
+    with open_source(path, axes) as source:
+        return {
+            "file": str(path),
+            "format": image_format(source),
+            "axes": source.axes,
+            "shape": list(source.shape),
+            "pixels": str(source.dtype),
+            "pixel size": {
+                axis: f"{size:g} {'s' if axis == 'T' else 'µm'}" for axis, size in source.scale.items()
+            },
+            "channels": source.channel_names,
+            "notes": source.notes,
+            "made by noisewise": read_provenance(source),
+        }
+
+
+def image_format(source: Any) -> str:
+    """The format in words."""
+    kind = type(source).__name__.removesuffix("Source")
+    meta = getattr(source, "meta", None)
+    dialect = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}.get(getattr(meta, "kind", ""))
+    return dialect or {"Tiff": "TIFF", "Png": "PNG", "Npy": "NumPy", "Zarr": "Zarr"}.get(kind, kind)
+
+
+def model_record(path: Path) -> dict[str, Any]:
+    """What there is to say of a model; the whole file is checked."""
+    from noisewise.train.modelfile import read_model
+
+    saved = read_model(path)
+    run = {key: value for key, value in asdict(saved.run).items() if key not in ("tensors", "risks")}
+    return {
+        "file": str(path),
+        "format": "noisewise model",
+        "method": saved.provenance.get("method"),
+        "settings": asdict(saved.method),
+        "made for": asdict(saved.spec),
+        "weights": sum(tensor.numel() for tensor in saved.net.parameters()),
+        "training": run
+        | {"finished": saved.run.finished, "risk": saved.run.risks[-1][1] if saved.run.risks else None},
+        "provenance": saved.provenance,
+    }
+
+
+def lines(record: dict[str, Any], indent: str = "") -> list[str]:
+    """A record as lines for people; what is empty is left out."""
+    out: list[str] = []
+    for key, value in record.items():
+        if value in (None, [], {}, ()):
+            continue
+        if isinstance(value, dict):
+            out += [f"{indent}{key}:", *lines(value, indent + "  ")]
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            out.append(f"{indent}{key}: {text}")
+    return out

@@ -1,0 +1,444 @@
+"""Input that cannot be used: one `error:` line, exit 2, nothing written. Odd pixels: said and survived."""
+
+import errno
+import json
+import os
+import pickle
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import noisewise as nw
+from noisewise.cli import main
+
+STEPS = ("--steps", "2")
+
+
+def noisy(shape=(24, 28), seed=0):
+    return np.random.default_rng(seed).poisson(30, shape).astype(np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with one good image, which the test runs in."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("good.tif", noisy())
+    return tmp_path
+
+
+@pytest.fixture
+def refused(capsys, folder):  # noqa: ARG001  (runs in it)
+    """Runs a command line that must be refused; gives the one line it says."""
+
+    def contents():
+        return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+    def call(*args):
+        before = contents()
+        capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        said = capsys.readouterr()
+        assert code == 2 and said.out == "", said
+        assert said.err.startswith("error: ") and said.err.count("\n") == 1, said.err
+        assert contents() == before
+        return said.err
+
+    return call
+
+
+@pytest.fixture
+def model(folder):  # noqa: ARG001  (runs in it)
+    """A model of one-channel 2D images."""
+    assert main(["train", "n2v", "good.tif", "-o", "m.safetensors", *STEPS, "--quiet"]) == 0
+    return Path("m.safetensors")
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_missing_file(refused):
+    assert "nowhere.tif" in refused("denoise", "nowhere.tif")
+    assert "*.png" in refused("denoise", "*.png")
+    assert "nowhere.tif" in refused("info", "nowhere.tif")
+    assert "nowhere.safetensors" in refused("predict", "nowhere.safetensors", "good.tif")
+    assert "no input" in refused("denoise")
+
+
+def test_empty_folder(refused):
+    Path("empty").mkdir()
+    assert "empty" in refused("denoise", "empty")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.tif", "notes.png", "notes.npy", "notes"])
+def test_not_an_image(refused, name):
+    Path(name).write_text("Dear diary, today I imaged cells.\n" * 20)
+    assert name in refused("denoise", name)
+    assert name in refused("info", name)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".npy", ".ome.tif"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.97])
+def test_truncated_file(refused, suffix, share):
+    from noisewise.io import create_sink, open_source
+
+    name = f"cut{suffix}"
+    with open_source("good.tif") as source, create_sink(name, source) as sink:
+        sink.write(source.everything, source.read())
+    whole = Path(name).read_bytes()
+    Path(name).write_bytes(whole[: int(share * len(whole))])
+    assert name in refused("denoise", name, *STEPS)
+
+
+def test_zero_sized_axis(refused):
+    np.save("flat.npy", np.zeros((0, 12), np.uint16))
+    assert "flat.npy" in refused("denoise", "flat.npy")
+
+
+@pytest.mark.parametrize("axes", ["QX", "YY", "ZYX", "Y", "", "TC"])
+def test_wrong_axes(refused, axes):
+    assert "good.tif" in refused("denoise", "good.tif", f"--axes={axes}")
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.ones((12, 12), np.complex64), np.full((12, 12), "a"), np.ones((12, 12), bool), np.arange(12.0),
+        np.zeros((12, 12), [("x", "f4")]), np.zeros((12, 12), "datetime64[s]"),
+    ],
+)  # fmt: skip
+def test_pixels_that_are_no_image(refused, pixels):
+    np.save("odd.npy", pixels)
+    assert "odd.npy" in refused("denoise", "odd.npy")
+
+
+def test_pickled_array(refused):
+    np.save("objects.npy", np.array([[object()]]), allow_pickle=True)
+    assert "objects.npy" in refused("denoise", "objects.npy")
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535, np.nan, np.inf])
+def test_constant_image(refused, value):
+    pixels = np.full((20, 20), value, np.uint16 if float(value).is_integer() else np.float32)
+    np.save("same.npy", pixels)
+    assert "same.npy" in refused("denoise", "same.npy", *STEPS)
+
+
+# -- outputs ---------------------------------------------------------------------------------------
+
+
+def test_output_is_the_input(refused):
+    assert "input itself" in refused("denoise", "good.tif", "-o", "good.tif", "--overwrite")
+    Path("link.tif").symlink_to("good.tif")
+    assert "input itself" in refused("denoise", "good.tif", "-o", "link.tif", "--overwrite")
+
+
+def test_output_is_another_input(refused):
+    tifffile.imwrite("two.tif", noisy(seed=1))
+    Path("inner").mkdir()
+    tifffile.imwrite("inner/good_denoised.tif", noisy(seed=2))
+    said = refused("denoise", "good.tif", "inner/good_denoised.tif", "-o", "inner", "--overwrite")
+    assert "good_denoised.tif" in said
+
+
+def test_model_is_the_output(refused):
+    assert "out.tif" in refused("denoise", "good.tif", "--model", "out.tif", "-o", "out.tif")
+
+
+def test_one_output_for_several_inputs(refused):
+    tifffile.imwrite("two.tif", noisy(seed=1))
+    assert "folder" in refused("denoise", "good.tif", "two.tif", "-o", "out.tif")
+    Path("inner").mkdir()
+    tifffile.imwrite("inner/good.tif", noisy(seed=1))
+    assert "good_denoised.tif" in refused("denoise", "good.tif", "inner/good.tif", "-o", "out")
+    assert not Path("out").exists()
+
+
+def test_output_folder_is_missing(refused):
+    assert "nowhere" in refused("denoise", "good.tif", "-o", "nowhere/out.tif")
+    assert "nowhere" in refused("denoise", "good.tif", "--model", "nowhere/m.safetensors")
+    assert "nowhere" in refused("train", "n2v", "good.tif", "-o", "nowhere/m.safetensors")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no write permission there")
+def test_output_folder_is_read_only(refused):
+    if os.geteuid() == 0:  # whom permissions do not stop
+        locked = Path("/proc")
+    else:
+        locked = Path("locked")
+        locked.mkdir(mode=0o555)
+    assert str(locked) in refused("denoise", "good.tif", "-o", locked / "out.tif", *STEPS)
+    assert str(locked) in refused("denoise", "good.tif", "--model", locked / "m.safetensors", *STEPS)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space cannot be reserved here")
+def test_disk_is_full(refused, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr("noisewise.files.Training", None)  # found out before the work
+    assert "disk is full" in refused("denoise", "good.tif", *STEPS)
+
+
+def test_disk_is_full_when_a_model_is_saved(refused, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "space" in refused("train", "n2v", "good.tif", "-o", "m.safetensors", *STEPS, "--quiet")
+    assert "space" in refused("denoise", "good.tif", "--model", "m.safetensors", *STEPS, "--quiet")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_runs_out(refused, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("noisewise.model.PatchSource", fail)
+    assert "memory" in refused("denoise", "good.tif", *STEPS)
+
+
+def test_existing_files_are_kept(refused, model):
+    assert "exists already" in refused("train", "n2v", "good.tif", "-o", model, *STEPS)
+    assert "exists already" in refused("denoise", "good.tif", "--model", model, *STEPS)
+    said = refused("denoise", "good.tif", "--model", "good.tif", "--overwrite", *STEPS)
+    assert "good.tif" in said  # an image is never replaced by a model
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_unknown_method(refused):
+    assert "did you mean 'n2v'" in refused("denoise", "good.tif", "--method", "n2w")
+    assert "did you mean 'care'" in refused("train", "carre", "good.tif", "-o", "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--budget", "soon"), ("--budget", "-3s"), ("--budget", "0"), ("--budget", "nan"), ("--steps", "0"),
+        ("--steps", "-4"), ("--steps", "5", "--budget", "5s"), ("--tile", "big"), ("--tile", "0"),
+        ("--device", "abacus"), ("--overwrite", "--skip-existing"), ("--average", "--no-average"),
+        ("--target", "good.tif"), ("--target", "nowhere.tif"), ("--method", "n2n"), ("--seed", "x"),
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense(refused, options):
+    refused("denoise", "good.tif", *options)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--patch-size", "0"), ("--patch-size", "-8"), ("--batch-size", "-1"), ("--mask-percent", "0"),
+        ("--mask-percent", "101"), ("--mask-percent", "nan"), ("--mask-radius", "0"),
+        ("--learning-rate", "-1"), ("--learning-rate", "inf"), ("--features", "-3"),
+        ("--depth", "-1"), ("--spatial", "ZYX"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense(refused, flags):
+    refused("train", "n2v", "good.tif", "-o", "m.safetensors", *STEPS, *flags)
+
+
+def test_targets_of_another_shape(refused):
+    tifffile.imwrite("small.tif", noisy((12, 12)))
+    assert "small.tif" in refused("denoise", "good.tif", "--method", "n2n", "--target", "small.tif")
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def test_model_of_another_kind(refused, model):
+    np.save("colour.npy", noisy((24, 28, 3)))
+    said = refused("predict", model, "colour.npy")
+    assert "colour.npy" in said and "channel" in said
+    np.save("volume.npy", noisy((4, 24, 28)))
+    assert (
+        main(["train", "n2v", "volume.npy", "--axes", "ZYX", "-o", "3d.safetensors", *STEPS, "--quiet"]) == 0
+    )
+    said = refused("predict", "3d.safetensors", "good.tif")
+    assert "good.tif" in said and "ZYX" in said
+
+
+def test_images_of_different_kind_are_not_mixed(refused):
+    np.save("colour.npy", noisy((24, 28, 3)))
+    assert "colour.npy" in refused("denoise", "good.tif", "colour.npy")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_model(refused, model, share):
+    content = model.read_bytes()
+    model.write_bytes(content[: int(share * len(content))])
+    assert model.name in refused("predict", model, "good.tif")
+    assert model.name in refused("info", model)
+
+
+def test_pickled_model(refused):
+    class Bomb:
+        def __reduce__(self):
+            return os.system, ("touch exploded",)
+
+    Path("stranger.safetensors").write_bytes(pickle.dumps(Bomb()))
+    assert "stranger.safetensors" in refused("predict", "stranger.safetensors", "good.tif")
+    assert not Path("exploded").exists()
+
+
+def header_and_rest(path):
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+def with_header(path, header, rest):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + rest)
+
+
+def test_edited_model(refused, model):
+    content = bytearray(model.read_bytes())
+    content[-3] ^= 1  # one bit of one weight
+    edited = Path("weight.safetensors")
+    edited.write_bytes(content)
+    assert "weight.safetensors" in refused("predict", edited, "good.tif")
+
+    header, rest = header_and_rest(model)
+    told = json.loads(header["__metadata__"]["noisewise"])
+    for change in (
+        {"spec": told["spec"] | {"mean": [1.0]}},
+        {"format": 99},
+        {"method": "n2w"},
+        {"settings": 3},
+    ):
+        header["__metadata__"]["noisewise"] = json.dumps(told | change)
+        with_header(edited, header, rest)
+        assert "weight.safetensors" in refused("predict", edited, "good.tif")
+    for text in ("{", "[]", "null", "3"):
+        header["__metadata__"]["noisewise"] = text
+        with_header(edited, header, rest)
+        assert "weight.safetensors" in refused("predict", edited, "good.tif")
+
+
+# -- odd pixels are said and survived --------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("folder")
+def test_pixels_that_are_not_finite_stay(capsys):
+    image = noisy().astype(np.float32)
+    image[3, 4], image[10, 11], image[12, 2] = np.nan, np.inf, -np.inf
+    np.save("holes.npy", image)
+    assert main(["denoise", "holes.npy", *STEPS]) == 0
+    assert "note: 3 of 672 pixels are NaN or infinite" in capsys.readouterr().err
+    result = np.load("holes_denoised.npy")
+    odd = ~np.isfinite(image)
+    np.testing.assert_array_equal(result[odd], image[odd])
+    assert np.isfinite(result[~odd]).all()
+
+
+@pytest.mark.usefixtures("folder")
+def test_saturated_pixels_are_filled(capsys):
+    image = noisy()
+    image[3, 4] = image[20, 9] = 65535
+    np.save("bright.npy", image)
+    assert main(["denoise", "bright.npy", *STEPS]) == 0
+    assert "note: 2 of 672 pixels are saturated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3, 3), (5, 40), (2, 9, 9), (3, 8, 8)])
+@pytest.mark.usefixtures("folder")
+def test_images_smaller_than_a_patch(shape):
+    np.save("tiny.npy", noisy(shape))
+    axes = "ZYX"[-len(shape) :]
+    assert main(["denoise", "tiny.npy", "--axes", axes, *STEPS, "--quiet"]) == 0
+    assert np.load("tiny_denoised.npy").shape == shape
+
+
+# -- anything at all -------------------------------------------------------------------------------
+
+FUZZ = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
+REAL = (hnp.integer_dtypes(), hnp.unsigned_integer_dtypes(), hnp.floating_dtypes())
+ODD = (hnp.boolean_dtypes(), hnp.complex_number_dtypes(), hnp.unicode_string_dtypes(max_len=3))
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6)
+
+
+@settings(max_examples=80, **FUZZ)
+@given(hnp.arrays(st.one_of(*REAL), SHAPES) | hnp.arrays(st.one_of(*ODD), SHAPES))
+@example(np.array([[1e38, -1e38], [3e38, 0]], np.float32))
+@example(np.array([[1e300, -1e300], [1e308, 0]], np.float64))
+@example(np.array([[2**63, 0], [2**64 - 1, 5]], np.uint64))
+@example(np.array([[1e-45, 0], [0, 0]], np.float32))
+def test_any_array(image):
+    try:
+        result = nw.denoise(image, steps=2)
+    except nw.UserError:
+        return
+    assert result.mean.shape == image.shape and result.mean.dtype == np.float32
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(image.astype(np.float32))
+    assert np.isfinite(result.mean[finite]).all()
+
+
+def good_files():
+    """Bytes of valid files, to be damaged."""
+    import tempfile
+
+    from noisewise.io import create_sink, open_source
+
+    found = {}
+    with tempfile.TemporaryDirectory() as place:
+        np.save(f"{place}/a.npy", noisy((9, 10)))
+        for suffix in (".npy", ".png", ".tif", ".ome.tif"):
+            path = Path(place, f"b{suffix}")
+            with open_source(f"{place}/a.npy") as source, create_sink(path, source) as sink:
+                sink.write(source.everything, source.read())
+            found[suffix] = path.read_bytes()
+    return found
+
+
+GOOD = good_files()
+
+
+@st.composite
+def damaged(draw):
+    """A suffix, and bytes: any, or those of a good file, cut and changed here and there."""
+    suffix = draw(st.sampled_from(sorted(GOOD)))
+    if draw(st.booleans()):
+        return suffix, draw(st.binary(max_size=300))
+    content = bytearray(GOOD[suffix])
+    for place, value in draw(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6)):
+        content[place % len(content)] = value
+    return suffix, bytes(content[: draw(st.integers(0, len(content)) | st.just(len(content)))])
+
+
+@settings(max_examples=150, **FUZZ)
+@given(damaged())
+def test_any_file(tmp_path_factory, capsys, given_file):
+    suffix, content = given_file
+    place = tmp_path_factory.mktemp("fuzz")
+    path = place / f"any{suffix}"
+    path.write_bytes(content)
+    capsys.readouterr()
+    code = main(["denoise", str(path), *STEPS, "--quiet"])
+    said = capsys.readouterr()
+    left = sorted(p.name for p in place.iterdir())
+    if code == 0:
+        assert said.err == "" and left == sorted([path.name, f"any_denoised{suffix}"])
+    else:
+        assert code == 2 and said.err.startswith("error: ") and said.err.count("\n") == 1, said.err
+        assert left == [path.name]
+
+
+@settings(max_examples=40, **FUZZ)
+@given(st.binary(max_size=200), st.booleans())
+def test_any_model_file(tmp_path_factory, content, sized):
+    if sized:
+        content = struct.pack("<Q", len(content)) + content
+    path = tmp_path_factory.mktemp("fuzz") / "any.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(nw.UserError):
+        nw.load(path)

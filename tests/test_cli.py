@@ -1,0 +1,505 @@
+"""The command line: what a user types, and what comes back on stdout, on stderr, as files, as exit code."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from noisewise import __version__, cli
+from noisewise.cli import _display, description, main, verbs
+
+STEPS = ("--steps", "2")
+SMALL = ("--network", "classic", "--depth", "1")
+
+
+@pytest.fixture
+def image():
+    """A 24 x 28 image whose neighbouring pixels are alike."""
+    y, x = np.mgrid[:24, :28]
+    rng = np.random.default_rng(0)
+    return (100 + rng.poisson(30 + 20 * np.sin(y / 4) * np.cos(x / 5))).astype(np.uint16)
+
+
+@pytest.fixture
+def cells(tmp_path, image, monkeypatch):
+    """An ImageJ TIFF with a pixel size, in a folder that the test runs in."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, image, imagej=True, resolution=(5, 5), metadata={"unit": "um"})
+    return path
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command line in this process; gives exit code, stdout, stderr."""
+
+    def call(*args):
+        capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def process(*args, **options):
+    """Runs a command line as a user does."""
+    command = [sys.executable, "-m", "noisewise", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def here(folder="."):
+    """The names in a folder, sorted."""
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Sends Ctrl-C to this process when a stage gets so far."""
+
+    def arrange(stage, step=0):
+        show = _display.Display.__call__
+
+        def stop(self, now):
+            show(self, now)
+            if now.name == stage and (now.progress is None or now.progress.step == step):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(_display.Display, "__call__", stop)
+
+    return arrange
+
+
+# -- help ------------------------------------------------------------------------------------------
+
+
+def test_overview_lists_every_verb(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    for verb in verbs():
+        assert f"{verb} " in out and description(verb) in out
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_help_of_a_verb(run, verb):
+    code, out, err = run(verb, "--help")
+    assert (code, err) == (0, "")
+    words = " ".join(out.replace("│", " ").split())
+    assert out.startswith(f"usage: noisewise {verb}") and description(verb) in words
+    assert "None" not in words  # defaults are said in words
+
+
+def test_every_option_has_help(run):
+    for verb in verbs():
+        _, out, _ = run(verb, "--help")
+        rows = [row.strip("│ ") for row in out.partition("--help")[2].splitlines()]
+        for row, after in pairwise(rows):
+            if re.match(r"--?\w", row):
+                assert re.search(r"\S {2,}\S", row) or re.match(r"\w", after), f"{verb}: {row} has no help"
+
+
+def test_help_of_a_method_lists_its_settings(run):
+    code, out, _ = run("train", "n2v", "--help")
+    assert code == 0 and "METHOD INPUT..." in out
+    words = " ".join(out.replace("│", " ").split())
+    assert "--mask-percent FLOAT" in words and "blind pixels a patch, in percent" in words
+
+
+def test_overview_answers_at_once():
+    def seconds():
+        start = time.perf_counter()
+        assert process("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(4)) < 0.5
+
+
+def test_version(run):
+    assert run("--version") == (0, f"noisewise {__version__}\n", "")
+
+
+def test_unknown_verb(run):
+    assert run("denois") == (2, "", "error: unknown verb 'denois': did you mean 'denoise'?\n")
+    code, out, _ = run()
+    assert code == 2 and "usage" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("denoise", "a.tif", "--stepps", "3"), "--stepps"),
+        (("denoise", "a.tif", "--steps", "three"), "three"),
+        (("denoise", "a.tif", "-o"), "--output"),
+        (("train", "n2v", "a.tif"), "MODEL"),
+        (("train", "n2v", "a.tif", "-o", "m", "--masking", "wild"), "wild"),
+        (("info",), "FILE"),
+    ],
+)
+def test_wrong_usage_is_one_line(run, args, said):
+    code, out, err = run(*args)
+    assert code == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and said in err and "--help" in err
+
+
+def test_unexpected_errors_are_one_line(run, monkeypatch):
+    monkeypatch.setattr(cli, "dispatch", lambda _: 1 / 0)
+    code, out, err = run("methods")
+    assert code == 1 and out == "" and err.count("\n") == 1
+    assert "ZeroDivisionError" in err and "NOISEWISE_DEBUG=1" in err
+    monkeypatch.setenv("NOISEWISE_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("methods")
+
+
+# -- denoise ---------------------------------------------------------------------------------------
+
+
+def test_denoise_writes_the_twin_beside_the_input(run, cells, image):
+    code, out, err = run("denoise", cells, *STEPS)
+    output = cells.with_name("cells_denoised.tif")
+    assert code == 0 and out == f"{output}\n" and "2 steps" in err
+    with tifffile.TiffFile(output) as file:
+        result = file.asarray()
+        assert file.is_imagej and file.imagej_metadata["unit"] == "um"
+        assert file.pages[0].tags["XResolution"].value == (5, 1)
+    assert (result.shape, result.dtype) == (image.shape, image.dtype)
+    assert result.std() < image.std()
+    assert sorted(p.name for p in cells.parent.iterdir()) == ["cells.tif", "cells_denoised.tif"]
+
+
+def test_python_and_command_line_agree(run, cells):
+    import noisewise as nw
+
+    assert run("denoise", cells, *STEPS, "--float", "-o", "float.tif")[0] == 0
+    np.testing.assert_array_equal(tifffile.imread("float.tif"), nw.denoise(cells, steps=2).mean)
+
+
+def test_json_is_one_object_and_nothing_else(cells):
+    image = tifffile.imread(cells)
+    image[3, 4] = 65535
+    tifffile.imwrite(cells, image)
+    done = process("denoise", cells, *STEPS, "--json")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    record = json.loads(done.stdout)
+    assert record["input"] == [str(cells)]
+    assert record["output"] == [str(cells.with_name("cells_denoised.tif"))]
+    assert record["steps"] == 2 and record["seconds"] > 0 and record["finished"] is True
+    assert record["method"] == "n2v" and record["model"] is None and "risk" in record
+    assert any("saturated" in note for note in record["notes"])
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert [note.removeprefix("note: ") for note in notes] == record["notes"]
+
+
+def test_quiet_is_silent(cells):
+    done = process("denoise", cells, *STEPS, "--quiet")
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_outputs_are_kept_unless_asked(run, cells, monkeypatch):
+    output = cells.with_name("cells_denoised.tif")
+    output.write_text("precious")
+    with monkeypatch.context() as patch:
+        patch.setattr("noisewise.files.Training", None)  # refused before the work
+        code, _, err = run("denoise", cells, *STEPS)
+        assert code == 2 and "exists already" in err and output.read_text() == "precious"
+        code, out, err = run("denoise", cells, *STEPS, "--skip-existing")
+        assert (code, out) == (0, "") and "skipped" in err and output.read_text() == "precious"
+    assert run("denoise", cells, *STEPS, "--overwrite")[0] == 0
+    assert tifffile.imread(output).shape == (24, 28)
+
+
+@pytest.mark.usefixtures("cells")
+def test_several_inputs_share_one_model(run, image):
+    tifffile.imwrite("more.tif", image[::-1])
+    code, out, _ = run("denoise", ".", "-o", "clean", *STEPS)
+    assert code == 0
+    assert out.split() == [str(Path("clean", f"{name}_denoised.tif")) for name in ("cells", "more")]
+    record = json.loads(run("info", "clean/more_denoised.tif", "--json")[1])
+    assert record["made by noisewise"]["trained_on"] == ["cells.tif", "more.tif"]
+
+
+def test_more_files_than_may_be_open_at_first(tmp_path, image):
+    resource = pytest.importorskip("resource")
+    for number in range(60):
+        tifffile.imwrite(tmp_path / f"{number:02}.tif", image[:8, :8] + number)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    done = process("denoise", tmp_path, "-o", tmp_path / "out", *STEPS, preexec_fn=limit)
+    assert done.returncode == 0, done.stderr
+    assert len(here(tmp_path / "out")) == 60
+
+
+@pytest.mark.usefixtures("cells")
+def test_a_folder_can_be_given_again(run):
+    assert run("denoise", ".", *STEPS)[0] == 0
+    code, out, err = run("denoise", ".", *STEPS, "--overwrite")
+    assert code == 0 and out == "cells_denoised.tif\n" and "left out" in err
+
+
+def test_provenance_is_in_the_output(run, cells):
+    import hashlib
+
+    assert run("denoise", cells, *STEPS, "--seed", "7", "--no-average")[0] == 0
+    made = json.loads(run("info", "cells_denoised.tif", "--json")[1])["made by noisewise"]
+    assert made["method"] == "n2v" and made["seed"] == 7 and made["steps"] == 2 and made["averaged"] is False
+    assert made["software"] == f"noisewise {__version__}" and made["settings"]["masking"]
+    assert made["input_sha256"] == hashlib.sha256(cells.read_bytes()).hexdigest()
+
+
+def test_same_seed_same_output(run, cells):
+    results = []
+    for name, seed in (("a.tif", 1), ("b.tif", 1), ("c.tif", 2)):
+        assert run("denoise", cells, *STEPS, "--seed", seed, "--float", "-o", name)[0] == 0
+        results.append(tifffile.imread(name))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert (results[0] != results[2]).any()
+
+
+def test_budget_becomes_steps(run, cells):
+    start = time.perf_counter()
+    code, out, _ = run("denoise", cells, "--budget", "3s", "--json")
+    seconds = time.perf_counter() - start
+    assert code == 0 and json.loads(out)["steps"] > 20 and seconds < 20
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".npy", ".png", ".zarr"])
+def test_other_formats(run, cells, image, suffix):
+    from noisewise.io import open_source
+
+    name = f"other{suffix}"
+    assert run("denoise", cells, *STEPS, "-o", name)[0] == 0
+    with open_source(name) as source:
+        assert source.shape == image.shape and source.dtype == image.dtype
+
+
+# -- train, predict --------------------------------------------------------------------------------
+
+
+def test_a_kept_model_repeats_the_result(run, cells):
+    assert run("denoise", cells, *STEPS, "--model", "m.safetensors", "-o", "first.tif")[0] == 0
+    code, out, _ = run("predict", "m.safetensors", cells, "-o", "again.tif", "--json")
+    assert code == 0 and json.loads(out)["output"] == ["again.tif"]
+    np.testing.assert_array_equal(tifffile.imread("first.tif"), tifffile.imread("again.tif"))
+
+
+def test_method_settings_are_flags(run, cells):
+    code, out, err = run(
+        "train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--masking", "median", "--network", "n2v2",
+        "--depth", "1", "--learning-rate", "1e-3", "--joint-channels",
+    )  # fmt: skip
+    assert code == 0, err
+    assert out == "m.safetensors\n"
+    settings = json.loads(run("info", "m.safetensors", "--json")[1])["settings"]
+    assert settings["masking"] == "median" and settings["network"] == "n2v2" and settings["depth"] == 1
+    assert settings["learning_rate"] == 1e-3 and settings["joint_channels"] is True
+
+
+@pytest.mark.parametrize("method", ["n2n", "care"])
+def test_methods_with_targets(run, cells, image, method):
+    tifffile.imwrite("target.tif", image[::-1])
+    assert run("train", method, cells, "--target", "target.tif", "-o", "m.safetensors", *STEPS)[0] == 0
+    assert run("denoise", cells, "--method", method, "--target", "target.tif", *STEPS)[0] == 0
+    code, _, err = run("train", method, cells, "-o", "none.safetensors", *STEPS)
+    assert code == 2 and "target" in err
+
+
+def test_tiles_do_not_show(run, cells):
+    tall = np.tile(tifffile.imread(cells), (6, 5)).astype(np.float32)
+    tifffile.imwrite("tall.tif", tall)
+    assert (
+        run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0]
+        == 0
+    )
+    for tile in ("16", "auto"):
+        assert (
+            run("predict", "m.safetensors", "tall.tif", "--tile", tile, "-o", f"{tile}.tif", "--no-average")[
+                0
+            ]
+            == 0
+        )
+    np.testing.assert_allclose(tifffile.imread("16.tif"), tifffile.imread("auto.tif"), atol=1e-3)
+
+
+def test_files_are_streamed(run, cells, monkeypatch):
+    from noisewise.axes import region_shape
+    from noisewise.io.tiff import TiffSource
+
+    tifffile.imwrite("tall.tif", np.tile(tifffile.imread(cells), (10, 10)))
+    assert (
+        run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0]
+        == 0
+    )
+    read, largest = TiffSource.read, 0
+
+    def watch(self, region=None):
+        nonlocal largest
+        largest = max(largest, int(np.prod(region_shape(region or self.everything))))
+        return read(self, region)
+
+    monkeypatch.setattr(TiffSource, "read", watch)
+    assert run("predict", "m.safetensors", "tall.tif", "--tile", "32", "--no-average")[0] == 0
+    assert 0 < largest < 240 * 280 / 4
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_equals_an_unbroken_one(run, cells, stop_at, monkeypatch):
+    train = ("train", "n2v", cells, "--steps", "40")
+    assert run(*train, "-o", "unbroken.safetensors")[0] == 0
+    stop_at("train", 27)
+    code, out, err = run(*train, "-o", "broken.safetensors")
+    assert (code, out) == (130, "")
+    assert "step 27 of 40" in err and err.count("\n") == 2  # a line of progress and what to do
+    command = shlex.split(err.splitlines()[-1].split("go on with: noisewise ")[1])
+    assert run("predict", "broken.safetensors", cells)[0] == 0  # usable as it is
+    monkeypatch.undo()
+    monkeypatch.chdir(cells.parent)
+    assert run(*command)[0] == 0
+    assert Path("unbroken.safetensors").read_bytes() == Path("broken.safetensors").read_bytes()
+    code, out, _ = run(*train, "-o", "broken.safetensors", "--resume", "--json")
+    assert code == 0 and json.loads(out)["finished"] is True  # nothing left to do
+
+
+def test_resume_refuses_another_run(run, cells, stop_at):
+    stop_at("train", 5)
+    assert run("train", "n2v", cells, "--steps", "40", "-o", "m.safetensors")[0] == 130
+    for change in (("n2v", "--steps", "41"), ("n2v", "--mask-radius", "1"), ("n2n",)):
+        code, _, err = run("train", change[0], cells, *change[1:], "-o", "m.safetensors", "--resume")
+        assert code == 2 and "was begun" in err
+    Path("other.tif").write_bytes(cells.read_bytes())
+    code, _, err = run("train", "n2v", "other.tif", "-o", "m.safetensors", "--resume")
+    assert code == 2 and "other.tif" in err
+
+
+def test_saving_now_and_then_changes_nothing(run, cells, monkeypatch):
+    from noisewise.train import loop
+
+    train = ("train", "n2v", cells, "--steps", "30")
+    assert run(*train, "-o", "a.safetensors")[0] == 0
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    assert run(*train, "-o", "b.safetensors")[0] == 0
+    assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_ctrl_c_in_denoise_keeps_the_model(run, cells, stop_at, named):
+    stop_at("train", 3)
+    code, out, err = run("denoise", cells, "--steps", "30", *(["--model", "m.safetensors"] if named else []))
+    assert (code, out) == (130, "") and "--resume" in err
+    model = "m.safetensors" if named else "cells_denoised.safetensors"
+    assert here() == sorted(["cells.tif", model])
+    assert json.loads(run("info", model, "--json")[1])["training"]["step"] == 3
+
+
+def test_ctrl_c_while_writing_keeps_the_model(run, cells, stop_at):
+    stop_at("predict")
+    code, out, err = run("denoise", cells, *STEPS)
+    assert (code, out) == (130, "") and "noisewise predict" in err
+    assert here() == ["cells.tif", "cells_denoised.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent to processes there")
+def test_ctrl_c_from_outside(cells):
+    command = [
+        sys.executable,
+        "-m",
+        "noisewise",
+        "train",
+        "n2v",
+        str(cells),
+        "-o",
+        "m.safetensors",
+        "--steps",
+        "100000",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr.readline().startswith("training")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and out == ""
+    assert "--resume" in err and "Traceback" not in err
+    assert Path("m.safetensors").stat().st_size > 0
+
+
+# -- the other verbs -------------------------------------------------------------------------------
+
+
+def test_info_of_a_model_under_any_name(run, cells):
+    assert run("train", "n2v", cells, "-o", "some.model", *STEPS)[0] == 0
+    assert "noisewise model" in run("info", "some.model")[1]
+
+
+def test_info_of_an_image(run, cells):
+    code, out, _ = run("info", cells)
+    assert code == 0
+    assert "ImageJ TIFF" in out and "axes: YX" in out and "shape: 24, 28" in out and "uint16" in out
+    assert "X: 0.2 µm" in out
+    assert "made by" not in out
+
+
+@pytest.mark.usefixtures("cells")
+@pytest.mark.parametrize("suffix", [".ome.tif", ".tif", ".png", ".zarr"])
+def test_info_finds_the_provenance_in_every_format(run, image, suffix):
+    np.save("plain.npy", image)
+    assert run("denoise", "plain.npy", *STEPS, "-o", f"out{suffix}")[0] == 0
+    code, out, _ = run("info", f"out{suffix}")
+    assert code == 0 and "made by noisewise" in out and "method: n2v" in out
+
+
+def test_methods_lists_them_all(run):
+    from noisewise import methods
+
+    code, out, _ = run("methods")
+    assert code == 0
+    table = json.loads(run("methods", "--json")[1])["methods"]
+    assert {row["name"] for row in table} == set(methods.modules())
+    for row in table:
+        assert row["description"] and row["description"] in out
+
+
+def test_doctor(run):
+    record = json.loads(run("doctor", "--json")[1])
+    assert record["packages"]["torch"] and record["threads"] >= 1
+    assert record["matrix product, GFLOP/s"]["float32"] > 0
+    assert "imagecodecs" in record["optional packages"]
+
+
+def test_demo(run, tmp_path, monkeypatch):
+    from noisewise import demo
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "ZOOM", (slice(10, 60), slice(10, 60)))
+    monkeypatch.setattr(demo, "SIZE", 128)
+    code, out, err = run("demo", "-o", "shown", "--steps", "60", "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["scores"]["denoised"]["psnr"] > record["scores"]["noisy"]["psnr"]
+    assert record["scores"]["denoised"]["ssim"] > record["scores"]["noisy"]["ssim"]
+    names = ("before_after.png", "denoised.ome.tif", "noisy.ome.tif", "truth.ome.tif")
+    assert here("shown") == sorted(names)
+    with tifffile.TiffFile("shown/denoised.ome.tif") as file:
+        assert file.is_ome and 'PhysicalSizeX="0.1"' in file.ome_metadata
+        assert file.asarray().dtype == np.uint16
+
+
+def test_demo_camera_has_the_stated_moments():
+    from noisewise import demo
+
+    photons = np.full((400, 400), 20.0)
+    counts = demo.expose(photons, 0).astype(float)
+    assert counts.mean() == pytest.approx(demo.OFFSET_ADU + demo.GAIN * 20, rel=0.002)
+    variance = demo.GAIN**2 * (20 + demo.READ_NOISE_E**2) + 1 / 12
+    assert counts.var() == pytest.approx(variance, rel=0.02)

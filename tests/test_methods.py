@@ -1,0 +1,122 @@
+"""Every method of the package, by name: a new file in methods/ is tested by being there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+import noisewise as nw
+from noisewise import methods
+from noisewise.axes import whole
+from noisewise.io import open_source
+from noisewise.io.memory import MemorySink
+from noisewise.methods.base import Batch, ImageSpec, Method
+
+from .conftest import blobs
+
+NAMES = sorted(methods.modules())
+SMALL = {"features": 8, "depth": 1}
+
+
+def spec(dims: int, channels: int = 1) -> ImageSpec:
+    ones, zeros = (1.0,) * channels, (0.0,) * channels
+    return ImageSpec(
+        spatial="ZYX"[-dims:], channels=channels, spacing=(3.0, 1.0, 1.0)[-dims:], size=(3, 24, 24)[-dims:],
+        mean=zeros, std=ones, target_mean=zeros, target_std=ones,
+    )  # fmt: skip
+
+
+def target_for(method: Method | type[Method], signal: np.ndarray, seed: int = 2) -> np.ndarray | None:
+    noisy = signal + np.random.default_rng(seed).normal(0, 15, signal.shape)
+    return {"noisy": None, "pairs": noisy.astype(np.float32), "clean": signal}[method.needs]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("network", ["fast", "classic", "n2v2"])
+@pytest.mark.parametrize(("dims", "channels"), [(2, 1), (2, 3), (3, 2)])
+def test_loss_has_a_finite_gradient_and_posterior_the_shape(
+    name: str, network: str, dims: int, channels: int
+) -> None:
+    method = methods.get(name)(network=network, **SMALL)
+    torch.manual_seed(0)
+    net = method.build(spec(dims, channels))
+    x = torch.randn(2, channels, *(3, 21, 26)[-dims:])
+    target = None if method.needs == "noisy" else x + 1
+    generator = torch.Generator().manual_seed(0)
+    batch = Batch(noisy=x, teach=torch.ones_like(x, dtype=torch.bool), generator=generator, target=target)
+    method.loss(net, batch).backward()
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(g).all() for g in gradients)
+    assert any((g != 0).any() for g in gradients)
+    assert method.posterior(net.eval(), x).mean.shape == x.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_may_teach_gives_no_gradient(name: str) -> None:
+    method = methods.get(name)(**SMALL)
+    net = method.build(spec(2))
+    x = torch.randn(1, 1, 24, 24)
+    batch = Batch(
+        noisy=x, teach=torch.zeros_like(x, dtype=torch.bool), generator=torch.Generator().manual_seed(0),
+        target=None if method.needs == "noisy" else x,
+    )  # fmt: skip
+    assert method.loss(net, batch).item() == 0.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_survive_json(name: str) -> None:
+    kind = methods.get(name)
+    method = kind(patch_size=48, learning_rate=1e-3)
+    assert TypeAdapter(kind).validate_python(json.loads(json.dumps(asdict(method)))) == method
+    assert methods.name_of(method) == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_training_lowers_the_error(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
+    signal, noisy = planted
+    kind = methods.get(name)
+    model = nw.train(name, noisy, target_for(kind, signal), steps=120, features=16, depth=1, batch_size=8)
+    mean = model.predict(noisy).mean
+    assert mean.shape == noisy.shape
+    before, after = np.mean((noisy - signal) ** 2), np.mean((mean - signal) ** 2)
+    assert after < before / 4
+    assert mean.mean() == pytest.approx(noisy.mean(), rel=0.02)  # photometry
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiled_equals_whole(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
+    signal, noisy = planted
+    model = nw.train(name, noisy, target_for(methods.get(name), signal), steps=10, **SMALL)
+    source = open_source(noisy)
+    results = []
+    for tile in (None, (32, 40)):
+        sink = MemorySink(source.shape, np.float32)
+        model.run_over(source, sink, tile=tile)
+        results.append(sink.array[whole(source.shape)])
+    np.testing.assert_allclose(results[0], results[1], atol=1e-3 * 15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_slices_are_enough_for_3d(name: str) -> None:
+    signal = blobs((3, 32, 32))
+    noisy = signal + np.random.default_rng(0).normal(0, 15, signal.shape).astype(np.float32)
+    model = nw.train(name, noisy, target_for(methods.get(name), signal), axes="ZYX", steps=4, **SMALL)
+    assert model.spec.spatial == "ZYX"
+    assert model.predict(noisy, axes="ZYX").mean.shape == signal.shape
+
+
+def test_care_learns_the_units_of_its_target(planted: tuple[np.ndarray, np.ndarray]) -> None:
+    """Input and target may differ in exposure; the prediction is in the target's units."""
+    signal, noisy = planted
+    model = nw.train("care", noisy, 10 * signal + 500, steps=100, features=16, depth=1, batch_size=8)
+    assert model.predict(noisy).mean.mean() == pytest.approx((10 * signal + 500).mean(), rel=0.02)
+
+
+def test_unknown_methods_get_a_suggestion() -> None:
+    with pytest.raises(nw.UserError, match="did you mean 'n2v'"):
+        methods.get("n2vv")

@@ -1,0 +1,113 @@
+"""The model file: equal to the last bit, and nothing else is let in."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import noisewise as nw
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).normal(100, 10, (48, 48)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def path(image: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("model") / "model.safetensors"
+    nw.train("n2v", image, steps=5, network="classic", features=4).save(file)
+    return file
+
+
+def test_round_trip_is_equal_to_the_last_bit(image: np.ndarray, tmp_path: Path) -> None:
+    model = nw.train("n2v", image, steps=5, network="classic", features=4)
+    model.save(tmp_path / "a.safetensors")
+    again = nw.load(tmp_path / "a.safetensors")
+    assert again.method == model.method and again.spec == model.spec
+    assert again.provenance == json.loads(json.dumps(model.provenance))
+    for name, tensor in model.net.state_dict().items():
+        assert torch.equal(tensor, again.net.state_dict()[name]), name
+    assert np.array_equal(model.predict(image).mean, again.predict(image).mean)
+    again.save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_finished_model_carries_no_training_state(path: Path) -> None:
+    with safe_open(path, "pt") as file:
+        assert all(name.startswith("net.") for name in file.keys())  # noqa: SIM118
+
+
+class Bomb:
+    """Unpickling this would run code."""
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return (pytest.fail, ("a pickle was loaded",))
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "inside"])
+def test_a_pickle_is_refused(kind: str, path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bad.safetensors"
+    if kind == "pickle":
+        file.write_bytes(pickle.dumps(Bomb()))
+    elif kind == "torch":
+        buffer = io.BytesIO()
+        torch.save({"weights": Bomb()}, buffer)
+        file.write_bytes(buffer.getvalue())
+    else:  # behind a valid file
+        file.write_bytes(path.read_bytes() + pickle.dumps(Bomb()))
+    with pytest.raises(nw.UserError, match="not a noisewise model"):
+        nw.load(file)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, -1])
+def test_a_truncated_file_is_refused(size: int, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:size])
+    with pytest.raises(nw.UserError):
+        nw.load(tmp_path / "cut.safetensors")
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_changed_byte_is_noticed(path: Path, tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(path.read_bytes())
+    where = data.draw(st.integers(0, len(content) - 1))
+    content[where] ^= 1 << data.draw(st.integers(0, 7))
+    file = tmp_path / "edited.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(nw.UserError):
+        nw.load(file)
+
+
+def test_edited_settings_are_refused(path: Path, tmp_path: Path) -> None:
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["noisewise"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header["settings"]["mask_radius"] = 3
+    save_file(tensors, tmp_path / "edited.safetensors", {"noisewise": json.dumps(header)})
+    with pytest.raises(nw.UserError, match="edited or damaged"):
+        nw.load(tmp_path / "edited.safetensors")
+
+
+def test_foreign_safetensors_and_missing_files(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(nw.UserError, match="not a noisewise model"):
+        nw.load(tmp_path / "foreign.safetensors")
+    with pytest.raises(nw.UserError, match="no such"):
+        nw.load(tmp_path / "missing.safetensors")
+
+
+def test_a_model_for_other_images_is_refused(path: Path) -> None:
+    model = nw.load(path)
+    with pytest.raises(nw.UserError, match="3 channels, the model is for 1"):
+        model.predict(np.zeros((3, 20, 20), np.float32), axes="CYX")
