@@ -57,6 +57,5 @@ def table(rows: list[list[Any]], header: list[str]) -> str:
     """A Markdown table; floats with two decimals."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(
-        "| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else str(c) for c in line) + " |"
-        for line in lines
+        "| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else str(c) for c in line) + " |" for line in lines
     )

@@ -14,6 +14,7 @@ import tempfile
 import time
 import types
 import warnings
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -105,8 +106,7 @@ def speed(args):
                 times.append(time.perf_counter() - start)
             result[f"predict_{name}_mpx_per_s"] = data.size / 1e6 / min(times)
     result["torch"] = torch.__version__
-    with open(args.out, "w") as file:
-        json.dump(result, file, indent=2)
+    Path(args.out).write_text(json.dumps(result, indent=2))
     print(json.dumps(result))
 
 

@@ -3,8 +3,8 @@
     python benchmarks/quality.py --suite fmd --budget 60            (about 10 minutes)
     python benchmarks/quality.py --suite fmd --budget 60 --peer     (CAREamics too: 45 minutes more; `make peer` first)
 
-FMD: first capture of each of eight conditions against the mean of 50, range 255. VST+BM3D figures are of bm3d 4.0.3 with
-gain and read noise from four repeats (an oracle that a single image does not have).
+FMD: first capture of each of eight conditions against the mean of 50, range 255. VST+BM3D figures are of
+bm3d 4.0.3 with gain and read noise from four repeats (an oracle that a single image does not have).
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def run_peer(noisy: np.ndarray, seconds: list[int]) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", choices=["fmd"], default="fmd")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, default=1)

@@ -2,9 +2,10 @@
 
     make peer && python benchmarks/speed.py        (about 4 minutes)
 
-Both train the classic N2V U-Net (two poolings, 32 features, batch norm) on patches of 64 x 64, 16 a step, on a float image of
-512 x 512, and predict it whole, and one of 2048 x 2048 in tiles, as a user would call it. The rounds alternate, the best of
-each counts. GFLOP/s are counted from the convolutions; a training step is taken as three forward passes.
+Both train the classic N2V U-Net (two poolings, 32 features, batch norm) on patches of 64 x 64, 16 a step, on a
+float image of 512 x 512, and predict it whole, and one of 2048 x 2048 in tiles, as a user would call it. The rounds
+alternate, the best of each counts. GFLOP/s are counted from the convolutions; a training step is taken as three
+forward passes.
 """
 
 from __future__ import annotations
@@ -107,9 +108,7 @@ def start_up() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15.0, help="of training a round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--no-peer", action="store_true")

@@ -17,10 +17,7 @@ def blobs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     grid = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     waves = sum(
-        np.cos(
-            sum(g * f for g, f in zip(grid, rng.uniform(-0.35, 0.35, len(shape)), strict=True))
-            + rng.uniform(0, 6)
-        )
+        np.cos(sum(g * f for g, f in zip(grid, rng.uniform(-0.35, 0.35, len(shape)), strict=True)) + rng.uniform(0, 6))
         for _ in range(6)
     )
     waves = (waves - waves.min()) / np.ptp(waves)

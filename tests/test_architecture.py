@@ -207,6 +207,4 @@ def usage(verb):
 def test_the_drawing_is_the_tested_one():
     drawn = (DOCS / "architecture.md").read_text(encoding="utf-8")
     for name in LEVEL:
-        assert re.search(rf"\b{name}\b", drawn) or name == "__main__", (
-            f"docs/architecture.md does not place {name}"
-        )
+        assert re.search(rf"\b{name}\b", drawn) or name == "__main__", f"docs/architecture.md does not place {name}"

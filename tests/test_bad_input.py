@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def refused(capsys, folder):  # noqa: ARG001  (runs in it)
+def refused(capsys, folder):
     """Runs a command line that must be refused; gives the one line it says."""
 
     def contents():
@@ -54,7 +54,7 @@ def refused(capsys, folder):  # noqa: ARG001  (runs in it)
 
 
 @pytest.fixture
-def model(folder):  # noqa: ARG001  (runs in it)
+def model(folder):
     """A model of one-channel 2D images."""
     assert main(["train", "n2v", "good.tif", "-o", "m.safetensors", *STEPS, "--quiet"]) == 0
     return Path("m.safetensors")
@@ -259,9 +259,7 @@ def test_model_of_another_kind(refused, model):
     said = refused("predict", model, "colour.npy")
     assert "colour.npy" in said and "channel" in said
     np.save("volume.npy", noisy((4, 24, 28)))
-    assert (
-        main(["train", "n2v", "volume.npy", "--axes", "ZYX", "-o", "3d.safetensors", *STEPS, "--quiet"]) == 0
-    )
+    assert main(["train", "n2v", "volume.npy", "--axes", "ZYX", "-o", "3d.safetensors", *STEPS, "--quiet"]) == 0
     said = refused("predict", "3d.safetensors", "good.tif")
     assert "good.tif" in said and "ZYX" in said
 

@@ -318,17 +318,9 @@ def test_methods_with_targets(run, cells, image, method):
 def test_tiles_do_not_show(run, cells):
     tall = np.tile(tifffile.imread(cells), (6, 5)).astype(np.float32)
     tifffile.imwrite("tall.tif", tall)
-    assert (
-        run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0]
-        == 0
-    )
+    assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0] == 0
     for tile in ("16", "auto"):
-        assert (
-            run("predict", "m.safetensors", "tall.tif", "--tile", tile, "-o", f"{tile}.tif", "--no-average")[
-                0
-            ]
-            == 0
-        )
+        assert run("predict", "m.safetensors", "tall.tif", "--tile", tile, "-o", f"{tile}.tif", "--no-average")[0] == 0
     np.testing.assert_allclose(tifffile.imread("16.tif"), tifffile.imread("auto.tif"), atol=1e-3)
 
 
@@ -337,10 +329,7 @@ def test_files_are_streamed(run, cells, monkeypatch):
     from noisewise.io.tiff import TiffSource
 
     tifffile.imwrite("tall.tif", np.tile(tifffile.imread(cells), (10, 10)))
-    assert (
-        run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0]
-        == 0
-    )
+    assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0] == 0
     read, largest = TiffSource.read, 0
 
     def watch(self, region=None):

@@ -93,9 +93,7 @@ def test_plain_tiff(tmp_path: Path, dtype: str, compression: str | None) -> None
     assert io.open_source(twin).axes == "SYX"
 
 
-@pytest.mark.parametrize(
-    "axes", ["YX", "ZYX", "TZYX", "CYX", "TCYX", "ZCYX", "TZCYX", "CZYX", "TCZYX", "CTZYX"]
-)
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "TZYX", "CYX", "TCYX", "ZCYX", "TZCYX", "CZYX", "TCZYX", "CTZYX"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_ome_tiff(tmp_path: Path, axes: str, dtype: str) -> None:
     path = tmp_path / "a.ome.tif"
@@ -140,9 +138,7 @@ def test_imagej(tmp_path: Path, axes: str, dtype: str) -> None:
         ((3, 2, 17, 23), {"photometric": "minisblack", "truncate": True}, "SAYX"),
     ],
 )
-def test_tiff_layouts(
-    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], axes: str | None
-) -> None:
+def test_tiff_layouts(tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], axes: str | None) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image(shape, "uint16"), **options)
     twin = make_twin(path)
@@ -153,9 +149,7 @@ def test_tiff_layouts(
 
 def test_rgb_imagej_and_ome(tmp_path: Path) -> None:
     for name, options in (("a.tif", {"imagej": True}), ("b.ome.tif", {"photometric": "rgb"})):
-        tifffile.imwrite(
-            tmp_path / name, image((3, 17, 23, 3), "uint8"), metadata={"axes": "TYXS"}, **options
-        )
+        tifffile.imwrite(tmp_path / name, image((3, 17, 23, 3), "uint8"), metadata={"axes": "TYXS"}, **options)
         assert_twins(tmp_path / name, make_twin(tmp_path / name))
         assert io.open_source(tmp_path / name).axes == "TYXC"
 
@@ -177,8 +171,7 @@ def test_multifile_ome_is_one_image(tmp_path: Path) -> None:
     pixels = image((2, 17, 23), "uint16")
     ids = ["urn:uuid:00000000-0000-0000-0000-00000000000" + n for n in "12"]
     data = "".join(
-        f'<TiffData FirstT="{i}" IFD="0" PlaneCount="1">'
-        f'<UUID FileName="{i}.ome.tif">{ids[i]}</UUID></TiffData>'
+        f'<TiffData FirstT="{i}" IFD="0" PlaneCount="1"><UUID FileName="{i}.ome.tif">{ids[i]}</UUID></TiffData>'
         for i in range(2)
     )
     for i in range(2):
@@ -277,9 +270,7 @@ def test_imagej_metadata_survives(tmp_path: Path, bigendian: bool) -> None:
     }
     byteorder = ">" if bigendian else "<"
     pixels = image((4, 2, 17, 23), "uint16")
-    tifffile.imwrite(
-        path, pixels, imagej=True, byteorder=byteorder, resolution=(1 / 65, 1 / 130), metadata=metadata
-    )
+    tifffile.imwrite(path, pixels, imagej=True, byteorder=byteorder, resolution=(1 / 65, 1 / 130), metadata=metadata)
     source = io.open_source(path)
     assert source.scale == pytest.approx({"X": 0.065, "Y": 0.130, "Z": 0.2, "T": 1.5}, rel=1e-4)
     assert source.channel_names == ["DAPI", "GFP"]
@@ -356,9 +347,7 @@ def test_lookup_table_stays_and_palette_is_refused(tmp_path: Path) -> None:
 def test_imagej_falls_back_to_ome(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5, "Labels": ["a", "b"] * 4}
-    tifffile.imwrite(
-        path, image((4, 2, 17, 23), "uint16"), imagej=True, resolution=(10, 10), metadata=metadata
-    )
+    tifffile.imwrite(path, image((4, 2, 17, 23), "uint16"), imagej=True, resolution=(10, 10), metadata=metadata)
     source, twin = io.open_source(path), io.open_source(make_twin(path, dtype="float64"))
     with tifffile.TiffFile(twin.path) as file:
         assert file.series[0].kind == "ome" and file.series[0].dtype == np.float64

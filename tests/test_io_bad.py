@@ -163,9 +163,7 @@ def test_missing_codec_names_the_extra(tmp_path: Path, monkeypatch: pytest.Monke
 # ---------------------------------------------------------------- pixels that are not images
 
 
-@pytest.mark.parametrize(
-    "dtype", ["complex64", "bool", "U3", "S2", "object", "V4", "datetime64[s]", [("a", "f4")]]
-)
+@pytest.mark.parametrize("dtype", ["complex64", "bool", "U3", "S2", "object", "V4", "datetime64[s]", [("a", "f4")]])
 def test_pixel_types_that_are_refused(tmp_path: Path, dtype: Any) -> None:
     pixels = np.zeros((5, 6), dtype)
     with pytest.raises(UserError, match="pixels"):

@@ -38,18 +38,14 @@ def ngff_attributes(axes: str, version: str, levels: int) -> dict[str, Any]:
     if "C" in axes:
         window = {"min": 0, "max": 255, "start": 0, "end": 200}
         names = ("DAPI", "GFP")
-        ngff["omero"] = {
-            "channels": [{"label": n, "color": "00FF00", "window": window, "active": True} for n in names]
-        }
+        ngff["omero"] = {"channels": [{"label": n, "color": "00FF00", "window": window, "active": True} for n in names]}
     if version == "0.5":
         return {"ome": {"version": "0.5", **ngff}, "custom": {"lab": 7}}
     multiscale["version"] = "0.4"
     return {**ngff, "custom": {"lab": 7}}
 
 
-def make_pyramid(
-    path: Path, axes: str, version: str, pixels: np.ndarray, levels: int = 3, **options: Any
-) -> None:
+def make_pyramid(path: Path, axes: str, version: str, pixels: np.ndarray, levels: int = 3, **options: Any) -> None:
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
     group.attrs.update(ngff_attributes(axes, version, levels))
     for level in range(levels):
@@ -240,13 +236,9 @@ def test_overwrite_and_discard(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("version", [2, 3])
-def test_other_groups_are_refused(
-    tmp_path: Path, attributes: dict[str, Any], words: str, version: Any
-) -> None:
+def test_other_groups_are_refused(tmp_path: Path, attributes: dict[str, Any], words: str, version: Any) -> None:
     path = tmp_path / "a.zarr"
-    zarr.create_group(
-        path, zarr_format=version, attributes=attributes if version == 2 else {"ome": attributes}
-    )
+    zarr.create_group(path, zarr_format=version, attributes=attributes if version == 2 else {"ome": attributes})
     with pytest.raises(UserError, match=words):
         io.open_source(path)
 

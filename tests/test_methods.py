@@ -39,9 +39,7 @@ def target_for(method: Method | type[Method], signal: np.ndarray, seed: int = 2)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("network", ["fast", "classic", "n2v2"])
 @pytest.mark.parametrize(("dims", "channels"), [(2, 1), (2, 3), (3, 2)])
-def test_loss_has_a_finite_gradient_and_posterior_the_shape(
-    name: str, network: str, dims: int, channels: int
-) -> None:
+def test_loss_has_a_finite_gradient_and_posterior_the_shape(name: str, network: str, dims: int, channels: int) -> None:
     method = methods.get(name)(network=network, **SMALL)
     torch.manual_seed(0)
     net = method.build(spec(dims, channels))

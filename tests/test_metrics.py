@@ -11,9 +11,7 @@ from noisewise.evaluate.metrics import psnr, ssim
 def pair(request):
     rng = np.random.default_rng(3)
     truth = rng.normal(100, 20, request.param).cumsum(0).cumsum(1)
-    return (truth + rng.normal(0, 0.1 * truth.std(), truth.shape)).astype(np.float32), truth.astype(
-        np.float32
-    )
+    return (truth + rng.normal(0, 0.1 * truth.std(), truth.shape)).astype(np.float32), truth.astype(np.float32)
 
 
 @pytest.mark.parametrize("data_range", [50.0, 4000.0])

@@ -32,9 +32,7 @@ def random_net(dims: int, network: str = "fast") -> Standardized:
     return net.eval()
 
 
-def run(
-    net: Standardized, image: np.ndarray, axes: str, tile: tuple[int, ...] | None, average: bool
-) -> np.ndarray:
+def run(net: Standardized, image: np.ndarray, axes: str, tile: tuple[int, ...] | None, average: bool) -> np.ndarray:
     source = open_source(image, axes)
     sink = MemorySink(source.shape, np.float32)
     predictor = Predictor(N2V(), net, tile=tile, average=average)

@@ -40,9 +40,7 @@ def test_same_seed_same_weights(planted: tuple[np.ndarray, np.ndarray]) -> None:
     assert not torch.equal(weights(one), weights(other))
 
 
-def test_a_resumed_run_ends_like_an_unbroken_one(
-    planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
+def test_a_resumed_run_ends_like_an_unbroken_one(planted: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     unbroken = nw.train("n2v", planted[1], steps=60, network="classic", **SMALL)
     broken = Training(N2V(network="classic", **SMALL), [open_source(planted[1])])
 

@@ -98,6 +98,4 @@ class Layout:
         """Regions of the single images (all channels) along the batch axes."""
         steps = [range(n) if a in self.batch else (None,) for a, n in zip(self.axes, shape, strict=True)]
         for index in product(*steps):
-            yield tuple(
-                slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True)
-            )
+            yield tuple(slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True))

@@ -84,9 +84,7 @@ def run_demo(
 
 def write(path: Path, image: Array) -> None:
     """An OME-TIFF with its pixel size."""
-    source = MemorySource(
-        path.stem, "YX", image.shape, image.dtype, {"Y": PIXEL_UM, "X": PIXEL_UM}, array=image
-    )
+    source = MemorySource(path.stem, "YX", image.shape, image.dtype, {"Y": PIXEL_UM, "X": PIXEL_UM}, array=image)
     with create_sink(path, source, overwrite=True) as sink:
         sink.write(source.everything, image)
 
@@ -131,9 +129,7 @@ def draw_nucleus(dice: np.random.Generator, centre: Array) -> Array:
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     inside = 1 / (1 + np.exp((np.sqrt((u / long) ** 2 + (v / short) ** 2) - 1) * 22))
     for _ in range(3):
-        inside *= 1 - 0.7 * np.exp(
-            -0.5 * (distance(centre + dice.normal(0, 17, 2)) / dice.uniform(4, 7)) ** 2
-        )
+        inside *= 1 - 0.7 * np.exp(-0.5 * (distance(centre + dice.normal(0, 17, 2)) / dice.uniform(4, 7)) ** 2)
     return np.asarray(inside * (0.55 + 0.75 * smooth_noise(dice, 2.5)))
 
 
@@ -176,9 +172,7 @@ def smooth_noise(dice: np.random.Generator, sigma: float) -> Array:
 def blur(image: Array, sigma: float) -> Array:
     """Gaussian blur; the image's opposite borders touch."""
     frequency = np.fft.fftfreq(SIZE)
-    taper = np.exp(
-        -2 * (np.pi * sigma) ** 2 * (frequency[:, None] ** 2 + frequency[None, : SIZE // 2 + 1] ** 2)
-    )
+    taper = np.exp(-2 * (np.pi * sigma) ** 2 * (frequency[:, None] ** 2 + frequency[None, : SIZE // 2 + 1] ** 2))
     return np.fft.irfft2(np.fft.rfft2(image) * taper, s=image.shape)
 
 
@@ -196,17 +190,11 @@ def before_after(demo: Demo, path: Path) -> None:
     figure = Figure(figsize=(13.2, 4.85), dpi=110, facecolor="black")
     FigureCanvasAgg(figure)
     low, high = float(np.percentile(demo.truth, 0.5)), float(np.percentile(demo.truth, 99.8))
-    for i, (name, image) in enumerate(
-        (("noisy", demo.noisy), ("denoised", demo.denoised), ("truth", demo.truth))
-    ):
+    for i, (name, image) in enumerate((("noisy", demo.noisy), ("denoised", demo.denoised), ("truth", demo.truth))):
         panel = figure.add_axes((0.006 + i * 0.332, 0.012, 0.324, 0.88))
         panel.set_axis_off()
         panel.imshow(image, cmap="magma", vmin=low, vmax=high, interpolation="nearest")
-        score = (
-            "PSNR {:.1f} dB   SSIM {:.3f}".format(*demo.scores[name])
-            if name in demo.scores
-            else "the drawn scene"
-        )
+        score = "PSNR {:.1f} dB   SSIM {:.3f}".format(*demo.scores[name]) if name in demo.scores else "the drawn scene"
         panel.text(0, -16, name, color="white", size=15, weight="bold", va="bottom")
         panel.text(SIZE, -16, score, color="0.8", size=12, va="bottom", ha="right")
         add_inset(panel, image, low, high)
@@ -225,9 +213,7 @@ def add_inset(panel: Any, image: Array, low: float, high: float) -> None:
         [rows.start, rows.start, rows.stop, rows.stop, rows.start], **frame,
     )  # fmt: skip
     inset = panel.inset_axes((1 - INSET, 0, INSET, INSET))
-    inset.imshow(
-        image[ZOOM], cmap="magma", vmin=low, vmax=high, interpolation="nearest", extent=(0, size, size, 0)
-    )
+    inset.imshow(image[ZOOM], cmap="magma", vmin=low, vmax=high, interpolation="nearest", extent=(0, size, size, 0))
     inset.set(xticks=[], yticks=[])
     for spine in inset.spines.values():
         spine.set(**frame)

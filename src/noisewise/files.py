@@ -98,9 +98,7 @@ def predict_files(
     for source, path in zip(sources, outputs, strict=True):
         model.layout_for(source)
         refuse_early(path, source, as_float=as_float, overwrite=overwrite)
-    writing = Writing(
-        average=choose_average(average, sources), tile=tile, as_float=as_float, overwrite=overwrite
-    )
+    writing = Writing(average=choose_average(average, sources), tile=tile, as_float=as_float, overwrite=overwrite)
     write_twins(model, sources, outputs, writing, report)
     return [note for source in sources for note in source.notes]
 
@@ -122,8 +120,6 @@ def write_twins(
             model.run_over(source, sink, average=writing.average, tile=tile, report=tell)
 
 
-def refuse_early(
-    path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False
-) -> None:
+def refuse_early(path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False) -> None:
     """Find out before the work, not after it, that an output cannot be written."""
     create_sink(path, source, np.float32 if as_float else None, overwrite=overwrite).discard()

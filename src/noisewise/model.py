@@ -166,14 +166,10 @@ def check_targets(method: Method, noisy: Sequence[Source], targets: Sequence[Sou
     """One target an image where the method needs it, none where not. Errors: `UserError`."""
     name = methods.name_of(method)
     if method.needs == "noisy" and targets:
-        raise UserError(
-            f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care"
-        )
+        raise UserError(f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care")
     if method.needs != "noisy" and len(targets) != len(noisy):
         what = "a second noisy image" if method.needs == "pairs" else "a clean image"
-        raise UserError(
-            f"method '{name}' needs {what} as target for each input; got {len(targets)} for {len(noisy)}"
-        )
+        raise UserError(f"method '{name}' needs {what} as target for each input; got {len(targets)} for {len(noisy)}")
 
 
 def check_resumed(begun: Model, noisy: Sequence[Source]) -> None:
@@ -202,8 +198,7 @@ def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
         for source in noisy:
             if not set(method.spatial) <= set(source.axes):
                 raise UserError(
-                    f"{source.name}: has axes {source.axes}, not {method.spatial}; "
-                    f"give --axes if they are wrong"
+                    f"{source.name}: has axes {source.axes}, not {method.spatial}; give --axes if they are wrong"
                 )
         return method.spatial
     return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from noisewise.axes import Array
@@ -44,21 +42,3 @@ class Point(Posterior[T]):
 
     def interval(self, coverage: float = 0.9) -> tuple[T, T]:  # noqa: ARG002
         raise ValueError("this method gives one answer, not an interval")
-
-
-@dataclass(frozen=True)
-class Gaussian(Posterior[T]):
-    """Independent normal distributions: s_i ~ N(mean_i, std_i²)."""
-
-    mean: T
-    std: T
-
-    def sample(self, n: int, seed: int = 0) -> T:
-        generator = torch.Generator().manual_seed(seed)
-        mean, std = torch.as_tensor(self.mean), torch.as_tensor(self.std)
-        draws = mean + std * torch.randn((n, *mean.shape), generator=generator).to(mean)
-        return draws if isinstance(self.mean, Tensor) else draws.numpy()  # type: ignore[return-value]
-
-    def interval(self, coverage: float = 0.9) -> tuple[T, T]:
-        half = NormalDist().inv_cdf(0.5 + coverage / 2) * self.std
-        return self.mean - half, self.mean + half

@@ -32,9 +32,7 @@ ORDER = (
     "demo",
 )  # as a reader meets them; others behind
 OK, UNEXPECTED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
-OUR_FAULT = (
-    "error: unexpected {kind}: {what}; rerun with NOISEWISE_DEBUG=1 for the traceback, and please report it"
-)
+OUR_FAULT = "error: unexpected {kind}: {what}; rerun with NOISEWISE_DEBUG=1 for the traceback, and please report it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -98,12 +98,7 @@ def allow_open_files(count: int) -> None:
 def folders_for(outputs: Sequence[Path], asked: str | None) -> Iterator[None]:
     """Create the output folder if it was asked for; take it away again if nothing came of it."""
     made = None
-    if (
-        asked is not None
-        and outputs
-        and outputs[0] != Path(asked).expanduser()
-        and not outputs[0].parent.exists()
-    ):
+    if asked is not None and outputs and outputs[0] != Path(asked).expanduser() and not outputs[0].parent.exists():
         made = outputs[0].parent
         try:
             made.mkdir()

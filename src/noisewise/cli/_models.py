@@ -62,9 +62,7 @@ def summary(model: Model) -> str:
     return f"{record['method']}, {record['steps']} steps{risk}"
 
 
-def keep_interrupted(
-    model: Model, path: Path | None, plan: Plan, targets: Sequence[Path], axes: str | None
-) -> int:
+def keep_interrupted(model: Model, path: Path | None, plan: Plan, targets: Sequence[Path], axes: str | None) -> int:
     """Save what an interrupted `denoise` has learned, say how it can be used, and return the exit code."""
     if path is None:
         path = free_name(plan.outputs[0])

@@ -29,9 +29,7 @@ def parse(verb: str, module: ModuleType, args: list[str]) -> Any:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(
-                kind, prog=f"noisewise {verb}", args=args, config=(FlagCreatePairsOff, DisallowNone)
-            )
+            return tyro.cli(kind, prog=f"noisewise {verb}", args=args, config=(FlagCreatePairsOff, DisallowNone))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -111,9 +111,7 @@ class Denoise:
         say_notes(found, self.talking.quiet)
         if self.talking.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
-            print_json(
-                record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {})
-            )
+            print_json(record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {}))
             return OK
         for output in plan.outputs:
             print(output)

@@ -75,9 +75,7 @@ def examine() -> dict[str, Any]:
         "optional packages": {name: f"{found(name) or 'missing'}: {use}" for name, use in OPTIONAL.items()},
         "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
-        "bfloat16": "computed natively, used for training"
-        if native
-        else "not native here, training uses float32",
+        "bfloat16": "computed natively, used for training" if native else "not native here, training uses float32",
         "free memory": f"{free_bytes(device) / 2**30:.1f} GiB",
         "matrix product, GFLOP/s": speed,
     }

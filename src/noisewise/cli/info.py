@@ -64,9 +64,7 @@ def image_record(path: Path, axes: str | None) -> dict[str, Any]:
             "axes": source.axes,
             "shape": list(source.shape),
             "pixels": str(source.dtype),
-            "pixel size": {
-                axis: f"{size:g} {'s' if axis == 'T' else 'µm'}" for axis, size in source.scale.items()
-            },
+            "pixel size": {axis: f"{size:g} {'s' if axis == 'T' else 'µm'}" for axis, size in source.scale.items()},
             "channels": source.channel_names,
             "notes": source.notes,
             "made by noisewise": read_provenance(source),
@@ -94,8 +92,7 @@ def model_record(path: Path) -> dict[str, Any]:
         "settings": asdict(saved.method),
         "made for": asdict(saved.spec),
         "weights": sum(tensor.numel() for tensor in saved.net.parameters()),
-        "training": run
-        | {"finished": saved.run.finished, "risk": saved.run.risks[-1][1] if saved.run.risks else None},
+        "training": run | {"finished": saved.run.finished, "risk": saved.run.risks[-1][1] if saved.run.risks else None},
         "provenance": saved.provenance,
     }
 

@@ -102,16 +102,12 @@ class Train:
         model = load(path, self.device)
         begun = str(model.provenance.get("method"))
         if begun != self.method:
-            raise UserError(
-                f"{path}: was begun with method {begun}, not {self.method}; choose another output"
-            )
+            raise UserError(f"{path}: was begun with method {begun}, not {self.method}; choose another output")
         fresh, settings = asdict(type(self.settings)()), asdict(self.settings)
         for name, value in settings.items():
             if value != fresh[name] and value != getattr(model.method, name):
                 flag = f"--{name.replace('_', '-')}"
-                raise UserError(
-                    f"{path}: was begun with another {flag}; leave it out, or choose another output"
-                )
+                raise UserError(f"{path}: was begun with another {flag}; leave it out, or choose another output")
         if self.steps is not None and model.run.steps not in (0, self.steps):
             raise UserError(
                 f"{path}: was begun for {model.run.steps} steps; leave out --steps, or choose another output"
@@ -155,6 +151,4 @@ def options_for(args: list[str]) -> type[Train]:
         return Train
     settings: Any = OmitArgPrefixes[methods.get(name)]  # type: ignore[misc]
     added = ("method_settings", settings, field(default_factory=methods.get(name)))
-    return make_dataclass(
-        "Train", [added], bases=(Train,), namespace={"__doc__": Train.__doc__}, kw_only=True
-    )
+    return make_dataclass("Train", [added], bases=(Train,), namespace={"__doc__": Train.__doc__}, kw_only=True)

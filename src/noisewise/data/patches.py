@@ -126,9 +126,7 @@ class PatchSource:
     def _read(self, place: Place) -> Pixels:
         scene = self.scenes[place.scene]
         parts = dict(zip(scene.layout.spatial, place.spatial, strict=True))
-        region = tuple(
-            parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True)
-        )
+        region = tuple(parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True))
         return load(scene, region)
 
     def _blocks_at(self, step: int) -> list[Pixels]:
@@ -173,11 +171,7 @@ class PatchSource:
         flips, order = axes
 
         def stack(arrays: list[Array]) -> Tensor:
-            batch = (
-                torch.from_numpy(np.stack(arrays)).flip(flips)
-                if flips
-                else torch.from_numpy(np.stack(arrays))
-            )
+            batch = torch.from_numpy(np.stack(arrays)).flip(flips) if flips else torch.from_numpy(np.stack(arrays))
             return (batch.permute(order) if order else batch).contiguous().to(self.device, non_blocking=True)
 
         targets = [crop.target for crop in crops if crop.target is not None]
@@ -204,13 +198,9 @@ class PatchSource:
         noisy = moments([(block.noisy, block.usable) for block in blocks])
         names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
         if not any(std > 0 for std in noisy.std):
-            raise UserError(
-                f"{names}: the image is constant or has no usable pixel; there is nothing to learn from"
-            )
+            raise UserError(f"{names}: the image is constant or has no usable pixel; there is nothing to learn from")
         if not all(std == 0 or COMPUTABLE[0] < std < COMPUTABLE[1] for std in noisy.std):
-            raise UserError(
-                f"{names}: pixel values around {max(noisy.std):.0e} leave float32; rescale the image"
-            )
+            raise UserError(f"{names}: pixel values around {max(noisy.std):.0e} leave float32; rescale the image")
         pairs = [(block.target, block.usable) for block in blocks if block.target is not None]
         noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
         if not pairs:
@@ -226,7 +216,7 @@ class PatchSource:
         for _ in range(HELD_OUT_PATCHES):
             place = self._random_place(dice)
             pixels = self._read(place)
-            mask = dice.random(pixels.usable.shape) < HELD_OUT_FRACTION
+            mask = np.asarray(dice.random(pixels.usable.shape) < HELD_OUT_FRACTION)
             crops.append(replace(pixels, usable=pixels.usable & mask))
             self._held.append((place, mask))
         for number in self._pool:
@@ -240,9 +230,7 @@ class PatchSource:
     def _random_place(self, dice: np.random.Generator) -> Place:
         sizes = np.array([np.prod(self.scenes[scene].size, dtype=float) for scene, _ in self.images])
         scene, image = self.images[dice.choice(len(sizes), p=sizes / sizes.sum())]
-        corner = [
-            int(dice.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)
-        ]
+        corner = [int(dice.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)]
         return Place(scene, image, tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
 
 

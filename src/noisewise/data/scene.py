@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def fill(image: Array) -> tuple[Array, Array]:
     return values, finite
 
 
-def saturation(image: Array, dtype: np.dtype[np.generic]) -> Array:
+def saturation(image: Array, dtype: np.dtype[Any]) -> Array:
     """True where an integer image sits at the top of its dtype: the camera could count no further."""
     if not np.issubdtype(dtype, np.integer):
         return np.zeros(image.shape, bool)

@@ -139,9 +139,7 @@ def check_pixels(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes:
     and axes of length zero.
     """
     if dtype.kind == "b":
-        raise UserError(
-            f"{label}: pixels are Boolean: a mask holds no noise to remove; give the image itself"
-        )
+        raise UserError(f"{label}: pixels are Boolean: a mask holds no noise to remove; give the image itself")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UserError(f"{label}: pixels of type {dtype} are not an image; convert to integers or float32")
     if len(shape) < 2:
@@ -149,9 +147,7 @@ def check_pixels(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes:
     for position, size in enumerate(shape):
         if size == 0:
             axis = axes[position] if position < len(axes) else str(position)
-            raise UserError(
-                f"{label}: axis {axis} has length zero: the image holds no pixels (shape {shape})"
-            )
+            raise UserError(f"{label}: axis {axis} has length zero: the image holds no pixels (shape {shape})")
 
 
 def given_axes(label: str, axes: str, ndim: int) -> str:

@@ -17,9 +17,7 @@ def scale(metadata: Mapping[str, Any], resolution: Sequence[float]) -> dict[str,
     unit = str(metadata.get("unit", ""))
     found = {
         "X": micrometres(1 / resolution[0], unit) if len(resolution) == 2 else None,
-        "Y": micrometres(1 / resolution[1], str(metadata.get("yunit", unit)))
-        if len(resolution) == 2
-        else None,
+        "Y": micrometres(1 / resolution[1], str(metadata.get("yunit", unit))) if len(resolution) == 2 else None,
         "Z": micrometres(float(metadata.get("spacing", 0)), str(metadata.get("zunit", unit))),
         "T": seconds(float(metadata.get("finterval", 0)), str(metadata.get("tunit", "s"))),
     }

@@ -76,9 +76,7 @@ def _as_numpy(image: Any, label: str) -> Array:
     try:
         return np.asarray(image)
     except Exception as error:
-        raise UserError(
-            f"{label}: {type(image).__name__} is not an image; give a file name or an array"
-        ) from error
+        raise UserError(f"{label}: {type(image).__name__} is not an image; give a file name or an array") from error
 
 
 def _letter(dim: str) -> str:

@@ -69,9 +69,7 @@ def channel_names(xml: str, index: int) -> list[str]:
     return [channel.get("Name", "") for channel in _children(_pixels(xml, index), "Channel")]
 
 
-def twin(
-    xml: str, index: int, dtype: np.dtype[Any], planes: int, provenance: Mapping[str, Any] | None
-) -> bytes:
+def twin(xml: str, index: int, dtype: np.dtype[Any], planes: int, provenance: Mapping[str, Any] | None) -> bytes:
     """The original document for one Image with new pixels.
 
     Kept: instrument, objective, channels, colours, dates, annotations. Changed: pixel type, the place of the
@@ -138,9 +136,7 @@ def _annotate(root: Element, provenance: Mapping[str, Any]) -> None:
     ElementTree.SubElement(comment, _qualified(space, "Value")).text = json.dumps(provenance)
 
 
-def new(
-    axes: str, shape: Sequence[int], scale: Mapping[str, float], channels: Sequence[str], name: str
-) -> str:
+def new(axes: str, shape: Sequence[int], scale: Mapping[str, float], channels: Sequence[str], name: str) -> str:
     """A minimal document for an image with axes out of TCZ, then YX, in any order of the first three."""
     sizes = dict(zip(axes, shape, strict=True))
     order = "XY" + axes[:-2][::-1]
@@ -151,9 +147,7 @@ def new(
     root.set(_qualified(place, "schemaLocation"), f"{namespace} {namespace}/ome.xsd")
     ElementTree.register_namespace("xsi", place)
     image = ElementTree.SubElement(root, _qualified(namespace, "Image"), ID="Image:0", Name=name)
-    pixels = ElementTree.SubElement(
-        image, _qualified(namespace, "Pixels"), ID="Pixels:0", DimensionOrder=order
-    )
+    pixels = ElementTree.SubElement(image, _qualified(namespace, "Pixels"), ID="Pixels:0", DimensionOrder=order)
     pixels.set("Type", "uint8")
     for axis in "XYZCT":
         pixels.set(f"Size{axis}", str(sizes.get(axis, 1)))

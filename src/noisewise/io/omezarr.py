@@ -98,9 +98,7 @@ def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
     letters = unique_axes("".join(_letter(a) for a in names))
     check_pixels(str(path), shape, dtype, letters)
     if len(letters) != len(shape):
-        raise UserError(
-            f"{path}: names {len(letters)} axes for {len(shape)} dimensions; the metadata is damaged"
-        )
+        raise UserError(f"{path}: names {len(letters)} axes for {len(shape)} dimensions; the metadata is damaged")
     scale = _scale(names, letters, multiscale)
     source = ZarrSource(path.name, letters, shape, dtype, scale, path=path, array=array, levels=levels)
     source.zarr_format = group.metadata.zarr_format

@@ -32,9 +32,7 @@ def suffix_of(path: Path) -> str:
     if suffix in SUFFIXES:
         return suffix
     if suffix in VENDOR_SUFFIXES:
-        raise UserError(
-            f"{path}: {suffix} files are not read; save as OME-TIFF, e.g. with Fiji's Bio-Formats"
-        )
+        raise UserError(f"{path}: {suffix} files are not read; save as OME-TIFF, e.g. with Fiji's Bio-Formats")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not an image; give the files inside it")
     what = f"unknown format '{suffix}'" if suffix else "unknown format, the name has no suffix"

@@ -40,9 +40,7 @@ class PngSource(Source):
 class PngSink(Sink):
     """Collects the pixels and encodes them at the end."""
 
-    def __init__(
-        self, draft: Draft, array: Array, text: Mapping[str, str], options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, draft: Draft, array: Array, text: Mapping[str, str], options: Mapping[str, Any]) -> None:
         self.draft, self.dtype, self.array = draft, array.dtype, array
         self.text, self.options, self.closed = text, options, False
 
@@ -87,9 +85,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: does not fit into memory, or is damaged; save it as TIFF") from error
     except Exception as error:
         said = one_line(str(error)) or type(error).__name__
-        raise UserError(
-            f"{path}: cannot be read as PNG, it is damaged or of another format ({said})"
-        ) from error
+        raise UserError(f"{path}: cannot be read as PNG, it is damaged or of another format ({said})") from error
 
 
 def open_png(path: Path, axes: str | None = None) -> PngSource:
@@ -139,9 +135,7 @@ def _scale(options: Mapping[str, Any]) -> dict[str, float]:
     return {axis: size for axis, size in found.items() if size and size < PRINT_UM}
 
 
-def create_png(
-    draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None
-) -> PngSink:
+def create_png(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None) -> PngSink:
     """Sink of a PNG file.
 
     Errors: `UserError` when PNG cannot hold the shape or dtype.

@@ -50,9 +50,7 @@ class TiffMeta:
     description: str = ""
     image_index: int = 0
     imagej_tags: dict[str, Any] = field(default_factory=dict)
-    layout: dict[str, Any] = field(
-        default_factory=dict
-    )  # photometric, planarconfig, ... as imwrite takes them
+    layout: dict[str, Any] = field(default_factory=dict)  # photometric, planarconfig, ... as imwrite takes them
     texts: list[tuple[int, str]] = field(default_factory=list)
     bigtiff: bool = False
 
@@ -121,9 +119,7 @@ def readable(path: Path) -> Iterator[list[str]]:
 
 def _missing_codec(path: Path, said: str) -> None:
     what = one_line(said.split(" requires")[0], 60)
-    raise UserError(
-        f"{path}: is compressed ({what}) in a way that needs imagecodecs: pip install noisewise[formats]"
-    )
+    raise UserError(f"{path}: is compressed ({what}) in a way that needs imagecodecs: pip install noisewise[formats]")
 
 
 def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
@@ -204,17 +200,13 @@ def _check_codec(path: Path, page: Any) -> None:
             name = getattr(code, "name", str(code))
             if "imagecodecs" in str(error):
                 _missing_codec(path, name)
-            raise UserError(
-                f"{path}: is compressed in an unknown way ({name}); export it uncompressed"
-            ) from error
+            raise UserError(f"{path}: is compressed in an unknown way ({name}); export it uncompressed") from error
 
 
 def _check_complete(path: Path, file: Any, series: Any, heard: list[str]) -> None:
     """Every strip and tile lies inside its file: tifffile itself would read what is missing as zeros."""
     if any("failed to read" in message for message in heard):
-        raise UserError(
-            f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder"
-        )
+        raise UserError(f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder")
     expected = prod(series.shape) * series.dtype.itemsize
     if series.dataoffset is not None:
         inside, pages = series.dataoffset + expected <= file.filehandle.size, []

@@ -41,9 +41,7 @@ def create_tiff(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Pr
     except FAILURES as error:
         if not isinstance(like, TiffSource) or meta is not like.meta:
             said = one_line(str(error))
-            raise UserError(
-                f"{draft.path}: cannot be written as TIFF ({said}); choose .npy or .zarr"
-            ) from error
+            raise UserError(f"{draft.path}: cannot be written as TIFF ({said}); choose .npy or .zarr") from error
         # Metadata that make no sense are no reason to lose the result.
         like.notes.append("the metadata could not all be kept: " + one_line(str(error)))
         offset = _lay_out(draft, _new_meta(like, dtype, _wants_ome(draft), None), like, dtype, provenance)
@@ -74,9 +72,7 @@ def _lay_out(draft: Draft, meta: TiffMeta, like: Source, dtype: np.dtype[Any], p
     return int(placed[0])
 
 
-def _options(
-    meta: TiffMeta, like: Source, dtype: np.dtype[Any], planes: int, provenance: Provenance
-) -> dict[str, Any]:
+def _options(meta: TiffMeta, like: Source, dtype: np.dtype[Any], planes: int, provenance: Provenance) -> dict[str, Any]:
     """Tags, as arguments of `imwrite`."""
     options = {**meta.layout, **_description(meta, like, dtype, planes, provenance)}
     if "colormap" in options and options["colormap"].shape[-1] != 2 ** (8 * dtype.itemsize):
@@ -131,9 +127,7 @@ def _new_meta(like: Source, dtype: np.dtype[Any], wants_ome: bool, old: TiffMeta
     elif flat and imagej.fits(axes, dtype.name):
         kind = "new-imagej"
     elif wants_ome:
-        raise UserError(
-            f"OME-TIFF cannot hold axes {axes} with pixels of type {dtype}; write to a plain .tif"
-        )
+        raise UserError(f"OME-TIFF cannot hold axes {axes} with pixels of type {dtype}; write to a plain .tif")
     layout |= _resolution(like)
     texts = old.texts if old is not None else []
     return TiffMeta(kind, shape, tuple(last), axes, layout=layout, texts=texts)

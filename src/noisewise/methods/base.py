@@ -103,7 +103,7 @@ class Method(ABC):
         if self.network == "fast":
             plan = pooling_plan(spec.spacing, spec.size, 1 + (self.depth or 2))
             return UNet(
-                channels, channels, stem=plan[0], pools=plan[1:], features=self.features or 48, growth=1.0,
+                channels, channels, stem=plan[0], pools=plan[1:], features=self.features or 32, growth=1.0,
                 block="residual", norm=False, pool="conv", merge="add",
             )  # fmt: skip
         pools = pooling_plan(spec.spacing, spec.size, self.depth or 2)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from noisewise.methods.base import Batch, Method, Needs, masked_mean
 from noisewise.nets.standardized import Standardized
+from noisewise.nets.unet import crop
 
 Masking = Literal["uniform", "mean", "median"]
 
@@ -65,7 +66,7 @@ def draw_mask(shape: torch.Size, percent: float, generator: torch.Generator) -> 
     corner = boxes[:, 2:] * torch.tensor(sides)
     jitter = torch.stack([torch.randint(s, (len(boxes),), generator=generator) for s in sides], 1)
     mask[(boxes[:, 0], boxes[:, 1], *(corner + jitter).T)] = True
-    return mask[(..., *(slice(0, n) for n in shape[2:]))]
+    return crop(mask, shape[2:])
 
 
 def hide(x: Tensor, blind: Tensor, masking: Masking, radius: int, generator: torch.Generator) -> Tensor:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -63,12 +62,9 @@ class UNet(nn.Module):
         above = [widths[0], *widths[:-1]]  # the width that a level hands up (and gets from the level above)
         first = in_channels * prod(self.stem)
         self.encoders = nn.ModuleList(
-            stage(first if level == 0 else above[level], widths[level], widths[level])
-            for level in range(len(pools))
+            stage(first if level == 0 else above[level], widths[level], widths[level]) for level in range(len(pools))
         )
-        self.downs = nn.ModuleList(
-            make_pool(pool, width, factor) for width, factor in zip(widths, pools, strict=False)
-        )
+        self.downs = nn.ModuleList(make_pool(pool, width, factor) for width, factor in zip(widths, pools, strict=False))
         self.bottom = stage(above[-1], widths[-1], above[-1])
         self.ups = nn.ModuleList(nn.Upsample(scale_factor=factor) for factor in reversed(self.pools))
         self.decoders = nn.ModuleList(
@@ -98,7 +94,7 @@ class UNet(nn.Module):
                 x = x + skips[level] if self.merge == "add" else torch.cat([x, skips[level]], 1)
             x = decoder(x)
         x = depth_to_space(self.tail(x), self.stem)
-        return x[(..., *(slice(0, n) for n in size))]
+        return crop(x, size)
 
 
 def conv(dims: int, inputs: int, outputs: int) -> nn.Module:
@@ -135,7 +131,8 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu_(self.first(F.relu(x))))
+        branch: Tensor = self.second(F.relu_(self.first(F.relu(x))))
+        return x + branch
 
 
 class BlurPool(nn.Module):
@@ -159,8 +156,9 @@ class BlurPool(nn.Module):
         behind = [n for f in reversed(self.factor) for n in (0, f - 1)]
         around = [f - 1 for f in reversed(self.factor) for _ in range(2)]
         x = F.pad(self.max(F.pad(x, behind, mode="replicate")), around, mode="replicate")
-        blur = F.conv2d if len(self.factor) == 2 else F.conv3d
-        return blur(x, self.kernel, stride=self.factor, groups=self.width)  # type: ignore[arg-type]
+        blur: Any = F.conv2d if len(self.factor) == 2 else F.conv3d
+        blurred: Tensor = blur(x, self.kernel, stride=self.factor, groups=self.width)
+        return blurred
 
 
 def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
@@ -169,7 +167,9 @@ def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
         return MAX_POOL[len(factor)](factor)
     if kind == "blur":
         return BlurPool(width, factor)
-    return CONV[len(factor)](width, width, factor, stride=factor)
+    convolution: Any = CONV[len(factor)]
+    layer: nn.Module = convolution(width, width, factor, stride=factor)
+    return layer
 
 
 def pad_to_multiple(x: Tensor, multiple: Factor) -> Tensor:
@@ -180,27 +180,27 @@ def pad_to_multiple(x: Tensor, multiple: Factor) -> Tensor:
     return F.pad(x, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
 
 
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The first `size` pixels of each spatial axis."""
+    return x[tuple([slice(None)] * 2 + [slice(0, n) for n in size])]
+
+
 def space_to_depth(x: Tensor, factor: Factor) -> Tensor:
     """(N, C, *S) -> (N, prod(factor)·C, *S/factor): blocks of pixels become channels."""
-    if prod(factor) == 1:
-        return x
-    corners = product(*(range(f) for f in factor))
-    return torch.cat(
-        [x[(..., *(slice(c, None, f) for c, f in zip(corner, factor, strict=True)))] for corner in corners], 1
-    )
+    n, c, *size = x.shape
+    blocks = [s // f for s, f in zip(size, factor, strict=True)]
+    split = x.reshape(n, c, *(part for pair in zip(blocks, factor, strict=True) for part in pair))
+    order = [0, *range(3, split.ndim, 2), 1, *range(2, split.ndim, 2)]
+    return split.permute(order).reshape(n, prod(factor) * c, *blocks)
 
 
 def depth_to_space(x: Tensor, factor: Factor) -> Tensor:
     """Inverse of `space_to_depth`."""
-    if prod(factor) == 1:
-        return x
-    n, c, *size = x.shape
-    channels = c // prod(factor)
-    out = x.new_empty((n, channels, *(s * f for s, f in zip(size, factor, strict=True))))
-    for i, corner in enumerate(product(*(range(f) for f in factor))):
-        target = (..., *(slice(k, None, f) for k, f in zip(corner, factor, strict=True)))
-        out[target] = x[:, i * channels : (i + 1) * channels]
-    return out
+    n, c, *blocks = x.shape
+    split = x.reshape(n, *factor, c // prod(factor), *blocks)
+    dims = len(factor)
+    order = [0, 1 + dims, *(axis for i in range(dims) for axis in (2 + dims + i, 1 + i))]
+    return split.permute(order).reshape(n, -1, *(s * f for s, f in zip(blocks, factor, strict=True)))
 
 
 def pooling_plan(spacing: Sequence[float], size: Sequence[int], levels: int) -> tuple[Factor, ...]:

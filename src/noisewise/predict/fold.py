@@ -12,14 +12,12 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def folded(net: Net) -> Net:
-    """A copy for prediction: w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β in every convolution that batch norm follows."""
+    """A copy for prediction; convolutions before batch norm get w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β."""
     net = copy.deepcopy(net).eval()
     for module in net.modules():
         if isinstance(module, nn.Sequential):
             for i in range(len(module) - 1):
-                if isinstance(module[i], nn.Conv2d | nn.Conv3d) and isinstance(
-                    module[i + 1], nn.BatchNorm2d | nn.BatchNorm3d
-                ):
-                    module[i] = fuse_conv_bn_eval(module[i], module[i + 1])
-                    module[i + 1] = nn.Identity()
+                layer, norm = module[i], module[i + 1]
+                if isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                    module[i], module[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
     return net

@@ -22,17 +22,14 @@ class Tile:
     write: Region
 
 
-def plan_tiles(
-    size: Sequence[int], tile: Sequence[int], halo: Sequence[int], stride: Sequence[int]
-) -> Iterator[Tile]:
+def plan_tiles(size: Sequence[int], tile: Sequence[int], halo: Sequence[int], stride: Sequence[int]) -> Iterator[Tile]:
     """Tiles whose `write` regions cover the image once.
 
     size: of the image; tile: of what is kept a tile, halo: the receptive field's radius (both rounded up to
     multiples of the stride); all one number a spatial axis.
     """
     axes = [
-        list(plan_axis(n, round_up(t, s), round_up(h, s)))
-        for n, t, h, s in zip(size, tile, halo, stride, strict=True)
+        list(plan_axis(n, round_up(t, s), round_up(h, s))) for n, t, h, s in zip(size, tile, halo, stride, strict=True)
     ]
     for parts in product(*axes):
         read, keep, write = zip(*parts, strict=True)
@@ -52,9 +49,7 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def tile_within(
-    pixels: float, size: Sequence[int], halo: Sequence[int], stride: Sequence[int]
-) -> tuple[int, ...]:
+def tile_within(pixels: float, size: Sequence[int], halo: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
     """The largest tile (kept part) that reads at most `pixels` with its halo: the image, halved along its longest side.
 
     Never smaller than the stride.

@@ -35,9 +35,7 @@ def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels
         x = torch.zeros(stride[axis], channels, *size, dtype=torch.float64)
         x.movedim(2 + axis, -1)[torch.arange(stride[axis]), ..., torch.tensor(phases)] = 1.0
         touched = probe(x).movedim(2 + axis, -1).flatten(1, -2).abs().amax(1) > 0
-        reach = [
-            int((line.nonzero() - phase).abs().max()) for line, phase in zip(touched, phases, strict=True)
-        ]
+        reach = [int((line.nonzero() - phase).abs().max()) for line, phase in zip(touched, phases, strict=True)]
         if max(reach) < length // 2 - stride[axis] or length > 4096:
             return max(reach)
         length *= 2

@@ -16,7 +16,7 @@ from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
 from noisewise.methods.base import Method
 from noisewise.nets.standardized import Standardized
-from noisewise.nets.unet import pad_to_multiple
+from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.predict.fold import folded
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
@@ -29,8 +29,8 @@ MEMORY_SHARE = 0.5
 class Predictor:
     """A method and its network, ready to be run over images.
 
-    tile: pixels along each spatial axis, or None for what fits into memory. average: the mean over the 8 flips and turns
-    of YX. The result does not depend on the tile.
+    tile: pixels along each spatial axis, or None for what fits into memory. average: the mean over the 8 flips and
+    turns of YX. The result does not depend on the tile.
     """
 
     def __init__(
@@ -46,9 +46,7 @@ class Predictor:
     def _channels(self) -> int:
         return len(self.net.mean)
 
-    def run(
-        self, source: Source, layout: Layout, sink: Sink, report: Callable[[float], None] = lambda _: None
-    ) -> None:
+    def run(self, source: Source, layout: Layout, sink: Sink, report: Callable[[float], None] = lambda _: None) -> None:
         """Denoise a source into a sink; `report` gets the fraction done. Pixels that are not finite are kept.
 
         Errors: `UserError` if memory does not suffice for the smallest tile.
@@ -77,9 +75,7 @@ class Predictor:
             estimates = self._estimate(np.stack([layout.to_network(raw)[0] for raw in raws]), part)
             for image, estimate in zip(batch, estimates, strict=True):
                 region = within(layout, image, part.write)
-                sink.write(
-                    region, layout.from_network(estimate[None], tuple(p.stop - p.start for p in region))
-                )
+                sink.write(region, layout.from_network(estimate[None], tuple(p.stop - p.start for p in region)))
             yield count / len(tiles)
 
     def _estimate(self, raw: Array, tile: Tile) -> Array:
@@ -88,7 +84,7 @@ class Predictor:
         noisy, finite = fill(stack)
         mean = self.mean(torch.from_numpy(noisy.reshape(raw.shape)).to(self.device)).cpu().numpy()
         estimate = np.where(finite.reshape(raw.shape), mean, raw) if not finite.all() else mean
-        return estimate[(..., *tile.keep)]
+        return np.asarray(estimate[(slice(None), slice(None), *tile.keep)])
 
     def mean(self, noisy: Tensor) -> Tensor:
         """E[s|x] of images (N, C, *spatial), averaged over flips and turns if asked for."""
@@ -102,7 +98,7 @@ class Predictor:
                 mean = torch.stack(
                     [undo(self.method.posterior(self.net, turned).mean) for turned, undo in turns(noisy)]
                 ).mean(0)
-        return mean[(..., *(slice(0, n) for n in size))]
+        return crop(mean, size)
 
     def _shrink(self, error: Exception) -> None:
         """Smaller tiles after memory ran out; any other error goes on."""

@@ -106,9 +106,7 @@ def fit(
             trainer.step()
             pace = (time.perf_counter() - started) / (run.step - first)
             risk = run.risks[-1][1] if run.risks else math.nan
-            report(
-                Progress(run.step, run.steps, risk, pace * (run.steps - run.step) if run.steps else math.nan)
-            )
+            report(Progress(run.step, run.steps, risk, pace * (run.steps - run.step) if run.steps else math.nan))
             if save is not None and time.perf_counter() - saved > SAVE_SECONDS:
                 trainer.show(save)
                 saved = time.perf_counter()
@@ -208,9 +206,7 @@ class Trainer:
         self.optimizer.state.clear()
         self.run.recoveries += 1
         if self.run.recoveries > 8:
-            raise UserError(
-                "training diverges again and again; try a lower learning rate, or look at the images"
-            )
+            raise UserError("training diverges again and again; try a lower learning rate, or look at the images")
 
     def _pack(self) -> None:
         """Everything that `_unpack` needs, by name."""
@@ -242,7 +238,7 @@ def ctrl_c_flag() -> Iterator[threading.Event]:
         yield flag
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         if flag.is_set():
             raise KeyboardInterrupt
         flag.set()
@@ -260,6 +256,6 @@ def fast_precision(device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     if device.type != "cpu":
         return None
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("arm_bf16")
     return torch.bfloat16 if native else None

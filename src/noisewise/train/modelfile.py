@@ -71,16 +71,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot write there ({error.strerror}); choose another output folder"
-        ) from error
+        raise UserError(f"{path}: cannot write there ({error.strerror}); choose another output folder") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~umask())
+        Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
         raise UserError(
@@ -130,17 +128,13 @@ def read_model(path: Path) -> Saved:
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if fingerprint(header, tensors) != header.get("sha256"):
-        raise UserError(
-            f"{path}: the model file was edited or damaged (its checksum differs); use the original"
-        )
+        raise UserError(f"{path}: the model file was edited or damaged (its checksum differs); use the original")
     try:
         method = TypeAdapter(methods.get(header["method"])).validate_python(header["settings"])
         spec = TypeAdapter(ImageSpec).validate_python(header["spec"])
         run = Run(**header["run"])
     except (ValidationError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: the model's settings do not fit this version of noisewise ({error})"
-        ) from error
+        raise UserError(f"{path}: the model's settings do not fit this version of noisewise ({error})") from error
     net = method.build(spec)
     try:
         net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
