@@ -22,7 +22,7 @@ from noisewise.io.memory import MemorySink
 from noisewise.methods.base import ImageSpec, Method
 from noisewise.nets.standardized import Standardized
 from noisewise.posterior import Point, Posterior
-from noisewise.predict.memory import free_bytes
+from noisewise.predict.memory import free_bytes, keep_pages
 from noisewise.predict.run import Predictor
 from noisewise.train.loop import Progress, Run, fit
 from noisewise.train.modelfile import Saved, read_model, write_model
@@ -148,7 +148,7 @@ class Training:
             )  # fmt: skip
         finally:
             self.patches.close()
-        model.notes = self._source_notes + self.patches.census.notes()
+        model.notes = self._source_notes + self.patches.census.notes() + model.run.notes()
         save()
         return model
 
@@ -234,6 +234,8 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device '{name}' is not available here; leave out --device, or use cpu") from error
+    if device.type == "cpu":
+        keep_pages()
     return device
 
 

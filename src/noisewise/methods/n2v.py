@@ -33,9 +33,9 @@ class N2V(Method):
 
     masking: Masking = "mean"
     """what replaces a blind pixel: a random neighbour (uniform), or the mean or median of the neighbours"""
-    mask_percent: Annotated[float, Interval(gt=0, le=50)] = 10.0
+    mask_percent: Annotated[float, Interval(gt=0, le=50)] = 5.0
     """blind pixels a patch, in percent"""
-    mask_radius: Annotated[int, Interval(ge=1, le=10)] = 2
+    mask_radius: Annotated[int, Interval(ge=1, le=10)] = 1
     """neighbours are the (2 r + 1)² window without its centre"""
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:

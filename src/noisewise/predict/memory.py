@@ -1,8 +1,11 @@
-"""How much memory is free, as far as the system tells."""
+"""How much memory is free, and how to keep what was allocated."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -42,3 +45,23 @@ def _container_limit() -> int:
         except (OSError, ValueError):  # no such group, or "max"
             continue
     return 1 << 62
+
+
+@functools.cache
+def keep_pages() -> None:
+    """Let the C library keep freed memory for the next tensor, on Linux.
+
+    By default glibc returns every large block to the system and the next one of the same size is mapped and zeroed
+    anew, page by page: measured on two cores, a third of the time of a training step. `mallopt(M_MMAP_MAX, 0)` keeps
+    large blocks on the heap, and the other two keep the heap from shrinking.
+    """
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 64 << 20)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from noisewise.errors import UserError
 from noisewise.methods.base import Batch, Method
 
-WARM_UP_STEPS = 20  # linear, whatever the length of the run: a budget is measured while they run
+WARM_UP_STEPS = 40  # linear, whatever the length of the run: a budget is measured while they run
 SAVE_SECONDS = 60.0  # between two saves of an unfinished run
+RESERVE = 0.95  # of the time left is planned: checks take some, and processors slow down
 CHECKS = 20  # how often the held-out risk is looked at
 CLEARLY = 1.02  # a risk this much above the lowest is a rise, not chance
 PATIENCE = 5  # checks in a row with a risen risk, after which training stops
@@ -65,6 +66,17 @@ class Run:
         """Whether nothing is left to do."""
         return self.stopped_early or self.step >= self.steps > 0
 
+    def notes(self) -> list[str]:
+        """What the user should know of how it went; empty if all is well."""
+        notes = []
+        if not self.finished:
+            notes.append(f"training was interrupted after {self.step} of {self.steps or 'an unknown number of'} steps")
+        if self.stopped_early:
+            notes.append(f"training was ended after {self.step} steps: the held-out risk had risen")
+        if self.recoveries:
+            notes.append(f"training diverged {self.recoveries} times and recovered with a lower learning rate")
+        return notes
+
     @property
     def best_risk(self) -> float:
         """The lowest risk so far."""
@@ -102,7 +114,7 @@ def fit(
                 assert seconds is not None
                 now = time.perf_counter()
                 pace = (now - measured) / (WARM_UP_STEPS - WARM_UP_STEPS // 2)
-                run.steps = WARM_UP_STEPS + max(1, int((seconds - (now - started)) / pace))
+                run.steps = WARM_UP_STEPS + max(1, int(RESERVE * (seconds - (now - started)) / pace))
             trainer.step()
             pace = (time.perf_counter() - started) / (run.step - first)
             risk = run.risks[-1][1] if run.risks else math.nan
