@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from math import prod
 
@@ -38,9 +39,13 @@ class Predictor:
     ) -> None:
         self.method, self.net, self.tile, self.average = method, folded(net), tile, average
         self.device = net.mean.device
-        self.halo = receptive_radius(net)
         room = MEMORY_SHARE * free_bytes(self.device) / (bytes_per_pixel(net) * self._channels)
         self.pixels = max(prod(net.stride), min(room, LARGEST_TILE))
+
+    @cached_property
+    def halo(self) -> tuple[int, ...]:
+        """What a tile needs around it; measured when the first image needs tiles."""
+        return receptive_radius(self.net)
 
     @property
     def _channels(self) -> int:
@@ -68,8 +73,7 @@ class Predictor:
         self, source: Source, layout: Layout, sink: Sink, batch: list[Region], size: tuple[int, ...]
     ) -> Iterator[float]:
         """Denoise single images of one size; yields the fraction done."""
-        tile = self.tile or tile_within(self.pixels / len(batch), size, self.halo, self.net.stride)
-        tiles = list(plan_tiles(size, tile, self.halo, self.net.stride))
+        tiles = self._tiles(size, self.pixels / len(batch))
         for count, part in enumerate(tiles, 1):
             raws = [source.read(within(layout, image, part.read)) for image in batch]
             estimates = self._estimate(np.stack([layout.to_network(raw)[0] for raw in raws]), part)
@@ -77,6 +81,13 @@ class Predictor:
                 region = within(layout, image, part.write)
                 sink.write(region, layout.from_network(estimate[None], tuple(p.stop - p.start for p in region)))
             yield count / len(tiles)
+
+    def _tiles(self, size: tuple[int, ...], pixels: float) -> list[Tile]:
+        """The image as one tile if it fits, else the largest tiles that do."""
+        if self.tile is None and prod(size) <= pixels:
+            return list(plan_tiles(size, size, (0,) * len(size), self.net.stride))
+        tile = self.tile or tile_within(pixels, size, self.halo, self.net.stride)
+        return list(plan_tiles(size, tile, self.halo, self.net.stride))
 
     def _estimate(self, raw: Array, tile: Tile) -> Array:
         """(N, C, *read) pixels as read -> (N, C, *write) estimates."""
