@@ -365,7 +365,7 @@ def test_a_resumed_run_equals_an_unbroken_one(run, cells, stop_at, monkeypatch):
 def test_resume_refuses_another_run(run, cells, stop_at):
     stop_at("train", 5)
     assert run("train", "n2v", cells, "--steps", "40", "-o", "m.safetensors")[0] == 130
-    for change in (("n2v", "--steps", "41"), ("n2v", "--mask-radius", "1"), ("n2n",)):
+    for change in (("n2v", "--steps", "41"), ("n2v", "--mask-radius", "3"), ("n2n",)):
         code, _, err = run("train", change[0], cells, *change[1:], "-o", "m.safetensors", "--resume")
         assert code == 2 and "was begun" in err
     Path("other.tif").write_bytes(cells.read_bytes())
