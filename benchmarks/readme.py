@@ -56,7 +56,7 @@ def quality() -> str:
         "truth (mean of 50) never seen, two processor cores.\n\n"
         + table(rows, ["", *columns.values()])
         + "\n\nWide-field images of this set have noise that is correlated between pixels; "
-        "pixel-wise methods must fail there."
+        "`n2v` takes such noise for signal and makes these images worse. Do not use it on them."
     )
 
 

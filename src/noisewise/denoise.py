@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -200,10 +200,10 @@ def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
         kind, settings = type(method), asdict(method) | settings
     else:
         kind = methods.get(DEFAULT_METHOD if method == "auto" else method)
-    unknown = set(settings) - set(kind.__dataclass_fields__)
+    known = [field.name for field in fields(kind)]
+    unknown = set(settings) - set(known)
     if unknown:
-        known = ", ".join(kind.__dataclass_fields__)
-        raise UserError(f"{kind.__name__} has no setting '{sorted(unknown)[0]}'; it has: {known}")
+        raise UserError(f"{kind.__name__} has no setting '{sorted(unknown)[0]}'; it has: {', '.join(known)}")
     try:
         return TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:
