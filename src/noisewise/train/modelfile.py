@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from noisewise import methods
 from noisewise.errors import UserError
+from noisewise.io.paths import Draft, plain_words
 from noisewise.methods.base import ImageSpec, Method
 from noisewise.nets.standardized import Standardized
 from noisewise.train.loop import Run
@@ -63,37 +63,15 @@ def write_model(path: Path, saved: Saved) -> None:
     }
     header["sha256"] = fingerprint(header, tensors)
     content = save(tensors, {KEY: json.dumps(header)})
-    write_atomically(path, content)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file, or nothing. Errors: `UserError`."""
+    draft = Draft(path, overwrite=True)
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise UserError(f"{path}: cannot write there ({error.strerror}); choose another output folder") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        with plain_words(path, "cannot be written"), draft.temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~umask())
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); free some space or choose another place"
-        ) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def umask() -> int:
-    """The process's file mode mask; reading it means setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        draft.commit()
+    finally:
+        draft.discard()
 
 
 def read_header(path: Path) -> dict[str, Any]:
