@@ -123,7 +123,7 @@ def denoise(
     method = make_method(method, settings)
     source, targets = open_source(image, axes), open_all(target, axes)
     if output is not None:
-        create_sink(output, source, overwrite=overwrite).discard()  # refuse before the work, not after
+        refuse_early(output, source, overwrite=overwrite)
     average = choose_average(average, [source])
     training = Training(method, [source], targets, seed=seed, device=device)
     seconds = training_seconds(training, [source], budget, steps, average, started)
@@ -190,6 +190,11 @@ def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:
     if source.path is not None:
         record["input_sha256"] = checksum(source.path)
     return record
+
+
+def refuse_early(path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False) -> None:
+    """Find out before the work, not after it, that an output cannot be written."""
+    create_sink(path, source, np.float32 if as_float else None, overwrite=overwrite).discard()
 
 
 def make_method(method: str | Method, settings: dict[str, Any]) -> Method:

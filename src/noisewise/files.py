@@ -18,6 +18,7 @@ from noisewise.denoise import (
     open_all,
     provenance,
     quiet,
+    refuse_early,
     run_training,
     training_seconds,
 )  # fmt: skip
@@ -118,8 +119,3 @@ def write_twins(
         kind = np.float32 if writing.as_float else None
         with create_sink(path, source, kind, record, overwrite=writing.overwrite) as sink:
             model.run_over(source, sink, average=writing.average, tile=tile, report=tell)
-
-
-def refuse_early(path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False) -> None:
-    """Find out before the work, not after it, that an output cannot be written."""
-    create_sink(path, source, np.float32 if as_float else None, overwrite=overwrite).discard()
