@@ -487,8 +487,7 @@ def test_demo(run, tmp_path, monkeypatch):
 def test_demo_camera_has_the_stated_moments():
     from noisewise import demo
 
-    photons = np.full((400, 400), 20.0)
-    counts = demo.expose(photons, 0).astype(float)
-    assert counts.mean() == pytest.approx(demo.OFFSET_ADU + demo.GAIN * 20, rel=0.002)
-    variance = demo.GAIN**2 * (20 + demo.READ_NOISE_E**2) + 1 / 12
-    assert counts.var() == pytest.approx(variance, rel=0.02)
+    photons = np.full((512, 512), 20.0)
+    counts = demo.CAMERA.expose(photons).astype(float)
+    assert counts.mean() == pytest.approx(100 + 2.2 * 20, rel=0.002)
+    assert counts.var() == pytest.approx(2.2**2 * (20 + 1.6**2) + 1 / 12, rel=0.02)

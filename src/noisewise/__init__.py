@@ -5,6 +5,8 @@
     model = nw.train("n2v", ["a.tif", "b.tif"], budget="10 min")
     model.save("cells.safetensors")
     nw.load("cells.safetensors").predict("c.tif").mean
+    nw.measure("cells.tif").verdict         # what sort of noise is in it
+    noise = nw.calibrate("recording.tif")   # p(x|s) of the camera, from frames of a static scene
 
 Nothing heavy is imported before it is used.
 """
@@ -23,20 +25,46 @@ if TYPE_CHECKING:
     from noisewise.errors import UserError as UserError
     from noisewise.model import Model as Model
     from noisewise.model import load as load
+    from noisewise.noise.base import Noise as Noise
+    from noisewise.noise.base import load_noise as load_noise
+    from noisewise.noise.calibrate import calibrate as calibrate
+    from noisewise.noise.camera import Camera as Camera
+    from noisewise.noise.checkup import CheckUp as CheckUp
+    from noisewise.noise.measure import measure as measure
     from noisewise.posterior import Posterior as Posterior
 
 __version__ = "0.1.0"
 
 PUBLIC = {
+    "Camera": "noisewise.noise.camera",
+    "CheckUp": "noisewise.noise.checkup",
     "Model": "noisewise.model",
+    "Noise": "noisewise.noise.base",
     "Posterior": "noisewise.posterior",
     "Result": "noisewise.denoise",
     "UserError": "noisewise.errors",
+    "calibrate": "noisewise.noise.calibrate",
     "denoise": "noisewise.denoise",
     "load": "noisewise.model",
+    "load_noise": "noisewise.noise.base",
+    "measure": "noisewise.noise.measure",
     "train": "noisewise.denoise",
 }
-__all__ = ["Model", "Posterior", "Result", "UserError", "denoise", "load", "train"]
+__all__ = [
+    "Camera",
+    "CheckUp",
+    "Model",
+    "Noise",
+    "Posterior",
+    "Result",
+    "UserError",
+    "calibrate",
+    "denoise",
+    "load",
+    "load_noise",
+    "measure",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,13 +17,12 @@ from noisewise.errors import UserError
 from noisewise.evaluate.metrics import psnr, ssim
 from noisewise.io import create_sink
 from noisewise.io.memory import MemorySource
+from noisewise.noise.camera import Camera
 
 SIZE = 512
 PIXEL_UM = 0.1
 PSF_SIGMA = 1.3  # pixels
-GAIN = 2.2  # ADU per electron
-OFFSET_ADU = 100.0
-READ_NOISE_E = 1.6
+CAMERA = Camera(gain=2.2, read_noise=1.6, offset=100, bits=16)
 BRIGHTEST = 34.0  # photons, of the 99.9th percentile of the scene
 
 
@@ -58,8 +57,8 @@ def run_demo(
         raise UserError(f"{folder}: the folder cannot be created ({error.strerror})") from error
     files = {name: folder / f"{name}.ome.tif" for name in ("noisy", "denoised", "truth")}
     photons = draw_cells(seed)
-    noisy = expose(photons, seed)
-    truth = (OFFSET_ADU + GAIN * photons).astype(np.float32)
+    noisy = CAMERA.expose(photons, seed=seed)
+    truth = CAMERA.signal(photons).astype(np.float32)
     write(files["noisy"], noisy)
     write(files["truth"], truth)
     result = denoise(
@@ -87,13 +86,6 @@ def write(path: Path, image: Array) -> None:
     source = MemorySource(path.stem, "YX", image.shape, image.dtype, {"Y": PIXEL_UM, "X": PIXEL_UM}, array=image)
     with create_sink(path, source, overwrite=True) as sink:
         sink.write(source.everything, image)
-
-
-def expose(photons: Array, seed: int) -> Array:
-    """A camera: Poisson arrivals, Gaussian read noise, gain and offset, rounded to 16 bits."""
-    dice = np.random.default_rng((seed, 1))
-    electrons = dice.poisson(photons) + dice.normal(0.0, READ_NOISE_E, photons.shape)
-    return np.asarray(np.clip(np.rint(OFFSET_ADU + GAIN * electrons), 0, 65535).astype(np.uint16))
 
 
 # -- the scene -------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,27 +13,32 @@ import numpy as np
 
 from noisewise import methods
 from noisewise.axes import Array
+from noisewise.budget import parse_budget, training_seconds
 from noisewise.errors import UserError
 from noisewise.io import checksum, create_sink, open_source
 from noisewise.io.base import Source
 from noisewise.io.memory import MemorySink
 from noisewise.methods.base import Method
 from noisewise.model import Model, Training
+from noisewise.noise.checkup import CheckUp
+from noisewise.noise.measure import measure
 from noisewise.posterior import Point, Posterior
-from noisewise.predict.run import Predictor
 from noisewise.train.loop import Progress
 
 DEFAULT_METHOD = "n2v"
-DEFAULT_BUDGET = 60.0  # seconds, where neither a budget nor a number of steps is given
 AVERAGED_PIXELS = 4_000_000  # up to here the eight-fold average costs seconds, and is taken
 
 
 @dataclass
 class Result:
-    """What `denoise` returns: the posterior of each pixel, the trained model, and what was noticed."""
+    """What `denoise` returns: the posterior of each pixel, the trained model, the check-up, what was noticed.
+
+    checkup: what was measured of the noise before (of the first channel); None where there was nothing to measure.
+    """
 
     posterior: Posterior[Array]
     model: Model
+    checkup: CheckUp | None = None
     notes: list[str] = field(default_factory=list)
     path: Path | None = None
 
@@ -125,6 +129,7 @@ def denoise(
     if output is not None:
         refuse_early(output, source, overwrite=overwrite)
     average = choose_average(average, [source])
+    checkup = check_up(source)
     training = Training(method, [source], targets, seed=seed, device=device)
     seconds = training_seconds(training, [source], budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
@@ -134,7 +139,23 @@ def denoise(
         record = provenance(model, source, average)
         with create_sink(output, source, provenance=record, overwrite=overwrite) as file:
             file.write(source.everything, sink.array)
-    return Result(Point(sink.array), model, model.notes, None if output is None else Path(output))
+    notes = model.notes + doubts(method, checkup)
+    return Result(Point(sink.array), model, checkup, notes, None if output is None else Path(output))
+
+
+def check_up(source: Source) -> CheckUp | None:
+    """What is to be known of the noise before it is removed; None where it cannot be measured."""
+    try:
+        return measure(source)
+    except UserError:  # too small, constant, saturated: for the check-up no reason to refuse the image
+        return None
+
+
+def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
+    """A note where the method cannot take away this sort of noise."""
+    if checkup is None or method.needs != "noisy" or checkup.kind in ("white", "none"):
+        return []
+    return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
 
 
 def run_training(
@@ -148,31 +169,6 @@ def run_training(
         report(Stage("train", fraction, progress))
 
     return training.run(steps=steps, seconds=seconds, report=tell, output=output)
-
-
-def training_seconds(
-    training: Training, sources: Sequence[Source], budget: str | float | None, steps: int | None,
-    average: bool, started: float,
-) -> float | None:  # fmt: skip
-    """What the budget leaves for training: less what is past, less what prediction will take (measured)."""
-    if steps is not None:
-        return None
-    seconds = parse_budget(budget) or DEFAULT_BUDGET
-    pixels = sum(prod(source.shape) for source in sources)
-    predicting = pixels * (8 if average else 1) / forward_speed(training)
-    left = seconds - (time.perf_counter() - started) - 1.1 * predicting
-    return max(left, 0.25 * seconds)
-
-
-def forward_speed(training: Training) -> float:
-    """Pixels a second of a forward pass over training patches, measured now."""
-    model = training.model
-    predictor = Predictor(model.method, model.net)
-    noisy = training.patches.held_out.noisy
-    predictor.mean(noisy[:1])
-    start = time.perf_counter()
-    predictor.mean(noisy)
-    return float(noisy.numel() / (time.perf_counter() - start))
 
 
 def choose_average(asked: bool | None, sources: Sequence[Source]) -> bool:
@@ -214,19 +210,6 @@ def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"setting '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
-
-
-UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
-
-
-def parse_budget(budget: str | float | None) -> float | None:
-    """Seconds from a number, `60s`, `10 min` or `2h`. Errors: `UserError`."""
-    if budget is None:
-        return None
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
-    if match is None or match[2] not in UNITS or float(match[1]) <= 0:
-        raise UserError(f"budget '{budget}' is not a time; write 60s, 10min or 2h")
-    return float(match[1]) * UNITS[match[2]]
 
 
 def open_all(images: Any, axes: str | None) -> list[Source]:

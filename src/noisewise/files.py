@@ -10,17 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
+from noisewise.budget import training_seconds
 from noisewise.denoise import (
     Report,
     Stage,
+    check_up,
     choose_average,
+    doubts,
     make_method,
     open_all,
     provenance,
     quiet,
     refuse_early,
     run_training,
-    training_seconds,
 )  # fmt: skip
 from noisewise.io import create_sink
 from noisewise.io.base import Source
@@ -69,9 +71,11 @@ def denoise_files(
     for source, path in zip(sources, outputs, strict=True):
         refuse_early(path, source, as_float=as_float, overwrite=overwrite)
     average = choose_average(average, sources)
+    checkup = check_up(sources[0])
     training = Training(method, sources, open_all(list(targets), axes), seed=seed, device=device)
     seconds = training_seconds(training, sources, budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
+    model.notes = model.notes + doubts(method, checkup)
     trained(model)
     if model.run.finished:
         writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite)

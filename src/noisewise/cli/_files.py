@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,31 @@ class Plan:
     notes: list[str]
 
 
-def plan_files(patterns: Sequence[str], output: str | None, *, skip_existing: bool) -> Plan:
+def plan_files(
+    patterns: Sequence[str],
+    output: str | None,
+    *,
+    skip_existing: bool,
+    suffix: str = "_denoised",
+    companion: Callable[[Path], Path] | None = None,
+) -> Plan:
     """Find the inputs and name their outputs: beside each input, or in the folder or file `output`.
+
+    suffix: ends the names of outputs that are not given. companion: names a second file made with each output.
 
     Errors: `UserError` for inputs that are not there, several inputs for one output file, or two of one name.
     """
     if not patterns:
-        raise UserError("no input; give files, folders or patterns, as in: noisewise denoise cells.tif")
-    inputs, notes = without_own_outputs(find_images(patterns))
-    outputs = name_outputs(inputs, output)
-    refuse_inputs(inputs, outputs)
+        raise UserError("no input; give files, folders or patterns, such as cells.tif")
+
+    def with_companions(outputs: Sequence[Path]) -> list[Path]:
+        return [*outputs, *(map(companion, outputs) if companion is not None else ())]
+
+    found = find_images(patterns)
+    inputs, notes = without_own_outputs(found, {*with_companions([default_output(path, suffix) for path in found])})
+    outputs = name_outputs(inputs, output, suffix)
+    refuse_inputs(inputs, with_companions(outputs))
+    refuse_twice(with_companions(outputs))
     if skip_existing:
         there = [path for path in outputs if os.path.lexists(path)]
         notes += [f"{path}: exists already, skipped" for path in there]
@@ -39,9 +54,8 @@ def plan_files(patterns: Sequence[str], output: str | None, *, skip_existing: bo
     return Plan(inputs, outputs, notes)
 
 
-def without_own_outputs(inputs: list[Path]) -> tuple[list[Path], list[str]]:
+def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:
     """Leave out what an earlier run made of another input: a folder can be given again and again."""
-    made = {default_output(path) for path in inputs}
     kept = [path for path in inputs if path not in made]
     return kept, [f"{path}: is the output of another input, left out" for path in inputs if path in made]
 
@@ -54,21 +68,26 @@ def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
             raise UserError(f"{path}: is the input itself; choose another name for the output")
 
 
-def name_outputs(inputs: Sequence[Path], output: str | None) -> list[Path]:
+def refuse_twice(outputs: Sequence[Path]) -> None:
+    """No two outputs may have one name. Errors: `UserError`."""
+    seen: set[Path] = set()
+    for path in outputs:
+        if path in seen:
+            raise UserError(f"{path}: two inputs would get this name; give their folders one at a time")
+        seen.add(path)
+
+
+def name_outputs(inputs: Sequence[Path], output: str | None, suffix: str) -> list[Path]:
     """The output of each input."""
     if output is None:
-        return [default_output(path) for path in inputs]
+        return [default_output(path, suffix) for path in inputs]
     place = Path(output).expanduser()
     folder = len(inputs) > 1 or output.endswith(("/", os.sep)) or (place.is_dir() and not is_image(place))
     if not folder:
         return [place]
     if len(inputs) > 1 and (place.suffix and not place.is_dir()):
         raise UserError(f"{place}: is one file, but there are {len(inputs)} inputs; give a folder")
-    outputs = [place / default_output(path).name for path in inputs]
-    twice = next((path for i, path in enumerate(outputs) if path in outputs[:i]), None)
-    if twice is not None:
-        raise UserError(f"{twice}: two inputs would get this name; give their folders one at a time")
-    return outputs
+    return [place / default_output(path, suffix).name for path in inputs]
 
 
 def is_image(folder: Path) -> bool:

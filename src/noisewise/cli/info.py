@@ -18,14 +18,14 @@ MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle is refused
 
 @dataclass(kw_only=True)
 class Info:
-    """Says what is in a file: an image, or a model.
+    """Says what is in a file: an image, a model, or a noise model.
 
     Of an image: format, axes, shape, pixel type and size, channels, and how noisewise made it, if it did.
-    Of a model: method, settings, what it is for, and how it was trained.
+    Of a model: method, settings, what it is for, and how it was trained. Of a noise model: the law, how it was found.
     """
 
     file: Positional[Annotated[str, arg(metavar="FILE")]]
-    """an image or a model file"""
+    """an image, a model or a noise model"""
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
     json: Switch = False
@@ -36,7 +36,7 @@ class Info:
         path = Path(self.file).expanduser()
         if not path.exists():
             raise UserError(f"{path}: no such file")
-        record = model_record(path) if is_model(path) else image_record(path, self.axes)
+        record = tensor_record(path) if is_model(path) else image_record(path, self.axes)
         if self.json:
             print_json(record)
         else:
@@ -77,6 +77,21 @@ def image_format(source: Any) -> str:
     meta = getattr(source, "meta", None)
     dialect = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}.get(getattr(meta, "kind", ""))
     return dialect or {"Tiff": "TIFF", "Png": "PNG", "Npy": "NumPy", "Zarr": "Zarr"}.get(kind, kind)
+
+
+def tensor_record(path: Path) -> dict[str, Any]:
+    """What there is to say of a file that noisewise wrote: a model or a noise model."""
+    from noisewise.container import holds_of
+
+    return noise_record(path) if holds_of(path) == "noise" else model_record(path)
+
+
+def noise_record(path: Path) -> dict[str, Any]:
+    """What there is to say of a noise model; the whole file is checked."""
+    from noisewise.noise.base import load_noise
+
+    noise = load_noise(path)
+    return {"file": str(path), "format": "noisewise noise model", "law": str(noise), "provenance": noise.provenance}
 
 
 def model_record(path: Path) -> dict[str, Any]:

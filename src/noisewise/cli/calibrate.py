@@ -1,0 +1,157 @@
+"""`noisewise calibrate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from noisewise.cli import OK
+from noisewise.cli._display import print_json, say_notes
+from noisewise.cli._files import find_images, refuse_inputs
+from noisewise.cli._models import SUFFIX, plan_model
+from noisewise.cli._options import Axes, File, Switch, Talking, TalkingOptions
+from noisewise.cli.measure import refuse_taken
+from noisewise.errors import UserError
+
+if TYPE_CHECKING:
+    from noisewise.noise.base import Noise
+    from noisewise.noise.calibrate import Calibration
+
+Stack = Positional[Annotated[list[str], arg(metavar="STACK...", help_behavior_hint="")]]
+
+
+@dataclass(kw_only=True)
+class Calibrate:
+    """Makes a noise model of a camera from about 100 frames of one fixed scene with dark and bright parts.
+
+    A good scene is out of focus and shades from dark to bright, such as the almost closed field diaphragm. Dark frames,
+    with the shutter closed and the same settings, tell offset and read noise.
+    """
+
+    stack: Stack
+    """the recording: a file with several frames, or a folder or files with a frame each"""
+    output: Annotated[str, arg(aliases=("-o",), metavar="NOISE", help_behavior_hint="")]
+    """noise model to write, such as camera.safetensors"""
+    dark: File = None
+    """frames without light: a file or a folder"""
+    kind: Literal["gaussian", "poisson_gaussian", "histogram", "mixture", "maps"] = "mixture"
+    """form of the noise model; maps: gain, offset and read noise of each pixel, which needs dark frames"""
+    offset: Annotated[float | None, arg(metavar="ADU", help_behavior_hint="")] = None
+    """grey level without light, if it is known and there are no dark frames"""
+    denoised: File = None
+    """make the noise model from images and their denoised twins instead: a file, or a folder with a twin for each"""
+    figure: File = None
+    """draw the recording and the fit into this PNG"""
+    axes: Axes = None
+    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    seed: int = 0
+    """which pixels are looked at, where there are too many"""
+    overwrite: Switch = False
+    """replace outputs that exist"""
+    talking: TalkingOptions = field(default_factory=Talking)
+
+    def run(self) -> int:
+        """Calibrate."""
+        path = self._check()
+        inputs = find_images(self.stack)
+        refuse_inputs(inputs, [Path(name).expanduser() for name in (self.output, self.figure) if name is not None])
+        started = time.monotonic()
+        source = inputs[0] if len(inputs) == 1 else inputs
+        if self.denoised is None:
+            found = self._record(source)
+            noise, lines = found.noise, summary(found)
+            draw: Any = found.figure
+        else:
+            noise = self._bootstrap(source)
+            lines, draw = bootstrap_summary(noise), noise.figure
+        noise.save(path)
+        if self.figure is not None:
+            draw(Path(self.figure).expanduser())
+        return self._finish(inputs, noise, lines, time.monotonic() - started)
+
+    def _check(self) -> Path:
+        """Refuse what makes no sense before the work. Errors: `UserError`."""
+        if not self.stack:
+            raise UserError("no input; give a recording, as in: noisewise calibrate frames.tif -o camera.safetensors")
+        path = Path(self.output).expanduser()
+        if path.suffix != SUFFIX:
+            raise UserError(f"{path}: a noise model's name ends in {SUFFIX}; give {path.with_suffix(SUFFIX).name}")
+        plan_model(self.output, self.overwrite)
+        refuse_taken(self.figure, self.overwrite)
+        if self.denoised is not None and (self.dark is not None or self.offset is not None):
+            raise UserError("--denoised needs no --dark and no --offset: give either a recording or denoised images")
+        return path
+
+    def _record(self, source: Any) -> Calibration:
+        from noisewise.noise.calibrate import record
+
+        dark = None if self.dark is None else listed(self.dark)
+        return record(source, dark=dark, kind=self.kind, axes=self.axes, offset=self.offset, seed=self.seed)
+
+    def _bootstrap(self, source: Any) -> Noise:
+        from noisewise.noise.bootstrap import bootstrap
+
+        assert self.denoised is not None
+        return bootstrap(source, listed(self.denoised), kind=self.kind, axes=self.axes)
+
+    def _finish(self, inputs: list[Path], noise: Noise, lines: list[str], seconds: float) -> int:
+        say_notes(noise.provenance["warnings"], self.talking.quiet)
+        if self.talking.json:
+            files = {"input": inputs, "output": self.output, "figure": self.figure, "seconds": round(seconds, 2)}
+            print_json(files | noise.provenance)
+            return OK
+        for name in (self.output, self.figure):
+            if name is not None:
+                print(name)
+        if not self.talking.quiet:
+            print("\n".join([*lines, f"{seconds:.0f} s"]), file=sys.stderr)
+        return OK
+
+
+def listed(pattern: str) -> Any:
+    """The image, or the images, of a file, folder or pattern."""
+    found = find_images([pattern])
+    return found[0] if len(found) == 1 else found
+
+
+def summary(found: Calibration) -> list[str]:
+    """A calibration in words."""
+    from noisewise.noise.detector import worded
+
+    detector, fit = found.detector, found.goodness
+    record = found.record()
+    low, high = record["signal_range"]
+    held = (
+        f"{fit.held_out_frames} held-out frames" if fit.held_out_frames else "its own frames (too few to hold some out)"
+    )
+    facts = {
+        "recording": f"{record['frames']} frames, signals from {low:.5g} to {high:.5g} ADU",
+        "gain": f"{worded(detector.gain_adu_per_e)} ADU per electron",
+        "offset": with_unit(worded(detector.offset_adu), "ADU, from " + detector.offset_from),
+        "read noise": with_unit(worded(detector.read_noise_e), "electrons"),
+        "fit": f"off by {100 * fit.distance:.2g} % at most in the distribution of {held}",
+    }
+    return [f"{name + ':':<11} {text}" for name, text in facts.items()]
+
+
+def with_unit(text: str, unit: str) -> str:
+    """A figure with its unit, unless it is unknown."""
+    return text if text.startswith("unknown") else f"{text} {unit}"
+
+
+def bootstrap_summary(noise: Noise) -> list[str]:
+    """A bootstrapped noise model in words."""
+    record = noise.provenance
+    low, high = record["signal_range"]
+    gain = record["gain_adu_per_e"]
+    facts = {
+        "images": f"{record['frames']} images, signals from {low:.5g} to {high:.5g} ADU",
+        "gain": "unknown: the noise does not rise with the signal" if gain is None else f"{gain:.3g} ADU per electron",
+        "noise": f"{record['noise_std_adu']:.3g} ADU on average; the residual has {record['residual_std_adu']:.3g} ADU",
+    }
+    return [f"{name + ':':<7} {text}" for name, text in facts.items()]

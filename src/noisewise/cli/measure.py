@@ -1,0 +1,111 @@
+"""`noisewise measure`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noisewise.cli import OK
+from noisewise.cli._display import print_json
+from noisewise.cli._files import find_images
+from noisewise.cli._options import Axes, File, Inputs, Switch, Talking, TalkingOptions
+from noisewise.errors import UserError
+
+if TYPE_CHECKING:
+    from noisewise.noise.checkup import CheckUp
+
+
+@dataclass(kw_only=True)
+class Measure:
+    """Says what noise is in an image: how strong, of what sort, and which methods fit it.
+
+    From one image, or from the frames of a time series; no calibration is needed. Every channel by itself.
+    """
+
+    inputs: Inputs
+    """images: files, folders or patterns"""
+    noise: File = None
+    """keep the measured law here, as a noise model for other verbs (one image with one channel)"""
+    figure: File = None
+    """draw variance against signal, autocorrelation and histogram into this PNG (one image with one channel)"""
+    axes: Axes = None
+    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    overwrite: Switch = False
+    """replace outputs that exist"""
+    talking: TalkingOptions = field(default_factory=Talking)
+
+    def run(self) -> int:
+        """Measure all inputs."""
+        paths = find_images(self.inputs)
+        if not paths:
+            raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
+        for output in (self.noise, self.figure):
+            refuse_taken(output, self.overwrite)
+        found: list[CheckUp] = []
+        for checkup in checkups(paths, self.axes):
+            found.append(checkup)
+            if not self.talking.json:
+                print("\n".join(describe(checkup, self.talking.quiet)))
+        if len(found) > 1 and (self.noise or self.figure):
+            raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)}")
+        if self.noise is not None:
+            found[0].noise.save(self.noise)
+        if self.figure is not None:
+            found[0].figure(self.figure)
+        if self.talking.json:
+            print_json({"checkups": [checkup.record() for checkup in found]})
+        return OK
+
+
+def refuse_taken(output: str | None, overwrite: bool) -> None:
+    """Before the work, not after it. Errors: `UserError`."""
+    if output is None:
+        return
+    path = Path(output).expanduser()
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already; choose another name or allow it with --overwrite")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
+def checkups(paths: list[Path], axes: str | None) -> Iterator[CheckUp]:
+    """Of every channel of every image."""
+    from noisewise.io import open_source
+    from noisewise.noise.measure import measure
+
+    for path in paths:
+        with open_source(path, axes) as source:
+            for channel in range(source.size_of("C")):
+                yield measure(source, channel=channel)
+
+
+def describe(checkup: CheckUp, short: bool) -> list[str]:
+    """A check-up in words; short: the verdict alone."""
+    title = checkup.name + (f", channel {checkup.channel}" if checkup.channel is not None else "")
+    if short:
+        return [f"{title}: {checkup.verdict}"]
+    gain = checkup.gain_adu_per_e
+    facts = {
+        "noise": ", ".join(f"{checkup.std(s):.3g} at {s:.4g}" for s in checkup.signal_range) + " ADU",
+        "gain": "not identifiable" if gain is None else f"{gain} ADU per electron",
+        "photons": "" if gain is None else f"{photons(checkup):.3g} at most, in the median pixel",
+        "offset": span(*checkup.offset_adu),
+        "read noise": span(*checkup.read_noise_adu),
+        "correlation": ", ".join(f"{axis} {rho[0]:+.2f}" for axis, rho in checkup.rho.items()),
+        "rows, columns": f"{checkup.row_std_adu:.3g}, {checkup.column_std_adu:.3g} ADU",
+        "measured in": "differences between frames" if checkup.from_frames else "the flattest parts of each brightness",
+    }
+    lines = [title, f"  {checkup.verdict}", *(f"  {name + ':':<15}{text}" for name, text in facts.items() if text)]
+    return lines + [f"  note: {warning}" for warning in checkup.warnings]
+
+
+def photons(checkup: CheckUp) -> float:
+    """Electrons in the median pixel, if the offset is the lowest that it can be."""
+    return max(checkup.signal_range[1] - checkup.offset_adu[0], 0.0) / checkup.line.slope
+
+
+def span(low: float, high: float) -> str:
+    """Between two bounds."""
+    return f"between {low:.4g} and {high:.4g} ADU"

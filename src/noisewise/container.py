@@ -1,0 +1,101 @@
+"""One portable file: safetensors, with everything else as JSON in its header, and a checksum over both.
+
+Header key `noisewise` holds the JSON: what the file holds, its format number, its content, and a SHA-256 over the
+JSON and all tensors, so that a file that was damaged or edited is refused. No pickle, no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from noisewise.errors import UserError
+from noisewise.io.paths import Draft, plain_words
+
+KEY = "noisewise"
+FORMAT = 1
+
+
+def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write under a temporary name, then rename. holds: `model` or `noise`.
+
+    Errors: `UserError` if the place cannot be written to.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"format": FORMAT, "holds": holds, **content}
+    header["sha256"] = fingerprint(header, tensors)
+    data = save(dict(tensors), {KEY: json.dumps(header)})
+    draft = Draft(path, overwrite=True)
+    try:
+        with plain_words(path, "cannot be written"), draft.temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.commit()
+    finally:
+        draft.discard()
+
+
+def read_header(path: Path, holds: str) -> dict[str, Any]:
+    """The JSON of a file, without its tensors. Errors: `UserError` if it is not one that holds this."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such {holds} file")
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a noisewise {holds}, or truncated ({error}); it is a safetensors file written by noisewise"
+        ) from error
+    if text is None:
+        raise UserError(f"{path}: a safetensors file, but not a noisewise {holds}")
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: the {holds}'s header is damaged; use an undamaged copy") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise UserError(f"{path}: {holds} format {found} is not {FORMAT}; update noisewise, or make the file again")
+    if header.get("holds") != holds:
+        raise UserError(f"{path}: holds a {header.get('holds')}, not a {holds}")
+    return header
+
+
+def holds_of(path: Path) -> str:
+    """`model` or `noise`; `model` for whatever else, which is then refused as one."""
+    try:
+        with safe_open(path, "pt") as file:
+            return str(json.loads((file.metadata() or {})[KEY])["holds"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return "model"
+
+
+def read_container(path: Path, holds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors, bit for bit. Errors: `UserError` if missing, truncated, edited or a pickle."""
+    header = read_header(path, holds)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if fingerprint(header, tensors) != header.get("sha256"):
+        raise UserError(f"{path}: the {holds} file was edited or damaged (its checksum differs); use the original")
+    return header, tensors
+
+
+def fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the JSON (less the fingerprint itself) and all tensors."""
+    digest = hashlib.sha256()
+    content = {key: value for key, value in header.items() if key != "sha256"}
+    digest.update(json.dumps(content, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,193 @@
+"""Noise: the law p(x|s) of a noisy value x given its signal s; to be drawn from, evaluated, fitted, saved."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from noisewise.container import read_container, write_container
+from noisewise.errors import UserError
+from noisewise.noise.digital import CONTINUOUS, Digital, log_mass, standardised
+
+Value = float | Tensor
+
+
+class Noise(nn.Module, ABC):
+    """p(x|s): noisy value x given the signal s, both in ADU, the units of the image, offset included.
+
+    s is what the mean over many exposures would show: E[x|s] = s, but for clipping and for fixed patterns.
+    Tensors of any shape that broadcast; the last axes are those of the image. All are differentiable in s.
+
+    A law's constructor arguments are its state: each is an attribute of the same name (tensor, number, `Digital`,
+    or another law), so that a file needs nothing else. provenance: how it came about, JSON-like.
+    """
+
+    def __init__(self, digital: Digital = CONTINUOUS) -> None:
+        super().__init__()
+        self.digital = digital
+        self.provenance: dict[str, Any] = {}
+
+    @abstractmethod
+    def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One noisy image of a signal, same shape: rounded and clipped as the camera does."""
+
+    @abstractmethod
+    def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        """log p(x|s) of each pixel: a density per ADU; where x is quantised, the mass of its step over the step."""
+
+    @abstractmethod
+    def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        """P(X <= x | s) of each pixel."""
+
+    @abstractmethod
+    def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """E[x|s] (ADU) and Var[x|s] (ADU²), before clipping."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS) -> Self:
+        """The law under which these noisy values of these signals (any equal shapes) are most likely.
+
+        Errors: `UserError` if the pairs do not determine it.
+        """
+
+    def crop(self, window: tuple[slice, ...]) -> Noise:  # noqa: ARG002
+        """The law of a part (Y, X) of the detector; itself where all pixels are alike."""
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write one file (safetensors). Errors: `UserError` if the place cannot be written to."""
+        content, tensors = pack(self)
+        write_container(Path(path).expanduser(), "noise", {"law": content, "provenance": self.provenance}, tensors)
+
+    def figure(self, path: str | Path, low: float | None = None, high: float | None = None) -> None:
+        """Draw p(x|s) between two signals (default: those it was made from): density, rows, variance."""
+        from noisewise.noise.figures import draw_law
+
+        draw_law(self, Path(path), low, high)
+
+    def extra_repr(self) -> str:
+        parts = [f"{name}={value.item():.4g}" for name, value in self.named_buffers(recurse=False) if value.ndim == 0]
+        return ", ".join([*parts] + ([str(self.digital)] if self.digital != CONTINUOUS else []))
+
+
+class GaussianSum(Noise):
+    """A law that is a sum of Gaussians: p(x|s) = Σₖ wₖ(s) N(x; μₖ(s), σₖ²(s)), rounded and clipped.
+
+    A law of this kind says only what its components are.
+    """
+
+    @abstractmethod
+    def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """log w, μ, σ with the components along a new last axis; those that matter for `noisy` if it is given."""
+
+    def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        log_weight, mean, std = self.components(signal, noisy)
+        return torch.logsumexp(log_weight + log_mass(noisy[..., None], mean, std, self.digital), -1)
+
+    def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        log_weight, mean, std = self.components(signal, noisy)
+        below = torch.special.ndtr(standardised(noisy[..., None] + self.digital.step / 2, mean, std))
+        total = (log_weight.exp() * below).sum(-1)
+        return self.digital.clip_cdf(total, noisy)
+
+    def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        log_weight, mean, std = (part.expand(*signal.shape, -1) for part in self.components(signal))
+        if log_weight.shape[-1] > 1:
+            lots = torch.rand((*signal.shape, 1), generator=generator, dtype=signal.dtype, device=signal.device)
+            chosen = (lots > log_weight.exp().cumsum(-1)).sum(-1, keepdim=True).clamp(max=log_weight.shape[-1] - 1)
+            mean, std = mean.gather(-1, chosen), std.gather(-1, chosen)
+        return self.digital(mean[..., 0] + std[..., 0] * normal_like(signal, generator))
+
+    def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        log_weight, mean, std = self.components(signal)
+        weight = log_weight.exp()
+        total = (weight * mean).sum(-1)
+        spread = (weight * (std**2 + (mean - total[..., None]) ** 2)).sum(-1)
+        return total, spread + self.digital.step**2 / 12
+
+
+def normal_like(signal: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers in the shape, type and place of a signal."""
+    return torch.randn(signal.shape, generator=generator, dtype=signal.dtype, device=signal.device)
+
+
+def buffer(value: Value) -> Tensor:
+    """A parameter as it is kept: float64."""
+    return torch.as_tensor(value, dtype=torch.float64).clone()
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What stands for one argument in the header of a file."""
+
+    type: str
+    value: Any = None
+
+
+def arguments(law: Noise) -> dict[str, Any]:
+    """The constructor arguments that make this law again."""
+    return {name: getattr(law, name) for name in list(inspect.signature(type(law)).parameters)}
+
+
+def pack(law: Noise, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A law as JSON and named tensors."""
+    content: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, value in arguments(law).items():
+        if isinstance(value, Tensor):
+            tensors[prefix + name] = value
+            content[name] = asdict(Packed("tensor"))
+        elif isinstance(value, Noise):
+            inner, more = pack(value, f"{prefix}{name}.")
+            tensors |= more
+            content[name] = asdict(Packed("law", inner))
+        elif isinstance(value, Digital):
+            content[name] = asdict(Packed("digital", asdict(value)))
+        else:
+            content[name] = asdict(Packed("plain", value))
+    return {"kind": type(law).__module__.rpartition(".")[2], "arguments": content}, tensors
+
+
+def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = "") -> Noise:
+    """The inverse of `pack`."""
+    from noisewise.noise import get
+
+    found: dict[str, Any] = {}
+    for name, packed in content["arguments"].items():
+        value = packed["value"]
+        if packed["type"] == "tensor":
+            found[name] = tensors[prefix + name]
+        elif packed["type"] == "law":
+            found[name] = unpack(value, tensors, f"{prefix}{name}.")
+        else:
+            found[name] = Digital(**value) if packed["type"] == "digital" else value
+    return get(content["kind"])(**found)
+
+
+def load_noise(path: str | Path) -> Noise:
+    """Read a noise file, bit for bit; those of CAREamics and PPN2V (`.npz`, `.npy`) too.
+
+    Errors: `UserError` if it is not one, or was damaged or edited.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() in (".npz", ".npy"):
+        from noisewise.noise.foreign import read_foreign
+
+        return read_foreign(path)
+    header, tensors = read_container(path, "noise")
+    try:
+        law = unpack(header["law"], tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: the noise model does not fit this version of noisewise ({error})") from error
+    law.provenance = header.get("provenance", {})
+    return law

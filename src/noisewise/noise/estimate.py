@@ -1,0 +1,24 @@
+"""A number with its 95 % interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TWO_SIDED = 1.96  # standard errors to each side, for 95 %
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, error: float) -> Estimate:
+        """From a standard error."""
+        return cls(value, value - TWO_SIDED * error, value + TWO_SIDED * error)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"

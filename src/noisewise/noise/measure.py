@@ -1,0 +1,151 @@
+"""The check-up: what an image says of its own noise, without a calibration and without the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from noisewise.axes import Array, Layout
+from noisewise.errors import UserError
+from noisewise.io import open_source
+from noisewise.io.base import Source
+from noisewise.noise.blocks import Pair, cut, radius, transform
+from noisewise.noise.checkup import CheckUp
+from noisewise.noise.curve import Line
+from noisewise.noise.flat import Levels, flat_pairs, noise_levels
+from noisewise.noise.signs import Grey, hot_pixels, look_at_values, looks_like_jpeg
+from noisewise.noise.texture import correlate
+
+SPECTRUM_SIDE, LAW_SIDE = 16, 8  # pixels: blocks for the correlation, blocks for the variance
+MOST_PLANES = 8
+SMALLEST = 32  # pixels along each side
+FEWEST = 0.25  # of the blocks must be free of clipped and missing pixels
+
+
+def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> CheckUp:
+    """What there is to know of the noise in one image (path, NumPy, dask, zarr, xarray).
+
+    With a time axis the noise is read from differences between successive frames, which hold no signal; otherwise
+    from the flattest parts of each brightness. Up to eight planes of the image are looked at.
+
+    Errors: `UserError` if the image is constant, too small, or saturated or missing almost everywhere.
+    """
+    source = open_source(image, axes)
+    if not 0 <= channel < source.size_of("C"):
+        raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
+    along, planes = read_planes(source, channel)
+    check_planes(source.name, planes)
+    grey = look_at_values([plane for group in planes for plane in group], source.dtype)
+    good = [usable(group, grey, with_dark=True) for group in planes]
+    if share_of_blocks(good) < FEWEST:  # then most is dark and clipped, and has to do
+        good = [usable(group, grey, with_dark=False) for group in planes]
+    if share_of_blocks(good) < FEWEST / 10:
+        raise UserError(f"{source.name}: is saturated or missing almost everywhere; expose less, or give another image")
+    pairs = [make_pair(group, along) for group in planes]
+    correlation = correlate(cut(pairs, SPECTRUM_SIDE, good))
+    blocks = cut(pairs, LAW_SIDE, good)
+    levels = noise_levels(blocks, correlation)
+    between = [alike(group[0], group[1], usable) for group, usable in zip(planes, good, strict=True) if len(group) > 1]
+    return CheckUp(
+        name=source.name,
+        channel=channel if "C" in source.axes else None,
+        grey=grey,
+        levels=levels,
+        pairs=flat_pairs(blocks),
+        line=variance_line(levels),
+        correlation=correlation,
+        along={along: float(np.median(between))} if between else {},
+        from_frames=along == "T" and bool(between),
+        hot=float(np.mean([hot_pixels(pair.frame, noise_std(levels, pair.frame)) for pair in pairs])),
+        jpeg=any(looks_like_jpeg(pair.frame, grey.step) for pair in pairs),
+        signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
+    )
+
+
+def read_planes(source: Source, channel: int) -> tuple[str, list[list[Array]]]:
+    """Up to `MOST_PLANES` planes (Y, X), float64, spread over the image, each with its successor along T, or else Z."""
+    layout = Layout(source.axes, "YX")
+    regions = list(layout.images(source.shape))
+    along = next((axis for axis in "TZ" if source.size_of(axis) > 1), "")
+    if along:
+        position, size = source.axes.index(along), source.size_of(along)
+        regions = [region for region in regions if region[position].stop < size]
+    chosen = np.unique(np.linspace(0, len(regions) - 1, MOST_PLANES).round().astype(int))
+    groups = []
+    for region in (regions[i] for i in chosen):
+        if along:
+            start = region[position].start
+            region = (*region[:position], slice(start, start + 2), *region[position + 1 :])
+        groups.append([np.asarray(plane[channel], np.float64) for plane in layout.to_network(source.read(region))])
+    return along, groups
+
+
+def check_planes(name: str, planes: list[list[Array]]) -> None:
+    """Refuse what has no noise to measure. Errors: `UserError`."""
+    height, width = planes[0][0].shape
+    if min(height, width) < SMALLEST:
+        raise UserError(
+            f"{name}: {height} x {width} pixels are too few to measure noise in; give {SMALLEST} x {SMALLEST} or more"
+        )
+    finite = np.concatenate([plane[np.isfinite(plane)] for group in planes for plane in group])
+    if not len(finite):
+        raise UserError(f"{name}: holds no finite pixel; give the image as it was recorded")
+    if finite.min() == finite.max():
+        raise UserError(f"{name}: all pixels have the value {finite[0]:g}; there is nothing to measure")
+
+
+def usable(group: list[Array], grey: Grey, *, with_dark: bool) -> Array:
+    """True where a pixel is finite and not clipped in any of the planes; with_dark: at the lower end either."""
+    good = np.all([np.isfinite(plane) for plane in group], 0)
+    for limit in (grey.low if with_dark else None, grey.high):
+        if limit is not None:
+            good &= np.all([plane != limit.value for plane in group], 0)
+    return np.asarray(good)
+
+
+def share_of_blocks(usable: list[Array]) -> float:
+    """Part of the blocks that hold usable pixels only."""
+    window = (LAW_SIDE, LAW_SIDE)
+    return float(np.mean([sliding_window_view(good, window)[::4, ::4].all((-2, -1)).mean() for good in usable]))
+
+
+def make_pair(group: list[Array], along: str) -> Pair:
+    """Difference and mean of successive frames and the first; three times the plane itself if there is one."""
+    first, second = (np.where(np.isfinite(plane), plane, 0.0) for plane in (group[0], group[-1]))
+    if along == "T" and len(group) > 1:
+        return Pair((second - first) / np.sqrt(2), (first + second) / 2, first)
+    return Pair(first, first, first)
+
+
+def alike(first: Array, second: Array, good: Array) -> float:
+    """Correlation of the noise of two planes: of their high frequencies in the flattest tenth of the blocks."""
+    parts = [
+        transform(sliding_window_view(np.where(good, plane, 0.0), (LAW_SIDE, LAW_SIDE))[::4, ::4])
+        for plane in (first, second)
+    ]
+    keep = sliding_window_view(good, (LAW_SIDE, LAW_SIDE))[::4, ::4].all((-2, -1))
+    a, b = (part[keep] for part in parts)
+    distance = radius(LAW_SIDE)
+    low = (a**2)[:, (distance > 0) & (distance < 0.6)].mean(1)
+    chosen = np.argsort(low)[: max(len(low) // 10, 1)]
+    x, y = (part[chosen][:, distance > 0.8] for part in (a, b))
+    return float((x * y).sum() / max(float(np.sqrt((x**2).sum() * (y**2).sum())), 1e-30))
+
+
+def variance_line(levels: Levels) -> Line:
+    """The line through the levels; a flat one where they do not rise, as noise falls with no signal."""
+    if len(levels.signal) > 2 and np.ptp(levels.signal) > 0:
+        line = levels.fit()
+        if line.slope > 0:
+            return line
+    weight = levels.freedom / levels.variance**2
+    mean = float((weight * levels.variance).sum() / weight.sum())
+    spread = float(np.sqrt(1 / (weight / 2).sum()))
+    return Line(0.0, mean, ((np.inf, 0.0), (0.0, spread**2)))
+
+
+def noise_std(levels: Levels, image: Array) -> Array:
+    """Standard deviation of the noise at each pixel's own value."""
+    return np.asarray(np.sqrt(np.interp(image, levels.signal, levels.variance)))

@@ -1,0 +1,91 @@
+"""From a check-up to a law that can be drawn from: everything that was measured about the noise is in it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from noisewise.axes import Array
+from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated, kernel_of
+from noisewise.noise.digital import CONTINUOUS, Digital
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.mixture import BROAD, LEAST_OUTLIERS, Mixture
+from noisewise.noise.pairs import Pairs, robust_range
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.texture import weights
+
+if TYPE_CHECKING:
+    from noisewise.noise.checkup import CheckUp
+
+MOST_PAIRS = 100_000
+WORTH = 0.02  # nats a pixel, from which on a mixture is taken instead of the law of counting
+LINE_LAGS = 4  # rows (columns) over which neighbouring offsets may correlate
+
+
+def law_of(found: CheckUp) -> Noise:
+    """The law of one pixel; with a spectrum and row and column offsets where neighbouring pixels are correlated."""
+    low, high = (None if limit is None else limit.value for limit in (found.grey.low, found.grey.high))
+    digital = Digital(found.grey.step, low, high)
+    white = bool(np.abs(found.correlation.rho.ravel()[1:]).max(initial=0.0) < 0.02)
+    law = single(found, digital)
+    if not white or found.row_std_adu or found.column_std_adu:
+        law.digital = CONTINUOUS
+        law = Correlated(
+            law, kernel_of(torch.as_tensor(found.correlation.rho)),
+            line_kernel(found.correlation.rows, found.row_std_adu),
+            line_kernel(found.correlation.columns, found.column_std_adu), digital,
+        )  # fmt: skip
+    law.provenance = {"measured": found.record(), "signal_range": [found.signal_range[0], found.signal_range[2]]}
+    return law
+
+
+def single(found: CheckUp, digital: Digital) -> Noise:
+    """The law of one pixel for itself: counting and read noise where that explains the flat places, else a mixture.
+
+    Multiplying detectors and electronics make shapes that counting does not; a mixture of Gaussians follows them. Its
+    variance is set to the measured line either way.
+    """
+    if found.line.slope <= 0:
+        return Gaussian(math.sqrt(max(found.line.intercept - digital.step**2 / 12, 1e-12)), digital)
+    offset = (found.levels.read_variance(found.line) - found.line.intercept) / found.line.slope
+    counting = PoissonGaussian.from_line(found.line, found.signal_range[0], digital, offset=offset)
+    noisy, signal = (torch.as_tensor(part) for part in found.pairs)
+    some = slice(None, None, max(1, len(noisy) // MOST_PAIRS))
+    pairs = Pairs(found.line, *robust_range(signal[some]), digital)
+    pairs.add(noisy[some], signal[some])
+    shaped = Mixture.from_pairs(pairs)
+    gain = (shaped.log_prob(noisy[some], signal[some]) - counting.log_prob(noisy[some], signal[some])).mean()
+    if float(gain) < WORTH:
+        return counting
+    return on_the_line(shaped, found.line.slope, found.line.intercept - digital.step**2 / 12)
+
+
+def on_the_line(law: Mixture, slope: float, intercept: float) -> Mixture:
+    """The same shapes with the variance slope · s + intercept at the knots, and hardly any outliers.
+
+    In flat places outliers are hot pixels or specks of the image; as a part of the law they would add variance.
+    """
+    law.outlier.copy_(torch.tensor([LEAST_OUTLIERS, BROAD]))
+    law.slope.fill_(slope)
+    law.intercept.fill_(intercept)
+    wanted = (slope * law.knots + intercept).clamp(min=law.least_std**2)
+    have = law.mean_var(law.knots)[1] - law.digital.step**2 / 12
+    factor = (wanted / have).sqrt()[:, None]
+    law.shift.mul_(factor)
+    law.log_scale.add_(factor.log())
+    return law
+
+
+def line_kernel(power: Array, std: float) -> torch.Tensor:
+    """Kernel along the other axis of offsets with this standard deviation and power at each frequency."""
+    if not std:
+        return torch.zeros(1, dtype=torch.float64)
+    design = weights(len(power) + 1, LINE_LAGS + 1)[1:]
+    covariance = np.linalg.lstsq(design, power * (len(power) + 1) / (len(power) + 1), rcond=None)[0]
+    rho = torch.as_tensor(covariance / max(covariance[0], 1e-30)) * torch.linspace(1, 0, LINE_LAGS + 2)[:-1]
+    kernel: torch.Tensor = kernel_of(rho[:, None])[:, 0]
+    return kernel * std

@@ -1,0 +1,308 @@
+"""The check-up against planted noise: variance law, correlation, rows, limits, steps, and bad input."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+import noisewise as nw
+from noisewise.cli import main
+from noisewise.noise.blocks import Pair, cut, flattest, mean_around, transform
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.signs import look_at_values, looks_like_jpeg
+from noisewise.noise.texture import correlate
+from tests.conftest import blobs
+
+GAIN, OFFSET = 2.0, 100.0
+
+
+def scene(size=256, seed=0):
+    """Photons a pixel, 4 to 60: smooth waves with sharp discs on them."""
+    dice = np.random.default_rng(seed)
+    image = (blobs((size, size), seed) - 20.0) / 80 * 20 + 4
+    y, x = np.mgrid[:size, :size]
+    for _ in range(25):
+        centre, radius = dice.uniform(0, size, 2), dice.uniform(3, 15)
+        image[np.hypot(y - centre[0], x - centre[1]) < radius] += dice.uniform(5, 40)
+    return image.astype(np.float64)
+
+
+def expose(photons, seed=0, **settings):
+    return nw.Camera(gain=GAIN, offset=OFFSET, **({"read_noise": 2.0} | settings)).expose(photons, seed=seed)
+
+
+def true_std(signal, read_noise=2.0):
+    return np.sqrt(GAIN * (signal - OFFSET) + (GAIN * read_noise) ** 2 + 1 / 12)
+
+
+@pytest.mark.parametrize("light", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("read_noise", [0.0, 2.0])
+def test_one_image_tells_its_variance_law(light, read_noise):
+    found = nw.measure(expose(light * scene(), read_noise=read_noise))
+    assert found.kind == "white" and found.suggests == "pixel-wise"
+    assert found.line.slope == pytest.approx(GAIN, rel=0.12)
+    for signal in np.linspace(OFFSET + GAIN * light * 8, OFFSET + GAIN * light * 50, 5):
+        assert found.std(signal) == pytest.approx(true_std(signal, read_noise), rel=0.08)
+    low, high = found.offset_adu
+    assert low - 4 <= OFFSET <= high
+    assert found.read_noise_adu[0] <= GAIN * read_noise <= found.read_noise_adu[1] + 0.5
+    assert found.gain_adu_per_e.low < GAIN * 1.05 and found.gain_adu_per_e.high > GAIN * 0.95
+
+
+def test_frames_of_a_textured_scene_tell_it_from_their_differences():
+    texture = 30 + 25 * np.random.default_rng(0).random((128, 128))  # as strong as noise, as fine as noise
+    stack = np.stack([expose(texture, seed) for seed in range(4)])
+    still, single = nw.measure(stack, axes="TYX"), nw.measure(stack[0])
+    signal = OFFSET + GAIN * 42.5
+    assert still.from_frames and not single.from_frames
+    assert still.std(signal) == pytest.approx(true_std(signal), rel=0.03)
+    assert single.std(signal) > 1.3 * true_std(signal)  # one image cannot tell
+
+
+@pytest.mark.parametrize("axis", ["X", "Y"])
+def test_row_noise_is_found_along_its_axis(axis):
+    """An offset of half the read noise, in an image with little light."""
+    setting = {"X": "row_noise_e", "Y": "column_noise_e"}[axis]
+    found = nw.measure(expose(0.3 * scene(), **{setting: 1.0}))
+    assert found.kind == {"X": "rows", "Y": "columns"}[axis]
+    assert found.suggests == f"correlated along {axis}"
+    std = found.row_std_adu if axis == "X" else found.column_std_adu
+    assert std == pytest.approx(GAIN, rel=0.35)
+    assert (found.column_std_adu if axis == "X" else found.row_std_adu) == 0
+
+
+def correlated(shape, kernel, seed=0):
+    """Gaussian noise of unit variance, convolved with a kernel."""
+    white = np.random.default_rng(seed).normal(size=shape)
+    spectrum = np.fft.rfft2(kernel, s=shape)
+    return np.fft.irfft2(np.fft.rfft2(white) * spectrum, s=shape) / np.sqrt((kernel**2).sum())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        (np.array([[1.0]]), "white"),
+        (np.outer([1, 2, 1], [1, 2, 1]), "correlated"),
+        (np.array([[1.0, 0.7]]), "rows"),
+        (np.array([[1.0], [0.7]]), "columns"),
+    ],
+)
+def test_the_autocorrelation_is_that_of_the_kernel(kernel, kind):
+    noise = correlated((256, 256), np.asarray(kernel, float))
+    found = nw.measure((scene() + 6 * noise).astype(np.float32))
+    own = np.asarray(kernel, float)
+    expected = {
+        "X": (own[:, 1:] * own[:, :-1]).sum() / (own**2).sum(),
+        "Y": (own[1:] * own[:-1]).sum() / (own**2).sum(),
+    }
+    for axis in "XY":
+        assert found.rho[axis][0] == pytest.approx(expected[axis], abs=0.06)
+    assert found.kind == kind
+
+
+def test_texture_is_told_from_correlated_noise():
+    """Two images with the same spectrum: in one it is noise everywhere, in the other texture in patches."""
+    rough = correlated((384, 384), np.outer([1, 3, 4, 3, 1], [1, 3, 4, 3, 1]).astype(float), seed=3)
+    patches = correlated((384, 384), np.outer(np.hanning(101), np.hanning(101)), seed=4)
+    textured = expose(np.clip(30 + 30 * rough * np.clip(patches, 0, None), 0.5, None))
+    assert nw.measure(textured).kind == "white"
+    assert max(nw.measure(textured).rho[axis][0] for axis in "XY") < 0.1
+    noisy = 200 + 10 * rough + expose(scene(384)) * 0.01
+    assert nw.measure(noisy.astype(np.float32)).kind == "correlated"
+
+
+def test_what_was_measured_can_be_drawn():
+    """The law of one exposure makes images with the variance, correlation and rows of the noise it was read off."""
+    camera = {"row_noise_e": 1.5}
+    law = nw.measure(expose(scene(), seed=1, **camera)).noise
+    assert isinstance(law, Correlated)
+    signal = OFFSET + GAIN * np.full((256, 256), 20.0)
+    real = expose(np.full((256, 256), 20.0), seed=2, **camera) - signal
+    drawn = law.sample(torch.as_tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
+    assert drawn.std() == pytest.approx(real.std(), rel=0.06)
+    assert drawn.mean(1).var() == pytest.approx(real.mean(1).var(), rel=0.5)
+    assert drawn.mean(0).var() == pytest.approx(real.mean(0).var(), rel=0.5)
+    quantiles = np.linspace(0.02, 0.98, 25)
+    assert np.allclose(np.quantile(drawn, quantiles), np.quantile(real, quantiles), atol=0.12 * real.std())
+
+
+def test_skewed_noise_is_drawn_skewed():
+    """One photon and no read noise: the offset is told by the skewness, and the law is not symmetric."""
+    dark = np.full((256, 256), 1.0)
+    dark[:, 128:] = 3.0
+    law = nw.measure(expose(dark, read_noise=0.3, seed=5)).noise
+    drawn = law.sample(torch.full((256, 256), OFFSET + GAIN, dtype=torch.float64)).numpy() - OFFSET - GAIN
+    assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(1.0, abs=0.35)  # Poisson of mean 1
+
+
+def test_limits_steps_and_stretching_are_seen():
+    dice = np.random.default_rng(0)
+    camera = dice.normal(60, 12, (256, 256))
+    clipped = np.clip(np.rint(camera), 50, 255).astype(np.uint8)
+    grey = look_at_values([clipped], clipped.dtype)
+    assert grey.low.value == 50 and grey.low.fraction == pytest.approx((clipped == 50).mean())
+    assert grey.high is None and grey.step == 1 and not grey.stretched
+    stretched = np.rint(np.rint(camera) * 3.3).clip(0, 255).astype(np.uint8)
+    assert look_at_values([stretched], stretched.dtype).stretched
+    assert look_at_values([np.rint(camera).astype(np.uint16) * 16], np.dtype(np.uint16)).step == 16
+    assert look_at_values([camera], camera.dtype).step == 0
+    assert look_at_values([np.rint(camera).astype(np.float32) / 255], np.dtype(np.float32)).step == pytest.approx(
+        1 / 255
+    )
+
+
+def test_twelve_bits_in_sixteen_are_seen_to_saturate():
+    found = nw.measure(np.minimum(expose(35 * scene()), 4095))
+    assert found.grey.high.value == 4095
+    assert any("clipped at 4095" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_compression_is_seen(quality):
+    from PIL import Image
+
+    noisy = np.clip(expose(scene()), 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noisy).save(buffer, "JPEG", quality=quality)
+    assert looks_like_jpeg(np.asarray(Image.open(buffer), np.float64), 1.0)
+    assert not looks_like_jpeg(noisy.astype(np.float64), 1.0)
+    assert any("JPEG" in warning for warning in nw.measure(np.asarray(Image.open(buffer))).warnings)
+
+
+def test_an_average_of_many_is_not_worth_denoising():
+    assert nw.measure(np.mean([expose(20 * scene(), seed) for seed in range(60)], 0)).kind == "none"
+
+
+def test_a_smoothed_image_is_sent_back():
+    blurred = correlated((256, 256), np.outer(np.hanning(15), np.hanning(15)))
+    found = nw.measure((200 + 20 * blurred).astype(np.float32))
+    assert found.kind in ("smoothed", "none") and found.suggests == "none"
+
+
+def test_neighbouring_planes_of_a_stack_are_compared():
+    dice = np.random.default_rng(0)
+    shared = dice.normal(size=(1, 128, 128))
+    for share, expected in ((0.0, 0.0), (0.6, 0.6)):
+        stack = 100 + 10 * (np.sqrt(share) * shared + np.sqrt(1 - share) * dice.normal(size=(6, 128, 128)))
+        assert nw.measure(stack, axes="ZYX").rho["Z"][0] == pytest.approx(expected, abs=0.08)
+
+
+def test_channels_are_measured_one_by_one():
+    both = np.stack([expose(scene(), read_noise=0.0), expose(scene(), read_noise=8.0)])
+    quiet, loud = (nw.measure(both, axes="CYX", channel=channel) for channel in (0, 1))
+    assert loud.std(120) > 2 * quiet.std(120)
+    with pytest.raises(nw.UserError, match="no channel 2"):
+        nw.measure(both, axes="CYX", channel=2)
+
+
+# -- the parts -------------------------------------------------------------------------------------
+
+
+def test_flat_blocks_are_chosen_without_bias():
+    """In pure noise the flattest twentieth has the variance of all; choosing by the same numbers would not."""
+    noise = np.random.default_rng(0).normal(0, 3, (512, 512))
+    blocks = cut([Pair(noise, noise, noise)], 8, [np.ones(noise.shape, bool)])
+    chosen = flattest(blocks, np.arange(len(blocks.mean)), [(0.0, 0.05)])[0]
+    assert chosen.power.sum() / 63 == pytest.approx(9, rel=0.02)
+    naive = blocks.power.sum((1, 2)) / 63
+    assert np.sort(naive)[: len(naive) // 20].mean() < 7.5
+
+
+def test_blocks_are_transformed_orthonormally():
+    from scipy.fft import dctn
+
+    blocks = np.random.default_rng(0).normal(size=(5, 8, 8))
+    assert np.allclose(transform(blocks), dctn(blocks, axes=(1, 2), norm="ortho"))
+
+
+def test_the_surroundings_of_a_block_leave_it_out():
+    image = np.random.default_rng(0).normal(size=(20, 24))
+    around = mean_around(image, 8)
+    window = np.zeros(image.shape, bool)
+    window[1:17, 4:20] = True
+    window[5:13, 8:16] = False
+    assert around[5, 8] == pytest.approx(image[window].mean())
+    corner = np.zeros(image.shape, bool)
+    corner[:12, :12] = True
+    corner[:8, :8] = False
+    assert around[0, 0] == pytest.approx(image[corner].mean())
+
+
+def test_correlation_of_white_noise_is_none():
+    noise = np.random.default_rng(1).normal(size=(512, 512))
+    found = correlate(cut([Pair(noise, noise, noise)], 16, [np.ones(noise.shape, bool)]))
+    assert np.abs(found.rho.ravel()[1:]).max() < 0.03
+    assert found.row_share < 0.01 and found.column_share < 0.01
+
+
+# -- bad input and the command line ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.full((64, 64), 7, np.uint16), "all pixels have the value 7"),
+        (np.zeros((64, 64), np.uint8), "all pixels have the value 0"),
+        (np.full((64, 64), np.nan, np.float32), "no finite pixel"),
+        (np.random.default_rng(0).normal(size=(20, 64)), "too few"),
+        (np.where(np.random.default_rng(0).random((128, 128)) < 0.3, 255, 200).astype(np.uint8), "saturated"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(image, words):
+    with pytest.raises(nw.UserError, match=words):
+        nw.measure(image)
+
+
+def test_missing_and_saturated_pixels_do_no_harm():
+    noisy = expose(scene()).astype(np.float32)
+    clean = nw.measure(noisy)
+    noisy[40:60, 40:60] = np.nan
+    noisy[100, :50] = np.inf
+    found = nw.measure(noisy)
+    assert found.std(140) == pytest.approx(clean.std(140), rel=0.05)
+
+
+def test_negative_values_are_values():
+    noisy = expose(scene()).astype(np.float32)
+    shifted = nw.measure(noisy - 500)
+    assert shifted.std(140 - 500) == pytest.approx(nw.measure(noisy).std(140), rel=1e-3)
+
+
+def test_measure_speaks_to_people_and_machines(tmp_path, capsys):
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, expose(scene()))
+    assert main(["measure", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "independent from pixel to pixel" in said and "ADU per electron" in said
+    figure, noise = tmp_path / "noise.png", tmp_path / "noise.safetensors"
+    assert main(["measure", str(path), "--json", "--figure", str(figure), "--noise", str(noise)]) == 0
+    record = json.loads(capsys.readouterr().out)["checkups"][0]
+    assert record["kind"] == "white" and record["gain_adu_per_e"]["value"] == pytest.approx(GAIN, rel=0.12)
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    law = nw.load_noise(noise)
+    assert law.provenance["measured"]["verdict"] == record["verdict"]
+    assert main(["info", str(noise), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "noisewise noise model"
+    assert main(["measure", str(path), "--figure", str(figure)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_measure_refuses_in_one_line(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64), 7, np.uint16))
+    assert main(["measure", str(tmp_path / "flat.tif")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: flat.tif: all pixels have the value 7") and error.count("\n") == 1
+    assert main(["measure", str(tmp_path / "missing.tif")]) == 2
+
+
+def test_denoise_says_when_its_method_does_not_suit(tmp_path):
+    noise = correlated((96, 96), np.outer([1, 2, 1], [1, 2, 1]))
+    image = (100 + scene(96) + 10 * noise).astype(np.float32)
+    result = nw.denoise(image, steps=2, features=4)
+    assert result.checkup.kind == "correlated"
+    assert any("may not suit" in note for note in result.notes)
+    result = nw.denoise(np.full((96, 96), 5.0) + np.random.default_rng(0).normal(size=(96, 96)), steps=2, features=4)
+    assert result.checkup.kind == "white" and not any("may not suit" in note for note in result.notes)
