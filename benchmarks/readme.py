@@ -94,6 +94,39 @@ def noise() -> str:
     ])  # fmt: skip
 
 
+def calibration() -> str:
+    result = json.loads((RESULTS / "calibration.json").read_text())
+    names = {
+        "gain_adu_per_e": "gain", "offset_adu": "offset", "read_noise_adu": "read noise, ADU",
+        "read_noise_e": "read noise, electrons",
+    }  # fmt: skip
+    rows = [
+        [
+            f"{names[name]}, {way}", f"{100 * found['median_error']:.2f} %", f"{100 * found['worst_error']:.2f} %",
+            f"{100 * found['coverage']:.0f} %",
+        ]
+        for way, scores in result["planted"].items()
+        for name, found in scores.items()
+    ]  # fmt: skip
+    cameras = list(dict.fromkeys(row["camera"] for row in result["laws"]))
+    kinds = list(dict.fromkeys(row["kind"] for row in result["laws"]))
+    nats = {(row["camera"], row["kind"]): row["log_likelihood"] for row in result["laws"]}
+    laws = [[camera, *(f"{nats[camera, kind]:.3f}" for kind in kinds)] for camera in cameras]
+    real = result["emccd"]
+    return "\n".join([
+        "`benchmarks/calibration.py`: a planted camera (100 frames of 128 x 128 pixels, 100 times), errors and the",
+        "share of 95 % intervals that hold the truth:",
+        "", table(rows, ["", "median error", "largest error", "coverage"]), "",
+        "How well the noise models fit frames that were held out, log-likelihood in nats a pixel (more is better):",
+        "", table(laws, ["", *kinds]), "",
+        f"A real EMCCD: {real['electrons_per_adu']:.2f} electrons per ADU without EM gain, where its authors have 3.86 "
+        f"({100 * real['relative_to_authors']:+.1f} %).",
+        f"At a gain of {real['em_gain']:.0f} the variance is {real['excess_factor_from_gains']:.2f} times that of "
+        f"photons alone; the skewness of the noise, which needs no",
+        f"other recording, says {real['excess_factor_from_skewness']}.",
+    ])  # fmt: skip
+
+
 def fill(path: Path, made: dict[str, str]) -> None:
     """Put the tables between their marks."""
     text = path.read_text()
@@ -105,7 +138,7 @@ def fill(path: Path, made: dict[str, str]) -> None:
 
 def main() -> None:
     fill(ROOT / "README.md", {"speed": speed(), "quality": quality()})
-    fill(ROOT / "docs" / "noise.md", {"noise": noise()})
+    fill(ROOT / "docs" / "noise.md", {"noise": noise(), "calibration": calibration()})
 
 
 if __name__ == "__main__":

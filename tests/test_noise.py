@@ -29,7 +29,7 @@ def dice(seed=0):
 
 
 @cache
-def planted(digital=CONTINUOUS, count=300_000, seed=0):
+def planted(digital=CONTINUOUS, count=200_000, seed=0):
     """Noisy values of signals from 101 to 800, more of them dark, under the true law."""
     signal = 101 + 700 * torch.rand(count, generator=dice(seed), dtype=torch.float64) ** 2
     return PoissonGaussian(2.2, 100.0, 3.5, digital).sample(signal, dice(seed + 1)), signal
@@ -216,7 +216,7 @@ def test_a_law_can_be_drawn(kind, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "digital"),
     [(kind, digital) for kind in ("histogram", "mixture") for digital in (CONTINUOUS, STEPS, COARSE)]
-    + [("gmm_polynomial", CONTINUOUS), ("gmm_polynomial", COARSE), ("poisson_gaussian", Digital(1.0))],
+    + [("gmm_polynomial", CONTINUOUS), ("poisson_gaussian", Digital(1.0))],
 )
 def test_a_fit_finds_the_planted_law(kind, digital):
     """Of values that are whole, in steps coarser than the darkest noise, and of values that are cut off."""

@@ -32,7 +32,7 @@ from noisewise.noise.transfer import Curve, fixed_pattern, joined, photon_transf
 
 KINDS = ("gaussian", "poisson_gaussian", "histogram", "mixture", "maps")
 HELD_OUT = 5  # each fifth frame is not fitted to, but told how well the law fits
-ASSESSED = 100_000  # pairs that tell it
+ASSESSED = 50_000  # pairs that tell it
 FEWEST_HELD_OUT = 10  # frames from which on some are held out
 
 

@@ -24,7 +24,7 @@ def maximise(
     parameters = start.double().clone().requires_grad_()
     optimiser = torch.optim.LBFGS(
         [parameters], max_iter=STEPS, history_size=20, line_search_fn="strong_wolfe",
-        tolerance_grad=1e-6, tolerance_change=1e-7,
+        tolerance_grad=1e-6, tolerance_change=1e-6,
     )  # fmt: skip
 
     def loss() -> Tensor:

@@ -18,7 +18,7 @@ KNOTS = 12
 DENSER = 2.0  # the power with which knots crowd at dark signals, where the shape changes most
 LEAST_OUTLIERS, MOST_OUTLIERS = 1e-4, 0.05  # weight of the broad component
 BROAD = 5.0  # its standard deviation, in those of the line, at least
-BOUNDS = (12.0, 8.0, 2.5)  # of log_weight, shift, log_scale, so that no step of the search leads to infinity
+BOUNDS = (12.0, 12.0, 4.0)  # of log_weight, shift, log_scale, so that no step of the search leads to infinity
 ROUGH, WIDE = 0.5, 3.0  # what is usual: bend of a parameter at a knot, size of a parameter
 
 

@@ -180,7 +180,7 @@ def lines_through(samples: Samples, parts: list[Array]) -> Curve:
 
 def without_saturated(samples: Samples, parts: list[Array]) -> list[Array]:
     """Bins without those whose pixels saturate; single such pixels are left out of the others."""
-    return [part[~samples.high[part]] for part in parts if samples.high[part].mean() <= CUT]
+    return [part[~samples.high[part]] for part in parts if samples.high[part].mean() <= CUT] or parts
 
 
 def without_hot(samples: Samples, parts: list[Array]) -> tuple[list[Array], Array]:
