@@ -403,6 +403,15 @@ def test_other_bootstrapped_kinds(kind):
         assert float(law.mean_var(signal)[1]) == pytest.approx(2.2 * 100 + 3.52**2, rel=0.08)
 
 
+def test_whole_twins_make_no_comb():
+    """Residuals of whole twins are whole: a mixture would fit that comb, and be wrong between the steps."""
+    noisy = CAMERA.expose(ramp(192, high=12), seed=3)
+    law = bootstrap(noisy, ndimage.median_filter(noisy, 7))
+    at = torch.linspace(100.5, 123.5, 200, dtype=torch.float64)
+    truth = PoissonGaussian(2.2, 100, 3.52, law.digital)
+    torch.testing.assert_close(law.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
+
+
 def test_bootstraps_that_cannot_be():
     noisy = CAMERA.expose(ramp(), seed=3)
     for denoised, kind, said in (

@@ -224,7 +224,7 @@ def test_a_fit_finds_the_planted_law(kind, digital):
     signal = torch.linspace(110, 330 if digital.high else 700, 40, dtype=torch.float64)
     mean, variance = law.mean_var(signal)
     assert ((mean - signal).abs() < 0.03 * variance.sqrt()).all()
-    torch.testing.assert_close(variance, truth.mean_var(signal)[1], rtol=0.06, atol=0)
+    torch.testing.assert_close(variance, truth.mean_var(signal)[1], rtol=0.08, atol=0)
     fresh, at = planted(digital, 100_000, seed=7)
     lost = truth.log_prob(fresh, at).mean() - law.log_prob(fresh, at).mean()
     assert -0.002 < lost < 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,15 +89,28 @@ def levels_of(images: Frames, twins: Frames) -> tuple[Array, Digital]:
     return edges, values.digital
 
 
+def together(images: Frames, twins: Frames) -> Iterator[tuple[Array, Array, float]]:
+    """Frames, their twins, and the variance that rounding adds to the difference, ADU².
+
+    A twin that was rounded is spread over its steps: else all residuals were whole, and a law fitted to the comb.
+    """
+    dice = np.random.default_rng(0)
+    for frame, twin in zip(images, twins, strict=True):
+        if (twin == np.rint(twin)).all():
+            yield frame, twin + dice.uniform(-0.5, 0.5, twin.shape), 2 / 12
+        else:
+            yield frame, twin, 0.0
+
+
 def gather(images: Frames, twins: Frames, edges: Array, digital: Digital) -> Sums:
     """What the residuals add up to."""
     found = np.zeros((6, len(edges) - 1))
-    for frame, twin in zip(images, twins, strict=True):
+    for frame, twin, rounding in together(images, twins):
         rest, high_x, high_e = frame - twin, highest(frame), highest(frame - twin)
         level = np.searchsorted(edges, twin) - 1
         use = (level >= 0) & (level < len(edges) - 1) & free(frame, digital)
         use &= np.abs(high_e) < OUTLIER / 0.6745 * np.median(np.abs(high_e))
-        parts = (np.ones_like(rest), twin, rest, rest**2, high_x * high_e, high_e**2)
+        parts = (np.ones_like(rest), twin, rest, rest**2, high_x * high_e, high_e**2 - rounding)
         found += [np.bincount(level[use], part[use], found.shape[1]) for part in parts]
     number = np.maximum(found[0], 1)
     return Sums(found[0], *(part / number for part in found[1:]))
@@ -137,7 +151,7 @@ def fit_law(kind: str, images: Frames, twins: Frames, edges: Array, sums: Sums, 
         variance = line(float(sums.number @ sums.signal / sums.number.sum())) - digital.step**2 / 12
         return Gaussian(max(variance, 1e-12) ** 0.5, digital)
     pairs = Pairs(line, low, high, digital)
-    for frame, twin in zip(images, twins, strict=True):
+    for frame, twin, _ in together(images, twins):
         pairs.add(*scaled(frame.ravel(), twin.ravel(), edges, sums, line, digital))
     return Mixture.from_pairs(pairs) if kind == "mixture" else Histogram.from_pairs(pairs)
 

@@ -57,17 +57,20 @@ def samples_of(survey: Survey, pattern: Array | float = 0.0) -> Samples:
     def twice(part: Array) -> Array:
         return np.tile(np.broadcast_to(part, (rows, columns)).ravel(), len(folds))
 
+    # Single precision is enough for single pixels, and a whole sensor has millions.
     return Samples(
-        key=np.concatenate([key.ravel() for key in keys]),
-        mean=means[folds].ravel(),
-        variance=survey.variance[folds].ravel(),
-        third=np.where(survey.fold_frames.min() >= CUBED_FRAMES, survey.third[folds].ravel(), np.nan),
-        freedom=np.repeat(survey.fold_pairs[folds], rows * columns),
+        key=np.concatenate([key.ravel() for key in keys]).astype(np.float32),
+        mean=means[folds].ravel().astype(np.float32),
+        variance=survey.variance[folds].ravel().astype(np.float32),
+        third=np.where(survey.fold_frames.min() >= CUBED_FRAMES, survey.third[folds].ravel(), np.nan).astype(
+            np.float32
+        ),
+        freedom=np.repeat(survey.fold_pairs[folds].astype(np.float32), rows * columns),
         low=twice(low),
         high=twice(high),
-        row_band=twice(bands(rows)[:, None]),
-        column_band=twice(bands(columns)),
-        pixel=twice(np.arange(rows * columns).reshape(rows, columns)),
+        row_band=twice(bands(rows)[:, None].astype(np.int32)),
+        column_band=twice(bands(columns).astype(np.int32)),
+        pixel=twice(np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)),
     )
 
 
@@ -158,7 +161,7 @@ def lines_through(samples: Samples, parts: list[Array]) -> Curve:
     total = np.bincount(which, freedom)
 
     def per_bin(values: Array) -> Array:
-        return np.asarray(np.bincount(which, freedom * values) / total)
+        return np.asarray(np.bincount(which, values * freedom) / total)
 
     mean, variance, third = samples.mean[index], samples.variance[index], samples.third[index]
     signal, level, cubed = per_bin(mean), per_bin(variance), per_bin(third)
@@ -216,7 +219,7 @@ def influence(signal: Array, weight: Array, which: Array, deviation: Array) -> A
     """What each entry adds to slope and intercept, (N, 2)."""
     design = np.stack([signal, np.ones_like(signal)], 1)
     inverse = np.linalg.inv(design.T @ (design * weight[:, None]))
-    return np.asarray((design * weight[:, None] @ inverse)[which] * deviation[:, None])
+    return np.asarray((design * weight[:, None] @ inverse)[which] * deviation[:, None], np.float32)
 
 
 def covariances(scores: Array, *labels: Array) -> tuple[list[Array], int]:
