@@ -68,6 +68,17 @@ def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
             raise UserError(f"{path}: is the input itself; choose another name for the output")
 
 
+def refuse_taken(output: str | None, overwrite: bool) -> None:
+    """Before the work, not after it. Errors: `UserError`."""
+    if output is None:
+        return
+    path = Path(output).expanduser()
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already; choose another name or allow it with --overwrite")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
 def refuse_twice(outputs: Sequence[Path]) -> None:
     """No two outputs may have one name. Errors: `UserError`."""
     seen: set[Path] = set()

@@ -12,10 +12,9 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import print_json, say_notes
-from noisewise.cli._files import find_images, refuse_inputs
+from noisewise.cli._files import find_images, refuse_inputs, refuse_taken
 from noisewise.cli._models import SUFFIX, plan_model
 from noisewise.cli._options import Axes, File, Switch, Talking, TalkingOptions
-from noisewise.cli.measure import refuse_taken
 from noisewise.errors import UserError
 
 if TYPE_CHECKING:

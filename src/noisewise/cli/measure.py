@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from noisewise.cli import OK
 from noisewise.cli._display import print_json
-from noisewise.cli._files import find_images
+from noisewise.cli._files import find_images, refuse_taken
 from noisewise.cli._options import Axes, File, Inputs, Switch, Talking, TalkingOptions
 from noisewise.errors import UserError
 
@@ -57,17 +57,6 @@ class Measure:
         if self.talking.json:
             print_json({"checkups": [checkup.record() for checkup in found]})
         return OK
-
-
-def refuse_taken(output: str | None, overwrite: bool) -> None:
-    """Before the work, not after it. Errors: `UserError`."""
-    if output is None:
-        return
-    path = Path(output).expanduser()
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists already; choose another name or allow it with --overwrite")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
 def checkups(paths: list[Path], axes: str | None) -> Iterator[CheckUp]:

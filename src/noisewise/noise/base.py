@@ -33,6 +33,11 @@ class Noise(nn.Module, ABC):
         self.digital = digital
         self.provenance: dict[str, Any] = {}
 
+    def keep(self, **values: Value) -> None:
+        """Keep parameters as attributes and part of the state: float64."""
+        for name, value in values.items():
+            self.register_buffer(name, buffer(value))
+
     @abstractmethod
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One noisy image of a signal, same shape: rounded and clipped as the camera does."""

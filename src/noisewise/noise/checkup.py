@@ -36,8 +36,7 @@ SHADED = 0.5  # of the noise variance: with so much texture left, correlation is
 class CheckUp:
     """What one channel of an image says of its noise. Signals and standard deviations in ADU.
 
-    levels, line: variance at some signals, and the line through them. pairs: noisy values and signals in flat places.
-    correlation: between neighbouring pixels.
+    levels, line: variance at some signals, and the line through them. correlation: between neighbouring pixels.
     along: correlation with the next plane, by axis letter. from_frames: measured in differences between frames.
     hot: share of hot pixels. signal_range: signals that 1, 50 and 95 % of the image do not exceed.
     """
@@ -46,7 +45,6 @@ class CheckUp:
     channel: int | None
     grey: Grey
     levels: Levels
-    pairs: tuple[Array, Array]
     line: Line
     correlation: Correlation
     along: dict[str, float]

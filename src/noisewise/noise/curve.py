@@ -29,11 +29,6 @@ class Line:
         """Standard error of the slope."""
         return float(self.covariance[0][0] ** 0.5)
 
-    def error_at(self, signal: float) -> float:
-        """Standard error of v(s)."""
-        (a, b), (_, c) = self.covariance
-        return float(max(a * signal**2 + 2 * b * signal + c, 0.0) ** 0.5)
-
     def stretched(self, factor: float) -> Line:
         """The same line with errors larger by a factor."""
         (a, b), (_, c) = self.covariance

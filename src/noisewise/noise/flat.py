@@ -26,14 +26,25 @@ class Levels:
     """Noise variance (ADU²) at some signals (ADU), dark to bright; freedom: how many squares each is the mean of.
 
     texture: power at low frequencies over that of noise, less one: how much of the image is left in the blocks.
-    third: third central moment, ADU³.
+    calm: of each level, half of the pixels (M, w² / 2) of the flattest blocks, ADU.
     """
 
     signal: Array
     variance: Array
     freedom: Array
     texture: Array
-    third: Array
+    calm: list[Array]
+
+    @property
+    def third(self) -> Array:
+        """κ₃ (ADU³) at each signal."""
+        return np.array([third_moment(pixels) for pixels in self.calm])
+
+    @property
+    def pairs(self) -> tuple[Array, Array]:
+        """Noisy values and their signals, the means of their blocks, in flat places; ADU, both (N,)."""
+        noisy = np.concatenate(self.calm)
+        return noisy.ravel(), np.repeat(noisy.mean(1), noisy.shape[1])
 
     def fit(self) -> Line:
         """The line of variance against signal; textured levels count less. Errors: `UserError` for a single level."""
@@ -68,18 +79,20 @@ def noise_levels(blocks: Blocks, correlation: Correlation) -> Levels:
     u, v = np.mgrid[:side, :side]
     inside = (u > 0) & (v > 0)
     high, low = inside & (radius(side) >= HIGH), inside & (radius(side) < 0.6)
-    rows = []
     # Sorted by their own means, blocks that noise made bright would count as bright ones, and the line be too flat.
-    for members in classes(blocks.around, CLASSES, split_brightest=True):
+    members_of = classes(blocks.around, CLASSES, split_brightest=True)
+    rows = []
+    for members in members_of:
         found = []
-        third = third_moment(calm_pixels(blocks, members))
         for chosen in flattest(blocks, members, [(0.0, share) for share in SHARES]):
             spectrum = chosen.power / shape
             variance = max(float(spectrum[high].mean()), 1e-12)
             texture = spectrum[low].mean() / variance - 1
-            found.append((chosen.level, variance, chosen.count * high.sum(), texture, third))
+            found.append((chosen.level, variance, chosen.count * high.sum(), texture))
         rows.append(next(row for row in reversed(found) if row[3] <= max(found[0][3], 0) + AS_FLAT or row is found[0]))
-    return Levels(*np.array(rows).T)
+    calm = [calm_pixels(blocks, members) for members in members_of]
+    signal, variance, freedom, texture = np.array(rows).T
+    return Levels(signal, variance, freedom, texture, calm)
 
 
 def calm_pixels(blocks: Blocks, members: Array) -> Array:
@@ -98,10 +111,3 @@ def third_moment(pixels: Array) -> float:
     """κ₃ (ADU³) of noise from pixels (M, n) of blocks of one signal each."""
     deviation = pixels - pixels.mean(1, keepdims=True)
     return float((deviation**3).mean() / (1 - 3 / pixels.shape[1]))
-
-
-def flat_pairs(blocks: Blocks) -> tuple[Array, Array]:
-    """Noisy values and their signals (the blocks' means) in the flattest blocks of each brightness, ADU, both (N,)."""
-    calm = [calm_pixels(blocks, members) for members in classes(blocks.around, CLASSES, split_brightest=True)]
-    noisy = np.concatenate(calm)
-    return noisy.ravel(), np.repeat(noisy.mean(1), noisy.shape[1])

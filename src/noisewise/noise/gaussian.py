@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.noise.base import GaussianSum, Value, buffer
+from noisewise.noise.base import GaussianSum, Value
 from noisewise.noise.digital import CONTINUOUS, Digital
 
 
@@ -21,7 +21,7 @@ class Gaussian(GaussianSum):
 
     def __init__(self, std: Value, digital: Digital = CONTINUOUS) -> None:
         super().__init__(digital)
-        self.register_buffer("std", buffer(std))
+        self.keep(std=std)
 
     def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
         std = self.std.to(signal).expand(signal.shape)[..., None]

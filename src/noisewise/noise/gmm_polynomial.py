@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.noise.base import GaussianSum, Value, buffer
+from noisewise.noise.base import GaussianSum, Value
 from noisewise.noise.digital import CONTINUOUS, Digital
 from noisewise.noise.likely import maximise
 from noisewise.noise.pairs import Pairs
@@ -35,8 +35,7 @@ class GmmPolynomial(GaussianSum):
         self, weight: Tensor, low: Value, high: Value, least_variance: Value, digital: Digital = CONTINUOUS
     ) -> None:
         super().__init__(digital)
-        for name, value in {"weight": weight, "low": low, "high": high, "least_variance": least_variance}.items():
-            self.register_buffer(name, buffer(value))
+        self.keep(weight=weight, low=low, high=high, least_variance=least_variance)
 
     def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
         place = (signal - self.low) / (self.high - self.low)

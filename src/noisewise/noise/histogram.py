@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.noise.base import Noise, Value, buffer, normal_like
+from noisewise.noise.base import Noise, Value, normal_like
 from noisewise.noise.digital import CONTINUOUS, Digital, log_mass
 from noisewise.noise.pairs import INSIDE, WIDTH, Pairs, standard_deviation
 from noisewise.noise.poisson_gaussian import PoissonGaussian
@@ -56,9 +56,8 @@ class Histogram(Noise):
         digital: Digital = CONTINUOUS,
     ) -> None:
         super().__init__(digital)
-        values = {"rows": rows, "table": table, "first": first, "width": width, "outliers": outliers}
-        for name, value in (values | {"slope": slope, "intercept": intercept, "least_std": least_std}).items():
-            self.register_buffer(name, buffer(value))
+        self.keep(rows=rows, table=table, first=first, width=width, outliers=outliers)
+        self.keep(slope=slope, intercept=intercept, least_std=least_std)
         steps = (self.table[:, 1:] + self.table[:, :-1]) / 2 * self.width
         below = torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], 1)
         self.register_buffer("below", below, persistent=False)  # P(Z <= z) at the columns

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisewise.errors import UserError
-from noisewise.noise.base import Value, buffer
+from noisewise.noise.base import Value
 from noisewise.noise.digital import CONTINUOUS, Digital
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
@@ -51,8 +51,7 @@ class PixelMaps(PoissonGaussian):
         super().__init__(gain, offset, read_noise, digital)
         typical_gain = self.gain.median() if typical_gain is None else typical_gain
         typical_offset = self.offset.median() if typical_offset is None else typical_offset
-        self.register_buffer("typical_gain", buffer(typical_gain))
-        self.register_buffer("typical_offset", buffer(typical_offset))
+        self.keep(typical_gain=typical_gain, typical_offset=typical_offset)
 
     @classmethod
     def of_maps(cls, gain: Tensor, offset: Tensor, variance: Tensor, digital: Digital = CONTINUOUS) -> Self:

@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from noisewise.axes import Array, Layout
+from noisewise.axes import Array, Layout, Region
 from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.noise.blocks import Pair, cut, radius, transform
 from noisewise.noise.checkup import CheckUp
 from noisewise.noise.curve import Line
-from noisewise.noise.flat import Levels, flat_pairs, noise_levels
+from noisewise.noise.flat import Levels, noise_levels
 from noisewise.noise.signs import Grey, hot_pixels, look_at_values, looks_like_jpeg
 from noisewise.noise.texture import correlate
 
 SPECTRUM_SIDE, LAW_SIDE = 16, 8  # pixels: blocks for the correlation, blocks for the variance
 MOST_PLANES = 8
+MOST_PIXELS = 2**21  # of all planes together: more adds time, not precision
 SMALLEST = 32  # pixels along each side
 FEWEST = 0.25  # of the blocks must be free of clipped and missing pixels
 
@@ -28,7 +29,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> CheckUp
     """What there is to know of the noise in one image (path, NumPy, dask, zarr, xarray).
 
     With a time axis the noise is read from differences between successive frames, which hold no signal; otherwise
-    from the flattest parts of each brightness. Up to eight planes of the image are looked at.
+    from the flattest parts of each brightness. Up to eight planes of the image are looked at, of large ones the middle.
 
     Errors: `UserError` if the image is constant, too small, or saturated or missing almost everywhere.
     """
@@ -53,7 +54,6 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> CheckUp
         channel=channel if "C" in source.axes else None,
         grey=grey,
         levels=levels,
-        pairs=flat_pairs(blocks),
         line=variance_line(levels),
         correlation=correlation,
         along={along: float(np.median(between))} if between else {},
@@ -74,12 +74,25 @@ def read_planes(source: Source, channel: int) -> tuple[str, list[list[Array]]]:
         regions = [region for region in regions if region[position].stop < size]
     chosen = np.unique(np.linspace(0, len(regions) - 1, MOST_PLANES).round().astype(int))
     groups = []
-    for region in (regions[i] for i in chosen):
+    for region in (middle(regions[i], source.axes, MOST_PIXELS // len(chosen)) for i in chosen):
         if along:
             start = region[position].start
             region = (*region[:position], slice(start, start + 2), *region[position + 1 :])
         groups.append([np.asarray(plane[channel], np.float64) for plane in layout.to_network(source.read(region))])
     return along, groups
+
+
+def middle(region: Region, axes: str, pixels: int) -> Region:
+    """The middle of a region, so that it has at most so many pixels along Y and X; its shape is kept."""
+    sizes = [part.stop - part.start for part, axis in zip(region, axes, strict=True) if axis in "YX"]
+    share = min((pixels / (sizes[0] * sizes[1])) ** 0.5, 1.0)
+
+    def cut_short(part: slice) -> slice:
+        size = part.stop - part.start
+        start = part.start + (size - int(share * size)) // 2
+        return slice(start, start + int(share * size))
+
+    return tuple(cut_short(part) if axis in "YX" else part for part, axis in zip(region, axes, strict=True))
 
 
 def check_planes(name: str, planes: list[list[Array]]) -> None:

@@ -53,7 +53,7 @@ def single(found: CheckUp, digital: Digital) -> Noise:
         return Gaussian(math.sqrt(max(found.line.intercept - digital.step**2 / 12, 1e-12)), digital)
     offset = (found.levels.read_variance(found.line) - found.line.intercept) / found.line.slope
     counting = PoissonGaussian.from_line(found.line, found.signal_range[0], digital, offset=offset)
-    noisy, signal = (torch.as_tensor(part) for part in found.pairs)
+    noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MOST_PAIRS))
     pairs = Pairs(found.line, *robust_range(signal[some]), digital)
     pairs.add(noisy[some], signal[some])
@@ -85,7 +85,7 @@ def line_kernel(power: Array, std: float) -> torch.Tensor:
     if not std:
         return torch.zeros(1, dtype=torch.float64)
     design = weights(len(power) + 1, LINE_LAGS + 1)[1:]
-    covariance = np.linalg.lstsq(design, power * (len(power) + 1) / (len(power) + 1), rcond=None)[0]
+    covariance = np.linalg.lstsq(design, power, rcond=None)[0]
     rho = torch.as_tensor(covariance / max(covariance[0], 1e-30)) * torch.linspace(1, 0, LINE_LAGS + 2)[:-1]
     kernel: torch.Tensor = kernel_of(rho[:, None])[:, 0]
     return kernel * std

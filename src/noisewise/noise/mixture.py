@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.noise.base import GaussianSum, Value, buffer
+from noisewise.noise.base import GaussianSum, Value
 from noisewise.noise.digital import CONTINUOUS, Digital
 from noisewise.noise.likely import maximise
 from noisewise.noise.pairs import Pairs, standard_deviation
@@ -56,9 +56,8 @@ class Mixture(GaussianSum):
         digital: Digital = CONTINUOUS,
     ) -> None:
         super().__init__(digital)
-        parts = {"knots": knots, "log_weight": log_weight, "shift": shift, "log_scale": log_scale, "outlier": outlier}
-        for name, value in (parts | {"slope": slope, "intercept": intercept, "least_std": least_std}).items():
-            self.register_buffer(name, buffer(value))
+        self.keep(knots=knots, log_weight=log_weight, shift=shift, log_scale=log_scale, outlier=outlier)
+        self.keep(slope=slope, intercept=intercept, least_std=least_std)
 
     def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
         std = standard_deviation(signal, self.slope, self.intercept, self.least_std)[..., None]

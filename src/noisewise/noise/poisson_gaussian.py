@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.noise.base import GaussianSum, Value, buffer, normal_like
+from noisewise.noise.base import GaussianSum, Value, normal_like
 from noisewise.noise.curve import Line, fit_line
 from noisewise.noise.digital import CONTINUOUS, Digital
 
@@ -36,9 +36,7 @@ class PoissonGaussian(GaussianSum):
 
     def __init__(self, gain: Value, offset: Value, read_noise: Value, digital: Digital = CONTINUOUS) -> None:
         super().__init__(digital)
-        self.register_buffer("gain", buffer(gain))
-        self.register_buffer("offset", buffer(offset))
-        self.register_buffer("read_noise", buffer(read_noise))
+        self.keep(gain=gain, offset=offset, read_noise=read_noise)
 
     def electrons(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """λ = (s − o) / g, at least `FEWEST`; and what is missing of s, ADU."""

@@ -78,9 +78,7 @@ def correlate(blocks: Blocks) -> Correlation:
     noise, texture = autocovariance(quiet, floor), autocovariance(less - flat, floor)
     amount = texture_amount(noise, texture)
     clean = noise - amount * texture
-    lag_y, lag_x = np.indices(clean.shape)
-    far = (np.maximum(lag_y, lag_x) >= FAR[0]) & (np.maximum(lag_y, lag_x) <= FAR[1])
-    rest = np.clip(clean[far].mean(), 0, max(min(clean[0, 1], clean[1, 0]), 0))
+    rest = np.clip(clean[far_lags(clean)].mean(), 0, max(min(clean[0, 1], clean[1, 0]), 0))
     clean = clean - rest
     total = clean[0, 0]
     return Correlation(tapered(clean / total), rows / total, columns / total, float(noise[0, 0] / total - 1))
@@ -132,13 +130,18 @@ def without_lines(spectrum: Array, rows: Array, columns: Array) -> Array:
     return cleaned
 
 
+def far_lags(autocovariance: Array) -> Array:
+    """Where noise no longer correlates, and texture still does."""
+    lag = np.maximum(*np.indices(autocovariance.shape))
+    return np.asarray((lag >= FAR[0]) & (lag <= FAR[1]))
+
+
 def texture_amount(noise: Array, texture: Array) -> float:
     """How much of the texture's autocovariance to take off so that none is left at far lags.
 
     Never so much that the noise of neighbouring pixels would become opposed: texture could do that, noise rarely does.
     """
-    lag_y, lag_x = np.indices(noise.shape)
-    far = (np.maximum(lag_y, lag_x) >= FAR[0]) & (np.maximum(lag_y, lag_x) <= FAR[1])
+    far = far_lags(noise)
     error = 0.003 * noise[0, 0]
     amount = (noise[far] * texture[far]).sum() / ((texture[far] ** 2).sum() + far.sum() * error**2)
     for near in ((0, 1), (1, 0)):
