@@ -27,7 +27,7 @@ LEVELS = (
     ("train", "predict", "evaluate"),
     ("report", "zoo"),
     ("model",),
-    ("budget",),
+    ("budget", "laws"),
     ("denoise",),
     ("files", "demo"),
     ("cli", "napari"),

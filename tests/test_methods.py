@@ -16,6 +16,8 @@ from noisewise.axes import whole
 from noisewise.io import open_source
 from noisewise.io.memory import MemorySink
 from noisewise.methods.base import Batch, ImageSpec, Method
+from noisewise.noise.base import Noise
+from noisewise.noise.gaussian import Gaussian
 
 from .conftest import blobs
 
@@ -31,6 +33,16 @@ def spec(dims: int, channels: int = 1) -> ImageSpec:
     )  # fmt: skip
 
 
+def noise_for(method: Method | type[Method], std: float = 15.0) -> Noise | None:
+    """The law of the planted noise, for a method that uses one."""
+    return Gaussian(std) if method.uses_noise else None
+
+
+def laws_for(method: Method) -> list[Noise]:
+    law = noise_for(method, 1.0)
+    return [] if law is None else [law]
+
+
 def target_for(method: Method | type[Method], signal: np.ndarray, seed: int = 2) -> np.ndarray | None:
     noisy = signal + np.random.default_rng(seed).normal(0, 15, signal.shape)
     return {"noisy": None, "pairs": noisy.astype(np.float32), "clean": signal}[method.needs]
@@ -42,7 +54,7 @@ def target_for(method: Method | type[Method], signal: np.ndarray, seed: int = 2)
 def test_loss_has_a_finite_gradient_and_posterior_the_shape(name: str, network: str, dims: int, channels: int) -> None:
     method = methods.get(name)(network=network, **SMALL)
     torch.manual_seed(0)
-    net = method.build(spec(dims, channels))
+    net = method.build(spec(dims, channels), laws_for(method))
     x = torch.randn(2, channels, *(3, 21, 26)[-dims:])
     target = None if method.needs == "noisy" else x + 1
     generator = torch.Generator().manual_seed(0)
@@ -57,7 +69,7 @@ def test_loss_has_a_finite_gradient_and_posterior_the_shape(name: str, network: 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_may_teach_gives_no_gradient(name: str) -> None:
     method = methods.get(name)(**SMALL)
-    net = method.build(spec(2))
+    net = method.build(spec(2), laws_for(method))
     x = torch.randn(1, 1, 24, 24)
     batch = Batch(
         noisy=x, teach=torch.zeros_like(x, dtype=torch.bool), generator=torch.Generator().manual_seed(0),
@@ -78,7 +90,7 @@ def test_settings_survive_json(name: str) -> None:
 def test_a_short_training_lowers_the_error(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
     signal, noisy = planted
     kind = methods.get(name)
-    model = nw.train(name, noisy, target_for(kind, signal), steps=120, features=16, depth=1, batch_size=8)
+    model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=120, features=16, depth=1, batch_size=8)
     mean = model.predict(noisy).mean
     assert mean.shape == noisy.shape
     before, after = np.mean((noisy - signal) ** 2), np.mean((mean - signal) ** 2)
@@ -89,7 +101,8 @@ def test_a_short_training_lowers_the_error(name: str, planted: tuple[np.ndarray,
 @pytest.mark.parametrize("name", NAMES)
 def test_tiled_equals_whole(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
     signal, noisy = planted
-    model = nw.train(name, noisy, target_for(methods.get(name), signal), steps=10, **SMALL)
+    kind = methods.get(name)
+    model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=10, **SMALL)
     source = open_source(noisy)
     results = []
     for tile in (None, (32, 40)):
@@ -103,7 +116,9 @@ def test_tiled_equals_whole(name: str, planted: tuple[np.ndarray, np.ndarray]) -
 def test_three_slices_are_enough_for_3d(name: str) -> None:
     signal = blobs((3, 32, 32))
     noisy = signal + np.random.default_rng(0).normal(0, 15, signal.shape).astype(np.float32)
-    model = nw.train(name, noisy, target_for(methods.get(name), signal), axes="ZYX", steps=4, **SMALL)
+    kind = methods.get(name)
+    target = target_for(kind, signal)
+    model = nw.train(name, noisy, target, noise=noise_for(kind), axes="ZYX", steps=4, **SMALL)
     assert model.spec.spatial == "ZYX"
     assert model.predict(noisy, axes="ZYX").mean.shape == signal.shape
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import noisewise as nw
 from noisewise.methods.base import Batch, ImageSpec
-from noisewise.methods.n2v import N2V, draw_mask, hide, neighbours
+from noisewise.methods.n2v import N2V
+from noisewise.nets.blind import draw_mask, hide, neighbours
 from noisewise.nets.standardized import Standardized
 
 

@@ -123,9 +123,10 @@ def test_out_of_memory_is_survived_with_smaller_tiles(monkeypatch: pytest.Monkey
 
 def test_turns_undo_themselves() -> None:
     x = torch.randn(2, 1, 5, 7)
-    turned = [t for t, _ in turns(x)]
+    turned = [turn(x) for turn, _ in turns()]
     assert len(turned) == 8
-    assert all(torch.equal(undo(t), x) for t, undo in turns(x))
+    assert all(torch.equal(undo(turn(x)), x) for turn, undo in turns())
+    assert all(turn(x).shape == x.shape for turn, _ in turns(swaps=(False,)))
     assert len({t.numpy().tobytes() + bytes(t.shape) for t in turned}) == 8
 
 

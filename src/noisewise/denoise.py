@@ -12,20 +12,23 @@ from typing import Any
 import numpy as np
 
 from noisewise import methods
-from noisewise.axes import Array
+from noisewise.axes import Array, Layout
 from noisewise.budget import parse_budget, training_seconds
 from noisewise.errors import UserError
 from noisewise.io import checksum, create_sink, open_source
 from noisewise.io.base import Source
-from noisewise.io.memory import MemorySink
+from noisewise.laws import find_laws
 from noisewise.methods.base import Method
 from noisewise.model import Model, Training
+from noisewise.noise.base import Noise
+from noisewise.noise.bootstrap import bootstrap
 from noisewise.noise.checkup import CheckUp
 from noisewise.noise.measure import measure
-from noisewise.posterior import Point, Posterior
+from noisewise.posterior import Posterior
 from noisewise.train.loop import Progress
 
 DEFAULT_METHOD = "n2v"
+BOOTSTRAP_STEPS = 300
 AVERAGED_PIXELS = 4_000_000  # up to here the eight-fold average costs seconds, and is taken
 
 
@@ -76,6 +79,7 @@ def train(
     *,
     output: str | Path | None = None,
     axes: str | None = None,
+    noise: Any = None,
     budget: str | float | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -86,7 +90,8 @@ def train(
 ) -> Model:
     """Train a method on one image or several (paths or arrays); settings are the method's fields.
 
-    target: as many images, for methods that need them. budget: how long to train, seconds or "10 min"; the
+    target: as many images, for methods that need them. noise: a noise model (file or `Noise`), or one a channel, for
+    methods that use it; measured in the images if there is none. budget: how long to train, seconds or "10 min"; the
     number of steps is then measured and kept in `model.provenance`, and `steps` with `seed` repeats the run.
     output: a model file, written every minute and at the end; an unfinished one, loaded as `resume`, goes on.
 
@@ -96,7 +101,8 @@ def train(
     noisy, targets = open_all(images, axes), open_all(target, axes)
     if resume is not None and not resume.run.steps:
         resume = None  # interrupted before its length was measured: a few steps, taken again
-    training = Training(method, noisy, targets, seed=seed, device=device, resume=resume)
+    laws = resume.laws if resume is not None else find_laws(method, noisy, noise, bootstrapping(noisy, seed, device))
+    training = Training(method, noisy, targets, laws=laws, seed=seed, device=device, resume=resume)
     return run_training(training, seconds=parse_budget(budget), steps=steps, report=report, output=output)
 
 
@@ -106,6 +112,7 @@ def denoise(
     output: str | Path | None = None,
     method: str | Method = "auto",
     target: Any = None,
+    noise: Any = None,
     axes: str | None = None,
     budget: str | float | None = None,
     steps: int | None = None,
@@ -118,6 +125,7 @@ def denoise(
 ) -> Result:
     """Denoise one image (path, NumPy, dask, zarr, xarray), learning from it alone.
 
+    noise: a noise model for methods that use one; measured in the image if there is none.
     budget: how long to take, training and prediction together (default 60 s). average: mean over the eight
     flips and turns; by default up to 4 million pixels. output: also write the twin of the input file there.
 
@@ -130,17 +138,17 @@ def denoise(
         refuse_early(output, source, overwrite=overwrite)
     average = choose_average(average, [source])
     checkup = check_up(source)
-    training = Training(method, [source], targets, seed=seed, device=device)
+    laws = find_laws(method, [source], noise, bootstrapping([source], seed, device), checkup)
+    training = Training(method, [source], targets, laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, [source], budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
-    sink = MemorySink(source.shape, np.float32)
-    model.run_over(source, sink, average=average, report=lambda f: report(Stage("predict", f)))
+    posterior = model.posterior(source, average=average, report=lambda f: report(Stage("predict", f)))
     if output is not None:
         record = provenance(model, source, average)
         with create_sink(output, source, provenance=record, overwrite=overwrite) as file:
-            file.write(source.everything, sink.array)
+            file.write(source.everything, posterior.mean)
     notes = model.notes + doubts(method, checkup)
-    return Result(Point(sink.array), model, checkup, notes, None if output is None else Path(output))
+    return Result(posterior, model, checkup, notes, None if output is None else Path(output))
 
 
 def check_up(source: Source) -> CheckUp | None:
@@ -156,6 +164,19 @@ def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
     if checkup is None or method.needs != "noisy" or checkup.kind in ("white", "none"):
         return []
     return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
+
+
+def bootstrapping(sources: Sequence[Source], seed: int, device: str) -> Callable[[], list[Noise]]:
+    """Makes the law of each channel from the first image and its twin, which a short Noise2Void denoises."""
+
+    def laws() -> list[Noise]:
+        training = Training(make_method("n2v", {}), sources, seed=seed, device=device)
+        twin = training.run(steps=BOOTSTRAP_STEPS).posterior(sources[0]).mean
+        layout = Layout(sources[0].axes, "YX")
+        noisy, denoised = (layout.to_network(image) for image in (sources[0].read(), twin))
+        return [bootstrap(noisy[:, c], denoised[:, c], axes="TYX") for c in range(noisy.shape[1])]
+
+    return laws
 
 
 def run_training(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from noisewise import methods
 from noisewise.budget import training_seconds
 from noisewise.denoise import (
     Report,
     Stage,
+    bootstrapping,
     check_up,
     choose_average,
     doubts,
@@ -21,23 +25,44 @@ from noisewise.denoise import (
     open_all,
     provenance,
     quiet,
-    refuse_early,
     run_training,
 )  # fmt: skip
-from noisewise.io import create_sink
-from noisewise.io.base import Source
+from noisewise.errors import UserError
+from noisewise.io import create_sink, std_output
+from noisewise.io.base import Sink, Source
+from noisewise.laws import find_laws
 from noisewise.methods.base import Method
 from noisewise.model import Model, Training
+from noisewise.predict.run import NO_STD
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writing:
-    """How twins are predicted and written; tile: its side in pixels, or None for what fits."""
+    """How twins are predicted and written; tile: its side in pixels, or None for what fits.
+
+    std: also write the standard deviation of each pixel.
+    """
 
     average: bool = False
     tile: int | None = None
     as_float: bool = False
     overwrite: bool = False
+    std: bool = False
+
+    def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[Sink]:
+        """Where the twin of a source goes, and its standard deviation. Errors: `UserError`."""
+        kind = np.float32 if self.as_float else None
+        yield create_sink(path, source, kind, record, overwrite=self.overwrite)
+        if self.std:
+            yield create_sink(std_output(path), source, np.float32, record, overwrite=self.overwrite)
+
+    def refuse_early(self, method: Method, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
+        """Find out before the work, not after it, what cannot be written. Errors: `UserError`."""
+        if self.std and not method.gives_std:
+            raise UserError(NO_STD.format(methods.name_of(method)))
+        for source, path in zip(sources, outputs, strict=True):
+            for sink in self.sinks(path, source):
+                sink.discard()
 
 
 def denoise_files(
@@ -46,12 +71,14 @@ def denoise_files(
     *,
     method: str | Method = "auto",
     targets: Sequence[Path] = (),
+    noise: Sequence[Path] = (),
     axes: str | None = None,
     budget: str | float | None = None,
     steps: int | None = None,
     average: bool | None = None,
     tile: int | None = None,
     as_float: bool = False,
+    std: bool = False,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -68,17 +95,17 @@ def denoise_files(
     started = time.perf_counter()
     method = make_method(method, {})
     sources = open_all(list(inputs), axes)
-    for source, path in zip(sources, outputs, strict=True):
-        refuse_early(path, source, as_float=as_float, overwrite=overwrite)
     average = choose_average(average, sources)
+    writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite, std=std)
+    writing.refuse_early(method, sources, outputs)
     checkup = check_up(sources[0])
-    training = Training(method, sources, open_all(list(targets), axes), seed=seed, device=device)
+    laws = find_laws(method, sources, list(noise) or None, bootstrapping(sources, seed, device), checkup)
+    training = Training(method, sources, open_all(list(targets), axes), laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, sources, budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
     model.notes = model.notes + doubts(method, checkup)
     trained(model)
     if model.run.finished:
-        writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite)
         write_twins(model, sources, outputs, writing, report)
     return model
 
@@ -92,6 +119,7 @@ def predict_files(
     average: bool | None = None,
     tile: int | None = None,
     as_float: bool = False,
+    std: bool = False,
     overwrite: bool = False,
     report: Report = quiet,
 ) -> list[str]:
@@ -100,10 +128,11 @@ def predict_files(
     Errors: `UserError` for an image that does not fit the model or cannot be used.
     """
     sources = open_all(list(inputs), axes)
-    for source, path in zip(sources, outputs, strict=True):
+    for source in sources:
         model.layout_for(source)
-        refuse_early(path, source, as_float=as_float, overwrite=overwrite)
-    writing = Writing(average=choose_average(average, sources), tile=tile, as_float=as_float, overwrite=overwrite)
+    averaging = choose_average(average, sources)
+    writing = Writing(average=averaging, tile=tile, as_float=as_float, overwrite=overwrite, std=std)
+    writing.refuse_early(model.method, sources, outputs)
     write_twins(model, sources, outputs, writing, report)
     return [note for source in sources for note in source.notes]
 
@@ -120,6 +149,8 @@ def write_twins(
             report(Stage("predict", (done + fraction * size) / sum(pixels)))
 
         record = provenance(model, source, writing.average)
-        kind = np.float32 if writing.as_float else None
-        with create_sink(path, source, kind, record, overwrite=writing.overwrite) as sink:
-            model.run_over(source, sink, average=writing.average, tile=tile, report=tell)
+        with ExitStack() as stack:
+            sink, *std = [stack.enter_context(sink) for sink in writing.sinks(path, source, record)]
+            model.run_over(
+                source, sink, average=writing.average, tile=tile, report=tell, std=std[0] if std else None
+            )  # fmt: skip

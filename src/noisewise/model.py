@@ -14,6 +14,7 @@ import noisewise
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.data.patches import PatchSource
+from noisewise.data.repeats import pairs_of
 from noisewise.data.scene import Scene
 from noisewise.errors import UserError
 from noisewise.io import open_source
@@ -21,7 +22,8 @@ from noisewise.io.base import Sink, Source
 from noisewise.io.memory import MemorySink
 from noisewise.methods.base import ImageSpec, Method
 from noisewise.nets.standardized import Standardized
-from noisewise.posterior import Point, Posterior
+from noisewise.noise.base import Noise
+from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.memory import free_bytes, keep_pages
 from noisewise.predict.run import Predictor
 from noisewise.train.loop import Progress, Run, fit
@@ -52,18 +54,32 @@ class Model:
 
         Errors: `UserError` if the image does not fit the model.
         """
-        source = open_source(image, axes)
-        sink = MemorySink(source.shape, np.float32)
-        self.run_over(source, sink, average=average)
-        return Point(sink.array)
+        return self.posterior(open_source(image, axes), average=average)
+
+    def posterior(
+        self, source: Source, *, average: bool = False, report: Callable[[float], None] = lambda _: None
+    ) -> Posterior[Array]:
+        """p(s|x) of a source, in memory."""
+        mean = MemorySink(source.shape, np.float32)
+        if not self.method.gives_std:
+            self.run_over(source, mean, average=average, report=report)
+            return Point(mean.array)
+        std = MemorySink(source.shape, np.float32)
+        self.run_over(source, mean, average=average, report=report, std=std)
+        return Normal(mean.array, std.array)
 
     def run_over(
         self, source: Source, sink: Sink, *, average: bool = False, tile: Sequence[int] | None = None,
-        report: Callable[[float], None] = lambda _: None,
+        report: Callable[[float], None] = lambda _: None, std: Sink | None = None,
     ) -> None:  # fmt: skip
-        """Denoise a source into a sink, tile by tile; `report` gets the fraction done."""
+        """Denoise a source into a sink, tile by tile, and its standard deviation; `report` gets the fraction done."""
         layout = self.layout_for(source)
-        Predictor(self.method, self.net, tile=tile, average=average).run(source, layout, sink, report)
+        Predictor(self.method, self.net, tile=tile, average=average).run(source, layout, sink, report, std)
+
+    @property
+    def laws(self) -> tuple[Noise, ...]:
+        """The laws of noise that the method was given: none, one, or one a channel."""
+        return tuple(self.net.laws)  # type: ignore[arg-type]
 
     def layout_for(self, source: Source) -> Layout:
         """How this image lies before the network. Errors: `UserError` if it is not of the model's kind."""
@@ -101,31 +117,30 @@ class Training:
 
     def __init__(
         self, method: Method, noisy: Sequence[Source], targets: Sequence[Source] = (), *,
-        seed: int = 0, device: str = "auto", resume: Model | None = None,
+        laws: Sequence[Noise] = (), seed: int = 0, device: str = "auto", resume: Model | None = None,
     ) -> None:  # fmt: skip
         if resume is not None:
             check_resumed(resume, noisy)
-            method, seed = resume.method, resume.provenance.get("seed", seed)
+            method, seed, laws = resume.method, resume.provenance.get("seed", seed), resume.laws
         check_targets(method, noisy, targets)
         self.seed, self.device = seed, pick_device(device)
         spatial = choose_spatial(method, noisy)
-        layouts = [Layout(source.axes, spatial) for source in noisy]
-        paired: list[Source | None] = list(targets) or [None] * len(noisy)
-        scenes = [Scene(*parts) for parts in zip(noisy, layouts, paired, strict=True)]
         check_channels(noisy)
+        scenes, pair_notes = make_scenes(method, noisy, targets, spatial)
         dims = len(spatial)
         self.patches = PatchSource(
             scenes, method.patch_shape(dims), method.patches_per_step(dims), seed=seed,
             memory_bytes=TRAINING_SHARE * free_bytes(self.device), device=self.device,
+            turned=not method.directional(laws, dims),
         )  # fmt: skip
         if resume is None:
-            spec = make_spec(scenes, spatial, self.patches)
+            spec = make_spec(scenes, spatial, self.patches, same_units=method.needs == "pairs")
             torch.manual_seed(seed)
-            self.model = Model(method, spec, method.build(spec), {}, Run()).to(self.device)
+            self.model = Model(method, spec, method.build(spec, laws), {}, Run()).to(self.device)
         else:
             self.model = resume.to(self.device)
         self.model.provenance = self._provenance(noisy)
-        self._source_notes = [note for source in [*noisy, *targets] for note in source.notes]
+        self._source_notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
 
     def run(
         self, *, steps: int | None = None, seconds: float | None = None,
@@ -162,14 +177,35 @@ class Training:
         }
 
 
+def make_scenes(
+    method: Method, noisy: Sequence[Source], targets: Sequence[Source], spatial: str
+) -> tuple[list[Scene], list[str]]:
+    """What there is to learn from, and what was noticed about copies of one scene. Errors: `UserError`."""
+    notes: list[str] = []
+    paired: list[tuple[Source, Source | None]]
+    if method.needs == "pairs":
+        pairs, notes = pairs_of(noisy, targets)
+        paired = [*pairs]
+    else:
+        seconds: Sequence[Source | None] = targets or [None] * len(noisy)
+        paired = list(zip(noisy, seconds, strict=True))
+    return [Scene(source, Layout(source.axes, spatial), target) for source, target in paired], notes
+
+
 def check_targets(method: Method, noisy: Sequence[Source], targets: Sequence[Source]) -> None:
     """One target an image where the method needs it, none where not. Errors: `UserError`."""
     name = methods.name_of(method)
+    alone = ", ".join(other for other in methods.modules() if methods.get(other).needs == "noisy")
     if method.needs == "noisy" and targets:
         raise UserError(f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care")
+    if method.needs == "pairs" and not targets:
+        return  # repeats along the time axis may do
     if method.needs != "noisy" and len(targets) != len(noisy):
         what = "a second noisy image" if method.needs == "pairs" else "a clean image"
-        raise UserError(f"method '{name}' needs {what} as target for each input; got {len(targets)} for {len(noisy)}")
+        raise UserError(
+            f"method '{name}' needs {what} as target for each input, and got {len(targets)} for {len(noisy)}; "
+            f"without targets, use one of: {alone}"
+        )
 
 
 def check_resumed(begun: Model, noisy: Sequence[Source]) -> None:
@@ -204,8 +240,9 @@ def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
     return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"
 
 
-def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource) -> ImageSpec:
-    """What the network must know of the images."""
+def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource, *, same_units: bool) -> ImageSpec:
+    """What the network must know of the images; same_units: whether the targets are in the units of the inputs."""
+    target = patches.noisy_statistics if same_units else patches.target_statistics
     scale = scenes[0].noisy.scale
     pixel = scale.get("X") or 1.0
     spacing = {
@@ -220,8 +257,8 @@ def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource) -> Im
         size=tuple(min(scene.size[a] for scene in scenes) for a in range(len(spatial))),
         mean=patches.noisy_statistics.mean,
         std=patches.noisy_statistics.std,
-        target_mean=patches.target_statistics.mean,
-        target_std=patches.target_statistics.std,
+        target_mean=target.mean,
+        target_std=target.std,
     )
 
 

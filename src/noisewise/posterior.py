@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Generic, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from noisewise.axes import Array
@@ -42,3 +45,29 @@ class Point(Posterior[T]):
 
     def interval(self, coverage: float = 0.9) -> tuple[T, T]:  # noqa: ARG002
         raise ValueError("this method gives one answer, not an interval")
+
+
+@dataclass(frozen=True)
+class Normal(Posterior[T]):
+    """Mean and standard deviation of each pixel for itself; intervals and samples as if p(s|x) were normal.
+
+    What neighbouring pixels share is not known: a sample has the right spread in each pixel, but looks noisy.
+    """
+
+    mean: T
+    std: T
+
+    def sample(self, n: int, seed: int = 0) -> T:
+        if isinstance(self.mean, Tensor):
+            generator = torch.Generator(self.mean.device).manual_seed(seed)
+            lots = torch.randn((n, *self.mean.shape), generator=generator, device=self.mean.device)
+        else:
+            lots = np.random.default_rng(seed).standard_normal((n, *self.mean.shape), np.float32)
+        drawn: T = self.mean + self.std * lots
+        return drawn
+
+    def interval(self, coverage: float = 0.9) -> tuple[T, T]:
+        if not 0 < coverage < 1:
+            raise ValueError(f"a coverage lies between 0 and 1; {coverage} does not")
+        reach = NormalDist().inv_cdf(0.5 + coverage / 2)
+        return self.mean - reach * self.std, self.mean + reach * self.std

@@ -29,6 +29,7 @@ ORDER = (
     "measure",
     "calibrate",
     "simulate",
+    "evaluate",
     "info",
     "methods",
     "doctor",

@@ -12,6 +12,7 @@ from noisewise.errors import UserError
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
 Out = Annotated[str | None, arg(aliases=("-o",), metavar="OUT", help_behavior_hint="")]
 File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")]
+NoiseFiles = Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")]
 Axes = Annotated[str | None, arg(metavar="LETTERS", help_behavior_hint="")]
 Budget = Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")]
 ModelName = Annotated[str, arg(metavar="MODEL", help_behavior_hint="")]
@@ -43,6 +44,8 @@ class Writing:
     """pixels along each side of a tile; the result does not depend on it"""
     as_float: FloatSwitch = False
     """write 32-bit floats instead of the input's pixel type"""
+    std: Switch = False
+    """also write the standard deviation of each pixel, as 32-bit floats, to <output>_std; for methods that know it"""
     overwrite: Switch = False
     """replace outputs that exist"""
     skip_existing: Switch = False

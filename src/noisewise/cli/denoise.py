@@ -19,6 +19,7 @@ from noisewise.cli._options import (
     Budget,
     File,
     Inputs,
+    NoiseFiles,
     Out,
     Steps,
     Talking,
@@ -29,6 +30,7 @@ from noisewise.cli._options import (
     parse_tile,
 )  # fmt: skip
 from noisewise.errors import UserError
+from noisewise.io import std_output
 
 if TYPE_CHECKING:
     from noisewise.model import Model
@@ -49,6 +51,8 @@ class Denoise:
     """how to denoise; see noisewise methods"""
     target: File = None
     """second images for methods that learn from pairs: a file, or a folder with one for each input"""
+    noise: NoiseFiles = field(default_factory=list)
+    """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
     budget: Budget = None
@@ -68,7 +72,10 @@ class Denoise:
         """Denoise all inputs."""
         self.writing.check()
         check_length(self.budget, self.steps)
-        plan = plan_files(self.inputs, self.output, skip_existing=self.writing.skip_existing)
+        companion = std_output if self.writing.std else None
+        plan = plan_files(
+            self.inputs, self.output, skip_existing=self.writing.skip_existing, companion=companion
+        )  # fmt: skip
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
             raise UserError(f"{model}: the model and the denoised image cannot both go there")
@@ -93,10 +100,12 @@ class Denoise:
         try:
             with Display(self.talking.quiet) as display:
                 denoise_files(
-                    plan.inputs, plan.outputs, method=self.method, targets=targets, axes=self.axes,
+                    plan.inputs, plan.outputs, method=self.method, targets=targets,
+                    noise=[Path(name).expanduser() for name in self.noise], axes=self.axes,
                     budget=self.budget, steps=self.steps, average=self.writing.averaging,
-                    tile=parse_tile(self.writing.tile), as_float=self.writing.as_float, seed=self.seed,
-                    device=self.device, overwrite=self.writing.overwrite, trained=keep, report=display,
+                    tile=parse_tile(self.writing.tile), as_float=self.writing.as_float, std=self.writing.std,
+                    seed=self.seed, device=self.device, overwrite=self.writing.overwrite, trained=keep,
+                    report=display,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if not kept:
@@ -111,6 +120,7 @@ class Denoise:
         say_notes(found, self.talking.quiet)
         if self.talking.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
+            record |= {"std": [std_output(path) for path in plan.outputs]} if self.writing.std else {}
             print_json(record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {}))
             return OK
         for output in plan.outputs:

@@ -22,6 +22,7 @@ from noisewise.cli._options import (
     WritingOptions,
     parse_tile,
 )  # fmt: skip
+from noisewise.io import std_output
 
 
 @dataclass(kw_only=True)
@@ -44,7 +45,10 @@ class Predict:
     def run(self) -> int:
         """Denoise all inputs."""
         self.writing.check()
-        plan = plan_files(self.inputs, self.output, skip_existing=self.writing.skip_existing)
+        companion = std_output if self.writing.std else None
+        plan = plan_files(
+            self.inputs, self.output, skip_existing=self.writing.skip_existing, companion=companion
+        )  # fmt: skip
         say_notes(plan.notes, self.talking.quiet)
         started = time.monotonic()
         try:
@@ -56,6 +60,7 @@ class Predict:
         if self.talking.json:
             seconds = round(time.monotonic() - started, 2)
             record = {"input": plan.inputs, "output": plan.outputs, "model": self.model, "seconds": seconds}
+            record |= {"std": [std_output(path) for path in plan.outputs]} if self.writing.std else {}
             print_json(record | {"notes": plan.notes + notes})
             return OK
         for output in plan.outputs:
@@ -71,5 +76,5 @@ class Predict:
             return predict_files(
                 model, plan.inputs, plan.outputs, axes=self.axes, average=self.writing.averaging,
                 tile=parse_tile(self.writing.tile), as_float=self.writing.as_float,
-                overwrite=self.writing.overwrite, report=display,
+                std=self.writing.std, overwrite=self.writing.overwrite, report=display,
             )  # fmt: skip

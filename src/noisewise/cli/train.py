@@ -19,6 +19,7 @@ from noisewise.cli._options import (
     Budget,
     Inputs,
     ModelName,
+    NoiseFiles,
     Steps,
     Switch,
     Talking,
@@ -45,6 +46,8 @@ class Train:
     """noisy images: files, folders or patterns"""
     target: Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")] = field(default_factory=list)
     """second images for methods that learn from pairs, one for each input, in the same order"""
+    noise: NoiseFiles = field(default_factory=list)
+    """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
     output: Annotated[ModelName, arg(aliases=("-o",))]
     """model file to write, such as cells.safetensors"""
     axes: Axes = None
@@ -88,6 +91,7 @@ class Train:
         with Display(self.talking.quiet) as display:
             model = train(
                 self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
+                noise=[Path(name).expanduser() for name in self.noise] or None,
                 budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
                 report=display,
             )  # fmt: skip

@@ -26,12 +26,16 @@ HELD_OUT_FRACTION = 0.03  # of the pixels of those patches
 
 @dataclass(frozen=True)
 class Patches:
-    """N patches (N, C, *patch) in image units, where they may teach, and the randomness that goes with them."""
+    """N patches (N, C, *patch) in image units, where they may teach, and the randomness that goes with them.
+
+    coordinates: (N, dims, *patch), of each pixel in its whole image.
+    """
 
     noisy: Tensor
     teach: Tensor
     target: Tensor | None
     generator: torch.Generator
+    coordinates: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class PatchSource:
     """Training patches from scenes, held whole in memory if they fit, streamed block by block if not.
 
     patch: spatial size; cut to the smallest image. count: patches a draw. memory_bytes: what the blocks may take.
+    turned: whether Y and X may be swapped.
     Errors: `UserError` if there is nothing to learn from (no usable pixel, constant images).
     """
 
@@ -67,7 +72,9 @@ class PatchSource:
         seed: int,
         memory_bytes: float,
         device: torch.device,
+        turned: bool = True,
     ) -> None:
+        self.turned = turned
         self.scenes, self.count, self.seed, self.device = list(scenes), count, seed, device
         self.dims = len(self.scenes[0].layout.spatial)
         self.patch = tuple(min(p, *(scene.size[a] for scene in scenes)) for a, p in enumerate(patch))
@@ -89,8 +96,8 @@ class PatchSource:
         blocks = self._blocks_at(step)
         sizes = torch.tensor([float(block.usable.size) for block in blocks])
         picks = torch.multinomial(sizes, self.count, replacement=True, generator=generator).tolist()
-        crops = [self._crop(blocks[pick], generator) for pick in picks]
-        return self._collate(crops, generator, self._symmetry(generator))
+        crops, corners = zip(*(self._crop(blocks[pick], generator) for pick in picks), strict=True)
+        return self._collate(crops, corners, generator, self._symmetry(generator))
 
     def close(self) -> None:
         """Stop the background thread."""
@@ -127,7 +134,7 @@ class PatchSource:
         scene = self.scenes[place.scene]
         parts = dict(zip(scene.layout.spatial, place.spatial, strict=True))
         region = tuple(parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True))
-        return load(scene, region)
+        return replace(load(scene, region), corner=tuple(part.start for part in place.spatial))
 
     def _blocks_at(self, step: int) -> list[Pixels]:
         """The blocks that are in memory at a step; the next ones are read in the background."""
@@ -156,18 +163,21 @@ class PatchSource:
     def _generator(self, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
 
-    def _crop(self, block: Pixels, generator: torch.Generator) -> Pixels:
+    def _crop(self, block: Pixels, generator: torch.Generator) -> tuple[Pixels, tuple[int, ...]]:
+        """A random patch of a block, and its corner in the whole image."""
         region = [slice(None)]
         for size, patch in zip(block.usable.shape[1:], self.patch, strict=True):
             start = int(torch.randint(size - patch + 1, (), generator=generator))
             region.append(slice(start, start + patch))
         cut = tuple(region)
         target = None if block.target is None else block.target[cut]
-        return Pixels(block.noisy[cut], block.usable[cut], target)
+        corner = tuple(first + part.start for first, part in zip(block.corner, cut[1:], strict=True))
+        return Pixels(block.noisy[cut], block.usable[cut], target), corner
 
     def _collate(
-        self, crops: list[Pixels], generator: torch.Generator, axes: tuple[list[int], list[int]] = ([], [])
-    ) -> Patches:
+        self, crops: Sequence[Pixels], corners: Sequence[tuple[int, ...]], generator: torch.Generator,
+        axes: tuple[list[int], list[int]] = ([], []),
+    ) -> Patches:  # fmt: skip
         flips, order = axes
 
         def stack(arrays: list[Array]) -> Tensor:
@@ -180,14 +190,15 @@ class PatchSource:
             stack([crop.usable for crop in crops]),
             stack(targets) if targets else None,
             generator,
+            stack([np.indices(self.patch) + np.reshape(corner, (-1, *[1] * self.dims)) for corner in corners]),
         )
 
     def _symmetry(self, generator: torch.Generator) -> tuple[list[int], list[int]]:
-        """A random mirroring of the spatial axes, and a swap of Y and X where the patch is square."""
+        """A random mirroring of the spatial axes, and a swap of Y and X where it is allowed and the patch is square."""
         coins = torch.randint(2, (self.dims + 1,), generator=generator).tolist()
         flips = [2 + axis for axis in range(self.dims) if coins[axis]]
         order = list(range(2 + self.dims))
-        if coins[-1] and self.patch[-1] == self.patch[-2]:
+        if coins[-1] and self.turned and self.patch[-1] == self.patch[-2]:
             order[-1], order[-2] = order[-2], order[-1]
         return flips, order
 
@@ -221,7 +232,8 @@ class PatchSource:
             self._held.append((place, mask))
         for number in self._pool:
             self._withhold(number)
-        return self._collate(crops, generator)
+        corners = [tuple(part.start for part in place.spatial) for place, _ in self._held]
+        return self._collate(crops, corners, generator)
 
     def _withhold(self, number: int) -> None:
         for held, mask in self._held:

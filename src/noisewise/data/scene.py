@@ -63,12 +63,13 @@ class Census:
 
 @dataclass
 class Pixels:
-    """A piece of one image as the network sees it: (C, *spatial) float32, and where it is usable."""
+    """A piece of one image as the network sees it: (C, *spatial) float32, where it is usable, where it lies."""
 
     noisy: Array
     usable: Array
     target: Array | None = None
     census: Census = field(default_factory=Census)
+    corner: tuple[int, ...] = ()
 
 
 def load(scene: Scene, region: Region) -> Pixels:

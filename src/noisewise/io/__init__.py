@@ -21,6 +21,7 @@ from noisewise.io.paths import (
     checksum,
     default_output,
     find_inputs,
+    std_output,
     suffix_of,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "default_output",
     "find_inputs",
     "open_source",
+    "std_output",
     "to_dtype",
 ]
 

@@ -96,6 +96,11 @@ def default_output(path: Path, suffix: str = "_denoised") -> Path:
     return path.with_name(f"{stem}{suffix}{extension}")
 
 
+def std_output(output: Path) -> Path:
+    """Where the standard deviation goes, beside the denoised image."""
+    return default_output(output, "_std")
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file as hexadecimal text; of a folder: over the sorted names and contents of its files.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import UNet, pooling_plan
+from noisewise.noise.base import Noise
 from noisewise.posterior import Point, Posterior
 
 Needs = Literal["noisy", "pairs", "clean"]
@@ -48,6 +51,7 @@ class Batch:
     target: the second image, for methods that need one.
     held_out: True for the fixed validation batch, in which exactly the `teach` pixels are scored.
     generator: the source of this step's randomness.
+    coordinates: (N, dims, *patch), of each pixel in its whole image.
     """
 
     noisy: Tensor
@@ -55,6 +59,7 @@ class Batch:
     generator: torch.Generator
     target: Tensor | None = None
     held_out: bool = False
+    coordinates: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,8 @@ class Method(ABC):
     """The settings that all methods share; a method adds its own, and what it does with them."""
 
     needs: ClassVar[Needs]
+    uses_noise: ClassVar[bool] = False
+    """whether `build` wants the law of the noise; it is measured where the user gives none"""
 
     network: Literal["fast", "classic", "n2v2"] = "fast"
     """fast: residual U-Net behind a 2x2 stem; classic: the N2V U-Net; n2v2: blur-pool and no top skip"""
@@ -90,12 +97,42 @@ class Method(ABC):
         """The batch size."""
         return self.batch_size or {2: 8, 3: 2}[dims]
 
-    def build(self, spec: ImageSpec) -> Standardized:
-        """A fresh network with the normalisation inside, for images like these."""
+    @property
+    def wants_noise(self) -> bool:
+        """Whether these settings make use of the law of the noise."""
+        return self.uses_noise
+
+    @property
+    def gives_std(self) -> bool:
+        """Whether the posterior has a standard deviation."""
+        return False
+
+    @property
+    def heads(self) -> int:
+        """Maps that the network puts out for each channel."""
+        return 1
+
+    def directional(self, laws: Sequence[Noise], dims: int) -> bool:  # noqa: ARG002
+        """Whether Y and X differ for this method, so that images may be mirrored but not turned."""
+        return False
+
+    def margin(self, laws: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
+        """Pixels beyond the network's receptive field that a posterior depends on."""
+        return 0
+
+    def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
+        """A fresh network with normalisation and laws of noise inside, for images like these.
+
+        laws: none, one for all channels, or one a channel.
+
+        Errors: `ValueError` without laws for a method that wants them.
+        """
+        if self.wants_noise and not laws:
+            raise ValueError(f"{type(self).__name__} is built with a law of the noise")
         channels = spec.channels if self.joint_channels else 1
         return Standardized(
             self.backbone(spec, channels), spec.dims, spec.mean, spec.std, spec.target_mean, spec.target_std,
-            independent=not self.joint_channels,
+            independent=not self.joint_channels, heads=self.heads, laws=laws,
         )  # fmt: skip
 
     def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
@@ -103,13 +140,13 @@ class Method(ABC):
         if self.network == "fast":
             plan = pooling_plan(spec.spacing, spec.size, 1 + (self.depth or 2))
             return UNet(
-                channels, channels, stem=plan[0], pools=plan[1:], features=self.features or 32, growth=1.0,
+                channels, channels * self.heads, stem=plan[0], pools=plan[1:], features=self.features or 32, growth=1.0,
                 block="residual", norm=False, pool="conv", merge="add",
             )  # fmt: skip
         pools = pooling_plan(spec.spacing, spec.size, self.depth or 2)
         blur = self.network == "n2v2"
         return UNet(
-            channels, channels, pools=pools, features=self.features or 32,
+            channels, channels * self.heads, pools=pools, features=self.features or 32,
             pool="blur" if blur else "max", top_skip=not blur,
         )  # fmt: skip
 
@@ -117,11 +154,23 @@ class Method(ABC):
     def loss(self, net: Any, batch: Batch) -> Tensor:
         """What training makes small: a scalar, in normalised units."""
 
-    def posterior(self, net: Any, noisy: Tensor) -> Posterior[Tensor]:
-        """p(s|x) for images (N, C, *spatial), in image units."""
+    def posterior(self, net: Any, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
+        """p(s|x) for images (N, C, *spatial), in image units.
+
+        coordinates: (N, dims, *spatial), of each pixel in its whole image, for methods whose answer would otherwise
+        depend on where a tile begins; None: those of whole images.
+        """
         return Point(net(noisy))
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of values where mask is True; zero (with a gradient) where it never is."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def entropy_power(nats: Tensor) -> Tensor:
+    """exp(2 h) / 2πe: the variance of a normal density with an entropy of h nats a pixel.
+
+    What a likelihood's held-out loss is told as: positive, and in the units of a squared error.
+    """
+    return torch.exp(2 * nats) / (2 * math.pi * math.e)

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from noisewise.methods.base import Batch, Method, Needs, masked_mean
 from noisewise.nets.standardized import Standardized
+from noisewise.posterior import Normal, Point, Posterior
+
+NARROWEST = 1e-3  # standard deviation, in those of the target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +22,39 @@ class CARE(Method):
     loss = mean (f(x) − s)², least at f(x) = E[s | x]. Input and target are each normalised by their own mean and
     standard deviation, so the two may differ in exposure; predictions are in the target's units.
 
-    Source: Weigert et al. 2018.
+    With `uncertainty`, a second map σ(x) is fitted to the residuals that remain, by the likelihood of a Gaussian:
+    loss += mean ½ ((f(x) − s) / σ(x))² + log σ(x), in which f is held fixed, so that it stays the same mean.
+
+    Sources: Weigert et al. 2018; for σ Nix and Weigend 1994.
     """
 
     needs: ClassVar[Needs] = "clean"
 
+    uncertainty: bool = False
+    """also learn the standard deviation of each pixel"""
+
+    @property
+    def gives_std(self) -> bool:
+        return self.uncertainty
+
+    @property
+    def heads(self) -> int:
+        return 2 if self.uncertainty else 1
+
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         assert batch.target is not None
-        predicted = net.backbone(net.encode(batch.noisy))
-        return masked_mean((predicted.float() - net.encode_target(batch.target)) ** 2, net.fold(batch.teach))
+        mean, std = self.moments(net, batch.noisy)
+        teach, error = net.fold(batch.teach), mean - net.encode_target(batch.target)
+        squared = masked_mean(error**2, teach)
+        if std is None or batch.held_out:
+            return squared
+        return squared + masked_mean(0.5 * (error.detach() / std) ** 2 + std.log(), teach)
+
+    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
+        mean, std = self.moments(net, noisy)
+        return Point(net.decode(mean)) if std is None else Normal(net.decode(mean), net.unfold(std) * net.target_std)
+
+    def moments(self, net: Standardized, noisy: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean and, if it is learned, standard deviation; normalised."""
+        mean, *width = net.maps(net.backbone(net.encode(noisy)))
+        return mean, F.softplus(width[0]) + NARROWEST if width else None

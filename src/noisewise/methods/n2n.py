@@ -1,4 +1,4 @@
-"""Noise2Noise: learns from pairs of noisy images of the same scene."""
+"""Noise2Noise: learns from noisy copies of the same scene."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from noisewise.nets.standardized import Standardized
 
 @dataclass(frozen=True, kw_only=True)
 class N2N(Method):
-    """Noise2Noise: learns from pairs of noisy images of one scene, in both directions.
+    """Noise2Noise: learns from two or more noisy images of one scene, each the target of the others.
 
-    loss = ½ mean (f(x₁) − x₂)² + ½ mean (f(x₂) − x₁)². Where the noise of the copies is independent and has mean
-    zero, E (f(x₁) − x₂)² = E (f(x₁) − s)² + Var x₂: the minimiser is CARE's, E[s | x].
+    loss = mean (f(x₁) − x₂)². Where the noise of the copies is independent and has mean zero,
+    E (f(x₁) − x₂)² = E (f(x₁) − s)² + Var x₂: the minimiser is CARE's, E[s | x]. Each copy is input once and, with
+    all others, target of the rest: x₂ is their mean, in the input's units.
 
     Source: Lehtinen et al. 2018.
     """
@@ -25,7 +26,5 @@ class N2N(Method):
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         assert batch.target is not None
-        first, second, teach = net.encode(batch.noisy), net.encode_target(batch.target), net.fold(batch.teach)
-        there = masked_mean((net.backbone(first).float() - second) ** 2, teach)
-        back = masked_mean((net.backbone(second).float() - first) ** 2, teach)
-        return (there + back) / 2
+        predicted = net.backbone(net.encode(batch.noisy))
+        return masked_mean((predicted.float() - net.encode(batch.target)) ** 2, net.fold(batch.teach))

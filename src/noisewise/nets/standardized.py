@@ -1,4 +1,4 @@
-"""A network in the units of the image: normalisation lives beside the weights."""
+"""A network in the units of the image: normalisation and the laws of noise live beside the weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Standardized(nn.Module):
     backbone sees one channel at a time (they are folded into the batch and share its weights).
 
     mean, std: of the noisy input, a number a channel; target_mean, target_std: of what is predicted.
+    heads: maps that the backbone puts out a channel. laws: of the noise, none, one, or one a channel.
     """
 
     mean: Tensor
@@ -31,9 +32,12 @@ class Standardized(nn.Module):
         target_mean: Sequence[float],
         target_std: Sequence[float],
         independent: bool = True,
+        heads: int = 1,
+        laws: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
-        self.backbone, self.dims, self.independent = backbone, dims, independent
+        self.backbone, self.dims, self.independent, self.heads = backbone, dims, independent, heads
+        self.laws = nn.ModuleList(laws)
         for name, values in (
             ("mean", mean),
             ("std", std),
@@ -52,14 +56,26 @@ class Standardized(nn.Module):
 
     def decode(self, y: Tensor) -> Tensor:
         """Normalised -> (N, C, *S) in the target's units."""
-        return y.float().reshape(-1, len(self.mean), *y.shape[2:]) * self.target_std + self.target_mean
+        return self.unfold(y.float()) * self.target_std + self.target_mean
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.backbone(self.encode(x)))
 
+    def maps(self, y: Tensor) -> tuple[Tensor, ...]:
+        """What the backbone put out, as `heads` maps in the shape of the encoded image; float32."""
+        return y.float().reshape(len(y), self.heads, -1, *y.shape[2:]).unbind(1)
+
     def fold(self, x: Tensor) -> Tensor:
         """Channels into the batch, if they are independent."""
         return x.reshape(-1, 1, *x.shape[2:]) if self.independent else x
+
+    def unfold(self, x: Tensor) -> Tensor:
+        """(N, C, *S) again."""
+        return x.reshape(-1, len(self.mean), *x.shape[2:])
+
+    def law(self, channel: int) -> nn.Module:
+        """The law of noise of a channel."""
+        return self.laws[min(channel, len(self.laws) - 1)]
 
     @property
     def stride(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from noisewise.container import read_container, write_container
 from noisewise.errors import UserError
 from noisewise.noise.digital import CONTINUOUS, Digital, log_mass, standardised
+from noisewise.noise.table import LikelihoodTable, table_for
 
 Value = float | Tensor
 
@@ -32,6 +33,7 @@ class Noise(nn.Module, ABC):
         super().__init__()
         self.digital = digital
         self.provenance: dict[str, Any] = {}
+        self._likelihoods: LikelihoodTable | None = None
 
     def keep(self, **values: Value) -> None:
         """Keep parameters as attributes and part of the state: float64."""
@@ -54,6 +56,11 @@ class Noise(nn.Module, ABC):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """E[x|s] (ADU) and Var[x|s] (ADU²), before clipping."""
 
+    def tabulated(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        """`log_prob` from a table that is made when first asked for: float32, to about 0.01 nats, and fast."""
+        self._likelihoods = table_for(self, noisy, self._likelihoods)
+        return self._likelihoods(noisy, signal)
+
     @classmethod
     @abstractmethod
     def fit(cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS) -> Self:
@@ -64,6 +71,10 @@ class Noise(nn.Module, ABC):
 
     def crop(self, window: tuple[slice, ...]) -> Noise:  # noqa: ARG002
         """The law of a part (Y, X) of the detector; itself where all pixels are alike."""
+        return self
+
+    def at(self, pixels: Tensor) -> Noise:  # noqa: ARG002
+        """The law of pixels with coordinates (M, [Z], Y, X), for values (M, n); itself where all are alike."""
         return self
 
     def save(self, path: str | Path) -> None:

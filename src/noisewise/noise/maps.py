@@ -115,6 +115,29 @@ class PixelMaps(PoissonGaussian):
         part.provenance = self.provenance
         return part
 
+    def at(self, pixels: Tensor) -> PixelMaps:
+        """The law of pixels with coordinates (M, [Z], Y, X), for values (M, n).
+
+        Errors: `UserError` for pixels that the sensor does not have.
+        """
+        y, x = pixels[:, -2], pixels[:, -1]
+        size = next((part.shape for part in (self.gain, self.offset, self.read_noise) if part.ndim), None)
+        if size is None:
+            return self
+        if len(pixels) and (int(y.max()) >= size[0] or int(x.max()) >= size[1]):
+            raise UserError(
+                f"the noise model is of {size[0]} x {size[1]} pixels, and the image is larger; crop the image, or "
+                f"calibrate the part of the sensor that it was taken with"
+            )
+        gain, offset, read_noise = (
+            part[y, x][:, None] if part.ndim else part for part in (self.gain, self.offset, self.read_noise)
+        )
+        return PixelMaps(gain, offset, read_noise, self.digital, self.typical_gain, self.typical_offset)
+
+    def tabulated(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        """`log_prob` itself: a table holds one law, and here each pixel has its own."""
+        return self.log_prob(noisy, signal)
+
     @classmethod
     def fit(cls, *_: Any, **__: Any) -> Self:
         """Not possible: pairs do not tell the offset of a pixel. Errors: `UserError`, always."""

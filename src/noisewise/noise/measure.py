@@ -26,17 +26,21 @@ FEWEST = 0.25  # of the blocks must be free of clipped and missing pixels
 
 
 def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> CheckUp:
-    """What there is to know of the noise in one image (path, NumPy, dask, zarr, xarray).
+    """What there is to know of the noise in one image (path, NumPy, dask, zarr, xarray), or in a list of images.
 
-    With a time axis the noise is read from differences between successive frames, which hold no signal; otherwise
-    from the flattest parts of each brightness. Up to eight planes of the image are looked at, of large ones the middle.
+    Images of a list are taken to have one camera and one exposure. With a time axis the noise is read from differences
+    between successive frames, which hold no signal; otherwise from the flattest parts of each brightness. Up to eight
+    planes of the image are looked at, of large ones the middle.
 
     Errors: `UserError` if the image is constant, too small, or saturated or missing almost everywhere.
     """
-    source = open_source(image, axes)
-    if not 0 <= channel < source.size_of("C"):
-        raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
-    along, planes = read_planes(source, channel)
+    sources = [open_source(one, axes) for one in image] if isinstance(image, list) else [open_source(image, axes)]
+    for source in sources:
+        if not 0 <= channel < source.size_of("C"):
+            raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
+    source, most = sources[0], max(1, MOST_PLANES // len(sources))
+    read = [read_planes(one, channel, most) for one in sources]
+    along, planes = read[0][0], [group for _, part in read for group in part]
     check_planes(source.name, planes)
     grey = look_at_values([plane for group in planes for plane in group], source.dtype)
     good = [usable(group, grey, with_dark=True) for group in planes]
@@ -64,17 +68,17 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> CheckUp
     )
 
 
-def read_planes(source: Source, channel: int) -> tuple[str, list[list[Array]]]:
-    """Up to `MOST_PLANES` planes (Y, X), float64, spread over the image, each with its successor along T, or else Z."""
+def read_planes(source: Source, channel: int, most: int = MOST_PLANES) -> tuple[str, list[list[Array]]]:
+    """Up to so many planes (Y, X), float64, spread over the image, each with its successor along T, or else Z."""
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     along = next((axis for axis in "TZ" if source.size_of(axis) > 1), "")
     if along:
         position, size = source.axes.index(along), source.size_of(along)
         regions = [region for region in regions if region[position].stop < size]
-    chosen = np.unique(np.linspace(0, len(regions) - 1, MOST_PLANES).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(regions) - 1, most).round().astype(int))
     groups = []
-    for region in (middle(regions[i], source.axes, MOST_PIXELS // len(chosen)) for i in chosen):
+    for region in (middle(regions[i], source.axes, MOST_PIXELS // (MOST_PLANES // most * len(chosen))) for i in chosen):
         if along:
             start = region[position].start
             region = (*region[:position], slice(start, start + 2), *region[position + 1 :])

@@ -36,7 +36,7 @@ class Data(Protocol):
     held_out: Any
 
     def draw(self, step: int) -> Any:
-        """Patches with `noisy`, `teach`, `target` and `generator`."""
+        """Patches with `noisy`, `teach`, `target`, `generator` and `coordinates`."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Trainer:
     def _loss(self, patches: Any, held_out: bool = False) -> Tensor:
         batch = Batch(
             noisy=patches.noisy, teach=patches.teach, target=patches.target,
-            generator=patches.generator, held_out=held_out,
+            generator=patches.generator, held_out=held_out, coordinates=patches.coordinates,
         )  # fmt: skip
         enabled = self.precision is not None
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):

@@ -1,0 +1,143 @@
+"""`noisewise evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from noisewise.cli import OK
+from noisewise.cli._display import print_json, say_notes
+from noisewise.cli._files import find_images
+from noisewise.cli._options import Axes, Switch, Talking, TalkingOptions
+from noisewise.errors import UserError
+
+if TYPE_CHECKING:
+    from noisewise.evaluate.compare import Comparison, Scores
+
+COLUMNS = {
+    "psnr": ("PSNR", ".2f"),
+    "psnr_affine": ("affine PSNR", ".2f"),
+    "nrmse": ("NRMSE", ".4f"),
+    "ssim": ("SSIM", ".4f"),
+    "ms_ssim": ("MS-SSIM", ".4f"),
+    "micro_ssim": ("MicroSSIM", ".4f"),
+    "resolution": ("resolution", ".3g"),
+}
+OF_REFERENCE = "max - min of each reference image"
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Says how far predictions are from their references: PSNR, NRMSE, SSIM, MS-SSIM, MicroSSIM.
+
+    Two images, or two folders or patterns with equally many images, paired in the order of their names.
+    """
+
+    prediction: Positional[Annotated[str, arg(metavar="PREDICTION")]]
+    """an image, or a folder of images"""
+    reference: Positional[Annotated[str, arg(metavar="REFERENCE")]]
+    """the true image, or a folder with one for each"""
+    data_range: Annotated[float | None, arg(metavar="X", help_behavior_hint="")] = None
+    """range of grey values that PSNR, SSIM, MS-SSIM and MicroSSIM refer to
+    (default: max - min of each reference image)"""
+    frc: Switch = False
+    """also the resolution, by Fourier ring correlation at 1/7; only for images that are independent of each other"""
+    axes: Axes = None
+    """what the dimensions mean, out of STCZYX, if the files are wrong or do not say"""
+    talking: TalkingOptions = field(default_factory=Talking)
+
+    def run(self) -> int:
+        """Compare all pairs."""
+        if self.data_range is not None and not 0 < self.data_range < float("inf"):
+            raise UserError(f"--data-range {self.data_range:g} is not a range of grey values; give more than 0")
+        predictions, references = find_images([self.prediction]), find_images([self.reference])
+        if len(predictions) != len(references):
+            raise UserError(
+                f"{len(predictions)} in {self.prediction}, but {len(references)} in {self.reference}; "
+                "give one reference for each prediction"
+            )
+        from noisewise.evaluate.compare import compare, mean_scores
+
+        with ExitStack() as files:
+            pairs = [
+                (opened(prediction, self.axes, files), opened(reference, self.axes, files))
+                for prediction, reference in zip(predictions, references, strict=True)
+            ]
+            found, notes = compare(pairs, self.data_range, self.frc)
+        mean = mean_scores([comparison.mean for comparison in found])
+        if len({comparison.resolution_unit for comparison in found}) > 1:
+            mean = replace(mean, resolution=None)
+        say_notes(notes, self.talking.quiet)
+        if self.talking.json:
+            print_json({
+                "data_range": OF_REFERENCE if self.data_range is None else self.data_range,
+                "pairs": [record(comparison) for comparison in found],
+                "mean": asdict(mean),
+                "notes": notes,
+            })  # fmt: skip
+        else:
+            print("\n".join(table(found, mean, self.data_range, self.frc)))
+        return OK
+
+
+def opened(path: Path, axes: str | None, files: ExitStack) -> Any:
+    """A source that is closed with the others."""
+    from noisewise.io import open_source
+
+    return files.enter_context(open_source(path, axes))
+
+
+def record(comparison: Comparison) -> dict[str, Any]:
+    """The JSON of a pair: its means, and every single image."""
+    return {
+        "prediction": comparison.prediction,
+        "reference": comparison.reference,
+        **asdict(comparison.mean),
+        "resolution_unit": comparison.resolution_unit,
+        "images": [
+            {**index, "data_range": data_range, **asdict(scores)}
+            for index, data_range, scores in zip(
+                comparison.index, comparison.data_range, comparison.scores, strict=True
+            )
+        ],
+    }  # fmt: skip
+
+
+def table(found: Sequence[Comparison], mean: Scores, data_range: float | None, frc: bool) -> list[str]:
+    """Rows for people: one a pair, and their mean; and what the range is."""
+    titles = [title for name, (title, _) in COLUMNS.items() if frc or name != "resolution"]
+    rows = [["prediction", "reference", "range", *titles]]
+    for one in found:
+        names = [Path(one.prediction).name, Path(one.reference).name]
+        rows.append([*names, span(one.data_range), *cells(one.mean, frc, one.resolution_unit)])
+    if len(found) > 1:
+        rows.append(["mean", "", "", *cells(mean, frc, found[0].resolution_unit)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return [*lines, f"PSNR in dB; range: {OF_REFERENCE if data_range is None else f'{data_range:g}, as given'}"]
+
+
+def cells(scores: Scores, frc: bool, unit: str) -> list[str]:
+    """One number a column, a dash where there is none."""
+    values = [(getattr(scores, name), form) for name, (_, form) in COLUMNS.items() if frc or name != "resolution"]
+    texts = ["-" if value is None else format(value, form) for value, form in values]
+    if frc and texts[-1] != "-":
+        texts[-1] += f" {unit}"
+    return texts
+
+
+def span(values: Sequence[float]) -> str:
+    """One number, or the smallest and the largest."""
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"

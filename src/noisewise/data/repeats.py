@@ -1,0 +1,124 @@
+"""Copies of one scene as inputs and targets of each other: pairs of files, or repeats along the time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from noisewise.axes import Array, Layout, Region
+from noisewise.data.copies import Relation, relation
+from noisewise.data.scene import fill, saturation
+from noisewise.errors import UserError
+from noisewise.io.base import Source
+
+COMPARED = 4  # single images of a file that are held against their copies
+
+Pairs = list[tuple[Source, Source]]
+
+
+@dataclass
+class Copy(Source):
+    """One copy in the units of the first: (x − offset) / gain a channel, NaN where it is saturated.
+
+    of: the file. frame: which repeat along T, or None for all of the file.
+    """
+
+    of: Source = field(kw_only=True)
+    frame: int | None = field(default=None, kw_only=True)
+    gain: Array = field(default_factory=lambda: np.ones(1), kw_only=True)
+    offset: Array = field(default_factory=lambda: np.zeros(1), kw_only=True)
+
+    @classmethod
+    def make(cls, of: Source, frame: int | None = None) -> Copy:
+        """A copy as it is."""
+        kept = [(axis, n) for axis, n in zip(of.axes, of.shape, strict=True) if frame is None or axis != "T"]
+        name = of.name if frame is None else f"{of.name}, repeat {frame}"
+        axes, shape = "".join(axis for axis, _ in kept), tuple(n for _, n in kept)
+        return cls(name, axes, shape, np.dtype(np.float32), of.scale, of.channel_names, of=of, frame=frame)
+
+    def read(self, region: Region | None = None) -> Array:
+        region = region or self.everything
+        if self.frame is None:
+            raw = self.of.read(region)
+        else:
+            at = self.of.axes.index("T")
+            raw = self.of.read((*region[:at], slice(self.frame, self.frame + 1), *region[at:])).squeeze(at)
+        pixels = np.where(saturation(raw, self.of.dtype), np.nan, raw)
+        part = region[self.axes.index("C")] if "C" in self.axes else slice(0, 1)
+        shape = [-1 if axis == "C" else 1 for axis in self.axes]
+        gain, offset = (np.broadcast_to(v, part.stop)[part].reshape(shape) for v in (self.gain, self.offset))
+        return np.asarray((pixels - offset) / gain, np.float32)
+
+
+@dataclass
+class MeanOf(Source):
+    """The mean of several copies."""
+
+    copies: list[Copy] = field(kw_only=True)
+
+    @classmethod
+    def make(cls, copies: Sequence[Copy]) -> Source:
+        """Of one copy, the copy."""
+        first = copies[0]
+        if len(copies) == 1:
+            return first
+        name = f"mean of {len(copies)} repeats of {first.of.name}"
+        return cls(name, first.axes, first.shape, first.dtype, first.scale, first.channel_names, copies=list(copies))
+
+    def read(self, region: Region | None = None) -> Array:
+        return np.asarray(np.mean([copy.read(region) for copy in self.copies], 0), np.float32)
+
+
+def pairs_of(noisy: Sequence[Source], targets: Sequence[Source]) -> tuple[Pairs, list[str]]:
+    """Inputs with their targets, and what to tell the user: each copy with the mean of all others of its scene.
+
+    noisy: with as many targets, their second copies; or without any, images whose T axis holds the repeats.
+
+    Errors: `UserError` where there are no copies, of different shapes, or identical ones.
+    """
+    pairs: Pairs = []
+    notes: list[str] = []
+    for i, source in enumerate(noisy):
+        if targets:
+            copies = [Copy.make(source), Copy.make(targets[i])]
+        else:
+            copies = [Copy.make(source, t) for t in range(source.size_of("T"))]
+        if len(copies) < 2:
+            raise UserError(
+                f"{source.name}: method 'n2n' needs a second noisy image as target, or repeats of one scene along the "
+                f"axis T (has axes {source.axes}; give --axes if they are wrong); n2v and others need none"
+            )
+        for copy in copies[1:]:
+            notes += adjust(copies[0], copy)
+        pairs += [(copy, MeanOf.make([other for other in copies if other is not copy])) for copy in copies]
+    return pairs, list(dict.fromkeys(notes))
+
+
+def adjust(first: Copy, second: Copy) -> list[str]:
+    """Bring the second into the units of the first; what to tell the user. Errors: `UserError` for no copies."""
+    if first.shape != second.shape:
+        raise UserError(
+            f"{second.name}: the target's shape {second.shape} differs from {first.name}'s {first.shape}; give one "
+            f"target of the same shape an image"
+        )
+    found = relations(first, second)
+    if all(part.identical for channel in found for part in channel):
+        raise UserError(found[0][0].doubts(first.name, second.name)[0])
+    middles = [sorted(channel, key=lambda part: part.correction)[len(channel) // 2] for channel in found]
+    second.gain, second.offset = (np.array(values) for values in zip(*(m.correction for m in middles), strict=True))
+    return [note for part in middles for note in part.doubts(first.name, second.name)]
+
+
+def relations(first: Copy, second: Copy) -> list[list[Relation]]:
+    """How some single images of two copies lie to each other, channel by channel."""
+    spatial = "ZYX" if first.size_of("Z") > 1 else "YX"
+    layout = Layout(first.axes, spatial)
+    found: list[list[Relation]] = [[] for _ in range(first.size_of("C"))]
+    for region in islice(layout.images(first.shape), COMPARED):
+        one, two = (fill(layout.to_network(copy.read(region))[0])[0] for copy in (first, second))
+        for channel, (a, b) in enumerate(zip(one, two, strict=True)):
+            found[channel].append(relation(a, b))
+    return found

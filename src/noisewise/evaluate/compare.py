@@ -1,0 +1,274 @@
+"""Predictions against their references: every metric of every single image, read one at a time.
+
+An image with further axes is many single images: one for each time point, channel and sample. What a stack is to each
+metric: PSNR and NRMSE are those of all its pixels; SSIM, MS-SSIM, MicroSSIM and Fourier ring correlation look at its
+planes one by one, since their windows and rings know one pixel size, and Z has another. MicroSSIM looks at all planes
+of a channel in all files together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from noisewise.axes import Array
+from noisewise.errors import UserError
+from noisewise.evaluate.metrics import (
+    GAUSSIAN,
+    checked,
+    checked_range,
+    contrast_of,
+    ms_ssim,
+    nrmse,
+    psnr,
+    psnr_affine,
+    smallest_side,
+    ssim,
+)
+from noisewise.evaluate.microssim import UNIFORM, micro_ssim
+from noisewise.evaluate.resolution import SMALLEST, Frc, frc, resolution
+from noisewise.io.base import Source
+
+Index = dict[str, int]  # position along the axes that are not space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Metrics of one image, or means over several; None where they cannot be told."""
+
+    psnr: float | None
+    psnr_affine: float | None
+    nrmse: float | None
+    ssim: float | None
+    ms_ssim: float | None
+    micro_ssim: float | None = None
+    resolution: float | None = None
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    """Of one prediction with its reference.
+
+    index, data_range and scores: one entry for each single image. resolution_unit: µm, or pixels where the files do not
+    say how large they are.
+    """
+
+    prediction: str
+    reference: str
+    resolution_unit: str
+    index: list[Index] = field(default_factory=list)
+    data_range: list[float] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
+
+    @property
+    def mean(self) -> Scores:
+        """Over the single images."""
+        return mean_scores(self.scores)
+
+
+def compare(
+    pairs: Sequence[tuple[Source, Source]], data_range: float | None = None, with_resolution: bool = False
+) -> tuple[list[Comparison], list[str]]:
+    """Compare predictions with their references; also returns notes on what was left out.
+
+    pairs: (prediction, reference). data_range: for PSNR, SSIM and their kin; for each single image max − min of its
+    reference, if not given. with_resolution: also by Fourier ring correlation, for pairs that are independent images.
+
+    Errors: `UserError` for pairs of unlike axes or sizes, NaN or infinite pixels, constant references.
+    """
+    if data_range is not None:
+        checked_range(data_range)
+    for prediction, reference in pairs:
+        check_alike(prediction, reference)
+    found = [compare_pair(*pair, data_range, with_resolution) for pair in pairs]
+    add_micro_ssim(pairs, found)
+    return found, notes_on(pairs, found, with_resolution)
+
+
+def compare_pair(prediction: Source, reference: Source, data_range: float | None, with_resolution: bool) -> Comparison:
+    """All but MicroSSIM, which needs the whole set."""
+    pixel = pixel_size(prediction, reference)
+    found = Comparison(
+        prediction=name_of(prediction), reference=name_of(reference), resolution_unit="µm" if pixel else "pixels"
+    )
+    for index in singles(reference):
+        with about(prediction, reference, index):
+            image, truth = checked(read(prediction, index), read(reference, index))
+            contrast = contrast_of(truth)
+            found.index.append(index)
+            found.data_range.append(contrast if data_range is None else data_range)
+            scores = scores_of(image, truth, found.data_range[-1])
+            if with_resolution:
+                scores = replace(scores, resolution=mean_resolution(image, truth, pixel or (1.0, 1.0)))
+            found.scores.append(scores)
+    return found
+
+
+def scores_of(image: Array, truth: Array, data_range: float) -> Scores:
+    """Metrics of one single image (Z, Y, X)."""
+    planes, side = list(zip(image, truth, strict=True)), min(image.shape[1:])
+    return Scores(
+        psnr=psnr(image, truth, data_range),
+        psnr_affine=psnr_affine(image, truth, data_range),
+        nrmse=nrmse(image, truth),
+        ssim=mean_of([ssim(*plane, data_range) for plane in planes] if side >= len(GAUSSIAN) else []),
+        ms_ssim=mean_of([ms_ssim(*plane, data_range) for plane in planes] if side >= smallest_side() else []),
+    )
+
+
+def mean_resolution(image: Array, truth: Array, pixel: tuple[float, float]) -> float | None:
+    """From the mean of the planes' curves."""
+    if min(image.shape[1:]) < SMALLEST:
+        return None
+    curves = [frc(*plane, pixel) for plane in zip(image, truth, strict=True) if all(np.ptp(part) > 0 for part in plane)]
+    if not curves:
+        return None
+    return resolution(Frc(curves[0].frequency, np.mean([curve.correlation for curve in curves], axis=0)))
+
+
+# -- MicroSSIM of the set --------------------------------------------------------------------------
+
+
+class Planes(Sequence[Array]):
+    """Planes (Y, X) that are read when they are looked at."""
+
+    def __init__(self, planes: list[tuple[Source, Index]]) -> None:
+        self.planes = planes
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, number: Any) -> Any:
+        source, index = self.planes[number]
+        return read(source, index)[0]
+
+
+def add_micro_ssim(pairs: Sequence[tuple[Source, Source]], found: list[Comparison]) -> None:
+    """To the scores of all single images, channel by channel."""
+    channels: dict[int, list[tuple[int, int]]] = {}
+    for number, comparison in enumerate(found):
+        if min(pairs[number][1].size_of(axis) for axis in "YX") >= len(UNIFORM):
+            for single, index in enumerate(comparison.index):
+                channels.setdefault(index.get("C", 0), []).append((number, single))
+    for members in channels.values():
+        set_micro_ssim(pairs, found, members)
+
+
+def set_micro_ssim(
+    pairs: Sequence[tuple[Source, Source]], found: list[Comparison], members: list[tuple[int, int]]
+) -> None:
+    """To the scores of the single images of one set: (number of the pair, number of the single image)."""
+    planes = [
+        (number, single, found[number].index[single] | {"Z": z})
+        for number, single in members
+        for z in range(pairs[number][1].size_of("Z"))
+    ]
+    scores = micro_ssim(
+        Planes([(pairs[number][0], index) for number, _, index in planes]),
+        Planes([(pairs[number][1], index) for number, _, index in planes]),
+        [found[number].data_range[single] for number, single, _ in planes],
+    ).scores
+    of_single: dict[tuple[int, int], list[float]] = {member: [] for member in members}
+    for (number, single, _), score in zip(planes, scores, strict=True):
+        of_single[number, single].append(score)
+    for (number, single), values in of_single.items():
+        found[number].scores[single] = replace(found[number].scores[single], micro_ssim=mean_of(values))
+
+
+# -- what is compared with what --------------------------------------------------------------------
+
+
+def check_alike(prediction: Source, reference: Source) -> None:
+    """Axes of length one do not count, nor does the order of the axes. Errors: `UserError`."""
+    if sizes_of(prediction) != sizes_of(reference):
+        one, other = (f"{source.axes} {source.shape}" for source in (prediction, reference))
+        raise UserError(
+            f"{name_of(prediction)} is {one}, but its reference {name_of(reference)} is {other}; "
+            "give images of one size, or --axes if the axes were read wrongly"
+        )
+
+
+def sizes_of(source: Source) -> dict[str, int]:
+    """Length by axis, without those of length one."""
+    return {axis: n for axis, n in zip(source.axes, source.shape, strict=True) if n > 1 or axis in "YX"}
+
+
+def singles(source: Source) -> Iterator[Index]:
+    """Where the single images are along the axes that are not space."""
+    sizes = {axis: n for axis, n in sizes_of(source).items() if axis not in "ZYX"}
+    for position in product(*map(range, sizes.values())):
+        yield dict(zip(sizes, position, strict=True))
+
+
+def read(source: Source, index: Index) -> Array:
+    """A single image (Z, Y, X); with Z in the index one plane of it."""
+    region = tuple(
+        slice(index[axis], index[axis] + 1) if axis in index else slice(0, n)
+        for axis, n in zip(source.axes, source.shape, strict=True)
+    )
+    order = [source.axes.index(axis) for axis in sorted(source.axes, key="ZYX".find)]  # space last
+    pixels = source.read(region).transpose(order)
+    return pixels.reshape(-1, *pixels.shape[-2:])
+
+
+def pixel_size(prediction: Source, reference: Source) -> tuple[float, float] | None:
+    """Along Y and X in µm, if one of the files says so."""
+    scale = {**prediction.scale, **reference.scale}
+    return (scale["Y"], scale["X"]) if {"Y", "X"} <= set(scale) else None
+
+
+def name_of(source: Source) -> str:
+    """The file's path as it was given, or the array's name."""
+    return source.name if source.path is None else str(source.path)
+
+
+@contextmanager
+def about(prediction: Source, reference: Source, index: Index) -> Iterator[None]:
+    """Say which image an error is about."""
+    try:
+        yield
+    except UserError as error:
+        where = "".join(f", {axis} {position}" for axis, position in index.items())
+        raise UserError(f"{name_of(prediction)} and its reference {name_of(reference)}{where}: {error}") from None
+
+
+# -- means and notes -------------------------------------------------------------------------------
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """Metric by metric."""
+    return Scores(**{part.name: mean_of([getattr(one, part.name) for one in scores]) for part in fields(Scores)})
+
+
+def notes_on(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], with_resolution: bool) -> list[str]:
+    """What was left out, and why."""
+    notes = [f"{name_of(source)}: {note}" for pair in pairs for source in pair for note in source.notes]
+    smallest = {"SSIM": len(GAUSSIAN), "MS-SSIM": smallest_side(), "MicroSSIM": len(UNIFORM)}
+    if with_resolution:
+        smallest["the resolution"] = SMALLEST
+    sides = {name_of(one): min(other.size_of("Y"), other.size_of("X")) for one, other in pairs}
+    for metric, least in smallest.items():
+        names = [name for name, side in sides.items() if side < least]
+        if names:
+            notes.append(f"{some(names)}: {metric} is left out; it needs {least} pixels or more along Y and X")
+    names = [one.prediction for one in found if any(scores.resolution is None for scores in one.scores)]
+    names = [name for name in names if sides[name] >= SMALLEST]
+    if with_resolution and names:
+        notes.append(f"{some(names)}: without a resolution where the correlation does not fall through 1/7")
+    return list(dict.fromkeys(notes))
+
+
+def some(names: Sequence[str]) -> str:
+    """The first, and how many more."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")

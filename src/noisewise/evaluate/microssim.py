@@ -1,0 +1,161 @@
+"""MicroSSIM: SSIM for images whose grey values say little, such as those of 16-bit cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisewise.axes import Array
+from noisewise.errors import UserError
+from noisewise.evaluate.metrics import (
+    Moments,
+    check_size,
+    checked,
+    checked_range,
+    contrast_of,
+    similarity,
+    strips,
+)
+
+BACKGROUND_PERCENT = 3.0
+UNIFORM = np.full(7, 1 / 7)
+PIXELS, WINDOWS = 2**22, 2**18  # from which backgrounds and scaling are found; of more, as many random ones
+DECADES, STEPS = 2.0, 33  # of scalings around the first guess, in which the best is sought
+GOLDEN = (np.sqrt(5) - 1) / 2
+PRECISION = 1e-7  # of the scaling, relative
+
+
+@dataclass(frozen=True)
+class MicroSsim:
+    """What `micro_ssim` found: the score of each image, and the set's scaling of images above their background."""
+
+    scores: list[float]
+    scaling: float
+
+    @property
+    def mean(self) -> float:
+        """Mean score of the images."""
+        return float(np.mean(self.scores))
+
+
+def micro_ssim(
+    images: Sequence[Array], truths: Sequence[Array], data_ranges: Sequence[float] | None = None
+) -> MicroSsim:
+    """SSIM of truth − bₜ and α (image − bᵢ), where bₜ, bᵢ and α are found once for the whole set.
+
+    bₜ and bᵢ, the backgrounds, are the 3rd percentiles of all truths' and of all images' pixels; α > 0 maximises the
+    mean SSIM over all windows of the set. Without it, offset and background make c₁ and c₂ negligible or dominant, and
+    SSIM says how alike the offsets are. Neither a scaling nor an offset that all images share changes the result. (The
+    authors also divide both by the largest truth − bₜ; that cancels.)
+
+    As theirs, the window is uniform, 7 pixels along each axis, and (co)variances are those of a sample. Large sets are
+    never held in memory: each image is looked at twice, and from 2¹⁸ windows and 2²² pixels on, random ones stand for
+    all in α and in the backgrounds.
+
+    images, truths: equally many, of shape (Y, X) or (Z, Y, X), pairwise alike. data_ranges: of each truth; its
+    max − min if not given.
+
+    Source: Ashesh, Deschamps, Jug 2024. Errors: `UserError` for sets of unequal length, unequal shapes, NaN or
+    infinite pixels, a constant truth without a range, or images smaller than 7 pixels along an axis.
+    """
+    if len(images) != len(truths) or not len(images):
+        raise UserError(f"there are {len(images)} images for {len(truths)} references; give one for each")
+    dice = np.random.default_rng(0)
+    pixels, windows = Sample(PIXELS, dice), Sample(WINDOWS, dice)
+    ranges = []
+    for i in range(len(images)):
+        x, y = checked(images[i], truths[i])
+        check_size(x.shape, len(UNIFORM), "MicroSSIM")
+        ranges.append(checked_range(contrast_of(y) if data_ranges is None else data_ranges[i]))
+        pixels.add(np.stack([x.ravel(), y.ravel()]))
+        for moments in strips(x, y, UNIFORM):
+            columns = np.stack([part.ravel() for part in moments])
+            windows.add(np.vstack([columns, np.full_like(columns[:1], ranges[-1])]))
+    backgrounds = np.percentile(pixels.columns(), BACKGROUND_PERCENT, axis=1)
+    *seen, range_of_each = windows.columns()
+    corrected = above(Moments(*seen), backgrounds, len(UNIFORM) ** x.ndim)
+    scaling = best_scaling(corrected, range_of_each)
+    return MicroSsim([
+        score(*checked(images[i], truths[i]), backgrounds, scaling, ranges[i]) for i in range(len(images))
+    ], scaling)  # fmt: skip
+
+
+class Sample:
+    """A random sample of all columns that were added: all of them up to `most`, and not more than that."""
+
+    def __init__(self, most: int, dice: np.random.Generator) -> None:
+        self.most, self.dice, self.share = most, dice, 1.0
+        self.parts: list[Array] = []
+
+    def add(self, columns: Array) -> None:
+        """Look at further columns (K, N); each stays with the same probability as those before."""
+        self.parts.append(self._thinned(columns, self.share))
+        while sum(part.shape[1] for part in self.parts) > self.most:
+            self.share /= 2
+            self.parts = [self._thinned(self.columns(), 0.5)]
+
+    def columns(self) -> Array:
+        """The sample (K, M)."""
+        return np.concatenate(self.parts, 1)
+
+    def _thinned(self, columns: Array, share: float) -> Array:
+        return columns if share == 1 else columns[:, self.dice.random(columns.shape[1]) < share]
+
+
+def above(moments: Moments, backgrounds: Array, window: int) -> Moments:
+    """Moments above the backgrounds of images and truths; (co)variances as of a sample of `window` pixels."""
+    of_sample = window / (window - 1)
+    return Moments(
+        moments.mean_x - backgrounds[0], moments.mean_y - backgrounds[1],
+        of_sample * moments.var_x, of_sample * moments.var_y, of_sample * moments.covariance,
+    )  # fmt: skip
+
+
+def scaled(moments: Moments, scaling: float) -> Moments:
+    """Moments of scaling · x and y."""
+    return Moments(
+        scaling * moments.mean_x, moments.mean_y,
+        scaling**2 * moments.var_x, moments.var_y, scaling * moments.covariance,
+    )  # fmt: skip
+
+
+def score(x: Array, y: Array, backgrounds: Array, scaling: float, data_range: float) -> float:
+    """Mean SSIM of one image."""
+    total = count = 0.0
+    for moments in strips(x, y, UNIFORM):
+        luminance, contrast = similarity(
+            scaled(above(moments, backgrounds, len(UNIFORM) ** x.ndim), scaling), data_range
+        )  # fmt: skip
+        total += float((luminance * contrast).sum())
+        count += contrast.size
+    return total / count
+
+
+def best_scaling(moments: Moments, data_range: Array) -> float:
+    """α > 0 of the largest mean SSIM: the best of a grid, refined by golden section on log α."""
+
+    def quality(logarithm: float) -> float:
+        luminance, contrast = similarity(scaled(moments, float(np.exp(logarithm))), data_range)
+        return float(np.mean(luminance * contrast))
+
+    spread_x, spread_y = float(moments.var_x.mean()), float(moments.var_y.mean())
+    if spread_x <= 0 or spread_y <= 0:
+        return 1.0  # an image without contrast has no scale
+    step = DECADES * np.log(10) / (STEPS // 2)
+    grid = 0.5 * np.log(spread_y / spread_x) + step * (np.arange(STEPS) - STEPS // 2)
+    best = grid[np.argmax([quality(logarithm) for logarithm in grid])]
+    low, high = best - step, best + step
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = quality(left), quality(right)
+    while high - low > PRECISION:
+        if at_left > at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = quality(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = quality(right)
+    return float(np.exp((low + high) / 2))

@@ -1,0 +1,140 @@
+"""Probabilistic Noise2Void: a blind-spot prior times the noise model is the posterior of each pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Interval
+from torch import Tensor
+from torch.nn import functional as F
+
+from noisewise.methods.base import Batch, Method, Needs, entropy_power
+from noisewise.nets.blind import draw_mask, grid_coordinates, hide, predict_blind
+from noisewise.nets.standardized import Standardized
+from noisewise.noise.base import Noise
+from noisewise.noise.correlated import gauss_hermite
+from noisewise.posterior import Normal, Posterior
+
+NARROWEST = 1e-3  # standard deviation of a prior's component, in those of the image
+CHUNK = 1 << 17  # pixels that are joined at a time
+SURPRISE = 5.0  # nats by which a law must favour x over a Gaussian, for x to be an outlier
+
+
+@dataclass(frozen=True, kw_only=True)
+class PN2V(Method):
+    """Probabilistic Noise2Void: joins what the surroundings say of a pixel with its own value, by the noise model.
+
+    From the surroundings, which never hold the pixel, a network predicts the prior p(s_i | x without x_i): a mixture
+    of Gaussians, Σ_k w_k N(s; μ_k, τ_k²). With the noise model it makes the posterior p(s_i | x) ∝ p(x_i | s_i) p(s_i),
+    whose mean and standard deviation are returned. loss = −Σ_{i∈B} log ∫ p(x_i | s) p(s) ds / |B| over blind pixels B.
+    Both integrals are sums over few signals per component, at the Gauss-Hermite nodes of the Gaussian that the
+    posterior of the component is about: exact for Gaussian noise, and in logarithms throughout.
+
+    Sources: Krull et al. 2020 (PN2V), Prakash et al. 2020 (bootstrapped noise models), Laine et al. 2019 and Khademi
+    et al. 2021 (Gaussian priors), Liu and Pierce 1994 (adaptive quadrature).
+    """
+
+    needs: ClassVar[Needs] = "noisy"
+    uses_noise: ClassVar[bool] = True
+
+    components: Annotated[int, Interval(ge=1, le=16)] = 3
+    """Gaussians in the prior of a pixel"""
+    nodes: Annotated[int, Interval(ge=1, le=32)] = 5
+    """signals a component at which the likelihood is looked up"""
+    mask_percent: Annotated[float, Interval(gt=0, le=50)] = 5.0
+    """blind pixels a patch, in percent"""
+    mask_radius: Annotated[int, Interval(ge=1, le=10)] = 1
+    """a blind pixel is replaced by the mean of the (2 r + 1)² window without its centre"""
+
+    @property
+    def gives_std(self) -> bool:
+        return True
+
+    @property
+    def heads(self) -> int:
+        return 3 * self.components
+
+    def margin(self, laws: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
+        return self.mask_radius
+
+    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+        noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
+        blind = teach
+        if not batch.held_out:
+            blind = teach & draw_mask(noisy.shape, self.mask_percent, batch.generator).to(teach.device)
+        hidden = hide(noisy, blind, "mean", self.mask_radius, batch.generator)
+        maps = torch.stack(net.maps(net.backbone(hidden)))
+        if not blind.any():
+            return 0.0 * maps.sum()
+        evidence = [
+            torch.logsumexp(log_weight, -1) + math.log(spread)
+            for spread, _, log_weight in self.joined(net, batch.noisy, maps, batch.coordinates, net.unfold(blind))
+        ]
+        mean = -torch.cat(evidence).mean()
+        return entropy_power(mean) if batch.held_out else mean
+
+    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+        maps = predict_blind(net, noisy, coordinates, self.mask_percent, self.mask_radius)
+        means, stds = [], []
+        for _, signal, log_weight in self.joined(net, noisy, maps, coordinates):
+            weight = log_weight.softmax(-1)
+            mean = (weight * signal).sum(-1)
+            means.append(mean)
+            stds.append((weight * (signal - mean[:, None]) ** 2).sum(-1).clamp(min=0).sqrt())
+        shape = noisy.transpose(0, 1).shape
+        mean, std = (torch.cat(parts).reshape(shape).transpose(0, 1) for parts in (means, stds))
+        return Normal(mean, std)
+
+    def joined(
+        self, net: Standardized, noisy: Tensor, maps: Tensor, coordinates: Tensor | None, chosen: Tensor | None = None
+    ) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Prior times likelihood of the chosen pixels (default: all), channel by channel, some at a time.
+
+        Yields the channel's standard deviation (ADU), signals (M, K J), and the logarithms of their weights, whose
+        sum is p(x_i | x without x_i) per ADU.
+        """
+        maps = maps.movedim(0, -1).reshape(*noisy.shape, -1)
+        where = (grid_coordinates(noisy) if coordinates is None else coordinates).movedim(1, -1)
+        where = where.expand(len(noisy), *where.shape[1:])
+        for channel in range(noisy.shape[1]):
+            mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
+            here = torch.ones_like(noisy[:, 0], dtype=torch.bool) if chosen is None else chosen[:, channel]
+            pixels = [torch.split(part[here], CHUNK) for part in (noisy[:, channel].float(), maps[:, channel], where)]
+            law: Any = net.law(channel)
+            for x, prior, places in zip(*pixels, strict=True):
+                yield std, *particles(law.at(places), x[:, None], *self.prior(prior, mean, std), self.nodes)
+
+    def prior(self, maps: Tensor, mean: float, std: float) -> tuple[Tensor, Tensor, Tensor]:
+        """log w, μ and τ (M, K), ADU, of what the network put out."""
+        logit, centre, width = maps.chunk(3, -1)
+        # All components move with the first. Each starts with a width of its own, so that they can part.
+        centre = torch.cat([centre[:, :1], centre[:, :1] + centre[:, 1:]], -1)
+        tau = F.softplus(width - torch.arange(self.components, device=maps.device)) + NARROWEST
+        return logit.log_softmax(-1), mean + std * centre, std * tau
+
+
+def particles(law: Any, x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Signals (M, K J) and log weights of Σ_k w_k N(s; μ_k, τ_k²) p(x|s), for x (M, 1).
+
+    ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v), with nodes s_j and weights ω_j of N(m, v²),
+    the product of the prior and of a Gaussian with the law's variance at μ.
+    """
+    expected, variance = (part.to(mu) for part in law.mean_var(mu.detach()))
+    share = tau**2 / (tau**2 + variance)
+    centre, width = mu + share * (x - expected), (share * variance).sqrt()
+    with torch.no_grad():
+        # Where the law takes x for an outlier, x says little, and the posterior is about the prior.
+        gaussian = -0.5 * (x - expected) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
+        outlier = law.tabulated(x.expand_as(mu), mu) > gaussian + SURPRISE
+    centre, width = torch.where(outlier, mu, centre), torch.where(outlier, tau, width)
+    nodes, weights = (part.to(mu) for part in gauss_hermite(count))
+    signal = centre[..., None] + width[..., None] * nodes
+    away = (signal - mu[..., None]) / tau[..., None]
+    ratio = 0.5 * (nodes**2 - away**2) + torch.log(width / tau)[..., None]
+    log_weight = (log_prior[..., None] + weights.log() + ratio).flatten(1)
+    signal = signal.flatten(1)
+    return signal, log_weight + law.tabulated(x.expand_as(signal), signal)

@@ -1,0 +1,57 @@
+"""How far noise reaches: the pixels whose noise goes together with that of their neighbour."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
+
+SHARED = 0.05  # autocorrelation, from which on a pixel tells of its neighbour's noise
+FARTHEST = 5  # pixels to each side: rows and columns share their offsets without end
+
+
+@lru_cache(maxsize=16)
+def correlated_offsets(laws: tuple[Noise, ...], dims: int) -> tuple[tuple[int, ...], ...]:
+    """Offsets ([Z], Y, X) at which the noise of any of the laws has an autocorrelation above 0.05, without the centre.
+
+    Noise of different slices is taken to be independent.
+    """
+    found: set[tuple[int, ...]] = set()
+    for law in laws:
+        rho = autocorrelation_of(law)
+        for y, x in (rho.abs() > SHARED).nonzero().tolist():
+            found |= {(*[0] * (dims - 2), a * y, b * x) for a in (-1, 1) for b in (-1, 1)}
+    return tuple(sorted(found - {(0,) * dims}))
+
+
+def autocorrelation_of(law: Noise) -> Tensor:
+    """ρ (1 + F, 1 + F) of a law's noise at vertical and horizontal distances up to `FARTHEST` pixels.
+
+    Rows and columns count with their share of the variance at the darkest signal the law was made for.
+    """
+    side = FARTHEST + 1
+    rho = torch.zeros(side, side, dtype=torch.float64)
+    rho[0, 0] = 1.0
+    if not isinstance(law, Correlated):
+        return rho
+    signal = torch.tensor(float(law.provenance.get("signal_range", [0.0])[0]), dtype=torch.float64)
+    pixel = law.law.mean_var(signal)[1]
+    total = pixel + law.offset_variance()
+    field = lagged(law.kernel, (side, side))
+    rows, columns = lagged(law.row_kernel[:, None], (side, 1)), lagged(law.column_kernel[None], (1, side))
+    covariance: Tensor = pixel * field + rows + columns
+    return covariance / total
+
+
+def lagged(kernel: Tensor, lags: tuple[int, int]) -> Tensor:
+    """Autocovariance (lags) of white noise convolved with a kernel (Y, X)."""
+    height, width = kernel.shape
+    found = torch.zeros(lags, dtype=torch.float64)
+    for y in range(min(lags[0], height)):
+        for x in range(min(lags[1], width)):
+            found[y, x] = (kernel[y:, x:] * kernel[: height - y, : width - x]).sum()
+    return found

@@ -1,0 +1,167 @@
+"""Classical baselines: the transform against exact expectations, the denoisers on planted images."""
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.integrate import quad_vec
+from scipy.stats import norm, poisson
+
+from noisewise import UserError
+from noisewise.evaluate.baselines import (
+    BRIGHT,
+    anscombe,
+    denoise_nlm,
+    denoise_tv,
+    denoise_wavelet,
+    inverse_anscombe,
+)
+from noisewise.evaluate.metrics import psnr
+from tests.conftest import blobs
+
+DENOISERS = [denoise_nlm, denoise_wavelet, denoise_tv]
+GAIN, OFFSET = 2.2, 100.0
+READ_NOISES_E = [0.0, 0.3, 1.0, 1.6, 5.0]
+
+
+def moments(electrons, read_noise_e):
+    """Mean and variance of the stabilised value, by SciPy's adaptive quadrature over the read noise."""
+    counts = np.arange(poisson.isf(1e-15, electrons) + 10)
+
+    def powers(z):
+        root = 2 * np.sqrt(np.maximum(counts + read_noise_e * z + 3 / 8 + read_noise_e**2, 0))
+        return np.array([root, root**2])
+
+    of_count = powers(0.0) if read_noise_e == 0 else quad_vec(lambda z: powers(z) * norm.pdf(z), -9, 9)[0]
+    mean, square = of_count @ poisson.pmf(counts, electrons)
+    return mean, square - mean**2
+
+
+def expose(electrons, read_noise_e, seed=0):
+    """An image in ADU."""
+    dice = np.random.default_rng(seed)
+    counts = dice.poisson(electrons) + dice.normal(0, read_noise_e, np.shape(electrons))
+    return GAIN * counts + OFFSET
+
+
+# -- the transform ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read_noise_e", READ_NOISES_E)
+@pytest.mark.parametrize("electrons", [1.0, 1.7, 3.0, 8.0, 39.0, 41.0, 100.0])
+def test_the_inverse_is_unbiased(electrons, read_noise_e):
+    mean, _ = moments(electrons, read_noise_e)
+    found = (inverse_anscombe(mean, GAIN, OFFSET, GAIN * read_noise_e) - OFFSET) / GAIN
+    assert found == pytest.approx(electrons, rel=0.001)  # 1 % is what is asked for
+
+
+@pytest.mark.parametrize("read_noise_e", READ_NOISES_E)
+def test_the_inverse_in_the_dark(read_noise_e):
+    for electrons in (0.0, 0.05, 0.3):
+        found = inverse_anscombe(moments(electrons, read_noise_e)[0], 1.0, 0.0, read_noise_e)
+        assert found == pytest.approx(electrons, abs=0.003)
+
+
+@pytest.mark.parametrize("read_noise_e", READ_NOISES_E)
+def test_the_variance_is_one(read_noise_e):
+    assert moments(10.0, read_noise_e)[1] == pytest.approx(1, abs=0.02)
+    image = expose(np.full((300, 300), 10.0), read_noise_e)
+    assert anscombe(image, GAIN, OFFSET, GAIN * read_noise_e).var() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("read_noise_e", READ_NOISES_E)
+def test_the_inverse_rises_without_steps(read_noise_e):
+    stable = np.linspace(0, 3 * np.sqrt(BRIGHT + read_noise_e**2), 20001)
+    found = inverse_anscombe(stable, 1.0, 0.0, read_noise_e)
+    steps = np.diff(found)
+    assert (steps > 0).all() and np.isfinite(found).all()
+    # the slope of the algebraic inverse is D/2; in the dark it is what it is without light
+    assert steps.max() < 1.3 * stable.max() / 2 * (stable[1] - stable[0])
+
+
+def test_units():
+    image = np.array([[100.0, 104.4], [111.0, 320.0]])
+    electrons = (image - OFFSET) / GAIN
+    np.testing.assert_allclose(anscombe(image, GAIN, OFFSET, 2 * GAIN), anscombe(electrons, 1.0, 0.0, 2.0))
+    stable = anscombe(image, GAIN, OFFSET, 2 * GAIN)
+    in_electrons = inverse_anscombe(stable, 1.0, 0.0, 2.0)
+    np.testing.assert_allclose(inverse_anscombe(stable, GAIN, OFFSET, 2 * GAIN), GAIN * in_electrons + OFFSET)
+
+
+# -- the denoisers ---------------------------------------------------------------------------------
+
+
+def planted(mean_e, seed=0):
+    """A signal in electrons: waves, with a few discs that have edges."""
+    signal = blobs((96, 100), seed).astype(float)
+    y, x = np.mgrid[:96, :100]
+    for centre_y, centre_x, radius in ((25, 30, 12), (60, 70, 18), (75, 20, 7)):
+        signal[(y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2] *= 2
+    return mean_e * signal / signal.mean()
+
+
+@pytest.mark.parametrize("denoise", DENOISERS)
+@pytest.mark.parametrize("read_noise_e", [0.0, 1.6])
+@pytest.mark.parametrize(("mean_e", "least_db"), [(2.0, 11.0), (10.0, 8.0), (100.0, 5.0)])
+def test_planted_images(denoise, read_noise_e, mean_e, least_db):
+    """Averaging 13 pixels of a flat image is worth 11 dB, 6 pixels 8 dB, 3 pixels 5 dB."""
+    truth = GAIN * planted(mean_e) + OFFSET
+    noisy = expose(planted(mean_e), read_noise_e)
+    denoised = denoise(noisy, GAIN, OFFSET, GAIN * read_noise_e)
+    span = float(np.ptp(truth))
+    assert denoised.shape == truth.shape
+    assert psnr(denoised, truth, span) > psnr(noisy, truth, span) + least_db
+    # as the noisy mean: four standard errors, and half a percent for edges that are no longer sharp
+    error = np.sqrt((mean_e + read_noise_e**2) / truth.size)
+    assert (denoised.mean() - OFFSET) / GAIN == pytest.approx(mean_e, abs=4 * error + 0.005 * mean_e)
+
+
+@pytest.mark.parametrize("denoise", DENOISERS)
+@pytest.mark.parametrize("read_noise_e", [0.0, 1.0])
+def test_half_a_photon(denoise, read_noise_e):
+    truth, noisy = planted(0.5), (expose(planted(0.5), read_noise_e) - OFFSET) / GAIN
+    denoised = denoise(noisy, 1.0, 0.0, read_noise_e)
+    assert np.isfinite(denoised).all()
+    assert denoised.min() > -0.1 - read_noise_e and denoised.max() < 2 * truth.max()
+    assert psnr(denoised, truth, 1.0) > psnr(noisy, truth, 1.0) + 9
+    assert denoised.mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("denoise", DENOISERS)
+@pytest.mark.parametrize("level_e", [0.0, 1.0, 20.0])
+def test_a_flat_image_keeps_its_mean(denoise, level_e):
+    """The algebraic inverse, D²/4 − 3/8 − σ², would be a quarter of an electron too low."""
+    denoised = denoise(expose(np.full((90, 90), level_e), 1.0), GAIN, OFFSET, GAIN)
+    error = np.sqrt((level_e + 1) / denoised.size)
+    assert (denoised.mean() - OFFSET) / GAIN == pytest.approx(level_e, abs=4 * error + 0.01 * level_e + 0.01)
+
+
+@pytest.mark.parametrize("denoise", DENOISERS)
+def test_stacks(denoise):
+    truth = 4 * blobs((6, 32, 40)).astype(float) / 60
+    noisy = np.random.default_rng(0).poisson(truth).astype(np.uint16)
+    denoised = denoise(noisy, 1.0)
+    assert denoised.shape == truth.shape
+    assert psnr(denoised, truth, 5.0) > psnr(noisy, truth, 5.0) + 6
+
+
+@pytest.mark.parametrize("denoise", DENOISERS)
+def test_what_is_refused(denoise, monkeypatch):
+    image = np.random.default_rng(0).poisson(5.0, (32, 32)).astype(float)
+    for law in ((0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (1.0, np.nan, 0.0), (1.0, 0.0, -1.0), (np.inf, 0.0, 0.0)):
+        with pytest.raises(UserError, match="gain"):
+            denoise(image, *law)
+    with pytest.raises(UserError, match="shape"):
+        denoise(image[0], 1.0)
+    image[3, 4] = np.nan
+    with pytest.raises(UserError, match="NaN"):
+        denoise(image, 1.0)
+    monkeypatch.setitem(sys.modules, "skimage.restoration", None)
+    with pytest.raises(UserError, match=r"pip install 'noisewise\[classical\]'"):
+        denoise(image, 1.0)
+
+
+def test_wavelets_need_pywavelets(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pywt", None)
+    with pytest.raises(UserError, match=r"pywt; pip install 'noisewise\[classical\]'"):
+        denoise_wavelet(np.ones((32, 32)), 1.0)
