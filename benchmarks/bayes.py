@@ -21,11 +21,12 @@ import noisewise as nw
 from common import RESULTS, machine, write
 from noisewise import methods
 from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, World, decibel_gap
+from noisewise.noise.digital import Digital
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 WORLDS: dict[str, World] = {
     "gaussian": GaussianWorld(),
-    "poisson": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0)),
+    "poisson": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))),
     "poisson_gaussian": FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0),
 }
 TRAINING = {"gaussian": 64, "poisson": 20_000, "poisson_gaussian": 20_000}  # images

@@ -1,6 +1,7 @@
 """Input that cannot be used: one `error:` line, exit 2, nothing written. Odd pixels: said and survived."""
 
 import errno
+import importlib
 import json
 import os
 import pickle
@@ -249,6 +250,98 @@ def test_settings_that_make_no_sense(refused, flags):
 def test_targets_of_another_shape(refused):
     tifffile.imwrite("small.tif", noisy((12, 12)))
     assert "small.tif" in refused("denoise", "good.tif", "--method", "n2n", "--target", "small.tif")
+
+
+# -- noise models and standard deviations ------------------------------------------------------------
+
+
+@pytest.fixture
+def camera(folder, one_thread):
+    """A noise model as a file."""
+    from noisewise.noise.gaussian import Gaussian
+
+    Gaussian(5.0).save("camera.safetensors")
+    return Path("camera.safetensors")
+
+
+def no_work(monkeypatch):
+    """What is refused must be refused before anything is trained."""
+    monkeypatch.setattr("noisewise.files.Training", None)
+    monkeypatch.setattr(importlib.import_module("noisewise.denoise"), "Training", None)  # the name is a function's too
+
+
+@pytest.mark.parametrize("verb", [("denoise",), ("train", "n2v")])
+def test_a_noise_model_for_a_method_without_one(refused, camera, monkeypatch, verb):
+    no_work(monkeypatch)
+    output = ("-o", "m.safetensors") if verb[0] == "train" else ()
+    said = refused(*verb, "good.tif", "--noise", camera, *output, *STEPS)
+    assert "'n2v' does not use a noise model" in said and "pn2v" in said and "leave it out" in said
+
+
+def test_standard_deviations_of_a_method_without_them(refused, model, monkeypatch):
+    said = refused("predict", model, "good.tif", "--std")
+    assert "n2v gives one answer without a standard deviation; use pn2v" in said
+    no_work(monkeypatch)
+    monkeypatch.setattr("noisewise.files.check_up", None)
+    for method in ((), ("--method", "n2v"), ("--method", "r2r"), ("--method", "sure")):
+        assert "use pn2v" in refused("denoise", "good.tif", "--std", *method, *STEPS)
+
+
+@pytest.mark.parametrize("verb", [("denoise", "--method", "care"), ("train", "care", "-o", "m.safetensors")])
+def test_a_method_that_needs_a_target_says_which_do_not(refused, verb):
+    said = refused(*verb, "good.tif", *STEPS)
+    assert "'care' needs a clean image as target" in said
+    assert said.strip().endswith("without targets, use one of: n2v, pn2v, r2r, sure")
+
+
+@pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])
+def test_two_noise_models_for_three_channels(refused, camera, method):
+    np.save("colour.npy", noisy((24, 28, 3)))
+    said = refused("denoise", "colour.npy", "--method", method, "--noise", camera, camera, *STEPS)
+    assert "2 noise models for 3 channels; give one for all, or one a channel" in said
+
+
+def test_noise_models_that_are_none(refused, camera, model):
+    pn2v = ("denoise", "good.tif", "--method", "pn2v", *STEPS, "--noise")
+    assert "nowhere.safetensors" in refused(*pn2v, "nowhere.safetensors")
+    assert "good.tif" in refused(*pn2v, "good.tif")
+    assert model.name in refused(*pn2v, model)
+    Path("cut.safetensors").write_bytes(camera.read_bytes()[:-5])
+    assert "cut.safetensors" in refused(*pn2v, "cut.safetensors")
+
+
+@pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])
+def test_an_image_whose_noise_cannot_be_told(refused, method, one_thread):
+    """Too small for a check-up and for a bootstrapped law: it says of which file, and how to go on."""
+    said = refused("denoise", "good.tif", "--method", method, *STEPS)
+    assert "good.tif" in said and "--noise" in said
+
+
+@pytest.mark.parametrize("shape", ["4x4", "wide", "1x", "-1x3", "3x3x3"])
+def test_blind_shapes_that_are_none(refused, shape):
+    said = refused("train", "n2v", "good.tif", "-o", "m.safetensors", *STEPS, f"--blind-shape={shape}")
+    assert f"'{shape}' is not a shape" in said
+
+
+@pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])
+def test_a_noise_model_of_a_smaller_sensor(refused, method, one_thread):
+    """Maps of the pixels: of another size than the image, or for a method that takes all pixels to be alike."""
+    import torch
+
+    from noisewise.noise.maps import PixelMaps
+
+    gain, offset, read_noise = (torch.full((20, 20), value, dtype=torch.float64) for value in (1.0, 0.0, 2.0))
+    PixelMaps(gain, offset, read_noise).save("maps.safetensors")
+    refused("denoise", "good.tif", "--method", method, "--noise", "maps.safetensors", "--no-average", *STEPS)
+
+
+def test_copies_that_are_none(refused):
+    Path("copy.tif").write_bytes(Path("good.tif").read_bytes())
+    said = refused("denoise", "good.tif", "--method", "n2n", "--target", "copy.tif", *STEPS)
+    assert "copy.tif is good.tif pixel by pixel" in said
+    np.save("samples.npy", noisy((3, 24, 28)))
+    said = refused("train", "n2n", "samples.npy", "-o", "m.safetensors", *STEPS)
+    assert "samples.npy" in said and "axis T" in said and "--axes" in said
 
 
 # -- models ----------------------------------------------------------------------------------------

@@ -90,7 +90,9 @@ def test_settings_survive_json(name: str) -> None:
 def test_a_short_training_lowers_the_error(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
     signal, noisy = planted
     kind = methods.get(name)
-    model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=120, features=16, depth=1, batch_size=8)
+    model = nw.train(
+        name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=120, features=16, depth=1, batch_size=8
+    )
     mean = model.predict(noisy).mean
     assert mean.shape == noisy.shape
     before, after = np.mean((noisy - signal) ** 2), np.mean((mean - signal) ** 2)

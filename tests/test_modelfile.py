@@ -16,6 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import noisewise as nw
+from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.digital import Digital
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,30 @@ def test_round_trip_is_equal_to_the_last_bit(image: np.ndarray, tmp_path: Path) 
 def test_a_finished_model_carries_no_training_state(path: Path) -> None:
     with safe_open(path, "pt") as file:
         assert all(name.startswith("net.") for name in file.keys())  # noqa: SIM118
+
+
+def test_a_law_of_noise_is_kept_with_all_that_is_known_of_it(image: np.ndarray, tmp_path: Path) -> None:
+    """Two channels with laws of two kinds; what is computed from a law is not in the file."""
+    laws: list[Noise] = [
+        PoissonGaussian(2.2, 10.0, 3.5, Digital(1.0, 0.0, 4095.0)),
+        Correlated(Gaussian(9.0), row_kernel=2.0),
+    ]
+    laws[0].provenance = {"signal_range": [12.0, 800.0], "warnings": ["µ"]}
+    pair = np.stack([image, 2 * image])
+    model = nw.train("pn2v", pair, axes="CYX", noise=laws, steps=2, network="classic", features=4, depth=1)
+    model.save(tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert {name.split(".")[0] for name in names} == {"net", "law"}
+    assert {name for name in names if name.startswith("law.1.")} == {
+        f"law.1.{name}" for name in ("kernel", "row_kernel", "column_kernel", "law.std")
+    }
+    again = nw.load(tmp_path / "m.safetensors").laws
+    assert [type(law) for law in again] == [PoissonGaussian, Correlated]
+    assert again[0].digital == Digital(1.0, 0.0, 4095.0) and again[0].provenance == laws[0].provenance
+    signal = torch.linspace(60, 140, 50)
+    for before, after in zip(laws, again, strict=True):
+        assert torch.equal(before.log_prob(signal + 3, signal), after.log_prob(signal + 3, signal))
 
 
 class Bomb:

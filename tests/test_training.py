@@ -103,6 +103,19 @@ def test_streamed_patches_come_from_the_images_and_repeat(monkeypatch: pytest.Mo
     assert set(steps.tolist()) <= {1.0, 90.0}
 
 
+@pytest.mark.parametrize("memory", [1e9, 1])
+def test_coordinates_go_with_their_pixels(memory: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a numbered image the value says where a pixel lies; mirrored, turned, held out, and out of a block."""
+    monkeypatch.setitem(patches_module.BLOCK, 2, (48, 48))
+    data = source([np.arange(100 * 90, dtype=np.float32).reshape(100, 90)], memory=memory)
+    assert data.streamed == (memory == 1)
+    for drawn in [*(data.draw(step) for step in range(20)), data.held_out]:
+        assert drawn.coordinates.shape == (len(drawn.noisy), 2, *drawn.noisy.shape[2:])
+        y, x = drawn.coordinates.unbind(1)
+        assert torch.equal((90 * y + x).float(), drawn.noisy[:, 0])
+    data.close()
+
+
 def test_streaming_keeps_held_out_pixels_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(patches_module.BLOCK, 2, (48, 48))
     image = np.arange(100 * 90, dtype=np.float32).reshape(100, 90)

@@ -39,16 +39,25 @@ def find_laws(
         return ()
     channels = sources[0].size_of("C")
     if given is not None:
-        return open_laws(given, channels)
+        laws = open_laws(given, channels)
+        for source in sources:
+            check_size(source, laws)
+        return laws
     try:
         found = [checkup] if checkup is not None and len(sources) == 1 else []
         chosen = list(sources[:: max(1, -(-len(sources) // MEASURED_IMAGES))])
         found += [measure(chosen, channel=c) for c in range(len(found), channels)]
         return tuple(law_of(part) for part in found)
-    except UserError:
+    except UserError as error:
         if bootstrap is None:
             raise
-        return tuple(bootstrap())
+        try:
+            return tuple(bootstrap())
+        except UserError:
+            raise UserError(
+                f"{error}; so its noise cannot be told: give a noise model (--noise, from noisewise calibrate), "
+                f"or take a method that needs none, such as n2v"
+            ) from error
 
 
 def law_of(checkup: CheckUp) -> Noise:
@@ -65,3 +74,14 @@ def open_laws(given: Any, channels: int) -> tuple[Noise, ...]:
     if len(laws) not in (1, channels):
         raise UserError(f"{len(laws)} noise models for {channels} channels; give one for all, or one a channel")
     return laws
+
+
+def check_size(source: Source, laws: Sequence[Noise]) -> None:
+    """Laws of single pixels must reach over the image. Errors: `UserError`."""
+    height, width = source.size_of("Y"), source.size_of("X")
+    for size in (law.size for law in laws):
+        if size is not None and (size[0] < height or size[1] < width):
+            raise UserError(
+                f"{source.name}: has {height} x {width} pixels, the noise model only {size[0]} x {size[1]}; crop the "
+                f"image, or calibrate the part of the sensor that it was taken with"
+            )

@@ -29,7 +29,7 @@ OPTIONAL = {
     "imagecodecs": "reads compressed TIFF (pip install noisewise[formats])",
     "dask": "denoises dask arrays",
     "xarray": "denoises xarray images",
-    "scikit-image": "used by the tests",
+    "scikit-image": "classical baselines, and the tests",
 }
 MATRIX = 1024
 MEASURE_SECONDS = 0.4

@@ -12,7 +12,7 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.methods.base import Batch, Method, Needs, entropy_power
+from noisewise.methods.base import Batch, Method, Needs, entropy_power, masked_mean
 from noisewise.nets.blind import draw_mask, grid_coordinates, hide, predict_blind
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
@@ -21,6 +21,8 @@ from noisewise.posterior import Normal, Posterior
 
 NARROWEST = 1e-3  # standard deviation of a prior's component, in those of the image
 CHUNK = 1 << 17  # pixels that are joined at a time
+OUTLIERS = 1e-3  # share of pixels that no law explains: any value within
+OUTLYING = 10.0  # standard deviations of the image is as likely for them
 SURPRISE = 5.0  # nats by which a law must favour x over a Gaussian, for x to be an outlier
 
 
@@ -41,7 +43,7 @@ class PN2V(Method):
     needs: ClassVar[Needs] = "noisy"
     uses_noise: ClassVar[bool] = True
 
-    components: Annotated[int, Interval(ge=1, le=16)] = 3
+    components: Annotated[int, Interval(ge=1, le=16)] = 1
     """Gaussians in the prior of a pixel"""
     nodes: Annotated[int, Interval(ge=1, le=32)] = 5
     """signals a component at which the likelihood is looked up"""
@@ -56,7 +58,7 @@ class PN2V(Method):
 
     @property
     def heads(self) -> int:
-        return 3 * self.components
+        return 1 + 3 * self.components
 
     def margin(self, laws: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
         return self.mask_radius
@@ -74,8 +76,10 @@ class PN2V(Method):
             torch.logsumexp(log_weight, -1) + math.log(spread)
             for spread, _, log_weight in self.joined(net, batch.noisy, maps, batch.coordinates, net.unfold(blind))
         ]
-        mean = -torch.cat(evidence).mean()
-        return entropy_power(mean) if batch.held_out else mean
+        nats = -torch.cat(evidence).mean()
+        if batch.held_out:
+            return entropy_power(nats)
+        return nats + masked_mean((maps[0] - noisy) ** 2, blind)
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
         maps = predict_blind(net, noisy, coordinates, self.mask_percent, self.mask_radius)
@@ -106,19 +110,26 @@ class PN2V(Method):
             pixels = [torch.split(part[here], CHUNK) for part in (noisy[:, channel].float(), maps[:, channel], where)]
             law: Any = net.law(channel)
             for x, prior, places in zip(*pixels, strict=True):
-                yield std, *particles(law.at(places), x[:, None], *self.prior(prior, mean, std), self.nodes)
+                signal, log_weight, likelihood = particles(
+                    law.at(places), x[:, None], *self.prior(prior, mean, std), self.nodes
+                )
+                yield std, signal, log_weight + robust(likelihood, OUTLYING * std)
 
     def prior(self, maps: Tensor, mean: float, std: float) -> tuple[Tensor, Tensor, Tensor]:
         """log w, μ and τ (M, K), ADU, of what the network put out."""
-        logit, centre, width = maps.chunk(3, -1)
-        # All components move with the first. Each starts with a width of its own, so that they can part.
-        centre = torch.cat([centre[:, :1], centre[:, :1] + centre[:, 1:]], -1)
+        logit, beside, width = maps[:, 1:].chunk(3, -1)
+        log_weight = logit.log_softmax(-1)
+        # The likelihood shapes the prior around a mean that the squared error finds better.
+        centre = maps[:, :1].detach() + beside - (log_weight.exp() * beside).sum(-1, keepdim=True)
+        # Each starts with a width of its own, so that they can part.
         tau = F.softplus(width - torch.arange(self.components, device=maps.device)) + NARROWEST
-        return logit.log_softmax(-1), mean + std * centre, std * tau
+        return log_weight, mean + std * centre, std * tau
 
 
-def particles(law: Any, x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Signals (M, K J) and log weights of Σ_k w_k N(s; μ_k, τ_k²) p(x|s), for x (M, 1).
+def particles(
+    law: Any, x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Signals (M, K J), log weights of Σ_k w_k N(s; μ_k, τ_k²), and log p(x|s), for x (M, 1).
 
     ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v), with nodes s_j and weights ω_j of N(m, v²),
     the product of the prior and of a Gaussian with the law's variance at μ.
@@ -137,4 +148,9 @@ def particles(law: Any, x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, c
     ratio = 0.5 * (nodes**2 - away**2) + torch.log(width / tau)[..., None]
     log_weight = (log_prior[..., None] + weights.log() + ratio).flatten(1)
     signal = signal.flatten(1)
-    return signal, log_weight + law.tabulated(x.expand_as(signal), signal)
+    return signal, log_weight, law.tabulated(x.expand_as(signal), signal)
+
+
+def robust(log_prob: Tensor, span: float) -> Tensor:
+    """log p of a law that has a few outliers, spread evenly over a span (ADU): no pixel can outvote all others."""
+    return torch.logaddexp(log_prob + math.log1p(-OUTLIERS), torch.full_like(log_prob, math.log(OUTLIERS / span)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from annotated_types import Interval
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from noisewise.methods.base import Batch, Method, Needs, masked_mean
 from noisewise.nets.standardized import Standardized
-from noisewise.noise.splitting import counting_law, split
+from noisewise.noise.base import Noise
+from noisewise.noise.splitting import split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +40,9 @@ class R2R(Method):
 
     def split(self, net: Standardized, noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """x₁ and x₂ (N, C, *S), image units."""
-        parts = []
-        for channel in range(noisy.shape[1]):
-            x = noisy[:, channel : channel + 1].float()
-            mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
-            law = counting_law(net.law(channel), mean, std)
-            parts.append(split(law, x, self.share, generator))
+        parts = [
+            split(cast(Noise, net.law(channel)), noisy[:, channel : channel + 1].float(), self.share, generator)
+            for channel in range(noisy.shape[1])
+        ]
         first, second = zip(*parts, strict=True)
         return torch.cat(first, 1), torch.cat(second, 1)

@@ -6,6 +6,7 @@ centres are scored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
@@ -60,16 +61,17 @@ def hide(
     values, inside = neighbours(x, positions, window_radius(shape, radius))
     seen, _ = neighbours(~hidden, positions, window_radius(shape, radius))
     usable = inside & seen
-    usable = torch.where(usable.any(1, keepdim=True), usable, inside)
     if masking == "uniform":
         lots = torch.rand(usable.shape, generator=generator).to(x.device)
         chosen = values.gather(1, torch.where(usable, lots, -1.0).argmax(1, keepdim=True))[:, 0]
     elif masking == "mean":
-        chosen = (values * usable).sum(1) / usable.sum(1)
+        chosen = (values * usable).sum(1) / usable.sum(1).clamp(min=1)
     else:
         chosen = torch.where(usable, values, torch.nan).nanmedian(1).values
     replaced = x.clone()
-    replaced[tuple(positions.T)] = chosen
+    # Where all neighbours are hidden, as chance may have it, the mean of what is seen of the image.
+    level = ((x * ~hidden).flatten(2).sum(2) / (~hidden).flatten(2).sum(2).clamp(min=1))[tuple(positions.T[:2])]
+    replaced[tuple(positions.T)] = torch.where(usable.any(1), chosen, level)
     return replaced
 
 
@@ -99,13 +101,14 @@ def parse_shape(text: str, dims: int) -> tuple[Offset, ...]:
     """
     if text == "pixel":
         return ()
-    if "x" in text:
-        sides = [int(part) for part in text.split("x")]
-        marked = torch.ones(sides, dtype=torch.bool)
-    else:
-        slices = [[[{"0": False, "1": True}[c] for c in row] for row in part.split("/")] for part in text.split("|")]
+    if re.fullmatch(r"[0-9]+(x[0-9]+)+", text):
+        marked = torch.ones([int(part) for part in text.split("x")], dtype=torch.bool)
+    elif re.fullmatch(r"[01/|]+", text):
+        slices = [[[c == "1" for c in row] for row in part.split("/")] for part in text.split("|")]
         marked = torch.tensor(slices)
         marked = marked[0] if len(slices) == 1 else marked
+    else:
+        raise ValueError("it is neither a size nor rows of 0 and 1")
     if any(n % 2 == 0 for n in marked.shape):
         raise ValueError("its sides are not odd")
     if marked.ndim > dims:
@@ -127,6 +130,8 @@ def spread(blind: Tensor, shape: Sequence[Offset]) -> Tensor:
     hidden = blind.clone()
     size = blind.shape[2:]
     for offset in shape:
+        if any(abs(o) >= n for o, n in zip(offset, size, strict=True)):
+            continue  # reaches out of the image
         here = tuple(slice(max(0, o), n + min(0, o)) for o, n in zip(offset, size, strict=True))
         there = tuple(slice(max(0, -o), n + min(0, -o)) for o, n in zip(offset, size, strict=True))
         hidden[(slice(None), slice(None), *here)] |= blind[(slice(None), slice(None), *there)]
@@ -182,7 +187,7 @@ def predict_blind(
 def lattice_sides(percent: float, shape: Sequence[Offset], dims: int) -> list[int]:
     """Sides of the cells that hold one centre each: blind spots neither touch each other nor hide too much."""
     if not shape:
-        return box_sides([1 << 30] * dims, percent)
+        return [max(2, side) for side in box_sides([1 << 30] * dims, percent)]
     sides = [2 * max(abs(offset[axis]) for offset in shape) + 2 for axis in range(dims)]
     while 100 / prod(sides) > sparse_enough(percent, shape):
         sides[sides.index(min(sides))] += 1

@@ -77,6 +77,15 @@ class Noise(nn.Module, ABC):
         """The law of pixels with coordinates (M, [Z], Y, X), for values (M, n); itself where all are alike."""
         return self
 
+    def typical(self) -> Noise:
+        """The law of a pixel like most; itself where all are alike."""
+        return self
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Pixels (Y, X) of the sensor, where they differ from each other; else None."""
+        return None
+
     def save(self, path: str | Path) -> None:
         """Write one file (safetensors). Errors: `UserError` if the place cannot be written to."""
         content, tensors = pack(self)

@@ -115,13 +115,22 @@ class PixelMaps(PoissonGaussian):
         part.provenance = self.provenance
         return part
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Pixels (Y, X) of the sensor; None if they are all alike."""
+        shapes = [tuple(part.shape) for part in (self.gain, self.offset, self.read_noise) if part.ndim == 2]
+        return (shapes[0][0], shapes[0][1]) if shapes else None
+
+    def typical(self) -> PoissonGaussian:
+        """The law of a pixel like most, in whose units the signals are."""
+        return PoissonGaussian(self.typical_gain, self.typical_offset, self.read_noise.median(), self.digital)
+
     def at(self, pixels: Tensor) -> PixelMaps:
         """The law of pixels with coordinates (M, [Z], Y, X), for values (M, n).
 
         Errors: `UserError` for pixels that the sensor does not have.
         """
-        y, x = pixels[:, -2], pixels[:, -1]
-        size = next((part.shape for part in (self.gain, self.offset, self.read_noise) if part.ndim), None)
+        y, x, size = pixels[:, -2], pixels[:, -1], self.size
         if size is None:
             return self
         if len(pixels) and (int(y.max()) >= size[0] or int(x.max()) >= size[1]):

@@ -23,6 +23,7 @@ def variance_line(law: Noise, mean: float, std: float) -> tuple[float, float]:
     if isinstance(law, Correlated):
         slope, intercept = variance_line(law.law, mean, std)
         return slope, intercept + float(law.offset_variance()) + law.digital.step**2 / 12
+    law = law.typical()
     if isinstance(law, PoissonGaussian):  # exact, and without the bend where there are no photons
         gain, offset = float(law.gain), float(law.offset)
         return gain, float(law.read_noise) ** 2 - gain * offset + law.digital.step**2 / 12
@@ -33,39 +34,28 @@ def variance_line(law: Noise, mean: float, std: float) -> tuple[float, float]:
     return slope, float(variance.mean() - slope * signal.mean())
 
 
-@lru_cache(maxsize=64)
-def counting_law(law: Noise, mean: float, std: float) -> PoissonGaussian:
-    """Photons and read noise with this law's variance over the signals of an image of this mean and spread."""
-    slope, intercept = variance_line(law, mean, std)
-    inner = law.law if isinstance(law, Correlated) else law
-    if isinstance(inner, PoissonGaussian):
-        offset = float(inner.offset)
-    else:
-        offset = max(mean - SPAN * std, -intercept / slope if slope > 0 else mean)
-    slope = max(slope, 0.0)
-    return PoissonGaussian(slope, offset, max(slope * offset + intercept, 0.0) ** 0.5)
+def split(law: Noise, noisy: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """x₁, x₂ of noisy images (N, 1, *S), ADU: independent given s, both with mean s, and (1 − α) x₁ + α x₂ = x.
 
-
-def split(law: PoissonGaussian, noisy: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x₁, x₂ of noisy images (N, 1, *S), ADU: independent given s, both with mean s.
-
-    With k electrons and read noise n in x = o + g k + n, and the share α:
-    k₂ ~ Binomial(k, α), n₂ = α n + √(α (1 − α)) σ z,
-    x₂ = o + (g k₂ + n₂) / α, x₁ = o + (g (k − k₂) + n − n₂) / (1 − α).
+    For photons and read noise, x = o + g k + n, and the share α:
+    k₂ ~ Binomial(k, α), n₂ = α n + √(α (1 − α)) σ z;  x₂ = o + (g k₂ + n₂) / α, and x₁ what is left over 1 − α.
     Poisson numbers k₂ and k − k₂ are independent, and so are the Gaussian n₂ and n − n₂. k itself is not known: it is
     drawn given x and a guess of s, the mean of the neighbours. The guess matters only where read noise and photons are
     of a size; k is certain where read noise is below half an electron, and n alone matters where photons are many.
+
+    Other laws say how large the noise is, not what it is made of: all of it is n, with the variance at the guess.
     """
-    gain, offset, sigma = (float(part) for part in (law.gain, law.offset, law.read_noise))
-    above = noisy - offset
-    electrons = torch.zeros_like(noisy)
-    if gain > FEW * max(sigma**2, FEW):
-        electrons = draw_electrons(law, noisy, neighbour_mean(noisy), generator)
-    rest = above - gain * electrons
-    taken = torch.binomial(electrons.cpu(), torch.full(electrons.shape, share), generator=generator).to(noisy)
-    part = share * rest + (share * (1 - share)) ** 0.5 * sigma * normal_like(noisy.cpu(), generator).to(noisy)
-    second = gain * taken + part
-    return offset + (above - second) / (1 - share), offset + second / share
+    law = (law.law if isinstance(law, Correlated) else law).typical()
+    guess = neighbour_mean(noisy)
+    second, sigma = share * noisy, law.mean_var(guess)[1].clamp(min=0).sqrt()
+    if isinstance(law, PoissonGaussian) and float(law.gain) > 0:
+        electrons = draw_electrons(law, noisy, guess, generator)
+        thinned = torch.binomial(electrons.cpu(), torch.full(electrons.shape, share), generator=generator)
+        second = second + law.gain.to(noisy) * (thinned.to(noisy) - share * electrons)
+        sigma = (law.read_noise**2 + law.digital.step**2 / 12).sqrt()
+    lots = normal_like(noisy.cpu(), generator).to(noisy)
+    second = second / share + ((1 - share) / share) ** 0.5 * sigma.to(noisy) * lots
+    return (noisy - share * second) / (1 - share), second
 
 
 def draw_electrons(law: PoissonGaussian, noisy: Tensor, guess: Tensor, generator: torch.Generator) -> Tensor:

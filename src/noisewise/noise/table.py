@@ -78,7 +78,7 @@ class LikelihoodTable:
 
 def table_for(law: Noise, noisy: Tensor, before: LikelihoodTable | None) -> LikelihoodTable:
     """The table from before if it holds these noisy values, or a larger one."""
-    low, high = float(noisy.min()), float(noisy.max())
+    low, high = within_limits(law, float(noisy.min()), float(noisy.max()))
     if before is not None:
         if before.covers(low, high):
             return before
@@ -93,8 +93,15 @@ def rounded_range(law: Noise, low: float, high: float) -> tuple[float, float]:
     low, high = low - margin, high + margin
     if step:
         low, high = (round(value / step) * step for value in (low, high))
-    low = low if law.digital.low is None else max(low, law.digital.low)
-    return low, high if law.digital.high is None else min(high, law.digital.high)
+    return within_limits(law, low, high)
+
+
+def within_limits(law: Noise, low: float, high: float) -> tuple[float, float]:
+    """A range cut to the values that a law can give; what lies beyond counts as the limit."""
+    digital = law.digital
+    low, high = (value if digital.low is None else max(value, digital.low) for value in (low, high))
+    low, high = (value if digital.high is None else min(value, digital.high) for value in (low, high))
+    return low, high
 
 
 def interp(at: Tensor, x: Tensor, y: Tensor) -> Tensor:

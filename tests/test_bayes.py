@@ -1,0 +1,193 @@
+"""Worlds whose posteriors are known: against dense linear algebra, enumeration, and Monte Carlo."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, decibel_gap
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY = GaussianWorld(side=8, mean=100.0, std=20.0, length=2.0, roughness=1.5, sigma=15.0, margin=0)
+
+
+def covariance(world):
+    """Of the signals, (side², side²), by the sum over waves that defines a stationary field on a torus."""
+    side = world.side
+    f = 2 * np.pi * np.fft.fftfreq(side)
+    power = (1 + world.length**2 * (f[:, None] ** 2 + f**2)) ** -world.roughness
+    power *= world.std**2 / power.mean()
+    steps = np.arange(side)
+    y, x = (np.repeat(steps, side), np.tile(steps, side))
+    found = np.zeros((side**2, side**2))
+    for i in range(side):
+        for j in range(side):
+            phase = f[i] * (y[:, None] - y) + f[j] * (x[:, None] - x)
+            found += power[i, j] / side**2 * np.cos(phase)
+    return found
+
+
+# -- textures --------------------------------------------------------------------------------------
+
+
+def test_the_planted_covariance_has_the_planted_variance():
+    np.testing.assert_allclose(np.diag(covariance(TINY)), TINY.std**2, rtol=1e-12)
+
+
+def test_the_posterior_is_that_of_linear_algebra():
+    """E[s|x] = m + C (C + σ² I)⁻¹ (x − m), covariance C − C (C + σ² I)⁻¹ C."""
+    c = covariance(TINY)
+    _, noisy = TINY.draw(3, seed=1)
+    gain = c @ np.linalg.inv(c + TINY.sigma**2 * np.eye(64))
+    expected = 100 + (noisy.double().numpy().reshape(3, 64) - 100) @ gain.T
+    found = TINY.posterior(noisy)
+    np.testing.assert_allclose(found.mean.reshape(3, 64), expected, rtol=1e-9)
+    np.testing.assert_allclose(found.std.reshape(3, 64), np.sqrt(np.diag(c - gain @ c))[None].repeat(3, 0), rtol=1e-9)
+
+
+def test_the_blind_answer_is_that_without_the_pixel():
+    """Row and column of the pixel struck out, and the rest solved."""
+    c = covariance(TINY)
+    _, noisy = TINY.draw(2, seed=2)
+    found = TINY.blind(noisy)
+    x = noisy.double().numpy().reshape(2, 64)
+    for pixel in (0, 7, 27, 63):
+        rest = np.delete(np.arange(64), pixel)
+        weights = np.linalg.solve(c[np.ix_(rest, rest)] + TINY.sigma**2 * np.eye(63), c[rest, pixel])
+        expected = 100 + (x[:, rest] - 100) @ weights
+        np.testing.assert_allclose(found.mean.reshape(2, 64)[:, pixel], expected, rtol=1e-9)
+        variance = c[pixel, pixel] - c[pixel, rest] @ weights
+        np.testing.assert_allclose(found.std.reshape(2, 64)[:, pixel], math.sqrt(variance), rtol=1e-9)
+
+
+def test_the_blind_answer_does_not_depend_on_the_pixel():
+    _, noisy = TINY.draw(1, seed=3)
+    other = noisy.clone()
+    other[0, 3, 4] += 1000
+    one, two = TINY.blind(noisy).mean, TINY.blind(other).mean
+    assert float((one - two).abs()[0, 3, 4]) < 1e-9 < 1 < float((one - two).abs()[0, 3, 5])
+
+
+def test_draws_have_the_covariance_and_noise():
+    signal, noisy = TINY.draw(6000, seed=4)
+    assert signal.dtype == noisy.dtype == torch.float32
+    c, flat = covariance(TINY), signal.double().reshape(-1, 64).numpy() - 100
+    np.testing.assert_allclose(flat.T @ flat / len(flat), c, atol=6 * 400 / math.sqrt(len(flat)))
+    noise = (noisy - signal).double()
+    assert float(noise.std()) == pytest.approx(15, rel=0.01)
+    assert abs(float((noise[..., 1:] * noise[..., :-1]).mean())) < 5 * 225 / math.sqrt(noise[..., 1:].numel())
+
+
+@pytest.mark.parametrize("answer", ["posterior", "blind"])
+def test_errors_of_textures_are_as_large_as_their_deviation_says(answer):
+    """E (s − E[s|x])² = E Var[s|x], over draws."""
+    signal, noisy = TINY.draw(3000, seed=5)
+    found = getattr(TINY, answer)(noisy)
+    squares = (signal.double() - found.mean) ** 2
+    error = float(squares.mean((1, 2)).std()) / math.sqrt(3000)
+    assert abs(float(squares.mean()) - float((found.std**2).mean())) < 4 * error
+    assert abs(float((signal.double() - found.mean).mean())) < 4 * float(signal.mean((1, 2)).std()) / math.sqrt(3000)
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+WORLDS = {
+    "photons": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.4), side=7),
+    "camera": FiniteWorld(PoissonGaussian(2.0, 100.0, 3.0), side=7, brightnesses=(2.0, 5.0), gain=2.0, offset=100.0),
+    "white": FiniteWorld(Gaussian(1.5), side=6, ground=3.0, brightnesses=(1.0, 4.0)),
+}
+
+
+def all_signals(world):
+    """Every image that the world can show, drawn by hand: (figures · brightnesses · places, side, side)."""
+    found = []
+    for figure in world.figures.numpy():
+        for brightness in world.brightnesses:
+            for y in range(world.side - 4):
+                for x in range(world.side - 4):
+                    electrons = np.full((world.side, world.side), world.ground)
+                    electrons[y : y + 5, x : x + 5] += brightness * figure
+                    found.append(world.offset + world.gain * electrons)
+    return np.array(found)
+
+
+def log_likelihood(world, noisy, signals):
+    """log p(x_i | s_i) of each pixel under each image, (H, side, side)."""
+    s = torch.as_tensor(signals)
+    return world.noise.log_prob(noisy.double().expand_as(s), s).numpy()
+
+
+def moments(weight, signals):
+    mean = np.einsum("hyx,hyx->yx", weight, signals)
+    return mean, np.sqrt(np.einsum("hyx,hyx->yx", weight, (signals - mean) ** 2))
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_posterior_is_that_of_enumeration(name, seed):
+    world = WORLDS[name]
+    signals, (_, noisy) = all_signals(world), world.draw(1, seed)
+    each = log_likelihood(world, noisy[0], signals)
+    total = each.sum((1, 2))
+    weight = np.exp(total - total.max())
+    weight = np.broadcast_to((weight / weight.sum())[:, None, None], signals.shape)
+    mean, std = moments(weight, signals)
+    found = world.posterior(noisy)
+    np.testing.assert_allclose(found.mean[0], mean, rtol=1e-8)
+    np.testing.assert_allclose(found.std[0], std, rtol=1e-5, atol=1e-6 * world.gain)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_blind_answer_is_that_of_enumeration_without_the_pixel(name, seed):
+    world = WORLDS[name]
+    signals, (_, noisy) = all_signals(world), world.draw(1, seed)
+    each = log_likelihood(world, noisy[0], signals)
+    without = each.sum((1, 2))[:, None, None] - each  # of each pixel: all others
+    weight = np.exp(without - without.max(0))
+    mean, std = moments(weight / weight.sum(0), signals)
+    found = world.blind(noisy)
+    np.testing.assert_allclose(found.mean[0], mean, rtol=1e-8)
+    np.testing.assert_allclose(found.std[0], std, rtol=1e-5, atol=1e-6 * world.gain)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_what_is_drawn_is_one_of_the_images_of_the_world(name):
+    """And each of them equally often: chi-square."""
+    world = WORLDS[name]
+    signals, (drawn, noisy) = all_signals(world).astype(np.float32), world.draw(4000, seed=6)
+    keys = {image.tobytes(): i for i, image in enumerate(signals)}
+    assert len(keys) == len(signals)
+    counts = np.bincount([keys[image.tobytes()] for image in drawn.numpy()], minlength=len(signals))
+    expected = 4000 / len(signals)
+    degrees = len(signals) - 1
+    assert abs(((counts - expected) ** 2 / expected).sum() - degrees) < 4 * math.sqrt(2 * degrees)
+    variance = float(world.noise.mean_var(drawn.double())[1].mean())
+    assert float(((noisy - drawn).double() ** 2).mean()) == pytest.approx(variance, rel=0.02)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("answer", ["posterior", "blind"])
+def test_errors_of_figures_are_as_large_as_their_deviation_says(name, answer):
+    world = WORLDS[name]
+    signal, noisy = world.draw(800, seed=7)
+    found = getattr(world, answer)(noisy)
+    apart = ((signal.double() - found.mean) ** 2 - found.std**2).mean((1, 2))
+    assert abs(float(apart.mean())) < 4 * float(apart.std()) / math.sqrt(800)
+    assert float((found.std**2).mean()) > 0.01 * world.gain**2  # there is something to be unsure of
+
+
+def test_knowing_the_pixel_helps():
+    world = WORLDS["camera"]
+    signal, noisy = world.draw(400, seed=8)
+    errors = [(signal.double() - answer(noisy).mean) ** 2 for answer in (world.posterior, world.blind)]
+    assert float(errors[0].mean()) < float(errors[1].mean()) < float(((noisy - signal).double() ** 2).mean())
+
+
+def test_the_gap_is_in_decibels():
+    assert decibel_gap(torch.tensor([2.0, 2.0]), torch.tensor([1.0, 1.0])) == pytest.approx(20 * math.log10(2))
+    assert decibel_gap(torch.tensor([1.0, -3.0]), torch.tensor([5.0**0.5, 5.0**0.5])) == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,137 @@
+"""CARE with uncertainty: the standard deviation that was planted, and a mean that it leaves alone."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import noisewise as nw
+from noisewise.methods.base import Batch
+from noisewise.methods.care import CARE
+from noisewise.nets.standardized import Standardized
+from noisewise.posterior import Normal, Point
+
+from .conftest import blobs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}
+
+
+def dice(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class PerPixel(nn.Sequential):
+    """A function of each pixel's value alone."""
+
+    def __init__(self, heads: int) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(1, 16, 1), nn.Tanh(), nn.Conv2d(16, heads, 1))
+
+
+def net_of(method: CARE) -> Standardized:
+    return Standardized(PerPixel(method.heads), 2, [10.0], [2.0], [50.0], [8.0], heads=method.heads)
+
+
+def planted(count: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, target that scatters about a bent line by 2 to 10 units, and by how much, as functions of the input."""
+    noisy = 6 + 8 * torch.rand((count, 1, 64, 64), generator=dice(1))
+    std = noisy - 4
+    target = 50 + 5 * (noisy - 10) + std * torch.randn(noisy.shape, generator=dice(2))
+    return noisy, target, std
+
+
+@cache
+def fitted(steps: int = 400) -> Standardized:
+    (noisy, target, _), method = planted(), CARE(uncertainty=True)
+    net, teach = net_of(method), torch.ones_like(noisy, dtype=torch.bool)
+    optimiser = torch.optim.Adam(net.parameters(), 0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        method.loss(net, Batch(noisy=noisy, teach=teach, target=target, generator=dice())).backward()
+        optimiser.step()
+        schedule.step()
+    return net.eval()
+
+
+def test_the_standard_deviation_is_the_planted_one() -> None:
+    net = fitted()
+    x = torch.linspace(6.5, 13.5, 29).reshape(1, 1, 1, -1)
+    with torch.no_grad():
+        found = CARE(uncertainty=True).posterior(net, x)
+    assert isinstance(found, Normal)
+    torch.testing.assert_close(found.std, x - 4, rtol=0.1, atol=0)
+    assert ((found.mean - (50 + 5 * (x - 10))).abs() < 0.2 * (x - 4)).all()
+
+
+def test_intervals_hold_what_they_say() -> None:
+    net = fitted()
+    fresh = planted(8)[0][4:]
+    truth = 50 + 5 * (fresh - 10) + (fresh - 4) * torch.randn(fresh.shape, generator=dice(5))
+    with torch.no_grad():
+        low, high = CARE(uncertainty=True).posterior(net, fresh).interval(0.9)
+    assert float(((low < truth) & (truth < high)).float().mean()) == pytest.approx(0.9, abs=0.02)
+    bright = fresh > 12
+    assert float(((low < truth) & (truth < high))[bright].float().mean()) == pytest.approx(0.9, abs=0.03)
+
+
+def test_the_mean_is_taught_as_without_uncertainty() -> None:
+    """The gradient at what the network puts out for the mean is that of the squared error alone."""
+    noisy, target, _ = planted(1)
+    teach = torch.rand(noisy.shape, generator=dice(3)) < 0.7
+    gradients = []
+    for method in (CARE(), CARE(uncertainty=True)):
+        maps = torch.randn((1, 2, 64, 64), generator=dice(4))[:, : method.heads].requires_grad_()
+        net = net_of(method)
+        net.backbone.forward = lambda _, maps=maps: maps  # type: ignore[method-assign]
+        method.loss(net, Batch(noisy=noisy, teach=teach, target=target, generator=dice())).backward()
+        gradients.append(maps.grad)
+    assert torch.equal(gradients[0][:, 0], gradients[1][:, 0]) and (gradients[1][:, 1][teach[:, 0]] != 0).all()
+    expected = 2 * (maps[:, 0] - (target[:, 0] - 50) / 8) * teach[:, 0] / teach.sum()
+    torch.testing.assert_close(gradients[0][:, 0], expected.detach())
+
+
+def test_the_loss_is_the_squared_error_and_the_likelihood_of_the_residuals() -> None:
+    noisy, target, _ = planted(1)
+    method = CARE(uncertainty=True)
+    net, teach = net_of(method), torch.rand(noisy.shape, generator=dice(3)) < 0.7
+    with torch.no_grad():
+        found = method.posterior(net, noisy)
+        batch = Batch(noisy=noisy, teach=teach, target=target, generator=dice())
+        loss, held_out = method.loss(net, batch), method.loss(net, Batch(**{**vars(batch), "held_out": True}))
+    squared = (((found.mean - target) / 8) ** 2)[teach].mean()
+    normal = torch.distributions.Normal(found.mean / 8, found.std / 8)
+    nats = -normal.log_prob(target / 8)[teach].mean() - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(loss, squared + nats, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(held_out, squared, rtol=1e-4, atol=1e-4)  # the risk of care with and without
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((40, 44), "YX"), ((2, 33, 40), "CYX"), ((3, 30, 31), "ZYX"), ((2, 33, 40), "TYX")]
+)
+def test_the_posterior_has_the_shape_of_the_image(shape: tuple[int, ...], axes: str) -> None:
+    signal = blobs(shape)
+    noisy = (signal + np.random.default_rng(0).normal(0, 15, shape)).astype(np.float32)
+    model = nw.train("care", noisy, 10 * signal, axes=axes, uncertainty=True, steps=3, **SMALL)
+    for average in (False, True):
+        found = model.predict(noisy, axes=axes, average=average)
+        assert isinstance(found, Normal)
+        assert found.mean.shape == found.std.shape == shape and found.std.dtype == np.float32
+        assert (found.std > 0).all() and np.isfinite(found.std).all()
+
+
+def test_without_uncertainty_only_the_mean_is_known() -> None:
+    signal = blobs((40, 44))
+    found = nw.train("care", signal + 1, signal, steps=2, **SMALL).predict(signal)
+    assert isinstance(found, Point) and found.std is None
+    with pytest.raises(ValueError, match="not an interval"):
+        found.interval()
+    with pytest.raises(ValueError, match="not samples"):
+        found.sample(2)

@@ -1,0 +1,139 @@
+"""Which law of noise a method gets: the one that was given, the measured one, or the bootstrapped one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from noisewise import UserError, laws
+from noisewise.io import open_source
+from noisewise.io.base import Source
+from noisewise.laws import find_laws, open_laws
+from noisewise.methods.n2v import N2V
+from noisewise.methods.pn2v import PN2V
+from noisewise.methods.r2r import R2R
+from noisewise.noise.base import Noise
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.measure import measure
+
+from .conftest import blobs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def noisy(std: float, shape: tuple[int, int] = (96, 96), seed: int = 0) -> np.ndarray:
+    """A smooth signal of 20 to 100 with white noise."""
+    return (blobs(shape) + np.random.default_rng(seed).normal(0, std, shape)).astype(np.float32)
+
+
+def source(image: np.ndarray, axes: str = "YX") -> Source:
+    return open_source(image, axes)
+
+
+def never() -> list[Noise]:
+    raise AssertionError("bootstrapped where it was not asked for")
+
+
+def std_of(law: Noise) -> float:
+    return float(law.mean_var(torch.tensor([60.0], dtype=torch.float64))[1].sqrt())
+
+
+def test_a_method_without_noise_models_gets_none_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws, "measure", None)
+    assert find_laws(N2V(), [source(noisy(5.0))], bootstrap=never) == ()
+
+
+@pytest.mark.parametrize("method", [N2V(), N2V(blind_shape="1x11")])
+def test_a_noise_model_that_is_not_used_is_refused(method: N2V) -> None:
+    with pytest.raises(UserError, match=r"'n2v' does not use a noise model; .*: pn2v, r2r, sure$"):
+        find_laws(method, [source(noisy(5.0))], Gaussian(5.0))
+
+
+def test_n2v_uses_one_where_its_blind_shape_follows_the_noise() -> None:
+    law = Gaussian(5.0)
+    assert find_laws(N2V(blind_shape="auto"), [source(noisy(5.0))], law, never) == (law,)
+
+
+def test_what_is_given_is_taken_and_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(laws, "measure", None)
+    one, two = Gaussian(5.0), Gaussian(7.0)
+    two.save(tmp_path / "two.safetensors")
+    colour = source(np.stack([noisy(5.0), noisy(7.0)]), "CYX")
+    assert find_laws(PN2V(), [colour], one, never) == (one,)
+    found = find_laws(PN2V(), [colour], [one, tmp_path / "two.safetensors"], never)
+    assert found[0] is one and float(found[1].std) == 7.0  # type: ignore[arg-type]
+    (alone,) = find_laws(PN2V(), [colour], str(tmp_path / "two.safetensors"), never)
+    assert float(alone.std) == 7.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("count", "channels"), [(2, 3), (2, 1), (4, 3), (0, 2)])
+def test_one_law_or_one_a_channel(count: int, channels: int) -> None:
+    with pytest.raises(UserError, match=f"{count} noise models for {channels} channels; give one for all"):
+        open_laws([Gaussian(1.0)] * count, channels)
+
+
+def test_each_channel_is_measured() -> None:
+    image = np.stack([noisy(12.0), noisy(18.0, seed=1), noisy(30.0, seed=2)])
+    found = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never)
+    assert [std_of(law) for law in found] == pytest.approx([12.0, 18.0, 30.0], rel=0.15)
+    last = find_laws(R2R(), [source(np.moveaxis(image, 0, -1), "YXC")], bootstrap=never)
+    assert [std_of(law) for law in last] == pytest.approx([std_of(law) for law in found], rel=1e-6)
+
+
+def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first channel; the others are measured."""
+    image, asked = np.stack([noisy(12.0), noisy(18.0, seed=1)]), []
+
+    def counted(images: Any, *, channel: int = 0) -> Any:
+        asked.append(channel)
+        return measure(images, channel=channel)
+
+    checkup = measure(image, axes="CYX")
+    monkeypatch.setattr(laws, "measure", counted)
+    found = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never, checkup=checkup)
+    assert asked == [1] and found[0] is checkup.noise and std_of(found[1]) == pytest.approx(18.0, rel=0.15)
+    find_laws(PN2V(), [source(image[:1], "CYX")] * 2, bootstrap=never, checkup=checkup)
+    assert asked == [1, 0]  # of two images it is not known which it was of
+
+
+def test_of_many_images_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(images: Any, *, channel: int = 0) -> Any:
+        seen.append(len(images))
+        return measure(images[:1], channel=channel)
+
+    monkeypatch.setattr(laws, "measure", counted)
+    for count in (1, 8, 9, 40):
+        find_laws(PN2V(), [source(noisy(5.0))] * count, bootstrap=never)
+    assert seen[:2] == [1, 8] and max(seen) <= laws.MEASURED_IMAGES and min(seen[2:]) > 3
+
+
+def test_where_measuring_fails_the_law_is_bootstrapped() -> None:
+    small, law = source(noisy(5.0, (20, 20))), Gaussian(3.0)
+    assert find_laws(PN2V(), [small], bootstrap=lambda: [law]) == (law,)
+    with pytest.raises(UserError, match="give 32 x 32 or more"):
+        find_laws(PN2V(), [small])
+
+
+def test_a_bootstrapped_law_is_about_that_of_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 rows, too few for a check-up, two channels of different noise; a short Noise2Void stands in for the signal."""
+    import importlib
+
+    story = importlib.import_module("noisewise.denoise")
+    monkeypatch.setattr(story, "BOOTSTRAP_STEPS", 60)
+    image = np.stack([noisy(6.0, (30, 100)), noisy(18.0, (30, 100), seed=1)])
+    images = [source(image, "CYX")]
+    found = find_laws(PN2V(), images, bootstrap=story.bootstrapping(images, 0, "cpu"))
+    assert [std_of(law) for law in found] == pytest.approx([6.0, 18.0], rel=0.3)
+
+
+def test_an_image_without_noise_has_no_law() -> None:
+    """There is nothing to remove; without a way to bootstrap that is said."""
+    clean = source(100 * blobs((96, 96)))
+    with pytest.raises(UserError, match="no noise worth removing"):
+        find_laws(PN2V(), [clean])

@@ -1,0 +1,159 @@
+"""SURE: its loss against the true error of a linear filter, in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisewise.methods.base import Batch
+from noisewise.methods.sure import SURE, variance_of
+from noisewise.nets.standardized import Standardized
+from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.digital import Digital
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+KERNEL = torch.tensor([[0.02, 0.1, 0.05], [0.08, 0.45, 0.1], [0.0, 0.15, 0.05]])
+MEAN, STD = 160.0, 40.0
+LAWS: dict[str, Noise] = {
+    "gaussian": Gaussian(14.0),
+    "rounded": Gaussian(3.0, Digital(4.0)),
+    "poisson": PoissonGaussian(2.0, 100.0, 0.0),
+    "poisson-gaussian": PoissonGaussian(2.0, 100.0, 6.0),
+    "correlated": Correlated(PoissonGaussian(2.0, 100.0, 6.0), digital=Digital(1.0)),
+}
+
+
+def dice(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Filter(nn.Module):
+    """A 3 x 3 filter; in place of a network."""
+
+    def __init__(self, kernel: Tensor) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(kernel.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel[None, None], padding=1)
+
+
+def net_of(kernel: Tensor, *laws: Noise) -> Standardized:
+    one = len(laws)
+    return Standardized(Filter(kernel), 2, [MEAN] * one, [STD] * one, [MEAN] * one, [STD] * one, laws=laws)
+
+
+def scene(side: int = 200, fine: float = 1.0) -> Tensor:
+    """A wavy signal of 110 to 230 ADU."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return (170 + 60 * torch.sin(fine * y / 3) * torch.cos(fine * x / 5))[None, None].float()
+
+
+def inner(shape: torch.Size) -> Tensor:
+    """True where a filter sees no border."""
+    teach = torch.zeros(shape, dtype=torch.bool)
+    teach[..., 1:-1, 1:-1] = True
+    return teach
+
+
+def true_risk(kernel: Tensor, law: Noise, signal: Tensor) -> tuple[float, float]:
+    """E (f(x) − s)² of the filter and the variance of the noise, mean over inner pixels, in normalised units.
+
+    f(x) − s has the mean h * s − s and the variance h² * v.
+    """
+    teach, s = inner(signal.shape), signal.double()
+    variance = law.mean_var(s)[1].expand(s.shape)
+    blurred = F.conv2d((s - MEAN) / STD, kernel.double()[None, None], padding=1) * STD + MEAN
+    spread = F.conv2d(variance, kernel.double()[None, None] ** 2, padding=1)
+    return float(((blurred - s) ** 2 + spread)[teach].mean() / STD**2), float(variance[teach].mean() / STD**2)
+
+
+def losses(kernel: Tensor, law: Noise, signal: Tensor, count: int, held_out: bool = False) -> Tensor:
+    net = net_of(kernel, law)
+    found = []
+    for seed in range(count):
+        noisy = law.sample(signal, dice(seed))
+        batch = Batch(noisy=noisy, teach=inner(noisy.shape), generator=dice(100 + seed), held_out=held_out)
+        found.append(SURE().loss(net, batch).item())
+    return torch.tensor(found)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_expected_loss_is_the_error_plus_the_variance_of_the_noise(name: str) -> None:
+    law, signal = LAWS[name], scene()
+    error, variance = true_risk(KERNEL, law, signal)
+    found = losses(KERNEL, law, signal, 24)
+    precision = float(found.std()) / math.sqrt(len(found))
+    assert precision < 0.01 * variance
+    assert float(found.mean()) == pytest.approx(error + variance, abs=4 * precision + 2e-3 * variance)
+
+
+def test_the_best_filter_by_the_loss_is_the_best_by_the_truth() -> None:
+    """Between keeping the noise and blurring the signal; the plain squared error would keep the noise."""
+    law, signal = LAWS["poisson-gaussian"], scene(fine=2.5)
+    blur = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    same = torch.zeros(3, 3)
+    same[1, 1] = 1
+    shares = torch.linspace(0, 1, 6).tolist()
+    told = [float(losses(same + a * (blur - same), law, signal, 4).mean()) for a in shares]
+    true = [sum(true_risk(same + a * (blur - same), law, signal)) for a in shares]
+    for a, b in zip(told, true, strict=True):
+        assert a == pytest.approx(b, rel=0.03)
+    assert told.index(min(told)) == true.index(min(true)) not in (0, len(shares) - 1)
+
+
+def test_the_gradient_is_that_of_the_true_error() -> None:
+    """In each weight of the filter: the derivative of the closed form, by finite differences."""
+    law, signal = LAWS["poisson"], scene()
+    net, total = net_of(KERNEL, law), torch.zeros(3, 3)
+    for seed in range(24):
+        noisy = law.sample(signal, dice(seed))
+        net.zero_grad()
+        SURE().loss(net, Batch(noisy=noisy, teach=inner(noisy.shape), generator=dice(100 + seed))).backward()
+        total += net.backbone.kernel.grad / 24
+    for y, x in ((1, 1), (0, 0), (1, 2)):
+        step = torch.zeros(3, 3)
+        step[y, x] = 1e-3
+        slope = (true_risk(KERNEL + step, law, signal)[0] - true_risk(KERNEL - step, law, signal)[0]) / 2e-3
+        assert float(total[y, x]) == pytest.approx(slope, abs=0.01)
+
+
+def test_held_out_pixels_are_probed_more_often() -> None:
+    """Few pixels, and a loss that decides when training ends: the same mean, and less of it by chance."""
+    law, signal = LAWS["gaussian"], scene(40)
+    error, variance = true_risk(KERNEL, law, signal)
+    one, many = (losses(KERNEL, law, signal, 40, held_out) for held_out in (False, True))
+    assert float(many.mean()) == pytest.approx(error + variance, abs=4 * float(many.std()) / math.sqrt(40))
+    assert float((many - many.mean()).std()) < float((one - one.mean()).std())
+
+
+def test_the_variance_at_a_noisy_value_is_right_on_the_average() -> None:
+    """Channel by channel, in the units that the network sees."""
+    laws = [LAWS["poisson-gaussian"], Gaussian(9.0)]
+    net = Standardized(Filter(KERNEL), 2, [160.0, 50.0], [40.0, 10.0], [160.0, 50.0], [40.0, 10.0], laws=laws)
+    signal = torch.stack([torch.full((300, 300), 150.0), torch.full((300, 300), 55.0)])[None]
+    noisy = torch.stack([law.sample(s, dice(i)) for i, (law, s) in enumerate(zip(laws, signal[0], strict=True))])[None]
+    found = variance_of(net, noisy).mean((0, 2, 3))
+    assert float(found[0]) == pytest.approx((2 * 50 + 36) / 40**2, rel=0.01)
+    assert float(found[1]) == pytest.approx(81 / 10**2, rel=0.001)
+
+
+def test_only_pixels_that_may_teach_count() -> None:
+    law, noisy = LAWS["gaussian"], scene(30)
+    teach = torch.zeros(noisy.shape, dtype=torch.bool)
+    teach[0, 0, 10, 11] = True
+    other = noisy.clone()
+    other[0, 0, 20:] += 500
+    one, two = (
+        SURE().loss(net_of(KERNEL, law), Batch(noisy=image, teach=teach, generator=dice())).item()
+        for image in (noisy, other)
+    )
+    assert one == two
