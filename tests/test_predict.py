@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisewise.axes import Layout
+from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.memory import MemorySink
-from noisewise.methods.base import ImageSpec
+from noisewise.methods.base import ImageSpec, Method
+from noisewise.methods.care import CARE
 from noisewise.methods.n2v import N2V
+from noisewise.methods.pn2v import PN2V
 from noisewise.nets.standardized import Standardized
+from noisewise.noise.gaussian import Gaussian
+from noisewise.posterior import Posterior
 from noisewise.predict.fold import folded
 from noisewise.predict.plan import plan_tiles, tile_within
 from noisewise.predict.run import Predictor, turns
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_net(dims: int, network: str = "fast") -> Standardized:
@@ -106,19 +116,105 @@ def test_tile_size_follows_memory() -> None:
     assert tile_within(1, (4096, 4096), (49, 49), (8, 8)) == (8, 8)
 
 
+class Exact(torch.nn.Module):
+    """Sees eight pixels to each side (two along Z), and not one more: a halo that is one too small shows."""
+
+    def __init__(self, dims: int, heads: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        conv, far = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}[dims], (1, 7, 7)[-dims:]
+        self.first, self.second = conv(1, 4, 3, padding=far, dilation=far), conv(4, heads, 3, padding=1)
+        for parameter in self.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def exact(dims: int, method: Method) -> Standardized:
+    return Standardized(
+        Exact(dims, method.heads), dims, [100.0], [10.0], [100.0], [10.0], heads=method.heads,
+        laws=[Gaussian(8.0)] if method.wants_noise else [],
+    ).eval()  # fmt: skip
+
+
 def test_out_of_memory_is_survived_with_smaller_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = random_net(2)
+    net = exact(2, N2V())
     image = np.random.default_rng(0).normal(100, 10, (200, 180)).astype(np.float32)
     whole = run(net, image, "YX", None, False)
-    mean = Predictor.mean
+    posterior, failed = Predictor.posterior, []
 
-    def scarce(self: Predictor, noisy: torch.Tensor) -> torch.Tensor:
+    def scarce(self: Predictor, noisy: torch.Tensor, origin: Sequence[int] = ()) -> Posterior[torch.Tensor]:
         if noisy[0, 0].numel() > 150 * 150:
+            failed.append(noisy.shape)
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return mean(self, noisy)
+        return posterior(self, noisy, origin)
 
-    monkeypatch.setattr(Predictor, "mean", scarce)
+    monkeypatch.setattr(Predictor, "posterior", scarce)
     np.testing.assert_allclose(run(net, image, "YX", None, False), whole, atol=1e-2)
+    assert failed
+
+
+def tiled_and_whole(
+    method: Method, net: Standardized, image: np.ndarray, tile: tuple[int, ...], average: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Means, and standard deviations where they are known, of tiles and of the whole."""
+    source, axes = open_source(image, "ZYX"[-net.dims :]), "ZYX"[-net.dims :]
+    found = []
+    for part in (tile, None):
+        sinks = [MemorySink(source.shape, np.float32) for _ in range(2)]
+        predictor = Predictor(method, net, tile=part, average=average)
+        predictor.run(source, Layout(axes, axes), sinks[0], std=sinks[1] if method.gives_std else None)
+        found.append([sink.array for sink in sinks])
+    return list(zip(*found, strict=True))[: 1 + method.gives_std]
+
+
+def image_of(dims: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Noise of a standard deviation of 10, of odd sizes, and a tile that does not divide them."""
+    size, tile = {2: ((45, 61), (16, 20)), 3: ((5, 23, 27), (2, 9, 11))}[dims]
+    return np.random.default_rng(0).normal(100, 10, size).astype(np.float32), tile
+
+
+BLIND = [
+    (N2V(blind_prediction=True), 2), (N2V(blind_prediction=True, mask_radius=3, mask_percent=2.0), 2),
+    (N2V(blind_prediction=True, blind_shape="1x11"), 2), (N2V(blind_prediction=True, blind_shape="11x1"), 2),
+    (N2V(blind_prediction=True, blind_shape="3x3"), 2), (N2V(blind_prediction=True), 3),
+    (N2V(blind_prediction=True, blind_shape="1x7"), 3), (N2V(blind_prediction=True, blind_shape="3x1x1"), 3),
+    (PN2V(), 2), (PN2V(components=1, mask_radius=2), 2), (PN2V(), 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "dims"), BLIND)
+def test_tiled_is_whole_where_pixels_are_predicted_blind(method: Method, dims: int) -> None:
+    """What is hidden depends on the place in the image, not in the tile, and reaches further than the network sees."""
+    image, tile = image_of(dims)
+    for tiled, whole in tiled_and_whole(method, exact(dims, method), image, tile):
+        np.testing.assert_allclose(tiled, whole, atol=1e-3 * 10)
+        assert whole.std() > 0.1
+
+
+@pytest.mark.parametrize("network", ["fast", "classic"])
+@pytest.mark.parametrize(
+    ("method", "dims", "average"),
+    [
+        (N2V(blind_prediction=True), 2, True), (N2V(blind_prediction=True, blind_shape="1x9"), 2, True),
+        (N2V(blind_prediction=True, blind_shape="1x1x5"), 3, False), (PN2V(), 2, True), (PN2V(components=1), 3, False),
+    ],
+)  # fmt: skip
+def test_so_it_is_with_pooling(method: Method, dims: int, average: bool, network: str) -> None:
+    spec = ImageSpec(
+        spatial="ZYX"[-dims:], channels=1, spacing=(2.0, 1.0, 1.0)[-dims:], size=(9, 64, 64)[-dims:],
+        mean=(100.0,), std=(10.0,), target_mean=(100.0,), target_std=(10.0,),
+    )  # fmt: skip
+    torch.manual_seed(1)
+    method = replace(method, network=network, features=4, depth=1)
+    net = method.build(spec, [Gaussian(8.0)] if method.wants_noise else []).eval()
+    for parameter in net.backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.3 if network == "fast" else 0.6)
+    image, tile = image_of(dims)
+    for tiled, whole in tiled_and_whole(method, net, image, tile, average):
+        np.testing.assert_allclose(tiled, whole, atol=1e-3 * max(10, whole.std()))
+        assert whole.std() > 0.05  # five times what is tolerated
 
 
 def test_turns_undo_themselves() -> None:
@@ -138,6 +234,38 @@ def test_nan_stays_where_it_was() -> None:
     assert np.isnan(result[3, 4]) and np.isinf(result[20:22, 7]).all()
     assert np.isfinite(result).sum() == image.size - 3
     assert np.isfinite(clean).all()
+
+
+def test_standard_deviations_of_pixels_that_are_not_finite_are_nan() -> None:
+    image = np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32)
+    image[3, 4], image[20:22, 7] = np.nan, np.inf
+    ((mean, _), (std, _)) = tiled_and_whole(PN2V(), exact(2, PN2V()), image, (16, 16))
+    np.testing.assert_array_equal(mean[~np.isfinite(image)], image[~np.isfinite(image)])
+    assert np.isnan(std[3, 4]) and np.isnan(std[20:22, 7]).all()
+    assert np.isfinite(std).sum() == image.size - 3 and (std[np.isfinite(std)] > 0).all()
+
+
+def test_of_an_average_the_variance_is_the_mean_of_the_variances() -> None:
+    method, image = (
+        CARE(uncertainty=True),
+        torch.randn((1, 1, 12, 14), generator=torch.Generator().manual_seed(0)) + 100,
+    )
+    net = exact(2, method)
+    found = Predictor(method, net, average=True).posterior(image)
+    with torch.no_grad():
+        parts = [
+            (undo(one.mean), undo(one.std)) for turn, undo in turns() for one in [method.posterior(net, turn(image))]
+        ]
+    torch.testing.assert_close(found.mean, torch.stack([mean for mean, _ in parts]).mean(0))
+    torch.testing.assert_close(found.std, torch.stack([std**2 for _, std in parts]).mean(0).sqrt())
+    assert len({float(std[0, 0, 3, 4]) for _, std in parts}) == 8
+
+
+def test_a_method_without_deviations_cannot_write_them() -> None:
+    source = open_source(np.ones((20, 20), np.float32))
+    sinks = [MemorySink(source.shape, np.float32) for _ in range(2)]
+    with pytest.raises(UserError, match=r"without a standard deviation; use pn2v, or care with --uncertainty"):
+        Predictor(N2V(), exact(2, N2V())).run(source, Layout("YX", "YX"), sinks[0], std=sinks[1])
 
 
 def test_folded_batch_norm_is_the_same_function() -> None:

@@ -49,7 +49,7 @@ class Copy(Source):
         pixels = np.where(saturation(raw, self.of.dtype), np.nan, raw)
         part = region[self.axes.index("C")] if "C" in self.axes else slice(0, 1)
         shape = [-1 if axis == "C" else 1 for axis in self.axes]
-        gain, offset = (np.broadcast_to(v, part.stop)[part].reshape(shape) for v in (self.gain, self.offset))
+        gain, offset = (np.broadcast_to(v, self.of.size_of("C"))[part].reshape(shape) for v in (self.gain, self.offset))
         return np.asarray((pixels - offset) / gain, np.float32)
 
 

@@ -74,7 +74,11 @@ class N2V(Method):
         return turned(self.shape(laws, dims))
 
     def margin(self, laws: Sequence[Noise], dims: int) -> int:
-        return window_radius(self.shape(laws, dims), self.mask_radius) if self.blind_prediction else 0
+        if not self.blind_prediction:
+            return 0
+        shape = self.shape(laws, dims)
+        # What stands for a hidden pixel comes from the window around it, unless that is hidden from outside of it.
+        return window_radius(shape, self.mask_radius) + max((abs(o) for offset in shape for o in offset), default=0)
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         self.shape(laws, spec.dims)  # refuses one that is none, before the work

@@ -135,11 +135,15 @@ def particles(
     the product of the prior and of a Gaussian with the law's variance at μ.
     """
     expected, variance = (part.to(mu) for part in law.mean_var(mu.detach()))
-    share = tau**2 / (tau**2 + variance)
-    centre, width = mu + share * (x - expected), (share * variance).sqrt()
+    # Of noise that grows with the signal the variance at the prior's mean is not that where the posterior is.
+    near = mu + tau**2 / (tau**2 + variance) * (x - expected)
+    there = law.mean_var(near.detach())[1].to(mu)
+    share = tau**2 / (tau**2 + there)
+    centre, width = mu + share * (x - expected), (share * there).sqrt()
     with torch.no_grad():
         # Where the law takes x for an outlier, x says little, and the posterior is about the prior.
-        gaussian = -0.5 * (x - expected) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
+        total = variance + tau**2
+        gaussian = -0.5 * (x - expected) ** 2 / total - 0.5 * torch.log(2 * math.pi * total)
         outlier = law.tabulated(x.expand_as(mu), mu) > gaussian + SURPRISE
     centre, width = torch.where(outlier, mu, centre), torch.where(outlier, tau, width)
     nodes, weights = (part.to(mu) for part in gauss_hermite(count))

@@ -57,22 +57,27 @@ def hide(
     stand for itself. A window that a shape fills is widened until something is left of it.
     """
     hidden = spread(blind, shape)
-    positions = hidden.nonzero()
-    values, inside = neighbours(x, positions, window_radius(shape, radius))
-    seen, _ = neighbours(~hidden, positions, window_radius(shape, radius))
-    usable = inside & seen
-    if masking == "uniform":
-        lots = torch.rand(usable.shape, generator=generator).to(x.device)
-        chosen = values.gather(1, torch.where(usable, lots, -1.0).argmax(1, keepdim=True))[:, 0]
-    elif masking == "mean":
-        chosen = (values * usable).sum(1) / usable.sum(1).clamp(min=1)
-    else:
-        chosen = torch.where(usable, values, torch.nan).nanmedian(1).values
-    replaced = x.clone()
-    # Where all neighbours are hidden, as chance may have it, the mean of what is seen of the image.
-    level = ((x * ~hidden).flatten(2).sum(2) / (~hidden).flatten(2).sum(2).clamp(min=1))[tuple(positions.T[:2])]
-    replaced[tuple(positions.T)] = torch.where(usable.any(1), chosen, level)
+    positions, reach, replaced = hidden.nonzero(), window_radius(shape, radius), x.clone()
+    while len(positions):
+        values, inside = neighbours(x, positions, reach)
+        usable = inside & neighbours(~hidden, positions, reach)[0]
+        seen = usable.any(1)
+        replaced[tuple(positions[seen].T)] = stand_in(values[seen], usable[seen], masking, generator)
+        positions, reach = positions[~seen], reach + 1
+        if reach > max(x.shape[2:]):  # all of the image is hidden
+            replaced[tuple(positions.T)] = 0.0
+            break
     return replaced
+
+
+def stand_in(values: Tensor, usable: Tensor, masking: Masking, generator: torch.Generator) -> Tensor:
+    """One value (M,) out of those (M, K) that are usable: a random one, the mean or the median."""
+    if masking == "uniform":
+        lots = torch.rand(usable.shape, generator=generator).to(values.device)
+        return values.gather(1, torch.where(usable, lots, -1.0).argmax(1, keepdim=True))[:, 0]
+    if masking == "mean":
+        return (values * usable).sum(1) / usable.sum(1)
+    return torch.where(usable, values, torch.nan).nanmedian(1).values
 
 
 def neighbours(x: Tensor, positions: Tensor, radius: int) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,9 @@ class LikelihoodTable:
             law.log_prob(x[:, None].expand_as(s), s)
             for x, s in zip(noisy.chunk(chunks), where.chunk(chunks), strict=True)
         ])  # fmt: skip
+        # What is continued to the far side may fall, and never rises.
+        self.table[:, 0] = torch.minimum(self.table[:, 0], self.table[:, 1])
+        self.table[:, -1] = torch.minimum(self.table[:, -1], self.table[:, -2])
         self.u, self.u_noisy, self.table = (part.float() for part in (self.u, self.u_noisy, self.table))
 
     def covers(self, low: float, high: float) -> bool:

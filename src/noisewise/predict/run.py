@@ -123,9 +123,10 @@ class Predictor:
         origin: coordinates of the first pixel. Of an average, the variance is the mean of the variances.
         """
         size = noisy.shape[2:]
-        # Padded before it is turned, so that the pooling grid stays where it was.
+        # Padded before it is turned, so that the pooling grid stays where it was. What repeats a pixel of the border
+        # has its coordinates too: it is hidden with it, and has its law.
+        where = pad_to_multiple(grid_coordinates(noisy, origin).double(), self.net.stride).long()
         noisy = pad_to_multiple(noisy, self.net.stride)
-        where = grid_coordinates(noisy, origin)
         means, variances = [], []
         with torch.inference_mode():
             for turn, undo in self._turns():

@@ -1,0 +1,246 @@
+"""One image taken apart into two: moments, independence, and the line of the variance."""
+
+import math
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from noisewise import UserError
+from noisewise.methods.base import Batch
+from noisewise.methods.r2r import R2R
+from noisewise.nets.standardized import Standardized
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.digital import Digital
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.maps import PixelMaps
+from noisewise.noise.mixture import Mixture
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.splitting import neighbour_mean, variance_line
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SHARE = 0.15
+PHOTONS = PoissonGaussian(2.0, 100.0, 0.0)
+
+
+def heavy_tailed():
+    knots = torch.tensor([100.0, 300.0, 800.0], dtype=torch.float64)
+    log_weight, shift = torch.tensor([[0.0, -0.5]] * 3), torch.tensor([[-0.2, 0.6]] * 3)
+    log_scale, outlier = torch.tensor([[-0.3, 0.1]] * 3), torch.tensor([0.01, 6.0])
+    return Mixture(knots, log_weight, shift, log_scale, outlier, 2.2, -150.0, 4.0)
+
+
+LAWS = {
+    # law, photons a pixel
+    "gaussian": (Gaussian(7.0), None),
+    "mixture": (heavy_tailed(), None),
+    "poisson, 0.3": (PHOTONS, 0.3),
+    "poisson, 3": (PHOTONS, 3.0),
+    "poisson, 100": (PHOTONS, 100.0),
+    "sharp peaks": (PoissonGaussian(2.0, 100.0, 0.3), 3.0),
+    "broad peaks": (PoissonGaussian(2.0, 100.0, 3.0), 20.0),
+    "bright": (PoissonGaussian(2.0, 100.0, 3.0), 400.0),
+}
+
+
+def dice(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Identity(torch.nn.Module):
+    def forward(self, x):
+        return x
+
+
+def split(law, noisy, share, generator):
+    """As r2r does it, with the law of a channel."""
+    mean = float(noisy.mean())
+    net = Standardized(Identity(), noisy.ndim - 2, [mean], [30.0], [mean], [30.0], laws=[law])
+    return R2R(share=share).split(net, noisy, generator)
+
+
+def parts(name, share=SHARE, size=(1, 1, 400, 500)):
+    """x, x₁ and x₂ of an even signal, the signal, and the variance of the noise."""
+    law, photons = LAWS[name]
+    signal = 150.0 if photons is None else float(law.offset) + float(law.gain) * photons
+    at = torch.full(size, signal)
+    noisy = law.sample(at, dice(1))
+    variance = float(law.mean_var(at.flatten()[:1].double())[1])
+    return noisy, *split(law, noisy, share, dice(2)), signal, variance
+
+
+def errors_of(first, second):
+    """Their correlation in standard errors of it."""
+    first, second = ((part - part.mean()).flatten().double() for part in (first, second))
+    product = first * second
+    return float(product.mean() / product.std() * math.sqrt(len(product)))
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5])
+@pytest.mark.parametrize("name", LAWS)
+def test_the_parts_add_up_to_the_image(name, share):
+    noisy, first, second, *_ = parts(name, share, (2, 1, 40, 50))
+    assert first.shape == second.shape == noisy.shape and first.dtype == noisy.dtype
+    torch.testing.assert_close((1 - share) * first + share * second, noisy, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5])
+@pytest.mark.parametrize("name", LAWS)
+def test_moments_of_the_parts(name, share):
+    """Mean s, variances v / (1 − α) and v / α."""
+    _, first, second, signal, variance = parts(name, share)
+    for part, expected in ((first, variance / (1 - share)), (second, variance / share)):
+        part = part.flatten().double()
+        assert abs(float(part.mean()) - signal) < 5 * math.sqrt(expected / len(part))
+        squares = (part - signal) ** 2
+        assert abs(float(squares.mean()) - expected) < 5 * float(squares.std()) / math.sqrt(len(part)) + 0.01 * expected
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_parts_do_not_go_together(name):
+    """Nor do their squares, nor a part with the square of the other."""
+    _, first, second, signal, _ = parts(name)
+    first, second = first - signal, second - signal
+    if name == "mixture":  # which is not taken apart, but covered by Gaussian noise of its variance
+        assert abs(float(np.corrcoef(first.flatten(), second.flatten())[0, 1])) < 0.015
+        return
+    if name in ("sharp peaks", "broad peaks", "bright"):
+        # The number of photons is drawn by a guess of the signal, so independence is not exact: a percent is allowed.
+        correlation = float(np.corrcoef(first.flatten(), second.flatten())[0, 1])
+        assert abs(correlation) < 0.01
+        squares = float(np.corrcoef(first.flatten() ** 2, second.flatten() ** 2)[0, 1])
+        assert abs(squares) < 0.015
+        return
+    assert abs(errors_of(first, second)) < 4
+    assert abs(errors_of(first**2, second**2)) < 4
+    assert abs(errors_of(first**2, second)) < 4 and abs(errors_of(first, second**2)) < 4
+
+
+@pytest.mark.parametrize(("gain", "read_noise", "photons"), [(1.0, 1.6, 0.05), (2.0, 1.0, 0.5)])
+def test_not_much_where_single_photons_are_lost_in_read_noise(gain, read_noise, photons):
+    law, signal = PoissonGaussian(gain, 100.0, read_noise), 100 + gain * photons
+    noisy = law.sample(torch.full((1, 1, 500, 500), signal), dice(1))
+    first, second = (part.flatten() for part in split(law, noisy, SHARE, dice(2)))
+    assert abs(float(np.corrcoef(first, second)[0, 1])) < 0.03
+    variance = gain**2 * photons + read_noise**2
+    assert float(first.var()) == pytest.approx(variance / (1 - SHARE), rel=0.03)
+    assert float(second.var()) == pytest.approx(variance / SHARE, rel=0.07)
+
+
+@pytest.mark.parametrize("photons", [0.3, 3.0])
+def test_counts_are_independent_poisson_numbers(photons):
+    """The joint table of both counts against the product of two Poisson laws: chi-square."""
+    noisy, first, second, *_ = parts(f"poisson, {photons:g}", 0.3)
+    counts = [((part - 100) / 2 * share).flatten().numpy() for part, share in ((first, 0.7), (second, 0.3))]
+    for part in counts:
+        np.testing.assert_allclose(part, part.round(), atol=1e-3)
+    sides = [int(part.max()) + 2 for part in counts]
+    table = np.histogram2d(*(part.round() for part in counts), [np.arange(side) - 0.5 for side in sides])[0]
+    laws = [stats.poisson.pmf(np.arange(n - 1), photons * share) for n, share in zip(sides, (0.7, 0.3), strict=True)]
+    expected = noisy.numel() * np.outer(*laws)
+    enough = expected > 5
+    chi_squared = ((table - expected)[enough] ** 2 / expected[enough]).sum()
+    assert enough.sum() > 5
+    assert stats.chi2.sf(chi_squared, int(enough.sum())) > 1e-3
+
+
+def test_a_split_image_teaches_what_noise2noise_does():
+    """The best linear prediction of x₂ from x₁, over signals of all brightnesses, is that of s."""
+    law = PoissonGaussian(2.0, 100.0, 3.0)
+    signal = (150 + 100 * torch.rand((1, 1, 500, 20), generator=dice())).repeat_interleave(25, 3)
+    first, second = (part.flatten().double() for part in split(law, law.sample(signal, dice(1)), SHARE, dice(2)))
+    s = signal.flatten().double()
+    slopes = [float(((first - first.mean()) * (y - y.mean())).mean() / first.var()) for y in (second, s)]
+    assert slopes[0] == pytest.approx(slopes[1], abs=0.015)
+    leaking = float(((first - first.mean()) * (first - first.mean())).mean() / first.var())
+    assert leaking - slopes[1] > 0.1  # a target that shared the noise would be told from it
+
+
+def test_splits_repeat():
+    law, _ = LAWS["broad peaks"]
+    noisy = law.sample(torch.full((1, 1, 30, 30), 130.0), dice())
+    one, two, other = (split(law, noisy, SHARE, dice(seed)) for seed in (3, 3, 4))
+    assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1]) and not torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("size", [(7, 9), (1, 6), (3, 5, 4)])
+def test_the_guess_is_the_mean_of_the_neighbours(size):
+    image = torch.rand((2, 1, *size), generator=dice())
+    found = neighbour_mean(image)
+    for at in np.ndindex(*size):
+        window = tuple(slice(max(0, a - 1), a + 2) for a in at)
+        values = image[(0, 0, *window)]
+        expected = (values.sum() - image[(0, 0, *at)]) / (values.numel() - 1)
+        assert float(found[(0, 0, *at)]) == pytest.approx(float(expected), abs=1e-5)
+
+
+# -- the line of the variance ----------------------------------------------------------------------
+
+
+OTHERS = {
+    "gaussian": Gaussian(7.0),
+    "whole": Gaussian(0.4, Digital(1.0)),
+    "mixture": heavy_tailed(),
+    "poisson": PHOTONS,
+    "poisson-gaussian": PoissonGaussian(2.2, 100.0, 3.5, Digital(4.0)),
+    "with rows": Correlated(PoissonGaussian(2.2, 100.0, 3.5), row_kernel=4.0, digital=Digital(1.0)),
+    "field": Correlated(Gaussian(5.0), torch.ones(1, 3), column_kernel=torch.tensor([2.0, 1.0])),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_line_is_that_of_the_variance_of_any_law(name):
+    law, mean, std = OTHERS[name], 300.0, 40.0
+    signal = torch.linspace(mean - 2.5 * std, mean + 2.5 * std, 50, dtype=torch.float64)
+    slope, intercept = variance_line(law, mean, std)
+    torch.testing.assert_close(slope * signal + intercept, law.mean_var(signal)[1], rtol=0.01, atol=0)
+
+
+def test_rounding_is_part_of_the_line():
+    law = OTHERS["poisson-gaussian"]
+    slope, intercept = variance_line(law, 110.0, 4.0)
+    assert slope * 110 + intercept == pytest.approx(2.2 * 10 + 3.5**2 + 4**2 / 12, rel=1e-6)
+
+
+def test_a_line_of_variance_is_that_of_drawn_noise():
+    """Not of `mean_var` alone: pixels of rows that share an offset, rounded."""
+    law = OTHERS["with rows"]
+    drawn = law.sample(torch.full((100, 60, 60), 300.0, dtype=torch.float64), dice()) - 300
+    slope, intercept = variance_line(law, 300.0, 40.0)
+    assert slope * 300 + intercept == pytest.approx(float(drawn.var()), rel=0.02)
+
+
+# -- the method ------------------------------------------------------------------------------------
+
+
+def test_each_channel_is_split_by_its_own_law():
+    """Parts of a pure scene: the variance that splitting adds is v α / (1 − α) in x₁ and v (1 − α) / α in x₂."""
+    net = Standardized(Identity(), 2, [100.0, 200.0], [20.0, 30.0], [100.0, 200.0], [20.0, 30.0],
+                       laws=[Gaussian(4.0), Gaussian(12.0)])  # fmt: skip
+    noisy = torch.full((2, 2, 200, 200), 150.0)
+    first, second = R2R(share=0.2).split(net, noisy, dice())
+    for channel, std in enumerate((4.0, 12.0)):
+        assert float(first[:, channel].std()) == pytest.approx(std * 0.25**0.5, rel=0.02)
+        assert float(second[:, channel].std()) == pytest.approx(std * 4**0.5, rel=0.02)
+        assert abs(float(second[:, channel].mean()) - 150) < 5 * std * 2 / 280
+
+
+def test_the_loss_of_r2r_is_that_between_its_parts_where_pixels_may_teach():
+    net = Standardized(Identity(), 2, [100.0], [20.0], [100.0], [20.0], laws=[Gaussian(4.0)])
+    noisy, teach = 100 + torch.rand((1, 1, 20, 20), generator=dice()), torch.zeros((1, 1, 20, 20), dtype=torch.bool)
+    teach[0, 0, 3:9] = True
+    loss = R2R().loss(net, Batch(noisy=noisy, teach=teach, generator=dice(5)))
+    first, second = R2R().split(net, noisy, dice(5))
+    assert float(loss) == pytest.approx(float((((first - second) / 20) ** 2)[teach].mean()), rel=1e-5)
+
+
+def test_maps_of_the_pixels_are_split_or_refused_in_one_sentence():
+    """A camera's maps hold as many laws as pixels: r2r takes the typical one, or says that it cannot."""
+    law = PixelMaps(torch.full((20, 20), 2.0), torch.full((20, 20), 100.0), torch.full((20, 20), 3.0))
+    net = Standardized(Identity(), 2, [150.0], [20.0], [150.0], [20.0], laws=[law])
+    with suppress(UserError):
+        first, second = R2R().split(net, torch.full((1, 1, 20, 20), 150.0), dice())
+        assert torch.isfinite(first).all() and torch.isfinite(second).all()
