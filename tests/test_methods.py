@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal as signal_module
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +20,13 @@ from noisewise.axes import whole
 from noisewise.io import open_source
 from noisewise.io.memory import MemorySink
 from noisewise.methods.base import Batch, ImageSpec, Method
+from noisewise.model import Training
 from noisewise.noise.base import Noise
 from noisewise.noise.gaussian import Gaussian
 
 from .conftest import blobs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAMES = sorted(methods.modules())
 SMALL = {"features": 8, "depth": 1}
@@ -123,6 +130,78 @@ def test_three_slices_are_enough_for_3d(name: str) -> None:
     model = nw.train(name, noisy, target, noise=noise_for(kind), axes="ZYX", steps=4, **SMALL)
     assert model.spec.spatial == "ZYX"
     assert model.predict(noisy, axes="ZYX").mean.shape == signal.shape
+
+
+TINY = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_was_interrupted_ends_like_an_unbroken_one(
+    name: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """Two channels; weights to the last bit, of laws too. Patches are parts of the image, with ranges of their own."""
+    signal, noisy = (np.stack([image, image[::-1] + 40]) for image in planted)
+    kind = methods.get(name)
+    given = [noisy, target_for(kind, signal)]
+
+    def training(resume: nw.Model | None = None) -> Training:
+        law = noise_for(kind)
+        noisy_source, *targets = [open_source(image, "CYX") for image in given if image is not None]
+        laws = [] if law is None else [law]
+        return Training(kind(**TINY), [noisy_source], targets, laws=laws, resume=resume)
+
+    def interrupt(progress: Any) -> None:
+        if progress.step == 33:
+            os.kill(os.getpid(), signal_module.SIGINT)
+
+    unbroken = training().run(steps=48)
+    half = training().run(steps=48, report=interrupt)
+    assert half.run.step == 33 and not half.run.finished
+    half.save(tmp_path / "half.safetensors")
+    whole = training(nw.load(tmp_path / "half.safetensors")).run(steps=48)
+    assert whole.run.finished and whole.run.risks == unbroken.run.risks
+    for key, value in unbroken.net.state_dict().items():
+        assert torch.equal(value, whole.net.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_of_a_file_predicts_the_same_to_the_last_bit(
+    name: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """The law of the noise, with all that follows from it, is in the file."""
+    signal, noisy = planted
+    kind = methods.get(name)
+    model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=3, **TINY)
+    model.save(tmp_path / "model.safetensors")
+    again = nw.load(tmp_path / "model.safetensors")
+    assert [type(law) for law in again.laws] == [type(law) for law in model.laws]
+    assert len(again.laws) == (1 if kind.uses_noise else 0)
+    calm = 60 + (noisy - 60) / 3  # another image, of a smaller range
+    before, after = model.predict(calm), again.predict(calm)
+    assert np.array_equal(before.mean, after.mean)
+    assert (before.std is None) == (after.std is None) == (not model.method.gives_std)
+    assert before.std is None or np.array_equal(before.std, after.std)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("joint", [False, True])
+def test_channels_may_have_laws_of_their_own(name: str, joint: bool) -> None:
+    """Alone, a channel's answer does not depend on the others, and is that of its own law."""
+    signal = blobs((2, 40, 44)) * np.array([1.0, 3.0])[:, None, None]
+    noisy = (signal + np.random.default_rng(0).normal(0, 15, signal.shape)).astype(np.float32)
+    kind = methods.get(name)
+    laws = [Gaussian(15.0), Gaussian(40.0)] if kind.uses_noise else None
+    target = target_for(kind, signal.astype(np.float32))
+    settings = TINY | {"joint_channels": joint}
+    model = nw.train(name, noisy, target, axes="CYX", noise=laws, steps=3, **settings)
+    assert [float(law.std) for law in model.laws] == ([15.0, 40.0] if laws else [])  # type: ignore[arg-type]
+    found = model.predict(noisy, axes="CYX").mean
+    assert found.shape == noisy.shape and np.isfinite(found).all()
+    other = noisy.copy()
+    other[1] += 50
+    changed = model.predict(other, axes="CYX").mean
+    assert np.array_equal(found[0], changed[0]) != joint
+    assert not np.array_equal(found[1], changed[1])
 
 
 def test_care_learns_the_units_of_its_target(planted: tuple[np.ndarray, np.ndarray]) -> None:

@@ -111,7 +111,7 @@ class PN2V(Method):
             law: Any = net.law(channel)
             for x, prior, places in zip(*pixels, strict=True):
                 signal, log_weight, likelihood = particles(
-                    law.at(places), x[:, None], *self.prior(prior, mean, std), self.nodes
+                    law.at(places), (mean, std), x[:, None], *self.prior(prior, mean, std), self.nodes
                 )
                 yield std, signal, log_weight + robust(likelihood, OUTLYING * std)
 
@@ -127,9 +127,11 @@ class PN2V(Method):
 
 
 def particles(
-    law: Any, x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, count: int
+    law: Any, about: tuple[float, float], x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Signals (M, K J), log weights of Σ_k w_k N(s; μ_k, τ_k²), and log p(x|s), for x (M, 1).
+
+    about: mean and standard deviation of the images, for the table of p(x|s). count: J.
 
     ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v), with nodes s_j and weights ω_j of N(m, v²),
     the product of the prior and of a Gaussian with the law's variance at μ.
@@ -144,7 +146,7 @@ def particles(
         # Where the law takes x for an outlier, x says little, and the posterior is about the prior.
         total = variance + tau**2
         gaussian = -0.5 * (x - expected) ** 2 / total - 0.5 * torch.log(2 * math.pi * total)
-        outlier = law.tabulated(x.expand_as(mu), mu) > gaussian + SURPRISE
+        outlier = law.tabulated(x.expand_as(mu), mu, about) > gaussian + SURPRISE
     centre, width = torch.where(outlier, mu, centre), torch.where(outlier, tau, width)
     nodes, weights = (part.to(mu) for part in gauss_hermite(count))
     signal = centre[..., None] + width[..., None] * nodes
@@ -152,7 +154,7 @@ def particles(
     ratio = 0.5 * (nodes**2 - away**2) + torch.log(width / tau)[..., None]
     log_weight = (log_prior[..., None] + weights.log() + ratio).flatten(1)
     signal = signal.flatten(1)
-    return signal, log_weight, law.tabulated(x.expand_as(signal), signal)
+    return signal, log_weight, law.tabulated(x.expand_as(signal), signal, about)
 
 
 def robust(log_prob: Tensor, span: float) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from noisewise.container import read_container, write_container
 from noisewise.errors import UserError
 from noisewise.noise.digital import CONTINUOUS, Digital, log_mass, standardised
-from noisewise.noise.table import LikelihoodTable, table_for
+from noisewise.noise.table import LikelihoodTable
 
 Value = float | Tensor
 
@@ -33,7 +33,7 @@ class Noise(nn.Module, ABC):
         super().__init__()
         self.digital = digital
         self.provenance: dict[str, Any] = {}
-        self._likelihoods: LikelihoodTable | None = None
+        self._tables: dict[tuple[float, float], LikelihoodTable] = {}
 
     def keep(self, **values: Value) -> None:
         """Keep parameters as attributes and part of the state: float64."""
@@ -56,10 +56,14 @@ class Noise(nn.Module, ABC):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """E[x|s] (ADU) and Var[x|s] (ADU²), before clipping."""
 
-    def tabulated(self, noisy: Tensor, signal: Tensor) -> Tensor:
-        """`log_prob` from a table that is made when first asked for: float32, to about 0.01 nats, and fast."""
-        self._likelihoods = table_for(self, noisy, self._likelihoods)
-        return self._likelihoods(noisy, signal)
+    def tabulated(self, noisy: Tensor, signal: Tensor, about: tuple[float, float]) -> Tensor:
+        """`log_prob` from a table that is made when first asked for: float32, to about 0.02 nats, and fast.
+
+        about: mean and standard deviation (ADU) of the images; the table, and so the result, depends on nothing else.
+        """
+        if about not in self._tables:
+            self._tables[about] = LikelihoodTable(self, *about)
+        return self._tables[about](noisy, signal)
 
     @classmethod
     @abstractmethod

@@ -143,7 +143,7 @@ class PixelMaps(PoissonGaussian):
         )
         return PixelMaps(gain, offset, read_noise, self.digital, self.typical_gain, self.typical_offset)
 
-    def tabulated(self, noisy: Tensor, signal: Tensor) -> Tensor:
+    def tabulated(self, noisy: Tensor, signal: Tensor, about: tuple[float, float]) -> Tensor:  # noqa: ARG002
         """`log_prob` itself: a table holds one law, and here each pixel has its own."""
         return self.log_prob(noisy, signal)
 
