@@ -9,8 +9,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.budget import parse_budget, training_seconds
@@ -209,9 +207,9 @@ def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:
     return record
 
 
-def refuse_early(path: str | Path, source: Source, *, as_float: bool = False, overwrite: bool = False) -> None:
+def refuse_early(path: str | Path, source: Source, *, overwrite: bool = False) -> None:
     """Find out before the work, not after it, that an output cannot be written."""
-    create_sink(path, source, np.float32 if as_float else None, overwrite=overwrite).discard()
+    create_sink(path, source, overwrite=overwrite).discard()
 
 
 def make_method(method: str | Method, settings: dict[str, Any]) -> Method:

@@ -32,7 +32,8 @@ class PN2V(Method):
 
     From the surroundings, which never hold the pixel, a network predicts the prior p(s_i | x without x_i): a mixture
     of Gaussians, Σ_k w_k N(s; μ_k, τ_k²). With the noise model it makes the posterior p(s_i | x) ∝ p(x_i | s_i) p(s_i),
-    whose mean and standard deviation are returned. loss = −Σ_{i∈B} log ∫ p(x_i | s) p(s) ds / |B| over blind pixels B.
+    whose mean and standard deviation are returned. loss = Σ_{i∈B} (m_i − x_i)² − log ∫ p(x_i | s) p(s) ds over blind
+    pixels B, divided by their number; m, the prior's mean, follows the squared error, its shape the likelihood.
     Both integrals are sums over few signals per component, at the Gauss-Hermite nodes of the Gaussian that the
     posterior of the component is about: exact for Gaussian noise, and in logarithms throughout.
 

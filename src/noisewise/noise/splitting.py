@@ -14,7 +14,6 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 SPAN = 3.0  # standard deviations of an image to each side of its mean, over which a law's variance is a line
 POINTS = 65
-FEW = 1e-6  # of the variance: a slope so small is none
 
 
 @lru_cache(maxsize=64)
