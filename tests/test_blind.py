@@ -26,7 +26,6 @@ from noisewise.nets.blind import (
     lattices,
     parse_shape,
     predict_blind,
-    sparse_enough,
     spread,
     turned,
     window_radius,
@@ -182,7 +181,7 @@ def test_nor_where_blind_spots_lie_close_together(text: str, masking: str) -> No
     """As dense as in training, and as held-out pixels, of which 3 % are drawn without regard to each other."""
     shape = parse_shape(text, 2)
     for blind in (
-        draw_mask(torch.Size((4, 1, 64, 64)), sparse_enough(5.0, shape), dice()),
+        draw_mask(torch.Size((4, 1, 64, 64)), lattice_sides(5.0, shape, 2), dice()),
         torch.rand((1, 1, 64, 64), generator=dice(1)) < 0.03,
     ):
         hidden = spread(blind, shape)

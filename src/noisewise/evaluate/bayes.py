@@ -107,12 +107,16 @@ class FiniteWorld:
 
     @cached_property
     def figures(self) -> Tensor:
-        """(F, 5, 5): a disc, a ring, a bar, a cross, in the levels 0, 1/2 and 1."""
+        """(F, 5, 5): a disc, a ring, a cross, a bar and its mirror image, in the levels 0, 1/2 and 1.
+
+        Together they are the same mirrored or turned, as images are in training.
+        """
         rows = (
             ("01110", "12221", "12221", "12221", "01110"),
             ("02220", "20002", "20002", "20002", "02220"),
-            ("21000", "12100", "01210", "00121", "00012"),
             ("00200", "00200", "22222", "00200", "00200"),
+            ("21000", "12100", "01210", "00121", "00012"),
+            ("00012", "00121", "01210", "12100", "21000"),
         )
         return torch.tensor([[[int(level) / 2 for level in row] for row in figure] for figure in rows])
 

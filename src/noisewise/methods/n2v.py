@@ -16,9 +16,9 @@ from noisewise.nets.blind import (
     Offset,
     draw_mask,
     hide,
+    lattice_sides,
     parse_shape,
     predict_blind,
-    sparse_enough,
     turned,
     window_radius,
 )  # fmt: skip
@@ -44,7 +44,7 @@ class N2V(Method):
 
     masking: Masking = "mean"
     """what replaces a blind pixel: a random neighbour (uniform), or the mean or median of the neighbours"""
-    mask_percent: Annotated[float, Interval(gt=0, le=50)] = 5.0
+    mask_percent: Annotated[float, Interval(gt=0, le=25)] = 11.0
     """blind pixels a patch, in percent"""
     mask_radius: Annotated[int, Interval(ge=1, le=10)] = 1
     """neighbours are the (2 r + 1)² window without its centre"""
@@ -52,7 +52,7 @@ class N2V(Method):
     """what is hidden with a blind pixel: pixel (nothing), a size in pixels such as 1x11 (along Y and X), a pattern
     such as 010/111/010, or auto (the pixels that share its noise, as measured)"""
     blind_prediction: bool = False
-    """predict each pixel without having seen it, which takes 20 passes or more; else in one pass that sees it"""
+    """predict each pixel without having seen it, which takes 9 passes or more; else in one pass that sees it"""
 
     @property
     def wants_noise(self) -> bool:
@@ -89,8 +89,8 @@ class N2V(Method):
         shape = self.shape(tuple(net.laws), net.dims)  # type: ignore[arg-type]
         blind = teach
         if not batch.held_out:
-            percent = sparse_enough(self.mask_percent, shape)
-            blind = teach & draw_mask(noisy.shape, percent, batch.generator).to(teach.device)
+            sides = lattice_sides(self.mask_percent, shape, net.dims)
+            blind = teach & draw_mask(noisy.shape, sides, batch.generator).to(teach.device)
         predicted = net.backbone(hide(noisy, blind, self.masking, self.mask_radius, batch.generator, shape))
         return masked_mean((predicted.float() - noisy) ** 2, blind)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisewise.methods.base import Batch, Method, Needs, entropy_power, masked_mean
-from noisewise.nets.blind import draw_mask, grid_coordinates, hide, predict_blind
+from noisewise.nets.blind import draw_mask, grid_coordinates, hide, lattice_sides, predict_blind
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.correlated import gauss_hermite
@@ -48,7 +48,7 @@ class PN2V(Method):
     """Gaussians in the prior of a pixel"""
     nodes: Annotated[int, Interval(ge=1, le=32)] = 5
     """signals a component at which the likelihood is looked up"""
-    mask_percent: Annotated[float, Interval(gt=0, le=50)] = 5.0
+    mask_percent: Annotated[float, Interval(gt=0, le=25)] = 11.0
     """blind pixels a patch, in percent"""
     mask_radius: Annotated[int, Interval(ge=1, le=10)] = 1
     """a blind pixel is replaced by the mean of the (2 r + 1)² window without its centre"""
@@ -68,7 +68,8 @@ class PN2V(Method):
         noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
         blind = teach
         if not batch.held_out:
-            blind = teach & draw_mask(noisy.shape, self.mask_percent, batch.generator).to(teach.device)
+            sides = lattice_sides(self.mask_percent, (), net.dims)
+            blind = teach & draw_mask(noisy.shape, sides, batch.generator).to(teach.device)
         hidden = hide(noisy, blind, "mean", self.mask_radius, batch.generator)
         maps = torch.stack(net.maps(net.backbone(hidden)))
         if not blind.any():

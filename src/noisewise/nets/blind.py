@@ -16,35 +16,44 @@ import torch
 from torch import Tensor
 
 from noisewise.nets.standardized import Standardized
-from noisewise.nets.unet import crop
 
 Masking = Literal["uniform", "mean", "median"]
 Offset = tuple[int, ...]
 MOST_HIDDEN = 25.0  # percent of the pixels: with more, too little is left to predict from
 
 
-def draw_mask(shape: torch.Size, percent: float, generator: torch.Generator) -> Tensor:
-    """Boolean mask (N, C, *S) with one random pixel in each box of a grid of 100/percent pixels a box.
+def draw_mask(shape: torch.Size, sides: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Boolean mask (N, C, *S) with one centre in each cell of a lattice, for each N and C at a place drawn anew.
 
-    The grid keeps blind pixels apart from each other, so that their neighbours are mostly not blind.
+    On a lattice blind spots keep away from each other: all that is around them is seen.
     """
-    sides = box_sides(shape[2:], percent)
-    counts = [-(-n // s) for n, s in zip(shape[2:], sides, strict=True)]
-    mask = torch.zeros((*shape[:2], *(c * s for c, s in zip(counts, sides, strict=True))), dtype=torch.bool)
-    boxes = torch.cartesian_prod(*(torch.arange(n) for n in (*shape[:2], *counts)))
-    corner = boxes[:, 2:] * torch.tensor(sides)
-    jitter = torch.stack([torch.randint(s, (len(boxes),), generator=generator) for s in sides], 1)
-    mask[(boxes[:, 0], boxes[:, 1], *(corner + jitter).T)] = True
-    return crop(mask, shape[2:])
+    places = torch.zeros(shape[:2], dtype=torch.long)
+    for side, size in zip(sides, shape[2:], strict=True):
+        places = places * side + torch.randint(min(side, size), shape[:2], generator=generator)
+    cells = place_in_cell(grid_coordinates(torch.empty(1, 1, *shape[2:])), sides)
+    return cells[:, None] == places.reshape(*shape[:2], *[1] * len(sides))
 
 
-def box_sides(size: Sequence[int], percent: float) -> list[int]:
-    """Sides of the boxes of 100/percent pixels, near cubes, within an image of this size."""
-    side = max(1, round((100 / percent) ** (1 / len(size))))
-    sides = [min(side, n) for n in size]
-    # A thin axis holds no whole box: the others then take what it cannot.
-    sides[-1] = min(size[-1], max(1, round(100 / percent / prod(sides[:-1]))))
+def lattice_sides(percent: float, shape: Sequence[Offset], dims: int) -> list[int]:
+    """Sides of the cells that hold one centre each: near cubes of about 100/percent pixels, 2 or more a side.
+
+    With a shape, blind spots neither touch each other nor hide more than `MOST_HIDDEN` percent.
+    """
+    if not shape:
+        side = max(2, round((100 / percent) ** (1 / dims)))
+        return [side] * (dims - 1) + [max(2, round(100 / percent / side ** (dims - 1)))]
+    sides = [2 * max(abs(offset[axis]) for offset in shape) + 2 for axis in range(dims)]
+    while 100 / prod(sides) > min(percent, MOST_HIDDEN / (1 + len(shape))):
+        sides[sides.index(min(sides))] += 1
     return sides
+
+
+def place_in_cell(coordinates: Tensor, sides: Sequence[int]) -> Tensor:
+    """Number of the place that coordinates (M, dims, *S) have in their cells: (M, *S)."""
+    place = torch.zeros_like(coordinates[:, 0])
+    for axis, side in enumerate(sides):
+        place = place * side + coordinates[:, axis] % side
+    return place
 
 
 def hide(
@@ -153,11 +162,6 @@ def window_radius(shape: Sequence[Offset], radius: int) -> int:
     return radius
 
 
-def sparse_enough(percent: float, shape: Sequence[Offset]) -> float:
-    """Percent of the pixels that may be centres, so that not too many are hidden with them."""
-    return min(percent, MOST_HIDDEN / (1 + len(shape))) if shape else percent
-
-
 def turned(shape: Sequence[Offset]) -> bool:
     """Whether a shape changes when Y and X are swapped."""
     return {(*o[:-2], o[-1], o[-2]) for o in shape} != set(shape)
@@ -189,23 +193,11 @@ def predict_blind(
     return result
 
 
-def lattice_sides(percent: float, shape: Sequence[Offset], dims: int) -> list[int]:
-    """Sides of the cells that hold one centre each: blind spots neither touch each other nor hide too much."""
-    if not shape:
-        return [max(2, side) for side in box_sides([1 << 30] * dims, percent)]
-    sides = [2 * max(abs(offset[axis]) for offset in shape) + 2 for axis in range(dims)]
-    while 100 / prod(sides) > sparse_enough(percent, shape):
-        sides[sides.index(min(sides))] += 1
-    return sides
-
-
 def lattices(coordinates: Tensor, sides: Sequence[int]) -> Iterator[Tensor]:
     """Boolean masks (M, *S) of one centre in each cell, for each place in it."""
-    place = torch.zeros_like(coordinates[:, 0])
-    for axis, side in enumerate(sides):
-        place = place * side + coordinates[:, axis] % side
-    for phase in range(prod(sides)):
-        yield place == phase
+    places = place_in_cell(coordinates, sides)
+    for place in range(prod(sides)):
+        yield places == place
 
 
 def grid_coordinates(x: Tensor, origin: Sequence[int] = ()) -> Tensor:
