@@ -342,6 +342,143 @@ def test_files_are_streamed(run, cells, monkeypatch):
     assert 0 < largest < 240 * 280 / 4
 
 
+# -- noise models and standard deviations ------------------------------------------------------------
+
+
+@pytest.fixture
+def camera(cells, one_thread):
+    """A noise model of the camera, as a file."""
+    from noisewise.noise.digital import Digital
+    from noisewise.noise.poisson_gaussian import PoissonGaussian
+
+    path = cells.with_name("camera.safetensors")
+    PoissonGaussian(1.0, 100.0, 1.0, Digital(1.0)).save(path)
+    return path
+
+
+def test_predict_writes_the_standard_deviation_beside_the_output(run, cells, image, camera):
+    import noisewise as nw
+
+    code, out, err = run("train", "pn2v", cells, "--noise", camera, "-o", "m.safetensors", *STEPS, *SMALL)
+    assert (code, out) == (0, "m.safetensors\n"), err
+    code, out, _ = run("predict", "m.safetensors", cells, "--std", "--no-average")
+    assert (code, out) == (0, f"{cells.with_name('cells_denoised.tif')}\n")
+    twins = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
+    assert here() == sorted([*twins, "camera.safetensors", "m.safetensors"])
+    with tifffile.TiffFile("cells_denoised_std.tif") as file:
+        std = file.asarray()
+        assert file.is_imagej and file.imagej_metadata["unit"] == "um"
+        assert file.pages[0].tags["XResolution"].value == (5, 1)
+    assert tifffile.imread("cells_denoised.tif").dtype == image.dtype
+    assert std.dtype == np.float32 and std.shape == image.shape and (std > 0).all()
+    np.testing.assert_allclose(std, nw.load("m.safetensors").predict(cells).std, rtol=1e-5)
+    made = json.loads(run("info", "cells_denoised_std.tif", "--json")[1])["made by noisewise"]
+    assert made["method"] == "pn2v" and made["input"] == "cells.tif"
+
+
+def test_denoise_with_a_noise_model_and_standard_deviations(run, cells, camera):
+    denoise = ("denoise", cells, "--method", "pn2v", "--std", "--noise", camera, "--no-average", *STEPS)
+    code, out, err = run(*denoise, "-o", "clean.ome.tif", "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["output"] == ["clean.ome.tif"] and record["std"] == ["clean_std.ome.tif"]
+    assert record["method"] == "pn2v" and out.count("\n") == 1
+    assert {"clean.ome.tif", "clean_std.ome.tif"} <= set(here())
+    mean, std = (tifffile.imread(name) for name in ("clean.ome.tif", "clean_std.ome.tif"))
+    assert mean.shape == std.shape == (24, 28) and std.dtype == np.float32
+    # Of photons and read noise of this size, the prior cannot make the answer less sure than the pixel alone.
+    assert 0 < std.mean() < 1.2 * (mean.mean() - 100 + 1) ** 0.5
+
+
+def test_a_kept_model_of_pn2v_repeats_both_images(run, cells, camera):
+    denoise = ("denoise", cells, "--method", "pn2v", "--std", "--noise", camera, "--no-average", "--float", *STEPS)
+    assert run(*denoise, "--model", "m.safetensors", "-o", "a.tif")[0] == 0
+    camera.unlink()  # the model keeps it
+    assert run("predict", "m.safetensors", cells, "--std", "--no-average", "--float", "-o", "b.tif")[0] == 0
+    for one, two in (("a.tif", "b.tif"), ("a_std.tif", "b_std.tif")):
+        np.testing.assert_array_equal(tifffile.imread(one), tifffile.imread(two))
+
+
+def test_care_with_uncertainty_gives_standard_deviations(run, cells, image):
+    tifffile.imwrite("clean.tif", image[::-1])
+    train = ("train", "care", cells, "--target", "clean.tif", "-o", "m.safetensors", "--uncertainty", *STEPS, *SMALL)
+    assert run(*train)[0] == 0
+    assert run("predict", "m.safetensors", cells, "--std", "-o", "out.npy")[0] == 0
+    assert np.load("out_std.npy").shape == image.shape
+
+
+def test_several_standard_deviations_go_into_a_folder(run, cells, image, camera):
+    tifffile.imwrite("more.tif", image[::-1])
+    denoise = ("denoise", "cells.tif", "more.tif", "--method", "pn2v", "--noise", camera, "--std", "--no-average")
+    assert run(*denoise, "-o", "out", *STEPS)[0] == 0
+    assert here("out") == [f"{name}_denoised{end}.tif" for name in ("cells", "more") for end in ("", "_std")]
+
+
+def test_a_standard_deviation_that_exists_is_kept(run, cells, camera, monkeypatch):
+    Path("cells_denoised_std.tif").write_text("precious")
+    denoise = ("denoise", cells, "--method", "pn2v", "--noise", camera, "--std", "--no-average", *STEPS)
+    with monkeypatch.context() as patch:
+        patch.setattr("noisewise.files.Training", None)  # refused before the work
+        code, _, err = run(*denoise)
+    assert code == 2 and "cells_denoised_std.tif: exists already" in err
+    assert Path("cells_denoised_std.tif").read_text() == "precious" and not Path("cells_denoised.tif").exists()
+    assert run(*denoise, "--overwrite")[0] == 0
+    assert tifffile.imread("cells_denoised_std.tif").shape == (24, 28)
+
+
+@pytest.mark.parametrize("again", [("--std",), ()])
+def test_a_folder_with_standard_deviations_can_be_given_again(run, image, camera, again):
+    """What an earlier run made is no input, with or without its option."""
+    Path("images").mkdir()
+    tifffile.imwrite("images/cells.tif", image)
+    denoise = ("denoise", "images", "--method", "pn2v", "--noise", camera, "--no-average", *STEPS)
+    assert run(*denoise, "--std")[0] == 0
+    made = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
+    assert here("images") == made
+    code, out, _ = run(*denoise, *again, "--overwrite")
+    assert code == 0 and out == f"{Path('images', 'cells_denoised.tif')}\n"
+    assert here("images") == made
+
+
+def test_a_standard_deviation_that_is_not_asked_for_is_in_nobodys_way(run, cells, camera):
+    cells.rename("b_std.tif")
+    denoise = ("denoise", "b_std.tif", "-o", "b.tif", "--method", "pn2v", "--noise", camera, "--no-average", *STEPS)
+    code, _, err = run(*denoise, "--std")
+    assert code == 2 and "b_std.tif: is the input itself" in err
+    assert run(*denoise)[0] == 0
+
+
+@pytest.mark.usefixtures("cells", "one_thread")
+def test_the_noise_is_measured_where_no_model_is_given(run):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :72]
+    np.save("large.npy", (100 + 2 * rng.poisson(60 + 40 * np.sin(y / 9) * np.cos(x / 11))).astype(np.uint16))
+    code, _, err = run("train", "pn2v", "large.npy", "-o", "m.safetensors", *STEPS, *SMALL)
+    assert code == 0, err
+    import noisewise as nw
+
+    (law,) = nw.load("m.safetensors").laws
+    import torch
+
+    # 2 ADU an electron: the variance is twice the signal above the offset.
+    signal = torch.tensor([180.0, 260.0], dtype=torch.float64)
+    np.testing.assert_allclose(law.mean_var(signal)[1], 2 * (signal - 100), rtol=0.3)
+
+
+@pytest.mark.usefixtures("cells", "one_thread")
+def test_an_image_too_small_to_measure_is_bootstrapped(run, monkeypatch):
+    """30 rows are less than a check-up takes: a short Noise2Void tells noise from signal."""
+    monkeypatch.setattr(sys.modules["noisewise.denoise"], "BOOTSTRAP_STEPS", 40)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:30, :60]
+    np.save("small.npy", (100 + rng.poisson(60 + 40 * np.sin(y / 6) * np.cos(x / 8))).astype(np.uint16))
+    code, _, err = run("denoise", "small.npy", "--method", "pn2v", "--std", "--no-average", *STEPS)
+    assert code == 0, err
+    mean, std = np.load("small_denoised.npy"), np.load("small_denoised_std.npy")
+    assert mean.shape == std.shape == (30, 60) and (std > 0).all()
+    assert mean.mean() == pytest.approx(np.load("small.npy").mean(), rel=0.05)
+
+
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 

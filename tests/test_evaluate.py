@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from noisewise.cli import main
+from noisewise.cli import _display, main
 from noisewise.evaluate.compare import compare
 from noisewise.evaluate.metrics import ms_ssim, nrmse, psnr, psnr_affine, ssim
 from noisewise.evaluate.microssim import micro_ssim
@@ -317,3 +317,26 @@ def test_constant_references(refused, scores):
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])
 def test_ranges_that_are_none(refused, folders, value):
     assert "--data-range" in refused("images", "truths", f"--data-range={value}")
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+def test_how_far_it_is_is_told_in_a_log(run, monkeypatch):
+    """Of work that takes long; what is short says nothing (as all other tests see)."""
+    truth, image = truth_and_image((30, 40))
+    np.save("truth.npy", np.stack([truth] * 3))
+    np.save("image.npy", np.stack([image] * 3))
+    monkeypatch.setattr(_display, "LOG_SECONDS", -1.0)
+    code, out, err = run("image.npy", "truth.npy", "--axes", "TYX")
+    told = [int(line[10:14]) for line in err.splitlines() if line.startswith("comparing: ")]
+    assert code == 0 and told == sorted(told) == [11, 22, 33, 44, 56, 67, 78, 89, 100] and "comparing" not in out
+    code, _, err = run("image.npy", "truth.npy", "--axes", "TYX", "--quiet")
+    assert (code, err) == (0, "")
+
+
+def test_how_far_a_stack_is_is_told_by_its_planes():
+    truth, image = (open_source(part, "ZYX") for part in truth_and_image((4, 30, 40)))
+    told: list[float] = []
+    compare([(image, truth), (image, truth)], report=told.append)
+    np.testing.assert_allclose(told, [4 / 24, 8 / 24, *np.arange(9, 25) / 24])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisewise import UserError, laws
+from noisewise import UserError, denoise, laws
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.laws import find_laws, open_laws
@@ -132,8 +132,18 @@ def test_a_bootstrapped_law_is_about_that_of_the_noise(monkeypatch: pytest.Monke
     assert [std_of(law) for law in found] == pytest.approx([6.0, 18.0], rel=0.3)
 
 
-def test_an_image_without_noise_has_no_law() -> None:
-    """There is nothing to remove; without a way to bootstrap that is said."""
-    clean = source(100 * blobs((96, 96)))
+def test_an_image_without_noise_is_refused() -> None:
+    """There is nothing to remove, and nothing to bootstrap."""
+    clean = 100 * blobs((96, 96))
+    with pytest.raises(UserError, match=r"^array: has no noise worth removing; .* give a noise model .* n2v$"):
+        find_laws(PN2V(), [source(clean)], bootstrap=never)
     with pytest.raises(UserError, match="no noise worth removing"):
-        find_laws(PN2V(), [clean])
+        denoise(clean, method="sure", steps=10**9)
+    assert find_laws(PN2V(), [source(clean)], Gaussian(5.0), never) != ()
+    assert find_laws(N2V(), [source(clean)], bootstrap=never) == ()
+
+
+def test_one_channel_may_be_without_noise() -> None:
+    image = np.stack([100 * blobs((96, 96)), noisy(12.0)])
+    clean, other = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never)
+    assert std_of(clean) < 20 and std_of(other) == pytest.approx(12.0, rel=0.15)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -118,14 +119,54 @@ def test_any_changed_byte_is_noticed(path: Path, tmp_path: Path, data: st.DataOb
         nw.load(file)
 
 
-def test_edited_settings_are_refused(path: Path, tmp_path: Path) -> None:
+def contents(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """The text of a file's header, and its tensors."""
     with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["noisewise"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return file.metadata()["noisewise"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_edited_settings_are_refused(path: Path, tmp_path: Path) -> None:
+    text, tensors = contents(path)
+    header = json.loads(text)
     header["settings"]["mask_radius"] = 3
     save_file(tensors, tmp_path / "edited.safetensors", {"noisewise": json.dumps(header)})
     with pytest.raises(nw.UserError, match="edited or damaged"):
         nw.load(tmp_path / "edited.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("0.30000000000000004", "0.30000000000000005"), ('"seconds": 0', '"seconds":\t0'), (r"\u00b5", r"\u00B5")],
+)
+def test_a_change_that_means_nothing_is_noticed_too(before: str, after: str, path: Path, tmp_path: Path) -> None:
+    """The checksum is over the text, not over what it says: digits beyond the 17th, white space, ways to write µ."""
+    model = nw.load(path)
+    model.provenance |= {"seconds": 0.1 + 0.2, "by": "µ"}
+    model.save(tmp_path / "odd.safetensors")
+    text, tensors = contents(tmp_path / "odd.safetensors")
+    assert text.count(before) == 1 and json.loads(text.replace(before, after)) == json.loads(text)
+    save_file(tensors, tmp_path / "edited.safetensors", {"noisewise": text.replace(before, after)})
+    with pytest.raises(nw.UserError, match="edited or damaged"):
+        nw.load(tmp_path / "edited.safetensors")
+
+
+def test_the_checksum_may_not_be_left_out(path: Path, tmp_path: Path) -> None:
+    text, tensors = contents(path)
+    header = json.loads(text)
+    assert re.fullmatch("[0-9a-f]{64}", header.pop("sha256"))
+    for edited in (json.dumps(header), text + " ", text.replace('"sha256"', '"SHA256"')):
+        save_file(tensors, tmp_path / "edited.safetensors", {"noisewise": edited})
+        with pytest.raises(nw.UserError, match="edited or damaged"):
+            nw.load(tmp_path / "edited.safetensors")
+    save_file(tensors, tmp_path / "same.safetensors", {"noisewise": text})
+    assert nw.load(tmp_path / "same.safetensors").method == nw.load(path).method
+
+
+def test_a_file_of_another_format_is_refused_in_plain_words(path: Path, tmp_path: Path) -> None:
+    header = json.loads(contents(path)[0])
+    save_file({"x": torch.zeros(3)}, tmp_path / "old.safetensors", {"noisewise": json.dumps(header | {"format": 1})})
+    with pytest.raises(nw.UserError, match=r"format 1 is not \d+; update noisewise, or make the file again"):
+        nw.load(tmp_path / "old.safetensors")
 
 
 def test_foreign_safetensors_and_missing_files(tmp_path: Path) -> None:

@@ -213,6 +213,14 @@ def test_saturation_is_said(run, clean):
 # -- several inputs --------------------------------------------------------------------------------
 
 
+def test_a_truth_is_no_input_of_a_run_without_truths(run, clean):
+    assert run(".")[0] == 0
+    made = names()
+    code, out, err = run(".", "--no-truth", "--overwrite")
+    assert code == 0 and out == "clean_noisy.ome.tif\n" and names() == made, err
+    assert "clean_noisy_truth.ome.tif: is the output of another input, left out" in err
+
+
 def test_a_folder_can_be_given_again(run, clean):
     tifffile.imwrite("same.tif", scene())
     code, out, _ = run(".", "-o", "noisy")

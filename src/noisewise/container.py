@@ -1,7 +1,7 @@
 """One portable file: safetensors, with everything else as JSON in its header, and a checksum over both.
 
-Header key `noisewise` holds the JSON: what the file holds, its format number, its content, and a SHA-256 over the
-JSON and all tensors, so that a file that was damaged or edited is refused. No pickle, no code.
+Header key `noisewise` holds the JSON: what the file holds, its format number, its content, and as its last entry a
+SHA-256 over the text before and all tensors, so that a file that was damaged or edited is refused. No pickle, no code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from noisewise.errors import UserError
 from noisewise.io.paths import Draft, plain_words
 
 KEY = "noisewise"
-FORMAT = 1
+FORMAT = 2
+SEAL = ', "sha256": '
 
 
 def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -31,9 +32,9 @@ def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors:
     Errors: `UserError` if the place cannot be written to.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "holds": holds, **content}
-    header["sha256"] = fingerprint(header, tensors)
-    data = save(dict(tensors), {KEY: json.dumps(header)})
+    text = json.dumps({"format": FORMAT, "holds": holds, **content})
+    # In one entry with the text: the order of several is random, and equal models are to be equal files.
+    data = save(dict(tensors), {KEY: sealed(text, tensors)})
     draft = Draft(path, overwrite=True)
     try:
         with plain_words(path, "cannot be written"), draft.temporary.open("wb") as file:
@@ -45,19 +46,24 @@ def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors:
         draft.discard()
 
 
-def read_header(path: Path, holds: str) -> dict[str, Any]:
-    """The JSON of a file, without its tensors. Errors: `UserError` if it is not one that holds this."""
+def read_text(path: Path, holds: str) -> str:
+    """The text of the header. Errors: `UserError` if there is none."""
     if not path.is_file():
         raise UserError(f"{path}: no such {holds} file")
     try:
         with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(KEY)
+            text: str | None = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{path}: not a noisewise {holds}, or truncated ({error}); it is a safetensors file written by noisewise"
         ) from error
     if text is None:
         raise UserError(f"{path}: a safetensors file, but not a noisewise {holds}")
+    return text
+
+
+def parsed(path: Path, holds: str, text: str) -> dict[str, Any]:
+    """The header. Errors: `UserError` if it is none of this format that holds this."""
     try:
         header = json.loads(text)
     except ValueError as error:
@@ -81,21 +87,20 @@ def holds_of(path: Path) -> str:
 
 def read_container(path: Path, holds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors, bit for bit. Errors: `UserError` if missing, truncated, edited or a pickle."""
-    header = read_header(path, holds)
+    text = read_text(path, holds)
+    header = parsed(path, holds, text)
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if fingerprint(header, tensors) != header.get("sha256"):
+    if text != sealed(text.rpartition(SEAL)[0] + "}", tensors):
         raise UserError(f"{path}: the {holds} file was edited or damaged (its checksum differs); use the original")
     return header, tensors
 
 
-def fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the JSON (less the fingerprint itself) and all tensors."""
-    digest = hashlib.sha256()
-    content = {key: value for key, value in header.items() if key != "sha256"}
-    digest.update(json.dumps(content, sort_keys=True).encode())
+def sealed(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """A JSON object with the SHA-256 over its text and all tensors as one more entry."""
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return f'{text.removesuffix("}")}{SEAL}"{digest.hexdigest()}"}}'

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from noisewise.axes import Array
-from noisewise.denoise import Report, Result, denoise, quiet
+from noisewise.denoise import Result, denoise
 from noisewise.errors import UserError
 from noisewise.evaluate.metrics import psnr, ssim
 from noisewise.io import create_sink
 from noisewise.io.memory import MemorySource
 from noisewise.noise.camera import Camera
+from noisewise.progress import Report, quiet
 
 SIZE = 512
 PIXEL_UM = 0.1

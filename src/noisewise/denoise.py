@@ -23,7 +23,7 @@ from noisewise.noise.bootstrap import bootstrap
 from noisewise.noise.checkup import CheckUp
 from noisewise.noise.measure import measure
 from noisewise.posterior import Posterior
-from noisewise.train.loop import Progress
+from noisewise.progress import Progress, Report, Stage, quiet
 
 DEFAULT_METHOD = "n2v"
 BOOTSTRAP_STEPS = 300
@@ -52,22 +52,6 @@ class Result:
     def std(self) -> Array | None:
         """Standard deviation of each pixel, or None where the method gives only the mean."""
         return self.posterior.std
-
-
-@dataclass
-class Stage:
-    """What is going on, for a progress display: `train` with numbers, or `predict` with a fraction."""
-
-    name: str
-    fraction: float
-    progress: Progress | None = None
-
-
-Report = Callable[[Stage], None]
-
-
-def quiet(stage: Stage) -> None:
-    """No progress display."""
 
 
 def train(
@@ -133,7 +117,8 @@ def denoise(
     method = make_method(method, settings)
     source, targets = open_source(image, axes), open_all(target, axes)
     if output is not None:
-        refuse_early(output, source, overwrite=overwrite)
+        # What cannot be written is found out before the work.
+        create_sink(output, source, overwrite=overwrite).discard()
     average = choose_average(average, [source])
     checkup = check_up(source)
     laws = find_laws(method, [source], noise, bootstrapping([source], seed, device), checkup)
@@ -205,11 +190,6 @@ def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:
     if source.path is not None:
         record["input_sha256"] = checksum(source.path)
     return record
-
-
-def refuse_early(path: str | Path, source: Source, *, overwrite: bool = False) -> None:
-    """Find out before the work, not after it, that an output cannot be written."""
-    create_sink(path, source, overwrite=overwrite).discard()
 
 
 def make_method(method: str | Method, settings: dict[str, Any]) -> Method:

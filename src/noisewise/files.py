@@ -15,8 +15,6 @@ import numpy as np
 from noisewise import methods
 from noisewise.budget import training_seconds
 from noisewise.denoise import (
-    Report,
-    Stage,
     bootstrapping,
     check_up,
     choose_average,
@@ -24,7 +22,6 @@ from noisewise.denoise import (
     make_method,
     open_all,
     provenance,
-    quiet,
     run_training,
 )  # fmt: skip
 from noisewise.errors import UserError
@@ -34,6 +31,7 @@ from noisewise.laws import find_laws
 from noisewise.methods.base import Method
 from noisewise.model import Model, Training
 from noisewise.predict.run import NO_STD
+from noisewise.progress import Report, Stage, quiet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,15 +39,11 @@ def find_laws(
         return ()
     channels = sources[0].size_of("C")
     if given is not None:
-        laws = open_laws(given, channels)
-        for source in sources:
-            check_size(source, laws)
-        return laws
+        return open_laws(given, channels)
     try:
         found = [checkup] if checkup is not None and len(sources) == 1 else []
         chosen = list(sources[:: max(1, -(-len(sources) // MEASURED_IMAGES))])
         found += [measure(chosen, channel=c) for c in range(len(found), channels)]
-        return tuple(law_of(part) for part in found)
     except UserError as error:
         if bootstrap is None:
             raise
@@ -58,13 +54,17 @@ def find_laws(
                 f"{error}; so its noise cannot be told: give a noise model (--noise, from noisewise calibrate), "
                 f"or take a method that needs none, such as n2v"
             ) from error
+    return laws_of(found)
 
 
-def law_of(checkup: CheckUp) -> Noise:
-    """The measured law. Errors: `UserError` where there is hardly any noise."""
-    if checkup.kind == "none":
-        raise UserError(f"{checkup.name}: {checkup.verdict}")
-    return checkup.noise
+def laws_of(checkups: Sequence[CheckUp]) -> tuple[Noise, ...]:
+    """The measured law of each channel. Errors: `UserError` where there is hardly any noise in any of them."""
+    if all(checkup.kind == "none" for checkup in checkups):
+        raise UserError(
+            f"{checkups[0].name}: has no noise worth removing; if it has, give a noise model (--noise, from noisewise "
+            f"calibrate), or take a method that needs none, such as n2v"
+        )
+    return tuple(checkup.noise for checkup in checkups)
 
 
 def open_laws(given: Any, channels: int) -> tuple[Noise, ...]:
@@ -74,14 +74,3 @@ def open_laws(given: Any, channels: int) -> tuple[Noise, ...]:
     if len(laws) not in (1, channels):
         raise UserError(f"{len(laws)} noise models for {channels} channels; give one for all, or one a channel")
     return laws
-
-
-def check_size(source: Source, laws: Sequence[Noise]) -> None:
-    """Laws of single pixels must reach over the image. Errors: `UserError`."""
-    height, width = source.size_of("Y"), source.size_of("X")
-    for size in (law.size for law in laws):
-        if size is not None and (size[0] < height or size[1] < width):
-            raise UserError(
-                f"{source.name}: has {height} x {width} pixels, the noise model only {size[0]} x {size[1]}; crop the "
-                f"image, or calibrate the part of the sensor that it was taken with"
-            )

@@ -26,7 +26,8 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.memory import free_bytes, keep_pages
 from noisewise.predict.run import Predictor
-from noisewise.train.loop import Progress, Run, fit
+from noisewise.progress import Progress
+from noisewise.train.loop import Run, fit
 from noisewise.train.modelfile import Saved, read_model, write_model
 
 TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
@@ -94,6 +95,7 @@ class Model:
                 f"{source.name}: has {source.size_of('C')} channels, the model is for {self.spec.channels}; "
                 f"give --axes if they are wrong, or train a model for it"
             )
+        check_size(source, self.laws)
         return Layout(source.axes, self.spec.spatial)
 
     def save(self, path: str | Path) -> None:
@@ -126,6 +128,8 @@ class Training:
         self.seed, self.device = seed, pick_device(device)
         spatial = choose_spatial(method, noisy)
         check_channels(noisy)
+        for source in noisy:
+            check_size(source, laws)
         scenes, pair_notes = make_scenes(method, noisy, targets, spatial)
         dims = len(spatial)
         self.patches = PatchSource(
@@ -225,6 +229,17 @@ def check_channels(noisy: Sequence[Source]) -> None:
             raise UserError(
                 f"{source.name}: has {source.size_of('C')} channels, {first.name} has {first.size_of('C')}; "
                 f"denoise them in separate runs"
+            )
+
+
+def check_size(source: Source, laws: Sequence[Noise]) -> None:
+    """Laws of single pixels must reach over the image. Errors: `UserError`."""
+    height, width = source.size_of("Y"), source.size_of("X")
+    for size in (law.size for law in laws):
+        if size is not None and (size[0] < height or size[1] < width):
+            raise UserError(
+                f"{source.name}: has {height} x {width} pixels, the noise model only {size[0]} x {size[1]}; crop the "
+                f"image, or calibrate the part of the sensor that it was taken with"
             )
 
 

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from noisewise.denoise import Stage
+    from noisewise.progress import Stage
 
 LOG_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 
 class Display:
-    """Shows stages: `with Display(quiet) as display: denoise(..., report=display)`."""
+    """Shows stages: `with Display(quiet) as display: denoise(..., report=display)`.
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.shown, self.name = quiet, 0.0, ""
+    short: a stage that may well be over before a log needs a line of it.
+    """
+
+    def __init__(self, quiet: bool, short: str = "") -> None:
+        self.quiet, self.shown, self.name = quiet, time.monotonic(), short
         self.started: dict[str, float] = {}
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -51,12 +54,11 @@ class Display:
 
     def _draw(self, stage: Stage) -> None:
         assert self.bar is not None
-        if stage.name != self.name:
+        if self.task is None or stage.name != self.name:
             self.name = stage.name
             self.task = self.bar.add_task(WORDS[stage.name], total=None, risk="", left="")
-        assert self.task is not None
         risk, left = numbers(stage, self._elapsed(stage))
-        known = stage.fraction > 0 or stage.name == "predict"
+        known = stage.fraction > 0 or stage.name != "train"
         self.bar.update(
             self.task, completed=stage.fraction, total=1.0 if known else None,
             risk=f"risk {risk:.4f}" if math.isfinite(risk) else "", left=clock(left),
@@ -77,7 +79,7 @@ class Display:
         return time.monotonic() - self.started[stage.name]
 
 
-WORDS = {"train": "training", "predict": "denoising"}
+WORDS = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
 
 
 def numbers(stage: Stage, elapsed: float) -> tuple[float, float]:

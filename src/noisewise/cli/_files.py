@@ -25,27 +25,28 @@ def plan_files(
     patterns: Sequence[str],
     output: str | None,
     *,
-    skip_existing: bool,
+    companion: Callable[[Path], Path],
+    with_companion: bool,
+    skip_existing: bool = False,
     suffix: str = "_denoised",
-    companion: Callable[[Path], Path] | None = None,
 ) -> Plan:
     """Find the inputs and name their outputs: beside each input, or in the folder or file `output`.
 
-    suffix: ends the names of outputs that are not given. companion: names a second file made with each output.
+    companion: names a second file that may be made with each output. with_companion: whether it is, this time.
+    suffix: ends the names of outputs that are not given.
 
     Errors: `UserError` for inputs that are not there, several inputs for one output file, or two of one name.
     """
     if not patterns:
         raise UserError("no input; give files, folders or patterns, such as cells.tif")
 
-    def with_companions(outputs: Sequence[Path]) -> list[Path]:
-        return [*outputs, *(map(companion, outputs) if companion is not None else ())]
-
     found = find_images(patterns)
-    inputs, notes = without_own_outputs(found, {*with_companions([default_output(path, suffix) for path in found])})
+    made = [default_output(path, suffix) for path in found]
+    inputs, notes = without_own_outputs(found, {*made, *map(companion, made)})
     outputs = name_outputs(inputs, output, suffix)
-    refuse_inputs(inputs, with_companions(outputs))
-    refuse_twice(with_companions(outputs))
+    written = [*outputs, *(map(companion, outputs) if with_companion else ())]
+    refuse_inputs(inputs, written)
+    refuse_twice(written)
     if skip_existing:
         there = [path for path in outputs if os.path.lexists(path)]
         notes += [f"{path}: exists already, skipped" for path in there]

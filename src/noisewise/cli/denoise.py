@@ -72,9 +72,9 @@ class Denoise:
         """Denoise all inputs."""
         self.writing.check()
         check_length(self.budget, self.steps)
-        companion = std_output if self.writing.std else None
         plan = plan_files(
-            self.inputs, self.output, skip_existing=self.writing.skip_existing, companion=companion
+            self.inputs, self.output, companion=std_output, with_companion=self.writing.std,
+            skip_existing=self.writing.skip_existing,
         )  # fmt: skip
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:

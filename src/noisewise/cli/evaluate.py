@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from noisewise.cli import OK
-from noisewise.cli._display import print_json, say_notes
+from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._files import find_images
 from noisewise.cli._options import Axes, Switch, Talking, TalkingOptions
 from noisewise.errors import UserError
+from noisewise.progress import Stage
 
 if TYPE_CHECKING:
     from noisewise.evaluate.compare import Comparison, Scores
@@ -63,12 +64,14 @@ class Evaluate:
             )
         from noisewise.evaluate.compare import compare, mean_scores
 
-        with ExitStack() as files:
+        with ExitStack() as files, Display(self.talking.quiet, "evaluate") as display:
             pairs = [
                 (opened(prediction, self.axes, files), opened(reference, self.axes, files))
                 for prediction, reference in zip(predictions, references, strict=True)
             ]
-            found, notes = compare(pairs, self.data_range, self.frc)
+            found, notes = compare(
+                pairs, self.data_range, self.frc, lambda fraction: display(Stage("evaluate", fraction))
+            )  # fmt: skip
         mean = mean_scores([comparison.mean for comparison in found])
         if len({comparison.resolution_unit for comparison in found}) > 1:
             mean = replace(mean, resolution=None)

@@ -45,9 +45,9 @@ class Predict:
     def run(self) -> int:
         """Denoise all inputs."""
         self.writing.check()
-        companion = std_output if self.writing.std else None
         plan = plan_files(
-            self.inputs, self.output, skip_existing=self.writing.skip_existing, companion=companion
+            self.inputs, self.output, companion=std_output, with_companion=self.writing.std,
+            skip_existing=self.writing.skip_existing,
         )  # fmt: skip
         say_notes(plan.notes, self.talking.quiet)
         started = time.monotonic()

@@ -114,8 +114,9 @@ class Simulate:
         started = time.monotonic()
         self._check()
         camera = self.changes.applied_to(PRESETS[self.camera]())
-        companion = None if self.no_truth else truth_of
-        plan = plan_files(self.inputs, self.output, skip_existing=False, suffix="_noisy", companion=companion)
+        plan = plan_files(
+            self.inputs, self.output, companion=truth_of, with_companion=not self.no_truth, suffix="_noisy"
+        )  # fmt: skip
         say_notes(plan.notes, self.talking.quiet)
         pairs = list(zip(plan.inputs, plan.outputs, strict=True))
         with folders_for(plan.outputs, self.output):

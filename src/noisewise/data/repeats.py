@@ -10,7 +10,7 @@ import numpy as np
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.data.copies import Relation, relation
-from noisewise.data.scene import fill, saturation
+from noisewise.data.scene import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Source
 
@@ -21,7 +21,7 @@ Pairs = list[tuple[Source, Source]]
 
 @dataclass
 class Copy(Source):
-    """One copy in the units of the first: (x − offset) / gain a channel, NaN where it is saturated.
+    """One copy in the units of the first: (x − offset) / gain a channel.
 
     of: the file. frame: which repeat along T, or None for all of the file.
     """
@@ -46,30 +46,40 @@ class Copy(Source):
         else:
             at = self.of.axes.index("T")
             raw = self.of.read((*region[:at], slice(self.frame, self.frame + 1), *region[at:])).squeeze(at)
-        pixels = np.where(saturation(raw, self.of.dtype), np.nan, raw)
+        gain, offset = (self._along_channels(values, region) for values in (self.gain, self.offset))
+        return np.asarray((raw - offset) / gain, np.float32)
+
+    @property
+    def top(self) -> Array:
+        return np.asarray((self.of.top - self.offset) / self.gain, np.float32)
+
+    def unsaturated(self, region: Region | None = None) -> Array:
+        """The same with NaN where it is saturated: what a target says, and what copies are compared by."""
+        pixels = self.read(region)
+        return np.where(pixels == self._along_channels(self.top, region or self.everything), np.float32(np.nan), pixels)
+
+    def _along_channels(self, values: Array, region: Region) -> Array:
+        """Numbers of the channels, so that they broadcast against the pixels of a region."""
         part = region[self.axes.index("C")] if "C" in self.axes else slice(0, 1)
         shape = [-1 if axis == "C" else 1 for axis in self.axes]
-        gain, offset = (np.broadcast_to(v, self.of.size_of("C"))[part].reshape(shape) for v in (self.gain, self.offset))
-        return np.asarray((pixels - offset) / gain, np.float32)
+        return np.broadcast_to(values, self.of.size_of("C"))[part].reshape(shape)
 
 
 @dataclass
 class MeanOf(Source):
-    """The mean of several copies."""
+    """The mean of copies, NaN where one of them is saturated."""
 
     copies: list[Copy] = field(kw_only=True)
 
     @classmethod
     def make(cls, copies: Sequence[Copy]) -> Source:
-        """Of one copy, the copy."""
+        """Named after the copy if it is but one."""
         first = copies[0]
-        if len(copies) == 1:
-            return first
-        name = f"mean of {len(copies)} repeats of {first.of.name}"
+        name = first.name if len(copies) == 1 else f"mean of {len(copies)} repeats of {first.of.name}"
         return cls(name, first.axes, first.shape, first.dtype, first.scale, first.channel_names, copies=list(copies))
 
     def read(self, region: Region | None = None) -> Array:
-        return np.asarray(np.mean([copy.read(region) for copy in self.copies], 0), np.float32)
+        return np.asarray(np.mean([copy.unsaturated(region) for copy in self.copies], 0), np.float32)
 
 
 def pairs_of(noisy: Sequence[Source], targets: Sequence[Source]) -> tuple[Pairs, list[str]]:
@@ -118,7 +128,7 @@ def relations(first: Copy, second: Copy) -> list[list[Relation]]:
     layout = Layout(first.axes, spatial)
     found: list[list[Relation]] = [[] for _ in range(first.size_of("C"))]
     for region in islice(layout.images(first.shape), COMPARED):
-        one, two = (fill(layout.to_network(copy.read(region))[0])[0] for copy in (first, second))
+        one, two = (fill(layout.to_network(copy.unsaturated(region))[0])[0] for copy in (first, second))
         for channel, (a, b) in enumerate(zip(one, two, strict=True)):
             found[channel].append(relation(a, b))
     return found

@@ -76,14 +76,14 @@ def load(scene: Scene, region: Region) -> Pixels:
     """Read a region of one image; pixels that are not finite are filled, those and saturated ones not usable."""
     raw = scene.layout.to_network(scene.noisy.read(region))[0]
     noisy, finite = fill(raw)
-    saturated = saturation(raw, scene.noisy.dtype)
+    saturated = at_top(raw, scene.noisy.top)
     usable = finite & ~saturated
     census = Census(raw.size, raw.size - int(finite.sum()), int(saturated.sum()))
     if scene.target is None:
         return Pixels(noisy, usable, None, census)
     target_raw = scene.layout.to_network(scene.target.read(region))[0]
     target, target_finite = fill(target_raw)
-    return Pixels(noisy, usable & target_finite & ~saturation(target_raw, scene.target.dtype), target, census)
+    return Pixels(noisy, usable & target_finite & ~at_top(target_raw, scene.target.top), target, census)
 
 
 def fill(image: Array) -> tuple[Array, Array]:
@@ -97,11 +97,9 @@ def fill(image: Array) -> tuple[Array, Array]:
     return values, finite
 
 
-def saturation(image: Array, dtype: np.dtype[Any]) -> Array:
-    """True where an integer image sits at the top of its dtype: the camera could count no further."""
-    if not np.issubdtype(dtype, np.integer):
-        return np.zeros(image.shape, bool)
-    return np.asarray(image == np.iinfo(dtype).max)
+def at_top(image: Array, top: Any) -> Array:
+    """True where an image (C, *spatial) is saturated; top: of its source."""
+    return np.asarray(image == np.reshape(top, (-1, *[1] * (image.ndim - 1))))
 
 
 def nbytes(scene: Scene) -> int:

@@ -8,10 +8,11 @@ of a channel in all files together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,12 +73,14 @@ class Comparison:
 
 
 def compare(
-    pairs: Sequence[tuple[Source, Source]], data_range: float | None = None, with_resolution: bool = False
-) -> tuple[list[Comparison], list[str]]:
+    pairs: Sequence[tuple[Source, Source]], data_range: float | None = None, with_resolution: bool = False,
+    report: Callable[[float], None] = lambda _: None,
+) -> tuple[list[Comparison], list[str]]:  # fmt: skip
     """Compare predictions with their references; also returns notes on what was left out.
 
     pairs: (prediction, reference). data_range: for PSNR, SSIM and their kin; for each single image max − min of its
     reference, if not given. with_resolution: also by Fourier ring correlation, for pairs that are independent images.
+    report: gets the fraction done.
 
     Errors: `UserError` for pairs of unlike axes or sizes, NaN or infinite pixels, constant references.
     """
@@ -85,12 +88,29 @@ def compare(
         checked_range(data_range)
     for prediction, reference in pairs:
         check_alike(prediction, reference)
-    found = [compare_pair(*pair, data_range, with_resolution) for pair in pairs]
-    add_micro_ssim(pairs, found)
+    tally = Tally(pairs, report)
+    found = [compare_pair(*pair, data_range, with_resolution, tally) for pair in pairs]
+    add_micro_ssim(pairs, found, tally)
     return found, notes_on(pairs, found, with_resolution)
 
 
-def compare_pair(prediction: Source, reference: Source, data_range: float | None, with_resolution: bool) -> Comparison:
+class Tally:
+    """How much is done: all planes are looked at once for most metrics, and twice for MicroSSIM."""
+
+    def __init__(self, pairs: Sequence[tuple[Source, Source]], report: Callable[[float], None]) -> None:
+        sizes = (reference for _, reference in pairs)
+        self.planes = sum(prod(one.shape) // (one.size_of("Y") * one.size_of("X")) for one in sizes)
+        self.done, self.report = 0, report
+
+    def add(self, planes: int) -> None:
+        """So many more have been looked at."""
+        self.done += planes
+        self.report(self.done / (3 * self.planes))
+
+
+def compare_pair(
+    prediction: Source, reference: Source, data_range: float | None, with_resolution: bool, tally: Tally
+) -> Comparison:
     """All but MicroSSIM, which needs the whole set."""
     pixel = pixel_size(prediction, reference)
     found = Comparison(
@@ -106,6 +126,7 @@ def compare_pair(prediction: Source, reference: Source, data_range: float | None
             if with_resolution:
                 scores = replace(scores, resolution=mean_resolution(image, truth, pixel or (1.0, 1.0)))
             found.scores.append(scores)
+        tally.add(len(image))
     return found
 
 
@@ -135,20 +156,22 @@ def mean_resolution(image: Array, truth: Array, pixel: tuple[float, float]) -> f
 
 
 class Planes(Sequence[Array]):
-    """Planes (Y, X) that are read when they are looked at."""
+    """Planes (Y, X) that are read when they are looked at; told to a tally, if there is one."""
 
-    def __init__(self, planes: list[tuple[Source, Index]]) -> None:
-        self.planes = planes
+    def __init__(self, planes: list[tuple[Source, Index]], tally: Tally | None = None) -> None:
+        self.planes, self.tally = planes, tally
 
     def __len__(self) -> int:
         return len(self.planes)
 
     def __getitem__(self, number: Any) -> Any:
         source, index = self.planes[number]
+        if self.tally is not None:
+            self.tally.add(1)
         return read(source, index)[0]
 
 
-def add_micro_ssim(pairs: Sequence[tuple[Source, Source]], found: list[Comparison]) -> None:
+def add_micro_ssim(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], tally: Tally) -> None:
     """To the scores of all single images, channel by channel."""
     channels: dict[int, list[tuple[int, int]]] = {}
     for number, comparison in enumerate(found):
@@ -156,11 +179,11 @@ def add_micro_ssim(pairs: Sequence[tuple[Source, Source]], found: list[Compariso
             for single, index in enumerate(comparison.index):
                 channels.setdefault(index.get("C", 0), []).append((number, single))
     for members in channels.values():
-        set_micro_ssim(pairs, found, members)
+        set_micro_ssim(pairs, found, members, tally)
 
 
 def set_micro_ssim(
-    pairs: Sequence[tuple[Source, Source]], found: list[Comparison], members: list[tuple[int, int]]
+    pairs: Sequence[tuple[Source, Source]], found: list[Comparison], members: list[tuple[int, int]], tally: Tally
 ) -> None:
     """To the scores of the single images of one set: (number of the pair, number of the single image)."""
     planes = [
@@ -169,7 +192,7 @@ def set_micro_ssim(
         for z in range(pairs[number][1].size_of("Z"))
     ]
     scores = micro_ssim(
-        Planes([(pairs[number][0], index) for number, _, index in planes]),
+        Planes([(pairs[number][0], index) for number, _, index in planes], tally),
         Planes([(pairs[number][1], index) for number, _, index in planes]),
         [found[number].data_range[single] for number, single, _ in planes],
     ).scores

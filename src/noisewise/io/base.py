@@ -54,6 +54,11 @@ class Source(ABC):
         """The region that covers the whole image."""
         return whole(self.shape)
 
+    @property
+    def top(self) -> Any:
+        """The value, or that of each channel, at which the camera could count no further; NaN for floats."""
+        return np.iinfo(self.dtype).max if np.issubdtype(self.dtype, np.integer) else np.nan
+
     def size_of(self, axis: str) -> int:
         """Length along an axis; 1 for an axis the image does not have."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1

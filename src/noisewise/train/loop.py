@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from noisewise.errors import UserError
 from noisewise.methods.base import Batch, Method
+from noisewise.progress import Progress
 
 WARM_UP_STEPS = 40  # linear, whatever the length of the run: a budget is measured while they run
 SAVE_SECONDS = 60.0  # between two saves of an unfinished run
@@ -37,16 +38,6 @@ class Data(Protocol):
 
     def draw(self, step: int) -> Any:
         """Patches with `noisy`, `teach`, `target`, `generator` and `coordinates`."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training is; `risk` is the held-out loss in normalised units (NaN before the first check)."""
-
-    step: int
-    steps: int
-    risk: float
-    seconds_left: float
 
 
 @dataclass

@@ -1,0 +1,32 @@
+"""How far some work is, as whoever does it tells whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training is; `risk` is the held-out loss in normalised units (NaN before the first check)."""
+
+    step: int
+    steps: int
+    risk: float
+    seconds_left: float
+
+
+@dataclass
+class Stage:
+    """What is going on, for a progress display: `train` with numbers, `predict` or `evaluate` with a fraction."""
+
+    name: str
+    fraction: float
+    progress: Progress | None = None
+
+
+Report = Callable[[Stage], None]
+
+
+def quiet(stage: Stage) -> None:
+    """No progress display."""
