@@ -53,6 +53,26 @@ def write(name: str, result: dict[str, Any]) -> None:
     print(f"wrote {path}")
 
 
+class Rows:
+    """Results that are kept row by row, so that a benchmark that was cut off goes on where it was.
+
+    keys: the fields that tell rows apart.
+    """
+
+    def __init__(self, name: str, keys: list[str], **about: Any) -> None:
+        self.name, self.keys, self.about, path = name, keys, about, RESULTS / f"{name}.json"
+        self.rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+
+    def has(self, **key: Any) -> bool:
+        """Whether a row is there."""
+        return any(all(row.get(k) == v for k, v in key.items()) for row in self.rows)
+
+    def keep(self, row: dict[str, Any]) -> None:
+        """Add a row, in place of an older one with the same keys, and write the file."""
+        self.rows = [old for old in self.rows if any(old.get(k) != row.get(k) for k in self.keys)] + [row]
+        write(self.name, {**self.about, "rows": self.rows})
+
+
 def table(rows: list[list[Any]], header: list[str]) -> str:
     """A Markdown table; floats with two decimals."""
     lines = [header, ["---"] * len(header), *rows]

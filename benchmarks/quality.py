@@ -1,10 +1,14 @@
 """How well: PSNR on real images with truth, each image by itself, the truth never seen.
 
-    python benchmarks/quality.py --suite fmd --budget 60            (about 10 minutes)
-    python benchmarks/quality.py --suite fmd --budget 60 --peer     (CAREamics too: 45 minutes more; `make peer` first)
+    python benchmarks/quality.py                        (six methods, eight conditions: 50 minutes on two cores)
+    python benchmarks/quality.py --methods r2r
+    python benchmarks/quality.py --methods careamics    (30 minutes; `make peer` first)
 
-FMD: first capture of each of eight conditions against the mean of 50, range 255. VST+BM3D figures are of
-bm3d 4.0.3 with gain and read noise from four repeats (an oracle that a single image does not have).
+FMD: first capture of each of eight conditions against the mean of 50, range 255, output clipped to 0..255. `n2n`
+learns from four captures of the scene, all others from the first alone, in 60 s with prediction. `psnr_affine` is
+that after the best gain and offset: captures are up to a fifth brighter or darker than their truth. VST+BM3D is
+bm3d 4.0.3 with gain and read noise from four repeats, an oracle that a single image does not have. A run that was
+cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,92 +17,117 @@ import argparse
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
 import noisewise as nw
-from common import DATA, PEER, psnr, table, write
+from common import DATA, PEER, Rows, psnr, table
+from noisewise.evaluate import baselines
+from noisewise.evaluate.metrics import psnr_affine
 
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
+LEARNED = ("n2v", "pn2v", "r2r", "sure", "n2n")
+CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
+PEER_SECONDS = (60, 300)
 
 
 def fmd() -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names, noisy images and truths of the eight conditions."""
-    noisy = tifffile.imread(DATA / "fmd" / "raw.tif")[::4]
+    """Names, four noisy captures and truths of the eight conditions."""
+    noisy = tifffile.imread(DATA / "fmd" / "raw.tif").reshape(8, 4, 512, 512)
     truth = tifffile.imread(DATA / "fmd" / "gt_avg50.tif")
     lines = (DATA / "fmd" / "names.txt").read_text().splitlines()
-    names = [line.split("\t")[1].removesuffix("_1") for line in lines[::4]]
-    return names[:8], noisy, truth.astype(np.float64)
+    return [line.split("\t")[1].removesuffix("_1") for line in lines[::4]], noisy, truth.astype(np.float64)
 
 
-def run_peer(noisy: np.ndarray, seconds: list[int]) -> np.ndarray:
-    """CAREamics' N2V predictions, (image, mark, Y, X), after some seconds of training."""
+def learned(method: str, captures: np.ndarray, budget: float, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """The first capture denoised within a budget."""
+    start = time.perf_counter()
+    if method == "n2n":
+        model = nw.train("n2n", captures, axes="TYX", budget=budget, seed=seed)
+        mean = model.predict(captures[0], average=True).mean
+    else:
+        result = nw.denoise(captures[0], method=method, budget=budget, seed=seed)
+        model, mean = result.model, result.mean
+    return mean, {"steps": model.run.step, "seconds": time.perf_counter() - start}
+
+
+def classical(name: str, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """A classical filter, told what a check-up of the image measures: its photons' gain, where they would vanish."""
+    start, line = time.perf_counter(), nw.measure(image).line
+    mean = CLASSICAL[name](image, line.slope, -line.intercept / line.slope)
+    return mean, {"seconds": time.perf_counter() - start}
+
+
+def peer(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """CAREamics' N2V after some seconds of training."""
     with tempfile.TemporaryDirectory() as folder:
         images, out = Path(folder) / "images.npy", Path(folder) / "out.npz"
-        np.save(images, noisy)
-        script = Path(__file__).with_name("peer.py")
-        marks = [str(s) for s in seconds]
+        np.save(images, image[None])
+        script, marks = Path(__file__).with_name("peer.py"), [str(s) for s in PEER_SECONDS]
         subprocess.run([PEER, script, "quality", images, out, "--seconds", *marks], check=True, cwd=folder)
-        return np.load(out)["predictions"]
+        for seconds, found in zip(PEER_SECONDS, np.load(out)["predictions"][0], strict=True):
+            yield f"careamics_{seconds}s", found
+
+
+def scores(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """PSNR over the range of 8 bits, as it is and after the best gain and offset."""
+    image = np.clip(image, 0, 255)
+    return {"psnr": psnr(image, truth, 255), "psnr_affine": psnr_affine(image, truth, 255)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=["fmd"], default="fmd")
+    parser.add_argument("--methods", nargs="*", default=["noisy", *LEARNED, *CLASSICAL])
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--peer", action="store_true", help="also run CAREamics, 60 s and 300 s")
-    parser.add_argument("--peer-predictions", type=Path, help="use these CAREamics predictions (npz) instead")
     parser.add_argument("--save", type=Path, help="folder for the denoised images")
     arguments = parser.parse_args()
+    names, captures, truth = fmd()
+    rows = Rows("quality_fmd", ["condition", "method", "seed"], budget_s=arguments.budget, range=255)
 
-    names, noisy, truth = fmd()
-    peer = None
-    if arguments.peer_predictions:
-        peer = np.load(arguments.peer_predictions)["predictions"]
-    elif arguments.peer:
-        peer = run_peer(noisy, [60, 300])
-    rows = []
-    for index, name in enumerate(names):
-        scores, seconds, steps = [], [], []
-        for seed in range(arguments.seeds):
-            start = time.perf_counter()
-            result = nw.denoise(noisy[index], method="n2v", budget=arguments.budget, seed=seed)
-            seconds.append(time.perf_counter() - start)
-            steps.append(result.model.provenance["steps"])
-            scores.append(psnr(np.clip(result.mean, 0, 255), truth[index], 255))
-            if arguments.save:
-                arguments.save.mkdir(exist_ok=True, parents=True)
-                tifffile.imwrite(arguments.save / f"{name}_{seed}.tif", result.mean)
-        row = {
-            "condition": name, "noisy": psnr(noisy[index], truth[index], 255), "vst_bm3d_oracle": VST_BM3D[index],
-            "n2v": float(np.mean(scores)), "n2v_by_seed": scores, "steps": steps, "seconds": seconds,
-        }  # fmt: skip
-        if peer is not None:
-            row |= {
-                f"careamics_{s}s": psnr(np.clip(peer[index, i], 0, 255), truth[index], 255)
-                for i, s in enumerate((60, 300))
-            }
-        rows.append(row)
-        print({k: v for k, v in row.items() if k != "n2v_by_seed"}, flush=True)
+    def keep(method: str, index: int, image: np.ndarray, seed: int = 0, **about: Any) -> None:
+        row = {"condition": names[index], "method": method, "seed": seed, **scores(image, truth[index]), **about}
+        print(row, flush=True)
+        rows.keep(row)
+        if arguments.save:
+            arguments.save.mkdir(exist_ok=True, parents=True)
+            tifffile.imwrite(arguments.save / f"{names[index]}_{method}_{seed}.tif", np.float32(image))
 
-    columns = ["noisy", *[k for k in rows[0] if k.startswith("careamics")], "vst_bm3d_oracle", "n2v"]
-    body = [[row["condition"], *(row[c] for c in columns)] for row in rows]
-    means = ["mean of the first six", *(float(np.mean([row[c] for row in rows[:WHITE]])) for c in columns)]
-    body.insert(WHITE, means)
-    print(table(body, ["condition", *columns]))
-    write(
-        f"quality_{arguments.suite}",
-        {
-            "budget_s": arguments.budget,
-            "range": 255,
-            "rows": rows,
-            "white_mean": dict(zip(columns, means[1:], strict=True)),
-        },
-    )
+    for method in arguments.methods:
+        for index in range(len(names)):
+            if method == "careamics":
+                for name, found in peer(captures[index, 0]):
+                    keep(name, index, found)
+                continue
+            for seed in range(arguments.seeds if method in LEARNED else 1):
+                if rows.has(condition=names[index], method=method, seed=seed):
+                    continue
+                if method == "noisy":
+                    keep(method, index, captures[index, 0])
+                elif method in CLASSICAL:
+                    found, about = classical(method, captures[index, 0])
+                    keep(method, index, found, **about)
+                else:
+                    found, about = learned(method, captures[index], arguments.budget, seed)
+                    keep(method, index, found, seed, **about)
+    done = [m for m in dict.fromkeys(row["method"] for row in rows.rows)]
+    print(table(body(rows.rows, names, done), ["condition", *done]))
+
+
+def body(rows: list[dict[str, Any]], names: list[str], methods: list[str], key: str = "psnr") -> list[list[Any]]:
+    """A line a condition, and the mean of the white ones after them; mean over seeds."""
+
+    def of(name: str, method: str) -> float:
+        return float(np.mean([row[key] for row in rows if (row["condition"], row["method"]) == (name, method)]))
+
+    lines = [[name, *(of(name, method) for method in methods)] for name in names]
+    mean = [float(np.mean([line[1 + i] for line in lines[:WHITE]])) for i in range(len(methods))]
+    return [*lines[:WHITE], ["mean of these six", *mean], *lines[WHITE:]]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.maps import PixelMaps
 from noisewise.noise.mixture import Mixture
 from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.noise.splitting import neighbour_mean, variance_line
+from noisewise.noise.splitting import neighbour_mean, photon_law, variance_line
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,6 +175,43 @@ def test_the_guess_is_the_mean_of_the_neighbours(size):
         values = image[(0, 0, *window)]
         expected = (values.sum() - image[(0, 0, *at)]) / (values.numel() - 1)
         assert float(found[(0, 0, *at)]) == pytest.approx(float(expected), abs=1e-5)
+
+
+# -- laws that say only how large the noise is -----------------------------------------------------
+
+
+def few_photons():
+    """Noise of about two photons, rounded, and a measured law of it: a mixture with the line of its variance."""
+    law = PoissonGaussian(2.2, 90.9, 0.7, Digital(1.0))
+    noisy = law.sample(torch.full((1, 1, 400, 500), 95.3), dice(1))
+    mixture = Mixture(
+        torch.tensor([90.0, 130.0], dtype=torch.float64), torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1),
+        torch.tensor([0.001, 6.0]), 2.2, -2.2 * 90.9 + 0.5, 0.5, Digital(1.0),
+    )  # fmt: skip
+    return noisy, mixture
+
+
+def test_noise_of_few_photons_is_split_as_photons_whatever_the_law():
+    """Skewed noise that is split as if it were Gaussian teaches to keep what is bright."""
+    noisy, law = few_photons()
+    first, second = (part.flatten().double() - 95.3 for part in split(law, noisy, 0.3, dice(2)))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
+    assert abs(np.corrcoef(first**2, second)[0, 1]) < 0.02
+    gaussian = [part.flatten().double() - 95.3 for part in split(Gaussian(float(noisy.std())), noisy, 0.3, dice(2))]
+    assert abs(np.corrcoef(gaussian[0] ** 2, gaussian[1])[0, 1]) > 0.05
+
+
+def test_the_law_of_photons_has_the_same_variance():
+    _, law = few_photons()
+    found = photon_law(law, 110.0, 10.0)
+    assert isinstance(found, PoissonGaussian)
+    signal = torch.linspace(95, 140, 30, dtype=torch.float64)
+    torch.testing.assert_close(found.mean_var(signal)[1], law.mean_var(signal)[1], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("law", [Gaussian(7.0), Gaussian(0.4, Digital(1.0)), PHOTONS])
+def test_gaussian_noise_and_photons_are_split_as_they_are(law):
+    assert photon_law(law, 300.0, 40.0) is law
 
 
 # -- the line of the variance ----------------------------------------------------------------------

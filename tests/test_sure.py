@@ -65,14 +65,14 @@ def inner(shape: torch.Size) -> Tensor:
 
 
 def true_risk(kernel: Tensor, law: Noise, signal: Tensor) -> tuple[float, float]:
-    """E (f(x) − s)² of the filter and the variance of the noise, mean over inner pixels, in normalised units.
+    """E (f(x ± α z) − s)² of the filter and the variance of the noise, mean over inner pixels, in normalised units.
 
-    f(x) − s has the mean h * s − s and the variance h² * v.
+    f(x ± α z) − s has the mean h * s − s and the variance (1 + α²) h² * v.
     """
     teach, s = inner(signal.shape), signal.double()
     variance = law.mean_var(s)[1].expand(s.shape)
     blurred = F.conv2d((s - MEAN) / STD, kernel.double()[None, None], padding=1) * STD + MEAN
-    spread = F.conv2d(variance, kernel.double()[None, None] ** 2, padding=1)
+    spread = (1 + SURE().probe ** 2) * F.conv2d(variance, kernel.double()[None, None] ** 2, padding=1)
     return float(((blurred - s) ** 2 + spread)[teach].mean() / STD**2), float(variance[teach].mean() / STD**2)
 
 
@@ -135,7 +135,7 @@ def test_held_out_pixels_are_probed_more_often() -> None:
     assert float((many - many.mean()).std()) < float((one - one.mean()).std())
 
 
-def test_the_variance_at_a_noisy_value_is_right_on_the_average() -> None:
+def test_the_variance_at_the_neighbours_mean_is_right_on_the_average() -> None:
     """Channel by channel, in the units that the network sees."""
     laws = [LAWS["poisson-gaussian"], Gaussian(9.0)]
     net = Standardized(Filter(KERNEL), 2, [160.0, 50.0], [40.0, 10.0], [160.0, 50.0], [40.0, 10.0], laws=laws)

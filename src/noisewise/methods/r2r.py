@@ -40,9 +40,9 @@ class R2R(Method):
 
     def split(self, net: Standardized, noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """x₁ and x₂ (N, C, *S), image units."""
-        parts = [
-            split(cast(Noise, net.law(channel)), noisy[:, channel : channel + 1].float(), self.share, generator)
-            for channel in range(noisy.shape[1])
-        ]
+        parts = []
+        for channel, x in enumerate(noisy.float().split(1, 1)):
+            mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
+            parts.append(split(cast(Noise, net.law(channel)), x, self.share, (mean, std), generator))
         first, second = zip(*parts, strict=True)
         return torch.cat(first, 1), torch.cat(second, 1)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisewise.methods.base import Batch, Method, Needs, masked_mean
 from noisewise.nets.standardized import Standardized
-from noisewise.noise.splitting import variance_line
+from noisewise.noise.base import Noise
+from noisewise.noise.splitting import neighbour_mean
 
-PROBE = 0.1  # size of a probe, in standard deviations of the noise
 HELD_OUT_PROBES = 8  # few pixels are held out: more probes, so that chance does not end a training
 
 
@@ -20,38 +21,42 @@ HELD_OUT_PROBES = 8  # few pixels are held out: more probes, so that chance does
 class SURE(Method):
     """SURE: learns from noisy images whose noise is known or measured; every pixel teaches.
 
-    loss = mean (f(x) − x)² + 2 v(x) ∂f(x)_i/∂x_i, whose expectation is that of (f(x) − s)² plus the variance of the
-    noise, for Gaussian noise, and about so for photon counts above a few a pixel (below, use r2r): v(x) is the line of
-    the variance, taken at the noisy value, which has the right mean. The derivatives along the diagonal are those of
-    a random probe b = ±1: b_i (f(x + ε b) − f(x))_i / ε.
+    With a probe z ~ N(0, v), noise once more, and f± = f(x ± α z),
+    loss = mean ½ (f₊ − x)² + ½ (f₋ − x)² + z (f₊ − f₋) / α,
+    whose expectation is that of (f± − s)² plus the variance v of the noise: for Gaussian noise exactly, for photon
+    counts above a few a pixel about so (below, use r2r), with v(x), the line of the variance, taken at the noisy value,
+    which has the right mean. For α → 0 the last term is 2 v ∂f(x)_i/∂x_i, and the loss Stein's; a finite probe, the
+    noise of a split of R2R both ways round, teaches from inputs that are never the same, at 1 + α² times the noise.
 
     Sources: Stein 1981; Ramani et al. 2008 (probes), Le Montagner et al. 2014 (Poisson-Gaussian), Soltanayev and
-    Chun 2018 (networks).
+    Chun 2018 (networks), Oliveira et al. 2024 (finite probes).
     """
 
     needs: ClassVar[Needs] = "noisy"
     uses_noise: ClassVar[bool] = True
 
+    probe: Annotated[float, Interval(gt=0, le=2)] = 0.4
+    """size α of a probe, in standard deviations of the noise"""
+
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        # A probe changes the prediction by little: half precision would drown it in rounding.
-        with torch.autocast(batch.noisy.device.type, enabled=False):
-            noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
-            variance = net.fold(variance_of(net, batch.noisy))
-            size = PROBE * float(variance.mean().clamp(min=1e-12)) ** 0.5
-            predicted = net.backbone(noisy)
-            slopes = []
-            for _ in range(HELD_OUT_PROBES if batch.held_out else 1):
-                signs = torch.randint(2, noisy.shape, generator=batch.generator).to(noisy) * 2 - 1
-                slopes.append(signs * (net.backbone(noisy + size * signs) - predicted) / size)
-            slope = torch.stack(slopes).mean(0)
-            return masked_mean((predicted - noisy) ** 2 + 2 * variance * slope, teach)
+        noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
+        std = net.fold(variance_of(net, batch.noisy)).clamp(min=0).sqrt()
+        risk = torch.zeros_like(noisy)
+        probes = HELD_OUT_PROBES if batch.held_out else 1
+        for _ in range(probes):
+            z = std * torch.randn(noisy.shape, generator=batch.generator).to(noisy)
+            plus, minus = net.backbone(torch.cat([noisy + self.probe * z, noisy - self.probe * z])).float().chunk(2)
+            risk += ((plus - noisy) ** 2 + (minus - noisy) ** 2) / 2 + z * (plus - minus) / self.probe
+        return masked_mean(risk / probes, teach)
 
 
 def variance_of(net: Standardized, noisy: Tensor) -> Tensor:
-    """The noise's variance at each noisy value, in normalised units squared; its mean is that at the signal."""
+    """The noise's variance (N, C, *S) at the mean of each pixel's neighbours, in normalised units squared.
+
+    Taken at the pixel's own value it would go with the noise, and the network learn to make use of that.
+    """
     parts = []
-    for channel, x in enumerate(noisy.unbind(1)):
-        mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
-        slope, intercept = variance_line(net.law(channel), mean, std)
-        parts.append((slope * x + intercept) / std**2)
-    return torch.stack(parts, 1)
+    for channel, x in enumerate(noisy.float().split(1, 1)):
+        law = cast(Noise, net.law(channel)).typical()
+        parts.append(law.mean_var(neighbour_mean(x))[1].to(x) / net.std[channel] ** 2)
+    return torch.cat(parts, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -10,10 +11,13 @@ from torch.nn import functional as F
 
 from noisewise.noise.base import Noise, normal_like
 from noisewise.noise.correlated import Correlated
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.poisson_gaussian import FEWEST, TERMS, PoissonGaussian, likely_electrons, log_poisson
 
 SPAN = 3.0  # standard deviations of an image to each side of its mean, over which a law's variance is a line
 POINTS = 65
+FLAT = 0.05  # of the steepest slope
+MANY = 1000.0  # photons, from which on their noise is Gaussian
+NEAR = 5.0  # standard deviations of the photon number, given x, that are drawn from
 
 
 @lru_cache(maxsize=64)
@@ -28,12 +32,17 @@ def variance_line(law: Noise, mean: float, std: float) -> tuple[float, float]:
         return gain, float(law.read_noise) ** 2 - gain * offset + law.digital.step**2 / 12
     signal = torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
     variance = law.mean_var(signal)[1]
-    centred = signal - signal.mean()
-    slope = float((centred * variance).sum() / (centred**2).sum())
-    return slope, float(variance.mean() - slope * signal.mean())
+    slopes = variance.diff() / signal.diff()
+    rises = slopes > FLAT * slopes.max()  # in the dark, below what an image holds, a law has a floor
+    if slopes.max() <= 0 or not rises.any():
+        return 0.0, float(variance.mean())
+    slope = slopes[rises].median()
+    return float(slope), float((variance - slope * signal)[1:][rises].median())
 
 
-def split(law: Noise, noisy: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def split(
+    law: Noise, noisy: Tensor, share: float, about: tuple[float, float], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """x₁, x₂ of noisy images (N, 1, *S), ADU: independent given s, both with mean s, and (1 − α) x₁ + α x₂ = x.
 
     For photons and read noise, x = o + g k + n, and the share α:
@@ -42,9 +51,9 @@ def split(law: Noise, noisy: Tensor, share: float, generator: torch.Generator) -
     drawn given x and a guess of s, the mean of the neighbours. The guess matters only where read noise and photons are
     of a size; k is certain where read noise is below half an electron, and n alone matters where photons are many.
 
-    Other laws say how large the noise is, not what it is made of: all of it is n, with the variance at the guess.
+    Of other laws see `photon_law`. about: mean and standard deviation of the images.
     """
-    law = (law.law if isinstance(law, Correlated) else law).typical()
+    law = photon_law(law, *about)
     guess = neighbour_mean(noisy)
     second, sigma = share * noisy, law.mean_var(guess)[1].clamp(min=0).sqrt()
     if isinstance(law, PoissonGaussian) and float(law.gain) > 0:
@@ -57,22 +66,42 @@ def split(law: Noise, noisy: Tensor, share: float, generator: torch.Generator) -
     return (noisy - share * second) / (1 - share), second
 
 
+@lru_cache(maxsize=64)
+def photon_law(law: Noise, mean: float, std: float) -> Noise:
+    """The law of photons and read noise that is like another law, for images of this mean and spread.
+
+    A law that was measured says how large the noise is, not what it is made of. Where its variance grows with the
+    signal, v = a s + b, all of it is taken for photons of the gain a, which stand on an offset where v would vanish:
+    read noise is like so many photons more. Noise of few photons is skewed, and parts of it that are taken out as if
+    it were Gaussian depend on the rest. Of more than `MANY` photons, and where the variance does not grow, it is
+    Gaussian, and the law itself comes back.
+
+    Source: Snyder et al. 1995 (read noise as photons).
+    """
+    law = (law.law if isinstance(law, Correlated) else law).typical()
+    if isinstance(law, PoissonGaussian):
+        return law
+    slope, intercept = variance_line(law, mean, std)
+    if slope <= 0 or slope * mean + intercept > MANY * slope**2:
+        return law
+    # What lies between whole photons stays with them: as noise of its own, it would be taken off where there is none.
+    return PoissonGaussian(slope, (law.digital.step**2 / 12 - intercept) / slope, 0.0, law.digital)
+
+
 def draw_electrons(law: PoissonGaussian, noisy: Tensor, guess: Tensor, generator: torch.Generator) -> Tensor:
-    """Photon numbers k ~ p(k | x, s = guess) ∝ Poisson(k; (s − o)/g) N(x; o + g k, σ²)."""
-    log_weight, mean, std = law.components(guess, noisy)
-    # The law moves signals below the offset as a whole; here the counts are wanted, and the offset stays.
-    number = ((mean - mean[..., :1]) / law.gain.to(mean)).round() + first_number(law, mean, guess)
-    centre = law.offset.to(mean) + law.gain.to(mean) * number
-    logits = log_weight - 0.5 * ((noisy[..., None] - centre) / std) ** 2
+    """Photon numbers k ~ p(k | x, s = guess) ∝ Poisson(k; (s − o)/g) N(x; o + g k, σ²), x of any shape."""
+    seen, expected = ((value - law.offset.to(noisy)) / law.gain.to(noisy) for value in (noisy, guess))
+    expected, std = expected.clamp(min=FEWEST), law.read_noise_e(noisy)
+    peak = likely_electrons(seen, expected, std)
+    width = (1 / (1 / peak + 1 / std**2)).sqrt()
+    terms = min(TERMS, 2 * math.ceil(NEAR * float(width.max())) + 1)
+    spacing = (2 * NEAR * width / (terms - 1)).clamp(min=1.0)[..., None]
+    first = (peak[..., None] / spacing).round() - (terms - 1) // 2
+    number = (first.clamp(min=0) + torch.arange(terms, device=noisy.device)) * spacing
+    logits = log_poisson(number, expected[..., None]) - 0.5 * ((seen[..., None] - number) / std) ** 2
     lots = torch.rand(logits.shape, generator=generator).to(logits).clamp(min=1e-20)
     chosen = (logits - torch.log(-torch.log(lots))).argmax(-1, keepdim=True)
-    return number.gather(-1, chosen)[..., 0]
-
-
-def first_number(law: PoissonGaussian, mean: Tensor, guess: Tensor) -> Tensor:
-    """The photon number of a law's first component."""
-    _, missing = law.electrons(guess)
-    return ((mean[..., :1] - (law.offset.to(mean) + missing)[..., None]) / law.gain.to(mean)).round()
+    return number.gather(-1, chosen)[..., 0].round()
 
 
 def neighbour_mean(image: Tensor) -> Tensor:
