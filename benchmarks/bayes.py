@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import noisewise as nw
-from common import RESULTS, machine, write
+from common import Rows
 from noisewise import methods
 from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, World, decibel_gap
 from noisewise.noise.digital import Digital
@@ -93,16 +93,13 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="do not keep the results")
     arguments = parser.parse_args()
     given = {key: json.loads(value) for key, value in (pair.split("=") for pair in arguments.set)}
-    path = RESULTS / "bayes.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = Rows("bayes", ["method", "world", "seed"])
     for world in arguments.worlds:
         for name in arguments.methods:
             row = run(name, world, arguments.steps, arguments.seed, EXTRA.get(name, {}) | given)
             print(json.dumps(row), flush=True)
             if not arguments.dry:
-                rows = [r for r in rows if (r["method"], r["world"], r["seed"]) != (name, world, arguments.seed)]
-                rows.append(row | {"machine": machine()})
-                write("bayes", {"rows": rows})
+                rows.keep(row)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,12 @@ def run(variant: str, steps: int, settings: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     seconds = time.perf_counter() - start
     noisy = [exposed(image, 1000 + i) for i, image in enumerate(test)]
-    scores = {
-        name: float(np.mean([psnr(model.predict(x, average=average).mean, s, 255) for x, s in zip(noisy, test, strict=True)]))
-        for name, average in (("psnr_one_pass", False), ("psnr", True))
-    }  # fmt: skip
+
+    def score(average: bool) -> float:
+        found = [model.predict(image, average=average).mean for image in noisy]
+        return float(np.mean([psnr(*pair, 255) for pair in zip(found, test, strict=True)]))
+
+    scores = {"psnr_one_pass": score(average=False), "psnr": score(average=True)}
     return {"method": variant, "steps": steps, "settings": settings, "training_s": seconds, **scores}
 
 

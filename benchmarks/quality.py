@@ -115,7 +115,7 @@ def main() -> None:
                 else:
                     found, about = learned(method, captures[index], arguments.budget, seed)
                     keep(method, index, found, seed, **about)
-    done = [m for m in dict.fromkeys(row["method"] for row in rows.rows)]
+    done = list(dict.fromkeys(row["method"] for row in rows.rows))
     print(table(body(rows.rows, names, done), ["condition", *done]))
 
 

@@ -1,4 +1,4 @@
-"""Fill the benchmark tables of the README and of docs/noise.md from benchmarks/results/*.json.
+"""Fill the benchmark tables of the README, of docs/noise.md and of docs/methods.md from benchmarks/results/*.json.
 
 python benchmarks/readme.py
 """
@@ -8,8 +8,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from common import RESULTS, table
+from quality import CLASSICAL, VST_BM3D
+from quality import body as condition_lines
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,20 +49,104 @@ def speed() -> str:
 
 
 def quality() -> str:
-    result = json.loads((RESULTS / "quality_fmd.json").read_text())
     columns = {
         "noisy": "noisy", "careamics_60s": "CAREamics N2V, 60 s", "careamics_300s": "CAREamics N2V, 300 s",
-        "vst_bm3d_oracle": "VST+BM3D, told the noise", "n2v": "`n2v`, 60 s",
+        "vst_bm3d": "VST+BM3D, told the noise", "n2v": "`n2v`, 60 s", "pn2v": "`pn2v`, 60 s", "r2r": "`r2r`, 60 s",
     }  # fmt: skip
-    rows = [[row["condition"].replace("_", " "), *(row[c] for c in columns)] for row in result["rows"]]
-    rows.insert(6, ["**mean of these six**", *(result["white_mean"][c] for c in columns)])
     return (
         "PSNR in dB (range 255) on the Fluorescence Microscopy Denoising data: one image of 512 x 512 at a time, the "
         "truth (mean of 50) never seen, two processor cores.\n\n"
-        + table(rows, ["", *columns.values()])
-        + "\n\nWide-field images of this set have noise that is correlated between pixels; "
-        "`n2v` takes such noise for signal and makes these images worse. Do not use it on them."
+        + fmd_table(columns)
+        + "\n\nWide-field images of this set have noise that is correlated between pixels, which these methods take "
+        "for signal. `noisewise measure` and `denoise` say so; do not use them on such images."
     )
+
+
+def fmd_table(columns: dict[str, str], key: str = "psnr") -> str:
+    """Conditions by methods."""
+    result = json.loads((RESULTS / "quality_fmd.json").read_text())
+    names = list(dict.fromkeys(row["condition"] for row in result["rows"]))
+    known = [
+        {"condition": name, "method": "vst_bm3d", "psnr": value} for name, value in zip(names, VST_BM3D, strict=True)
+    ]
+    lines = condition_lines([*result["rows"], *known], names, list(columns), key)
+    lines = [[line[0].replace("_", " "), *("" if value != value else value for value in line[1:])] for line in lines]
+    lines[6][0] = "**mean of these six**"
+    return table(lines, ["", *columns.values()])
+
+
+def fmd() -> str:
+    methods = {"n2v": "`n2v`", "pn2v": "`pn2v`", "r2r": "`r2r`", "sure": "`sure`", "n2n": "`n2n`, four captures"}
+    classical = {"nlm": "VST+NLM", "wavelet": "VST+wavelets", "tv": "VST+TV", "vst_bm3d": "VST+BM3D, told the noise"}
+    return "\n".join([
+        "PSNR in dB, range 255, 60 s an image on two cores (`benchmarks/quality.py`; wide-field noise is correlated):",
+        "",
+        fmd_table({"noisy": "noisy", **classical, **methods}), "",
+        "The same after the best gain and offset; captures of this set are up to a fifth brighter or darker than their "
+        "truth, which", "hides differences above:", "",
+        fmd_table({"noisy": "noisy", **{name: classical[name] for name in CLASSICAL}, **methods}, "psnr_affine"),
+    ])  # fmt: skip
+
+
+def w2s() -> str:
+    rows = json.loads((RESULTS / "w2s.json").read_text())["rows"]
+    dyes = sorted({row["dye"] for row in rows})
+    lines = [["noisy", *(np.mean([r["noisy"] for r in rows if r["dye"] == dye]).item() for dye in dyes), ""]]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        scores = np.array([
+            [row["psnr"] for row in rows if (row["method"], row["dye"]) == (method, dye)] for dye in dyes
+        ])  # fmt: skip
+        spread = [f"{mean:.2f} ± {std:.2f}" for mean, std in zip(scores.mean(1), scores.std(1, ddof=1), strict=True)]
+        overall = scores.mean(0)
+        lines.append([f"`{method}`", *spread, f"{overall.mean():.2f} ± {overall.std(ddof=1):.2f}"])
+    steps, seeds = rows[0]["steps"], len({row["seed"] for row in rows})
+    return "\n".join([
+        f"W2S (`benchmarks/w2s.py`): trained on twelve fields of view, {steps} steps, tested on four others; PSNR in "
+        f"dB after the best gain", f"and offset, range 255, mean and standard deviation over {seeds} seeds:", "",
+        table(lines, ["", *(f"dye {dye}" for dye in dyes), "mean"]),
+    ])  # fmt: skip
+
+
+def bsd68() -> str:
+    rows = json.loads((RESULTS / "bsd68.json").read_text())["rows"]
+    steps = sorted({row["steps"] for row in rows})
+    published = {"n2v": "27.7", "n2v2": "28.3", "pn2v": "", "care": "29.06"}
+    lines = []
+    for method in published:
+        own = {row["steps"]: row for row in rows if row["method"] == method}
+        if own:
+            minutes = f"{own[max(own)]['training_s'] / 60:.0f} min"
+            lines.append(
+                [f"`{method}`", *(own[n]["psnr"] if n in own else "" for n in steps), minutes, published[method]]
+            )
+    lines += [["BM3D", *[""] * len(steps), "", "28.57"], ["HDN", *[""] * len(steps), "", "28.7"]]
+    return "\n".join([
+        "BSD68, Gaussian noise of 25, not clipped, learned from one noisy copy of Train400 (`benchmarks/bsd68.py`);",
+        "PSNR in dB, range 255, eight-fold average, after so many steps of 8 patches of 64 x 64:", "",
+        table(lines, ["", *(f"{n} steps" for n in steps), "the longest takes", "published"]),
+    ])  # fmt: skip
+
+
+def bayes() -> str:
+    rows = json.loads((RESULTS / "bayes.json").read_text())["rows"]
+    worlds = list(dict.fromkeys(row["world"] for row in rows))
+    by = {(row["method"], row["world"]): row for row in rows}
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        line: list[Any] = [f"`{method}`"]
+        for world in worlds:
+            row = by.get((method, world))
+            std = row and row.get("std")
+            line += [
+                row and f"{row['above_posterior_db']:+.3f}", row and f"{row['above_blind_db']:+.3f}",
+                f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
+            ]  # fmt: skip
+        lines.append(["" if cell is None else cell for cell in line])
+    header = [""] + [f"{world.replace('_', '-')}: {what}" for world in worlds for what in ("posterior", "blind", "std")]
+    return "\n".join([
+        "Mean squared error above that of the exact posterior mean, and above that of the exact mean without the",
+        "pixel's own value, dB; and how far the standard deviation is from the exact one:", "", table(lines, header),
+    ])  # fmt: skip
 
 
 def noise() -> str:
@@ -138,6 +227,7 @@ def fill(path: Path, made: dict[str, str]) -> None:
 
 def main() -> None:
     fill(ROOT / "README.md", {"speed": speed(), "quality": quality()})
+    fill(ROOT / "docs" / "methods.md", {"bayes": bayes(), "fmd": fmd(), "w2s": w2s(), "bsd68": bsd68()})
     fill(ROOT / "docs" / "noise.md", {"noise": noise(), "calibration": calibration()})
 
 

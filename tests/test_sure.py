@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisewise.methods.base import Batch
+from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.sure import SURE, variance_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
@@ -157,3 +157,16 @@ def test_only_pixels_that_may_teach_count() -> None:
         for image in (noisy, other)
     )
     assert one == two
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "few"),
+    [("poisson", 106.0, True), ("correlated", 120.0, True), ("poisson", 400.0, False), ("gaussian", 106.0, False)],
+)
+def test_noise_of_few_photons_is_told(name: str, mean: float, few: bool) -> None:
+    spec = ImageSpec(
+        spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(mean,), std=(9.0,), target_mean=(mean,),
+        target_std=(9.0,),
+    )  # fmt: skip
+    notes = SURE().caveats(spec, [LAWS[name]])
+    assert len(notes) == few and all("photons" in note and "use r2r" in note for note in notes)

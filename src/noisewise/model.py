@@ -144,7 +144,8 @@ class Training:
         else:
             self.model = resume.to(self.device)
         self.model.provenance = self._provenance(noisy)
-        self._source_notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
+        self._notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
+        self._notes += self.model.method.caveats(self.model.spec, laws)
 
     def run(
         self, *, steps: int | None = None, seconds: float | None = None,
@@ -167,7 +168,7 @@ class Training:
             )  # fmt: skip
         finally:
             self.patches.close()
-        model.notes = self._source_notes + self.patches.census.notes() + model.run.notes()
+        model.notes = self._notes + self.patches.census.notes() + model.run.notes()
         save()
         return model
 

@@ -150,6 +150,10 @@ class Method(ABC):
             pool="blur" if blur else "max", top_skip=not blur,
         )  # fmt: skip
 
+    def caveats(self, spec: ImageSpec, laws: Sequence[Noise]) -> list[str]:  # noqa: ARG002
+        """Sentences that warn where the method does not suit images of this kind, and say what does."""
+        return []
+
     @abstractmethod
     def loss(self, net: Any, batch: Batch) -> Tensor:
         """What training makes small: a scalar, in normalised units."""
