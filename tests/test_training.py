@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from noisewise.io import open_source
 from noisewise.methods.base import Batch
 from noisewise.methods.n2v import N2V
 from noisewise.model import Training
-from noisewise.train.loop import WARM_UP_STEPS, Trainer, fit
+from noisewise.train.loop import WARM_UP_STEPS, Trainer, fit, planned
 
 SMALL = {"features": 8, "depth": 1, "batch_size": 4, "patch_size": 32}
 THRESHOLD = 88
@@ -186,3 +187,22 @@ def test_statistics_leave_out_what_cannot_teach() -> None:
 def test_an_image_smaller_than_a_patch_works() -> None:
     image = np.random.default_rng(0).normal(100, 10, (11, 7)).astype(np.float32)
     assert nw.denoise(image, steps=3).mean.shape == (11, 7)
+
+
+def test_a_budget_is_kept_and_its_steps_repeat_the_run() -> None:
+    """The length is measured while nothing depends on it yet."""
+    noisy = np.random.default_rng(0).poisson(100, (64, 64)).astype(np.uint16)
+    small = {"network": "classic", "features": 4, "depth": 1, "batch_size": 1, "patch_size": 16}
+    started = time.perf_counter()
+    timed = nw.train("n2v", noisy, budget=3.0, **small)
+    assert time.perf_counter() - started < 6
+    assert timed.run.steps > 10 * WARM_UP_STEPS  # many enough that the pace was measured after the warm-up
+    again = nw.train("n2v", noisy, steps=timed.run.steps, **small)
+    assert again.run.risks == timed.run.risks
+    for one, two in zip(timed.net.state_dict().values(), again.net.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(("step", "steps"), [(WARM_UP_STEPS, 45), (60, 600), (60, 1060)])
+def test_a_run_is_never_planned_shorter_than_its_rates_allow(step: int, steps: int) -> None:
+    assert planned(step, float(steps - step) if steps != 600 else 10.0, 1.0) == steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,8 @@ class Model:
 def load(path: str | Path, device: str = "auto") -> Model:
     """Read a model file. Errors: `UserError` if it is not one, or was damaged or edited."""
     saved = read_model(Path(path))
-    return Model(saved.method, saved.spec, saved.net, saved.provenance, saved.run).to(pick_device(device))
+    model = Model(saved.method, saved.spec, saved.net, saved.provenance, saved.run)
+    return model.to(pick_device(device, model.laws))
 
 
 class Training:
@@ -125,7 +126,7 @@ class Training:
             check_resumed(resume, noisy)
             method, seed, laws = resume.method, resume.provenance.get("seed", seed), resume.laws
         check_targets(method, noisy, targets)
-        self.seed, self.device = seed, pick_device(device)
+        self.seed, self.device = seed, pick_device(device, laws)
         spatial = choose_spatial(method, noisy)
         check_channels(noisy)
         for source in noisy:
@@ -278,10 +279,12 @@ def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource, *, sa
     )
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, laws: Iterable[Any] = ()) -> torch.device:
     """`auto`: an accelerator if there is one. Errors: `UserError` for a device that is not there."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        # Laws of noise are kept in double precision, which Apple's graphics processors lack.
+        apple = torch.backends.mps.is_available() and not any(True for _ in laws)
+        name = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

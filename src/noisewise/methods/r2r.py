@@ -41,7 +41,7 @@ class R2R(Method):
     def split(self, net: Standardized, noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """x₁ and x₂ (N, C, *S), image units."""
         parts = []
-        for channel, x in enumerate(noisy.float().split(1, 1)):
+        for channel, x in enumerate(noisy.float().chunk(noisy.shape[1], 1)):
             mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
             parts.append(split(cast(Noise, net.law(channel)), x, self.share, (mean, std), generator))
         first, second = zip(*parts, strict=True)

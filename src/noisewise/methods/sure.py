@@ -70,7 +70,7 @@ def variance_of(net: Standardized, noisy: Tensor) -> Tensor:
     Taken at the pixel's own value it would go with the noise, and the network learn to make use of that.
     """
     parts = []
-    for channel, x in enumerate(noisy.float().split(1, 1)):
+    for channel, x in enumerate(noisy.float().chunk(noisy.shape[1], 1)):
         law = cast(Noise, net.law(channel)).typical()
         parts.append(law.mean_var(neighbour_mean(x))[1].to(x) / net.std[channel] ** 2)
     return torch.cat(parts, 1)

@@ -36,8 +36,8 @@ def variance_line(law: Noise, mean: float, std: float) -> tuple[float, float]:
     rises = slopes > FLAT * slopes.max()  # in the dark, below what an image holds, a law has a floor
     if slopes.max() <= 0 or not rises.any():
         return 0.0, float(variance.mean())
-    slope = slopes[rises].median()
-    return float(slope), float((variance - slope * signal)[1:][rises].median())
+    slope = float(slopes[rises].median())
+    return slope, float((variance - slope * signal)[1:][rises].median())
 
 
 def split(

@@ -19,7 +19,9 @@ from noisewise.errors import UserError
 from noisewise.methods.base import Batch, Method
 from noisewise.progress import Progress
 
-WARM_UP_STEPS = 40  # linear, whatever the length of the run: a budget is measured while they run
+WARM_UP_STEPS = 40  # linear, whatever the length of the run
+HELD_FRACTION = 0.1  # of the run: the learning rate stays at its peak so long
+MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: less than is held, whose rates need no length
 SAVE_SECONDS = 60.0  # between two saves of an unfinished run
 RESERVE = 0.95  # of the time left is planned: checks take some, and processors slow down
 CHECKS = 20  # how often the held-out risk is looked at
@@ -99,13 +101,14 @@ def fit(
     saved = measured = started
     with ctrl_c_flag() as interrupted:
         while not run.finished and not interrupted.is_set():
+            now = time.perf_counter()
             if run.step == WARM_UP_STEPS // 2:
-                measured = time.perf_counter()
-            if run.step == WARM_UP_STEPS and not run.steps:
+                measured = now
+            if not run.steps and run.step >= WARM_UP_STEPS:
                 assert seconds is not None
-                now = time.perf_counter()
-                pace = (now - measured) / (WARM_UP_STEPS - WARM_UP_STEPS // 2)
-                run.steps = WARM_UP_STEPS + max(1, int(RESERVE * (seconds - (now - started)) / pace))
+                spent, pace = now - started, (now - measured) / (run.step - WARM_UP_STEPS // 2)
+                if spent >= MEASURED_FRACTION * seconds:
+                    run.steps = planned(run.step, RESERVE * (seconds - spent), pace)
             trainer.step()
             pace = (time.perf_counter() - started) / (run.step - first)
             risk = run.risks[-1][1] if run.risks else math.nan
@@ -115,6 +118,13 @@ def fit(
                 saved = time.perf_counter()
     trainer.finish()
     return run
+
+
+def planned(step: int, seconds: float, pace: float) -> int:
+    """How many steps a run has that is at this one, with so many seconds left and so many a step."""
+    steps = step + max(1, int(seconds / pace))
+    # The rates so far were those of a longer run, unless it was the warm-up that took the time.
+    return steps if step == WARM_UP_STEPS else max(steps, math.ceil(step / HELD_FRACTION))
 
 
 class Trainer:
@@ -148,19 +158,25 @@ class Trainer:
             self._recover()
         run.step += 1
         # The average forgets the start: its memory grows to a fraction of the run.
-        warm = run.step > WARM_UP_STEPS
-        memory = max(1.0, min(run.step / 10, AVERAGED_FRACTION * run.steps)) if warm else 1.0
-        torch._foreach_lerp_(self.average, self.live, 1.0 / memory)
-        if warm and run.step % max(1, run.steps // CHECKS) == 0:
+        memory = min(run.step / 10, AVERAGED_FRACTION * (run.steps or math.inf)) if run.step > WARM_UP_STEPS else 1.0
+        torch._foreach_lerp_(self.average, self.live, 1.0 / max(1.0, memory))
+        if run.step > self.held and run.step % max(1, run.steps // CHECKS) == 0:
             self._check()
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then a cosine to zero; halved for each recovery."""
+        """Linear warm-up, the peak, then a cosine to zero; halved for each recovery."""
         step, steps = self.run.step, self.run.steps
         peak = self.method.learning_rate * 0.5**self.run.recoveries
         if step < WARM_UP_STEPS:
             return peak * (step + 1) / WARM_UP_STEPS
-        return peak * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)))
+        if step <= self.held:
+            return peak
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - self.held) / (steps - self.held)))
+
+    @property
+    def held(self) -> float:
+        """The step up to which nothing depends on the length of the run."""
+        return max(WARM_UP_STEPS, int(HELD_FRACTION * self.run.steps)) if self.run.steps else math.inf
 
     def finish(self) -> None:
         """Averaged weights into the network; those of the lowest risk if the risk has clearly risen since."""
