@@ -270,7 +270,7 @@ def no_work(monkeypatch):
     monkeypatch.setattr(importlib.import_module("noisewise.denoise"), "Training", None)  # the name is a function's too
 
 
-@pytest.mark.parametrize("verb", [("denoise",), ("train", "n2v")])
+@pytest.mark.parametrize("verb", [("denoise", "--method", "n2v"), ("train", "n2v")])
 def test_a_noise_model_for_a_method_without_one(refused, camera, monkeypatch, verb):
     no_work(monkeypatch)
     output = ("-o", "m.safetensors") if verb[0] == "train" else ()
@@ -283,7 +283,7 @@ def test_standard_deviations_of_a_method_without_them(refused, model, monkeypatc
     assert "n2v gives one answer without a standard deviation; use pn2v" in said
     no_work(monkeypatch)
     monkeypatch.setattr("noisewise.files.check_up", None)
-    for method in ((), ("--method", "n2v"), ("--method", "r2r"), ("--method", "sure")):
+    for method in (("--method", "n2v"), ("--method", "r2r"), ("--method", "sure")):
         assert "use pn2v" in refused("denoise", "good.tif", "--std", *method, *STEPS)
 
 

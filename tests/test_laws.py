@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from noisewise import UserError, denoise, laws
+from noisewise.denoise import choose_method
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.laws import find_laws, open_laws
@@ -147,3 +148,12 @@ def test_one_channel_may_be_without_noise() -> None:
     image = np.stack([100 * blobs((96, 96)), noisy(12.0)])
     clean, other = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never)
     assert std_of(clean) < 20 and std_of(other) == pytest.approx(12.0, rel=0.15)
+
+
+# -- the method that suits what is known ---------------------------------------------------------------
+
+
+def test_auto_takes_what_is_asked_of_it_into_account() -> None:
+    assert choose_method("auto") == "n2v"
+    assert choose_method("auto", std=True) == choose_method("auto", Gaussian(8.0)) == "pn2v"
+    assert choose_method("sure", Gaussian(8.0), std=True) == "sure"

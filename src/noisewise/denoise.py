@@ -25,7 +25,6 @@ from noisewise.noise.measure import measure
 from noisewise.posterior import Posterior
 from noisewise.progress import Progress, Report, Stage, quiet
 
-DEFAULT_METHOD = "n2v"
 BOOTSTRAP_STEPS = 300
 AVERAGED_PIXELS = 4_000_000  # up to here the eight-fold average costs seconds, and is taken
 
@@ -114,7 +113,7 @@ def denoise(
     Errors: `UserError` for an image or settings that cannot be used.
     """
     started = time.perf_counter()
-    method = make_method(method, settings)
+    method = make_method(choose_method(method, noise), settings)
     source, targets = open_source(image, axes), open_all(target, axes)
     if output is not None:
         # What cannot be written is found out before the work.
@@ -140,6 +139,13 @@ def check_up(source: Source) -> CheckUp | None:
         return measure(source)
     except UserError:  # too small, constant, saturated: for the check-up no reason to refuse the image
         return None
+
+
+def choose_method(asked: str | Method, noise: Any = None, std: bool = False) -> str | Method:
+    """What is asked for; for `auto` n2v, which needs no law, or pn2v where a law or standard deviations are in play."""
+    if asked != "auto":
+        return asked
+    return "pn2v" if noise or std else "n2v"
 
 
 def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
@@ -199,7 +205,7 @@ def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
     if isinstance(method, Method):
         kind, settings = type(method), asdict(method) | settings
     else:
-        kind = methods.get(DEFAULT_METHOD if method == "auto" else method)
+        kind = methods.get(method)
     known = [field.name for field in fields(kind)]
     unknown = set(settings) - set(known)
     if unknown:

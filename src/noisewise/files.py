@@ -18,6 +18,7 @@ from noisewise.denoise import (
     bootstrapping,
     check_up,
     choose_average,
+    choose_method,
     doubts,
     make_method,
     open_all,
@@ -91,7 +92,7 @@ def denoise_files(
     Errors: `UserError` for an image or settings that cannot be used.
     """
     started = time.perf_counter()
-    method = make_method(method, {})
+    method = make_method(choose_method(method, noise, std), {})
     sources = open_all(list(inputs), axes)
     average = choose_average(average, sources)
     writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite, std=std)

@@ -83,20 +83,21 @@ class PatchSource:
         self.census = Census()
         self._pending: dict[int, Future[Pixels]] = {}
         self._pool: dict[int, Pixels] = {}
+        self._first = -1  # number of the oldest block in the pool
+        self._sizes = torch.zeros(0)
         self._thread = ThreadPoolExecutor(1) if self.streamed else None
         self._pool_size = self._plan_pool(memory_bytes)
         self._held: list[tuple[Place, Array]] = []
-        self._blocks_at(0)
+        self._fill_pool(0)
         self.noisy_statistics, self.target_statistics = self._statistics()
         self.held_out = self._hold_out()
 
     def draw(self, step: int) -> Patches:
         """Random patches for a step, mirrored and turned at random (the same way within a batch)."""
         generator = self._generator(step + 1)
-        blocks = self._blocks_at(step)
-        sizes = torch.tensor([float(block.usable.size) for block in blocks])
-        picks = torch.multinomial(sizes, self.count, replacement=True, generator=generator).tolist()
-        crops, corners = zip(*(self._crop(blocks[pick], generator) for pick in picks), strict=True)
+        self._fill_pool(step)
+        picks = torch.multinomial(self._sizes, self.count, replacement=True, generator=generator).tolist()
+        crops, corners = zip(*(self._crop(self._pool[self._first + pick], generator) for pick in picks), strict=True)
         return self._collate(crops, corners, generator, self._symmetry(generator))
 
     def close(self) -> None:
@@ -136,9 +137,11 @@ class PatchSource:
         region = tuple(parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True))
         return replace(load(scene, region), corner=tuple(part.start for part in place.spatial))
 
-    def _blocks_at(self, step: int) -> list[Pixels]:
-        """The blocks that are in memory at a step; the next ones are read in the background."""
+    def _fill_pool(self, step: int) -> None:
+        """Bring the blocks of a step into memory; the next ones are read in the background."""
         first = step // STEPS_PER_BLOCK if self.streamed else 0
+        if first == self._first:
+            return
         wanted = range(first, first + self._pool_size)
         self._pool = {number: block for number, block in self._pool.items() if number in wanted}
         for number in wanted:
@@ -151,7 +154,8 @@ class PatchSource:
             for number in range(wanted.stop, wanted.stop + 2):
                 if number not in self._pending:
                     self._pending[number] = self._thread.submit(self._load, number)
-        return [self._pool[number] for number in wanted]
+        self._first = first
+        self._sizes = torch.tensor([float(self._pool[number].usable.size) for number in wanted])
 
     def _count(self, census: Census) -> None:
         self.census.pixels += census.pixels
