@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from noisewise.axes import Array
 from noisewise.noise.base import Noise
 from noisewise.noise.correlated import Correlated, kernel_of
+from noisewise.noise.curve import Line
 from noisewise.noise.digital import CONTINUOUS, Digital
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.mixture import BROAD, LEAST_OUTLIERS, Mixture
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_PAIRS = 100_000
 WORTH = 0.02  # nats a pixel, from which on a mixture is taken instead of the law of counting
+FEW = 3.0  # photons, up to which the shape of the noise is read off the image
+PULSES = 0.4  # standard deviation of a photon's pulse, in units of the gain
 LINE_LAGS = 4  # rows (columns) over which neighbouring offsets may correlate
 
 
@@ -56,19 +60,35 @@ def single(found: CheckUp, digital: Digital) -> Noise:
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MOST_PAIRS))
     pairs = Pairs(found.line, *robust_range(signal[some]), digital)
-    pairs.add(noisy[some], signal[some])
+    pairs.add(counted_where_bright(noisy[some], signal[some], found.line, digital), signal[some])
     shaped = Mixture.from_pairs(pairs)
     gain = (shaped.log_prob(noisy[some], signal[some]) - counting.log_prob(noisy[some], signal[some])).mean()
     if float(gain) < WORTH:
         return counting
-    return on_the_line(shaped, found.line.slope, found.line.intercept - digital.step**2 / 12)
+    return on_the_line(shaped, found.line.slope, found.line.intercept - digital.step**2 / 12, found.signal_range[0])
 
 
-def on_the_line(law: Mixture, slope: float, intercept: float) -> Mixture:
+def counted_where_bright(noisy: Tensor, signal: Tensor, line: Line, digital: Digital) -> Tensor:
+    """Noisy values, but drawn from the law of counting where there are more than a few photons.
+
+    There the shape of the noise is nearly Gaussian, and what else its histogram shows is the texture of the image.
+    Pulses of different heights fill the gaps between the photon numbers.
+    """
+    spread = PULSES * line.slope
+    offset = (spread**2 + digital.step**2 / 12 - line.intercept) / line.slope
+    drawn = PoissonGaussian(line.slope, offset, spread, digital).sample(signal, torch.Generator().manual_seed(0))
+    bright = line.slope * signal + line.intercept > FEW * line.slope**2
+    return torch.where(bright, drawn.to(noisy), noisy)
+
+
+def on_the_line(law: Mixture, slope: float, intercept: float, darkest: float) -> Mixture:
     """The same shapes with the variance slope · s + intercept at the knots, and hardly any outliers.
 
     In flat places outliers are hot pixels or specks of the image; as a part of the law they would add variance.
+    Below the darkest signal of the image, the variance stays what it is there: on the line it would vanish, and with
+    no noise at all, any value would be most likely where the image never is.
     """
+    law.least_std.fill_(max(slope * darkest + intercept, float(law.least_std) ** 2) ** 0.5)
     law.outlier.copy_(torch.tensor([LEAST_OUTLIERS, BROAD]))
     law.slope.fill_(slope)
     law.intercept.fill_(intercept)
