@@ -138,6 +138,31 @@ def test_skewed_noise_is_drawn_skewed():
     assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(1.0, abs=0.35)  # Poisson of mean 1
 
 
+def multiplied(photons, seed=0):
+    """A multiplying detector without read noise: pulses of exponential height, whose shape no counting has."""
+    dice = np.random.default_rng(seed)
+    return np.round(OFFSET + GAIN * dice.gamma(np.maximum(dice.poisson(photons), 1e-9))).astype(np.uint16)
+
+
+def test_noise_does_not_vanish_below_the_darkest_signal():
+    found = nw.measure(multiplied(0.3 + scene(), seed=4))
+    darkest = torch.tensor([found.signal_range[0]], dtype=torch.float64)
+    there, below = (found.noise.mean_var(signal)[1].item() for signal in (darkest, darkest - 30))
+    assert below == pytest.approx(there, rel=0.1)
+    assert there == pytest.approx(2 * GAIN * (darkest.item() - OFFSET), rel=0.25)
+
+
+def test_texture_is_not_taken_for_the_shape_of_bright_noise():
+    """Specks in every place: the histogram about any mean is that of the scene; many photons have no long tail."""
+    dice = np.random.default_rng(0)
+    photons = 1 + 40 * (blobs((256, 256)) - 20) / 80 + 60 * (dice.random((256, 256)) < 0.02)
+    law = nw.measure(multiplied(photons, seed=4)).noise
+    signal = OFFSET + GAIN * 35.0
+    drawn = law.sample(torch.full((256, 256), signal, dtype=torch.float64)).numpy() - signal
+    assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(2 / np.sqrt(2 * 35), abs=0.15)
+    assert (drawn**4).mean() / drawn.std() ** 4 - 3 < 0.5
+
+
 def test_limits_steps_and_stretching_are_seen():
     dice = np.random.default_rng(0)
     camera = dice.normal(60, 12, (256, 256))
