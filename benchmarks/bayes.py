@@ -29,9 +29,9 @@ WORLDS: dict[str, World] = {
     "poisson": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))),
     "poisson_gaussian": FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0),
 }
-TRAINING = {"gaussian": 64, "poisson": 20_000, "poisson_gaussian": 20_000}  # images
+TRAINING = {"gaussian": 64, "poisson": 60_000, "poisson_gaussian": 60_000}  # images
 TESTED = {"gaussian": 24, "poisson": 4000, "poisson_gaussian": 4000}
-SMALL = {"patch_size": 12, "batch_size": 128}
+SMALL = {"patch_size": 12, "batch_size": 128, "features": 96, "depth": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
     "gaussian": {"patch_size": 64, "batch_size": 8}, "poisson": SMALL, "poisson_gaussian": SMALL,
 }  # fmt: skip

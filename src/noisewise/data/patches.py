@@ -20,7 +20,8 @@ from noisewise.errors import UserError
 BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # what is streamed at a time, pixels
 STEPS_PER_BLOCK = 4  # the oldest block of a streamed pool is replaced after so many steps
 COMPUTABLE = (1e-30, 1e30)  # standard deviations with room to compute in float32
-HELD_OUT_PATCHES = 16
+HELD_OUT_PATCHES = 16  # at least
+HELD_OUT_PIXELS = 1 << 16  # of these patches, where the images have so many
 HELD_OUT_FRACTION = 0.03  # of the pixels of those patches
 
 
@@ -228,7 +229,8 @@ class PatchSource:
         generator = self._generator(0)
         dice = np.random.default_rng((self.seed, 0))
         crops = []
-        for _ in range(HELD_OUT_PATCHES):
+        total = sum(int(np.prod(self.scenes[scene].size)) for scene, _ in self.images)
+        for _ in range(max(HELD_OUT_PATCHES, min(HELD_OUT_PIXELS, total) // int(np.prod(self.patch)))):
             place = self._random_place(dice)
             pixels = self._read(place)
             mask = np.asarray(dice.random(pixels.usable.shape) < HELD_OUT_FRACTION)
