@@ -121,6 +121,13 @@ def log_likelihood(world, noisy, signals):
     return world.noise.log_prob(noisy.double().expand_as(s), s).numpy()
 
 
+def enumerated(name, seed):
+    """A world, one of its noisy images, all that it can show, and log p(x_i | s_i) under each."""
+    world = WORLDS[name]
+    signals, (_, noisy) = all_signals(world), world.draw(1, seed)
+    return world, noisy, signals, log_likelihood(world, noisy[0], signals)
+
+
 def moments(weight, signals):
     mean = np.einsum("hyx,hyx->yx", weight, signals)
     return mean, np.sqrt(np.einsum("hyx,hyx->yx", weight, (signals - mean) ** 2))
@@ -129,9 +136,7 @@ def moments(weight, signals):
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_posterior_is_that_of_enumeration(name, seed):
-    world = WORLDS[name]
-    signals, (_, noisy) = all_signals(world), world.draw(1, seed)
-    each = log_likelihood(world, noisy[0], signals)
+    world, noisy, signals, each = enumerated(name, seed)
     total = each.sum((1, 2))
     weight = np.exp(total - total.max())
     weight = np.broadcast_to((weight / weight.sum())[:, None, None], signals.shape)
@@ -144,9 +149,7 @@ def test_the_posterior_is_that_of_enumeration(name, seed):
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_blind_answer_is_that_of_enumeration_without_the_pixel(name, seed):
-    world = WORLDS[name]
-    signals, (_, noisy) = all_signals(world), world.draw(1, seed)
-    each = log_likelihood(world, noisy[0], signals)
+    world, noisy, signals, each = enumerated(name, seed)
     without = each.sum((1, 2))[:, None, None] - each  # of each pixel: all others
     weight = np.exp(without - without.max(0))
     mean, std = moments(weight / weight.sum(0), signals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -279,11 +279,11 @@ def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource, *, sa
     )
 
 
-def pick_device(name: str, laws: Iterable[Any] = ()) -> torch.device:
+def pick_device(name: str, laws: Sized = ()) -> torch.device:
     """`auto`: an accelerator if there is one. Errors: `UserError` for a device that is not there."""
     if name == "auto":
         # Laws of noise are kept in double precision, which Apple's graphics processors lack.
-        apple = torch.backends.mps.is_available() and not any(True for _ in laws)
+        apple = torch.backends.mps.is_available() and not len(laws)
         name = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
     try:
         device = torch.device(name)

@@ -14,11 +14,10 @@ from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
 from noisewise.nets.blind import (
     Masking,
     Offset,
-    draw_mask,
     hide,
-    lattice_sides,
     parse_shape,
     predict_blind,
+    some_of,
     turned,
     window_radius,
 )  # fmt: skip
@@ -87,10 +86,7 @@ class N2V(Method):
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
         shape = self.shape(tuple(net.laws), net.dims)  # type: ignore[arg-type]
-        blind = teach
-        if not batch.held_out:
-            sides = lattice_sides(self.mask_percent, shape, net.dims)
-            blind = teach & draw_mask(noisy.shape, sides, batch.generator).to(teach.device)
+        blind = teach if batch.held_out else some_of(teach, self.mask_percent, batch.generator, shape)
         predicted = net.backbone(hide(noisy, blind, self.masking, self.mask_radius, batch.generator, shape))
         return masked_mean((predicted.float() - noisy) ** 2, blind)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisewise.methods.base import Batch, Method, Needs, entropy_power, masked_mean
-from noisewise.nets.blind import draw_mask, grid_coordinates, hide, lattice_sides, predict_blind
+from noisewise.nets.blind import grid_coordinates, hide, predict_blind, some_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.correlated import gauss_hermite
@@ -66,10 +66,7 @@ class PN2V(Method):
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
-        blind = teach
-        if not batch.held_out:
-            sides = lattice_sides(self.mask_percent, (), net.dims)
-            blind = teach & draw_mask(noisy.shape, sides, batch.generator).to(teach.device)
+        blind = teach if batch.held_out else some_of(teach, self.mask_percent, batch.generator)
         hidden = hide(noisy, blind, "mean", self.mask_radius, batch.generator)
         maps = torch.stack(net.maps(net.backbone(hidden)))
         if not blind.any():
@@ -107,7 +104,7 @@ class PN2V(Method):
         where = (grid_coordinates(noisy) if coordinates is None else coordinates).movedim(1, -1)
         where = where.expand(len(noisy), *where.shape[1:])
         for channel in range(noisy.shape[1]):
-            mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
+            mean, std = net.about(channel)
             here = torch.ones_like(noisy[:, 0], dtype=torch.bool) if chosen is None else chosen[:, channel]
             pixels = [torch.split(part[here], CHUNK) for part in (noisy[:, channel].float(), maps[:, channel], where)]
             law: Any = net.law(channel)

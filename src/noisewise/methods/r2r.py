@@ -42,7 +42,6 @@ class R2R(Method):
         """x₁ and x₂ (N, C, *S), image units."""
         parts = []
         for channel, x in enumerate(noisy.float().chunk(noisy.shape[1], 1)):
-            mean, std = (float(part[channel].flatten()[0]) for part in (net.mean, net.std))
-            parts.append(split(cast(Noise, net.law(channel)), x, self.share, (mean, std), generator))
+            parts.append(split(cast(Noise, net.law(channel)), x, self.share, net.about(channel), generator))
         first, second = zip(*parts, strict=True)
         return torch.cat(first, 1), torch.cat(second, 1)

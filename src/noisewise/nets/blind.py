@@ -22,6 +22,12 @@ Offset = tuple[int, ...]
 MOST_HIDDEN = 25.0  # percent of the pixels: with more, too little is left to predict from
 
 
+def some_of(teach: Tensor, percent: float, generator: torch.Generator, shape: Sequence[Offset] = ()) -> Tensor:
+    """Of the pixels (N, C, *S) that may teach, about so many percent as the centres of blind spots."""
+    sides = lattice_sides(percent, shape, teach.ndim - 2)
+    return teach & draw_mask(teach.shape, sides, generator).to(teach.device)
+
+
 def draw_mask(shape: torch.Size, sides: Sequence[int], generator: torch.Generator) -> Tensor:
     """Boolean mask (N, C, *S) with one centre in each cell of a lattice, for each N and C at a place drawn anew.
 

@@ -77,6 +77,11 @@ class Standardized(nn.Module):
         """The law of noise of a channel."""
         return self.laws[min(channel, len(self.laws) - 1)]
 
+    def about(self, channel: int) -> tuple[float, float]:
+        """Mean and standard deviation of the noisy images in a channel."""
+        mean, std = (float(part[channel].flatten()[0]) for part in (self.mean, self.std))
+        return mean, std
+
     @property
     def stride(self) -> tuple[int, ...]:
         """The backbone's total pooling along each spatial axis."""
