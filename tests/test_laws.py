@@ -14,10 +14,12 @@ from noisewise.denoise import choose_method
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.laws import find_laws, open_laws
+from noisewise.methods.base import Method
 from noisewise.methods.n2v import N2V
 from noisewise.methods.pn2v import PN2V
 from noisewise.methods.r2r import R2R
 from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.measure import measure
 
@@ -52,6 +54,22 @@ def test_a_method_without_noise_models_gets_none_and_measures_nothing(monkeypatc
 def test_a_noise_model_that_is_not_used_is_refused(method: N2V) -> None:
     with pytest.raises(UserError, match=r"'n2v' does not use a noise model; .*: pn2v, r2r, sure$"):
         find_laws(method, [source(noisy(5.0))], Gaussian(5.0))
+
+
+@pytest.mark.parametrize("method", [PN2V(), R2R(), N2V(blind_shape="auto")], ids=["pn2v", "r2r", "n2v"])
+def test_pixelwise_methods_are_told_what_a_pixel_does_not_share(method: Method) -> None:
+    """That is not hidden by texture either, which this scene has, and which looks like correlated noise."""
+    kernel = torch.tensor([[0.25, 1.0, 0.25]])
+    signal = torch.from_numpy(blobs((256, 256))).double()
+    image = Correlated(Gaussian(5.0), kernel).sample(signal, torch.Generator().manual_seed(0)).numpy()
+    (law,) = find_laws(method, [source(image)], bootstrap=never)
+    if isinstance(method, N2V):
+        assert isinstance(law, Correlated)
+        return
+    near, next_but_one = (float((kernel[:, lag:] * kernel[:, : 3 - lag]).sum() / (kernel**2).sum()) for lag in (1, 2))
+    own = 1 - (near - next_but_one / 8) / 1.25
+    assert not isinstance(law, Correlated)
+    assert std_of(law) == pytest.approx(5.0 * own**0.5, rel=0.1)
 
 
 def test_n2v_uses_one_where_its_blind_shape_follows_the_noise() -> None:
@@ -96,7 +114,7 @@ def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     checkup = measure(image, axes="CYX")
     monkeypatch.setattr(laws, "measure", counted)
     found = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never, checkup=checkup)
-    assert asked == [1] and found[0] is checkup.noise and std_of(found[1]) == pytest.approx(18.0, rel=0.15)
+    assert asked == [1] and found[0] is checkup.pixel_noise and std_of(found[1]) == pytest.approx(18.0, rel=0.15)
     find_laws(PN2V(), [source(image[:1], "CYX")] * 2, bootstrap=never, checkup=checkup)
     assert asked == [1, 0]  # of two images it is not known which it was of
 

@@ -12,6 +12,7 @@ import noisewise as nw
 from noisewise.cli import main
 from noisewise.noise.blocks import Pair, cut, flattest, mean_around, transform
 from noisewise.noise.correlated import Correlated
+from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.signs import look_at_values, looks_like_jpeg
 from noisewise.noise.texture import correlate
 from tests.conftest import blobs
@@ -101,6 +102,16 @@ def test_the_autocorrelation_is_that_of_the_kernel(kernel, kind):
     for axis in "XY":
         assert found.rho[axis][0] == pytest.approx(expected[axis], abs=0.06)
     assert found.kind == kind
+
+
+@pytest.mark.parametrize("kernel", [[[1.0]], [[0.3, 1.0, 0.3]], [[0.2, 0.4, 0.2], [0.4, 1.0, 0.4], [0.2, 0.4, 0.2]]])
+def test_the_own_share_is_what_the_mean_of_four_neighbours_does_not_tell(kernel):
+    kernel = torch.tensor(kernel, dtype=torch.float64)
+    kernel = kernel / (kernel**2).sum().sqrt()
+    noise = Correlated(Gaussian(1.0), kernel).sample(torch.zeros(400, 400, dtype=torch.float64)).numpy()
+    beyond = noise[1:-1, 1:-1] - (noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]) / 4
+    found = correlate(cut([Pair(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])).own_share
+    assert found == pytest.approx(min(beyond.var() / 1.25, 1), abs=0.04)
 
 
 def test_texture_is_told_from_correlated_noise():

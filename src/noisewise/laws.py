@@ -54,17 +54,17 @@ def find_laws(
                 f"{error}; so its noise cannot be told: give a noise model (--noise, from noisewise calibrate), "
                 f"or take a method that needs none, such as n2v"
             ) from error
-    return laws_of(found)
+    return laws_of(found, method)
 
 
-def laws_of(checkups: Sequence[CheckUp]) -> tuple[Noise, ...]:
+def laws_of(checkups: Sequence[CheckUp], method: Method) -> tuple[Noise, ...]:
     """The measured law of each channel. Errors: `UserError` where there is hardly any noise in any of them."""
     if all(checkup.kind == "none" for checkup in checkups):
         raise UserError(
             f"{checkups[0].name}: has no noise worth removing; if it has, give a noise model (--noise, from noisewise "
             f"calibrate), or take a method that needs none, such as n2v"
         )
-    return tuple(checkup.noise for checkup in checkups)
+    return tuple(checkup.noise if method.uses_correlation else checkup.pixel_noise for checkup in checkups)
 
 
 def open_laws(given: Any, channels: int) -> tuple[Noise, ...]:

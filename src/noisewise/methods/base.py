@@ -69,6 +69,8 @@ class Method(ABC):
     needs: ClassVar[Needs]
     uses_noise: ClassVar[bool] = False
     """whether `build` wants the law of the noise; it is measured where the user gives none"""
+    uses_correlation: ClassVar[bool] = False
+    """whether it asks the law how the noise of neighbouring pixels goes together"""
 
     network: Literal["fast", "classic", "n2v2"] = "fast"
     """fast: residual U-Net behind a 2x2 stem; classic: the N2V U-Net; n2v2: blur-pool and no top skip"""

@@ -40,6 +40,7 @@ class N2V(Method):
     """
 
     needs: ClassVar[Needs] = "noisy"
+    uses_correlation: ClassVar[bool] = True
 
     masking: Masking = "mean"
     """what replaces a blind pixel: a random neighbour (uniform), or the mean or median of the neighbours"""

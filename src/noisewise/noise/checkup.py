@@ -104,6 +104,17 @@ class CheckUp:
 
         return law_of(self)
 
+    @cached_property
+    def pixel_noise(self) -> Noise:
+        """The law for methods that take each pixel for itself: of the noise that it does not share with neighbours.
+
+        What neighbours share, such a method predicts from them, and cannot take off. Where the noise is in truth white,
+        what seems to be shared is texture that is left in the flattest places, and is no noise at all.
+        """
+        from noisewise.noise.measured import pixel_law_of
+
+        return pixel_law_of(self)
+
     # -- the meaning -------------------------------------------------------------------------------
 
     @property

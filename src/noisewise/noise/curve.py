@@ -29,6 +29,12 @@ class Line:
         """Standard error of the slope."""
         return float(self.covariance[0][0] ** 0.5)
 
+    def times(self, factor: float) -> Line:
+        """The line of noise with this factor to its variance."""
+        (a, b), (_, c) = self.covariance
+        scaled = ((a * factor**2, b * factor**2), (b * factor**2, c * factor**2))
+        return Line(self.slope * factor, self.intercept * factor, scaled)
+
     def stretched(self, factor: float) -> Line:
         """The same line with errors larger by a factor."""
         (a, b), (_, c) = self.covariance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,8 +33,7 @@ LINE_LAGS = 4  # rows (columns) over which neighbouring offsets may correlate
 
 def law_of(found: CheckUp) -> Noise:
     """The law of one pixel; with a spectrum and row and column offsets where neighbouring pixels are correlated."""
-    low, high = (None if limit is None else limit.value for limit in (found.grey.low, found.grey.high))
-    digital = Digital(found.grey.step, low, high)
+    digital = digital_of(found)
     white = bool(np.abs(found.correlation.rho.ravel()[1:]).max(initial=0.0) < 0.02)
     law = single(found, digital)
     if not white or found.row_std_adu or found.column_std_adu:
@@ -43,8 +43,25 @@ def law_of(found: CheckUp) -> Noise:
             line_kernel(found.correlation.rows, found.row_std_adu),
             line_kernel(found.correlation.columns, found.column_std_adu), digital,
         )  # fmt: skip
+    return told(law, found)
+
+
+def pixel_law_of(found: CheckUp) -> Noise:
+    """The law of one pixel, of the part of its noise that it does not share with its neighbours."""
+    own = replace(found, line=found.line.times(found.correlation.own_share))
+    return told(single(own, digital_of(found)), found)
+
+
+def told(law: Noise, found: CheckUp) -> Noise:
+    """A law that says what it was made from."""
     law.provenance = {"measured": found.record(), "signal_range": [found.signal_range[0], found.signal_range[2]]}
     return law
+
+
+def digital_of(found: CheckUp) -> Digital:
+    """How the values were made whole and cut off."""
+    low, high = (None if limit is None else limit.value for limit in (found.grey.low, found.grey.high))
+    return Digital(found.grey.step, low, high)
 
 
 def single(found: CheckUp, digital: Digital) -> Noise:

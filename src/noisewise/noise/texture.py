@@ -57,6 +57,18 @@ class Correlation:
         """Power at the finest frequencies over the mean power; 1 for white noise."""
         return float(np.clip(self.spectrum(8)[radius(8) > 0.8].mean(), 0.01, 1.0))
 
+    @property
+    def own_share(self) -> float:
+        """Variance that a pixel's noise has beyond the mean of its four neighbours', over that of independent pixels.
+
+        Var(n − (n_up + n_down + n_left + n_right) / 4) / (5/4), of n with variance 1; white noise has 1, the most.
+        """
+        rho = np.zeros((3, 3))
+        rows, columns = (min(size, 3) for size in self.rho.shape)
+        rho[:rows, :columns] = self.rho[:rows, :columns]
+        beyond = 5 / 4 - rho[1, 0] - rho[0, 1] + rho[1, 1] / 2 + (rho[2, 0] + rho[0, 2]) / 8
+        return float(np.clip(beyond / (5 / 4), 0.05, 1.0))
+
     def spectrum(self, side: int) -> Array:
         """Expected power of unit noise at each frequency of a block (w, w), rows and columns left out."""
         lags = min(len(self.rho), side)
