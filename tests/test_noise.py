@@ -16,6 +16,7 @@ from noisewise.noise.histogram import Histogram
 from noisewise.noise.maps import PixelMaps
 from noisewise.noise.mixture import Mixture
 from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.pulses import Pulses
 
 KINDS = sorted(noise.kinds())
 SIGNALS = (103.0, 130.0, 300.0, 780.0)
@@ -50,6 +51,7 @@ def example(kind, digital=CONTINUOUS):
         "gaussian": lambda: Gaussian(12.0, digital),
         "maps": lambda: PixelMaps(2.2, 100.0, 3.5, digital, typical_gain=2.1, typical_offset=99.0),
         "poisson_gaussian": lambda: PoissonGaussian(2.2, 100.0, 3.5, digital),
+        "pulses": lambda: Pulses(1.7, 0.55, 100.0, 3.5, 101.0, digital),
     }[kind]()
 
 

@@ -19,13 +19,14 @@ from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.mixture import BROAD, LEAST_OUTLIERS, Mixture
 from noisewise.noise.pairs import Pairs, robust_range
 from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.pulses import Pulses
 from noisewise.noise.texture import weights
 
 if TYPE_CHECKING:
     from noisewise.noise.checkup import CheckUp
 
 MOST_PAIRS = 100_000
-WORTH = 0.02  # nats a pixel, from which on a mixture is taken instead of the law of counting
+WORTH = 0.02  # nats a pixel, from which on a law of more parameters is taken
 FEW = 3.0  # photons, up to which the shape of the noise is read off the image
 PULSES = 0.4  # standard deviation of a photon's pulse, in units of the gain
 LINE_LAGS = 4  # rows (columns) over which neighbouring offsets may correlate
@@ -65,24 +66,32 @@ def digital_of(found: CheckUp) -> Digital:
 
 
 def single(found: CheckUp, digital: Digital) -> Noise:
-    """The law of one pixel for itself: counting and read noise where that explains the flat places, else a mixture.
+    """The law of one pixel for itself: counting, or pulses of a multiplying detector, or a mixture of Gaussians.
 
-    Multiplying detectors and electronics make shapes that counting does not; a mixture of Gaussians follows them. Its
-    variance is set to the measured line either way.
+    The next one is taken only where the noise in flat places is clearly likelier under it. The variance is the
+    measured line whichever it is.
     """
-    if found.line.slope <= 0:
-        return Gaussian(math.sqrt(max(found.line.intercept - digital.step**2 / 12, 1e-12)), digital)
-    offset = (found.levels.read_variance(found.line) - found.line.intercept) / found.line.slope
-    counting = PoissonGaussian.from_line(found.line, found.signal_range[0], digital, offset=offset)
+    line = found.line
+    if line.slope <= 0:
+        return Gaussian(math.sqrt(max(line.intercept - digital.step**2 / 12, 1e-12)), digital)
+    offset = (found.levels.read_variance(line) - line.intercept) / line.slope
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MOST_PAIRS))
-    pairs = Pairs(found.line, *robust_range(signal[some]), digital)
-    pairs.add(counted_where_bright(noisy[some], signal[some], found.line, digital), signal[some])
-    shaped = Mixture.from_pairs(pairs)
-    gain = (shaped.log_prob(noisy[some], signal[some]) - counting.log_prob(noisy[some], signal[some])).mean()
-    if float(gain) < WORTH:
-        return counting
-    return on_the_line(shaped, found.line.slope, found.line.intercept - digital.step**2 / 12, found.signal_range[0])
+    noisy, signal = noisy[some], signal[some]
+    pairs = Pairs(line, *robust_range(signal), digital)
+    pairs.add(counted_where_bright(noisy, signal, line, digital), signal)
+    counting, *others = (
+        PoissonGaussian.from_line(line, found.signal_range[0], digital, offset=offset),
+        Pulses.on_line(line, found.signal_range[0], noisy, signal, digital),
+        on_the_line(
+            Mixture.from_pairs(pairs), line.slope, line.intercept - digital.step**2 / 12, found.signal_range[0]
+        ),
+    )
+    taken: Noise = counting
+    for other in others:
+        if float((other.log_prob(noisy, signal) - taken.log_prob(noisy, signal)).mean()) > WORTH:
+            taken = other
+    return taken
 
 
 def counted_where_bright(noisy: Tensor, signal: Tensor, line: Line, digital: Digital) -> Tensor:
