@@ -110,7 +110,7 @@ def w2s() -> str:
 def bsd68() -> str:
     rows = json.loads((RESULTS / "bsd68.json").read_text())["rows"]
     steps = sorted({row["steps"] for row in rows})
-    published = {"n2v": "27.7", "n2v2": "28.3", "pn2v": "", "care": "29.06"}
+    published = {"n2v": "27.7", "n2v2": "28.3", "pn2v": "", "r2r": "", "sure": "", "care": "29.06"}
     lines = []
     for method in published:
         own = {row["steps"]: row for row in rows if row["method"] == method}
