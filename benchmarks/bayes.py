@@ -1,6 +1,6 @@
 """How far from the best that any method could do: worlds in which the posterior is known exactly.
 
-    python benchmarks/bayes.py                       (every method in every world; an hour and a half on two cores)
+    python benchmarks/bayes.py                       (every method in every world; hours on two cores)
     python benchmarks/bayes.py --methods n2v --worlds gaussian
 
 Each method trains for a world's number of steps on images of it, with what it needs (a second noisy image, the
@@ -36,12 +36,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gaussian": {"patch_size": 64, "batch_size": 8}, "poisson": SMALL, "poisson_gaussian": SMALL,
 }  # fmt: skip
 STEPS = {"gaussian": 3000, "poisson": 12_000, "poisson_gaussian": 12_000}
+BLIND = {"n2v": {"blind_prediction": True}}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
+FINITE = {**BLIND, "pn2v": {"components": 3}}
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {
-    "gaussian": {"care": {"uncertainty": True}, "n2v": {"blind_prediction": True}},
-    "poisson": {"n2v": {"blind_prediction": True}, "pn2v": {"components": 3}},
-    "poisson_gaussian": {"n2v": {"blind_prediction": True}, "pn2v": {"components": 3}},
-}
+    "gaussian": {**BLIND, "care": {"uncertainty": True}}, "poisson": FINITE, "poisson_gaussian": FINITE,
+}  # fmt: skip
 
 
 def run(name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]) -> dict[str, Any]:

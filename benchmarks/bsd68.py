@@ -1,6 +1,6 @@
 """Natural images with Gaussian noise of standard deviation 25, as in the papers on Noise2Void.
 
-    python benchmarks/bsd68.py                        (six methods, three lengths: three hours on two cores)
+    python benchmarks/bsd68.py                        (six methods, three lengths: hours on two cores)
     python benchmarks/bsd68.py --methods n2v --steps 4000
 
 Trained on the 400 images of 180 x 180 of Train400, tested on BSD68, noise not clipped, PSNR with a range of 255, mean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,9 +31,7 @@ class Line:
 
     def times(self, factor: float) -> Line:
         """The line of noise with this factor to its variance."""
-        (a, b), (_, c) = self.covariance
-        scaled = ((a * factor**2, b * factor**2), (b * factor**2, c * factor**2))
-        return Line(self.slope * factor, self.intercept * factor, scaled)
+        return replace(self.stretched(factor), slope=self.slope * factor, intercept=self.intercept * factor)
 
     def stretched(self, factor: float) -> Line:
         """The same line with errors larger by a factor."""

@@ -36,7 +36,7 @@ def law_of(found: CheckUp) -> Noise:
     """The law of one pixel; with a spectrum and row and column offsets where neighbouring pixels are correlated."""
     digital = digital_of(found)
     white = bool(np.abs(found.correlation.rho.ravel()[1:]).max(initial=0.0) < 0.02)
-    law = single(found, digital)
+    law = single(found)
     if not white or found.row_std_adu or found.column_std_adu:
         law.digital = CONTINUOUS
         law = Correlated(
@@ -50,7 +50,7 @@ def law_of(found: CheckUp) -> Noise:
 def pixel_law_of(found: CheckUp) -> Noise:
     """The law of one pixel, of the part of its noise that it does not share with its neighbours."""
     own = replace(found, line=found.line.times(found.correlation.own_share))
-    return told(single(own, digital_of(found)), found)
+    return told(single(own), found)
 
 
 def told(law: Noise, found: CheckUp) -> Noise:
@@ -65,13 +65,13 @@ def digital_of(found: CheckUp) -> Digital:
     return Digital(found.grey.step, low, high)
 
 
-def single(found: CheckUp, digital: Digital) -> Noise:
+def single(found: CheckUp) -> Noise:
     """The law of one pixel for itself: counting, or pulses of a multiplying detector, or a mixture of Gaussians.
 
     The next one is taken only where the noise in flat places is clearly likelier under it. The variance is the
     measured line whichever it is.
     """
-    line = found.line
+    line, digital = found.line, digital_of(found)
     if line.slope <= 0:
         return Gaussian(math.sqrt(max(line.intercept - digital.step**2 / 12, 1e-12)), digital)
     offset = (found.levels.read_variance(line) - line.intercept) / line.slope
@@ -80,18 +80,19 @@ def single(found: CheckUp, digital: Digital) -> Noise:
     noisy, signal = noisy[some], signal[some]
     pairs = Pairs(line, *robust_range(signal), digital)
     pairs.add(counted_where_bright(noisy, signal, line, digital), signal)
-    counting, *others = (
+    laws: tuple[Noise, ...] = (
         PoissonGaussian.from_line(line, found.signal_range[0], digital, offset=offset),
         Pulses.on_line(line, found.signal_range[0], noisy, signal, digital),
         on_the_line(
             Mixture.from_pairs(pairs), line.slope, line.intercept - digital.step**2 / 12, found.signal_range[0]
         ),
     )
-    taken: Noise = counting
-    for other in others:
-        if float((other.log_prob(noisy, signal) - taken.log_prob(noisy, signal)).mean()) > WORTH:
+    likely = [float(law.log_prob(noisy, signal).mean()) for law in laws]
+    taken = 0
+    for other in range(1, len(laws)):
+        if likely[other] - likely[taken] > WORTH:
             taken = other
-    return taken
+    return laws[taken]
 
 
 def counted_where_bright(noisy: Tensor, signal: Tensor, line: Line, digital: Digital) -> Tensor:
