@@ -35,7 +35,7 @@ SMALL = {"patch_size": 12, "batch_size": 128, "features": 96, "depth": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
     "gaussian": {"patch_size": 64, "batch_size": 8}, "poisson": SMALL, "poisson_gaussian": SMALL,
 }  # fmt: skip
-STEPS = {"gaussian": 3000, "poisson": 12_000, "poisson_gaussian": 12_000}
+STEPS = {"gaussian": 3000, "poisson": 8000, "poisson_gaussian": 8000}
 BLIND = {"n2v": {"blind_prediction": True}}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
 FINITE = {**BLIND, "pn2v": {"components": 3}}
