@@ -31,7 +31,7 @@ from noisewise.evaluate.metrics import psnr_affine
 
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
-LEARNED = ("n2v", "pn2v", "r2r", "sure", "n2n")
+LEARNED = ("n2v", "pn2v", "r2r", "sure", "simulated", "n2n")
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
 PEER_SECONDS = (60, 300)
 

@@ -316,3 +316,41 @@ def test_interrupted_between_frames(run, clean, monkeypatch):
     monkeypatch.setattr(simulate.Camera, "_frame", stop)
     assert run(clean, "-o", "new/")[0] == 130
     assert names() == ["clean.ome.tif"]
+
+
+def test_a_drawn_scene_needs_no_input(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("--scene", "nuclei", "--size", "64x48", "--seed", 3, "--photons", 7, "-o", "noisy.tif", "--json")
+    said = json.loads(out)
+    assert code == 0 and said["photons_mean"][0] == pytest.approx(7, rel=1e-3)
+    noisy, truth = tifffile.imread("noisy.tif"), tifffile.imread("noisy_truth.tif")
+    assert noisy.shape == truth.shape == (64, 48)
+    assert run("--scene", "nuclei", "--size", "64x48", "--seed", 3, "--photons", 7, "-o", "again.tif")[0] == 0
+    np.testing.assert_array_equal(tifffile.imread("again.tif"), noisy)
+
+
+@pytest.mark.parametrize(("axes", "expected"), [("ZYX", "ZYX"), ("TYX", "TYX")])
+def test_scenes_have_depth_or_move(run, tmp_path, monkeypatch, axes, expected):
+    monkeypatch.chdir(tmp_path)
+    assert run("--scene", "vesicles", "--size", "4x32x40", "--axes", axes, "-o", "noisy.ome.tif")[0] == 0
+    with open_source("noisy.ome.tif") as source:
+        assert (source.axes, source.shape) == (expected, (4, 32, 40))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--scene", "cats", "-o", "a.tif"], "there is no scene 'cats'"),
+        (["--scene", "nuclei"], "name the output"),
+        (["--scene", "nuclei", "--size", "512", "-o", "a.tif"], "is not a size"),
+        (["--scene", "nuclei", "--size", "4x4", "-o", "a.tif"], "16 pixels or more"),
+        (["--scene", "nuclei", "--size", "64x64", "--axes", "TYX", "-o", "a.tif"], "cannot have the axes TYX"),
+        (["clean.tif", "--scene", "nuclei", "-o", "a.tif"], "leave out clean.tif"),
+        ([], "no input"),
+    ],
+)
+def test_scenes_that_cannot_be_drawn(run, tmp_path, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*options)
+    assert code == 2 and said in err
+    assert not list(tmp_path.iterdir())

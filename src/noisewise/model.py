@@ -31,6 +31,7 @@ from noisewise.train.loop import Run, fit
 from noisewise.train.modelfile import Saved, read_model, write_model
 
 TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
+WORTH_TRAINING = 8.0  # seconds, below which a network that starts from a prior is left as it is
 UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
 
 
@@ -152,10 +153,15 @@ class Training:
         self, *, steps: int | None = None, seconds: float | None = None,
         output: str | Path | None = None, report: Callable[[Progress], None] = lambda _: None,
     ) -> Model:  # fmt: skip
-        """Train for some steps, or for as many as fit into some seconds; `output` is kept up to date."""
+        """Train for some steps, or for as many as fit into some seconds; `output` is kept up to date.
+
+        A network that starts from a prior is left as it is for zero steps, or seconds too few to teach it anything.
+        """
         model = self.model
-        if steps is not None and steps < 1:
+        ready = model.method.starts_from_prior
+        if steps is not None and steps < (0 if ready else 1):
             raise UserError(f"{steps} is not a number of training steps; give 1 or more")
+        model.run.as_built = ready and (steps == 0 or (seconds is not None and seconds < WORTH_TRAINING))
 
         def save() -> None:
             model.provenance |= {"steps": model.run.step, "planned_steps": model.run.steps}

@@ -21,6 +21,7 @@ from noisewise.cli import OK
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._files import Plan, folders_for, plan_files
 from noisewise.cli._options import Axes, Inputs, Out, Switch, Talking, TalkingOptions
+from noisewise.cli._scenes import drawn_source
 from noisewise.errors import UserError
 from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
 from noisewise.io.memory import MemorySource
@@ -36,6 +37,9 @@ BACKGROUND_PERCENTILE = 0.1
 SATURATED = 1e-3  # share of pixels from which on saturation is worth a note
 
 Number = Annotated[float | None, arg(metavar="X", help_behavior_hint="")]
+Scene = Annotated[str | None, arg(metavar="KIND", help_behavior_hint="")]
+Size = Annotated[str, arg(metavar="PIXELS")]
+SCENE_PHOTONS = 20.0  # a pixel, where a scene is drawn and nothing is said
 Bits = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 
 
@@ -82,13 +86,18 @@ ChangesOptions = OmitArgPrefixes[Changes]
 
 @dataclass(kw_only=True)
 class Simulate:
-    """Exposes clean images with a simulated camera: noisy images whose truth is known.
+    """Exposes clean images, or drawn scenes, with a simulated camera: noisy images whose truth is known.
 
     Beside each noisy image goes its truth, the mean of what the camera records: <name>_noisy_truth.
     """
 
-    inputs: Inputs
+    inputs: Inputs = field(default_factory=list)
     """clean images: files, folders or patterns"""
+    scene: Scene = None
+    """draw a scene in place of an input: leaves, regions, texture, filaments, membranes, nuclei, puncta, vesicles, or
+    mixed"""
+    size: Size = "512x512"
+    """of a drawn scene, pixels: YxX, ZxYxX, or with --axes TYX a movie of TxYxX"""
     output: Out = None
     """output file, or folder for several inputs (default: <name>_noisy beside each input)"""
     camera: Literal["scmos", "emccd", "pmt", "ideal"] = "scmos"
@@ -114,9 +123,7 @@ class Simulate:
         started = time.monotonic()
         self._check()
         camera = self.changes.applied_to(PRESETS[self.camera]())
-        plan = plan_files(
-            self.inputs, self.output, companion=truth_of, with_companion=not self.no_truth, suffix="_noisy"
-        )  # fmt: skip
+        plan = self._plan()
         say_notes(plan.notes, self.talking.quiet)
         pairs = list(zip(plan.inputs, plan.outputs, strict=True))
         with folders_for(plan.outputs, self.output):
@@ -124,6 +131,25 @@ class Simulate:
                 self._refuse_early(path, output, camera)
             made = [self._expose(*pair, camera, self.seed + i) for i, pair in enumerate(pairs)]
         return self._finish(plan, camera, made, time.monotonic() - started)
+
+    def _plan(self) -> Plan:
+        """Which input becomes which output. Errors: `UserError`."""
+        if self.scene is None:
+            return plan_files(
+                self.inputs, self.output, companion=truth_of, with_companion=not self.no_truth, suffix="_noisy"
+            )  # fmt: skip
+        if self.inputs:
+            raise UserError(f"--scene draws what is seen; leave out {self.inputs[0]}, or --scene")
+        if self.output is None:
+            raise UserError("a drawn scene has no file to lie beside; name the output: -o scene.tif")
+        output = Path(self.output).expanduser()
+        return Plan([Path(self.scene)], [output], [])
+
+    def _open(self, path: Path) -> Source:
+        """The clean image: a file, or what is drawn."""
+        if self.scene is None:
+            return open_source(path, self.axes)
+        return drawn_source(self.scene, self.size, self.axes, self.seed)
 
     def _check(self) -> None:
         """Refuse options that make no sense. Errors: `UserError`."""
@@ -136,7 +162,7 @@ class Simulate:
 
     def _refuse_early(self, path: Path, output: Path, camera: Camera) -> None:
         """Find out before the work, not after it, that an output cannot be written."""
-        with open_source(path, self.axes) as source:
+        with self._open(path) as source:
             for sink in self._sinks(source, output, camera, None):
                 if sink is not None:
                     sink.discard()
@@ -158,14 +184,15 @@ class Simulate:
 
     def _expose(self, path: Path, output: Path, camera: Camera, seed: int) -> tuple[float, list[str]]:
         """Expose one image into its files; returns its mean number of photons, and what was noticed."""
-        with open_source(path, self.axes) as source:
+        with self._open(path) as source:
             layout = Layout(source.axes, "YX")
-            photons = to_photons(layout.to_network(source.read()), self.photons, str(path))
+            mean_photons = self.photons or (None if self.scene is None else SCENE_PHOTONS)
+            photons = to_photons(layout.to_network(source.read()), mean_photons, source.name)
             mean = float(photons.mean())
             record = {
                 "software": f"noisewise {__version__}", "camera": camera.record(), "photons_mean": mean,
                 "seed": seed, "frames": self.frames, "truth": None if self.no_truth else truth_of(output).name,
-                "input": source.name, "input_sha256": checksum(path),
+                "input": source.name, **({} if self.scene else {"input_sha256": checksum(path)}),
             }  # fmt: skip
             noisy, truth = self._sinks(source, output, camera, record)
             saturated = 0

@@ -72,8 +72,9 @@ class Method(ABC):
     uses_correlation: ClassVar[bool] = False
     """whether it asks the law how the noise of neighbouring pixels goes together"""
 
-    network: Literal["fast", "classic", "n2v2"] = "fast"
-    """fast: residual U-Net behind a 2x2 stem; classic: the N2V U-Net; n2v2: blur-pool and no top skip"""
+    network: Literal["fast", "large", "classic", "n2v2"] = "fast"
+    """fast: residual U-Net behind a 2x2 stem; large: the same with ten times the weights; classic: the N2V U-Net;
+    n2v2: blur-pool and no top skip"""
     features: Annotated[int, Interval(ge=0, le=1024)] = 0
     """features of the finest level (0: the network's own default)"""
     depth: Annotated[int, Interval(ge=0, le=6)] = 0
@@ -110,6 +111,21 @@ class Method(ABC):
         return False
 
     @property
+    def starts_from_prior(self) -> bool:
+        """Whether a network as built denoises before any training."""
+        return False
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at the schedule's peak."""
+        return self.learning_rate
+
+    @property
+    def inputs(self) -> int:
+        """Maps that the network takes for each channel."""
+        return 1
+
+    @property
     def heads(self) -> int:
         """Maps that the network puts out for each channel."""
         return 1
@@ -134,21 +150,24 @@ class Method(ABC):
         channels = spec.channels if self.joint_channels else 1
         return Standardized(
             self.backbone(spec, channels), spec.dims, spec.mean, spec.std, spec.target_mean, spec.target_std,
-            independent=not self.joint_channels, heads=self.heads, laws=laws,
+            independent=not self.joint_channels, inputs=self.inputs, heads=self.heads, laws=laws,
         )  # fmt: skip
 
     def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
         """The network itself, in normalised units."""
-        if self.network == "fast":
+        taken, given = channels * self.inputs, channels * self.heads
+        if self.network in ("fast", "large"):
             plan = pooling_plan(spec.spacing, spec.size, 1 + (self.depth or 2))
+            large = self.network == "large"
             return UNet(
-                channels, channels * self.heads, stem=plan[0], pools=plan[1:], features=self.features or 32, growth=1.0,
-                block="residual", norm=False, pool="conv", merge="add",
+                taken, given, stem=plan[0], pools=plan[1:], features=self.features or (64 if large else 32),
+                growth=1.25 if large else 1.0, block="residual", blocks=2 if large else 1, norm=False, pool="conv",
+                merge="add",
             )  # fmt: skip
         pools = pooling_plan(spec.spacing, spec.size, self.depth or 2)
         blur = self.network == "n2v2"
         return UNet(
-            channels, channels * self.heads, pools=pools, features=self.features or 32,
+            taken, given, pools=pools, features=self.features or 32,
             pool="blur" if blur else "max", top_skip=not blur,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ class Standardized(nn.Module):
     backbone sees one channel at a time (they are folded into the batch and share its weights).
 
     mean, std: of the noisy input, a number a channel; target_mean, target_std: of what is predicted.
-    heads: maps that the backbone puts out a channel. laws: of the noise, none, one, or one a channel.
+    inputs, heads: maps that the backbone takes and puts out a channel. laws: of the noise, none, one, or one a channel.
     """
 
     mean: Tensor
@@ -32,11 +32,13 @@ class Standardized(nn.Module):
         target_mean: Sequence[float],
         target_std: Sequence[float],
         independent: bool = True,
+        inputs: int = 1,
         heads: int = 1,
         laws: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
-        self.backbone, self.dims, self.independent, self.heads = backbone, dims, independent, heads
+        self.backbone, self.dims, self.independent = backbone, dims, independent
+        self.inputs, self.heads = inputs, heads
         self.laws = nn.ModuleList(laws)
         for name, values in (
             ("mean", mean),
@@ -72,6 +74,11 @@ class Standardized(nn.Module):
     def unfold(self, x: Tensor) -> Tensor:
         """(N, C, *S) again."""
         return x.reshape(-1, len(self.mean), *x.shape[2:])
+
+    @property
+    def width(self) -> int:
+        """Maps that the backbone takes."""
+        return self.inputs * (1 if self.independent else len(self.mean))
 
     def law(self, channel: int) -> nn.Module:
         """The law of noise of a channel."""

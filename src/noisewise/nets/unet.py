@@ -54,15 +54,16 @@ class UNet(nn.Module):
         self.merge, self.top_skip = merge, top_skip
         widths = [round(features * growth**level) for level in range(len(pools) + 1)]
 
-        def stage(inputs: int, middle: int, outputs: int) -> nn.Module:
+        def stage(inputs: int, middle: int, outputs: int, first: bool = False) -> nn.Module:
             if block == "plain":
                 return DoubleConv(dims, inputs, middle, outputs, norm)
-            return Residuals(dims, inputs, middle, outputs, blocks)
+            return Residuals(dims, inputs, middle, outputs, blocks, exact=first)
 
         above = [widths[0], *widths[:-1]]  # the width that a level hands up (and gets from the level above)
         first = in_channels * prod(self.stem)
         self.encoders = nn.ModuleList(
-            stage(first if level == 0 else above[level], widths[level], widths[level]) for level in range(len(pools))
+            stage(first if level == 0 else above[level], widths[level], widths[level], first=level == 0)
+            for level in range(len(pools))
         )
         self.downs = nn.ModuleList(make_pool(pool, width, factor) for width, factor in zip(widths, pools, strict=False))
         self.bottom = stage(above[-1], widths[-1], above[-1])
@@ -97,6 +98,28 @@ class UNet(nn.Module):
         return crop(x, size)
 
 
+class Exact:
+    """A layer that computes in the type of its weights, also under autocast."""
+
+    weight: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            result: Tensor = super().forward(x.to(self.weight.dtype))  # type: ignore[misc]
+        return result
+
+
+class ExactConv2d(Exact, nn.Conv2d):
+    """A convolution in float32."""
+
+
+class ExactConv3d(Exact, nn.Conv3d):
+    """A convolution in float32."""
+
+
+EXACT_CONV = {2: ExactConv2d, 3: ExactConv3d}
+
+
 def conv(dims: int, inputs: int, outputs: int) -> nn.Module:
     """A 3x3 (3x3x3) convolution that keeps the size."""
     return CONV[dims](inputs, outputs, 3, padding=1)
@@ -113,10 +136,15 @@ class DoubleConv(nn.Sequential):
 
 
 class Residuals(nn.Sequential):
-    """Residual blocks of one width, with a convolution in front or behind where the width changes."""
+    """Residual blocks of one width, with a convolution in front or behind where the width changes.
 
-    def __init__(self, dims: int, inputs: int, middle: int, outputs: int, blocks: int) -> None:
-        before = [conv(dims, inputs, middle)] if inputs != middle else []
+    exact: the convolution in front computes in float32 whatever the others do. An image's values need more digits
+    than what a layer makes of them: in bfloat16, noise of a hundredth of the contrast would be rounded away.
+    """
+
+    def __init__(self, dims: int, inputs: int, middle: int, outputs: int, blocks: int, exact: bool = False) -> None:
+        front = EXACT_CONV[dims](inputs, middle, 3, padding=1) if exact else conv(dims, inputs, middle)
+        before = [front] if inputs != middle else []
         behind = [CONV[dims](middle, outputs, 1)] if middle != outputs else []
         super().__init__(*before, *(Residual(dims, middle) for _ in range(blocks)), *behind)
 

@@ -23,8 +23,7 @@ def receptive_radius(net: Standardized) -> tuple[int, ...]:
             if tensor.is_floating_point():
                 positive = name.endswith(("weight", "running_var", "kernel"))
                 tensor.fill_(1.0 / max(1, tensor[0].numel()) if positive else 0.0)
-        channels = 1 if net.independent else len(net.mean)
-        return tuple(_radius_along(probe, axis, net.stride, channels) for axis in range(net.dims))
+        return tuple(_radius_along(probe, axis, net.stride, net.width) for axis in range(net.dims))
 
 
 def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels: int) -> int:
@@ -54,7 +53,7 @@ def bytes_per_pixel(net: Standardized) -> float:
     size = [2 * s for s in net.stride]
     try:
         with torch.no_grad():
-            net(torch.zeros(1, len(net.mean), *size, device=net.mean.device))
+            net.backbone(torch.zeros(1, net.width, *size, device=net.mean.device))
     finally:
         for hook in hooks:
             hook.remove()

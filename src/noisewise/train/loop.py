@@ -44,20 +44,24 @@ class Data(Protocol):
 
 @dataclass
 class Run:
-    """The state of a training run: all that continuing it needs."""
+    """The state of a training run: all that continuing it needs.
+
+    as_built: the network is to be used as it came, without a step.
+    """
 
     steps: int = 0
     step: int = 0
     recoveries: int = 0
     risen: int = 0
     stopped_early: bool = False
+    as_built: bool = False
     risks: list[tuple[int, float]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.stopped_early or self.step >= self.steps > 0
+        return self.as_built or self.stopped_early or self.step >= self.steps > 0
 
     def notes(self) -> list[str]:
         """What the user should know of how it went; empty if all is well."""
@@ -166,7 +170,7 @@ class Trainer:
     def learning_rate(self) -> float:
         """Linear warm-up, the peak, then a cosine to zero; halved for each recovery."""
         step, steps = self.run.step, self.run.steps
-        peak = self.method.learning_rate * 0.5**self.run.recoveries
+        peak = self.method.peak_rate * 0.5**self.run.recoveries
         if step < WARM_UP_STEPS:
             return peak * (step + 1) / WARM_UP_STEPS
         if step <= self.held:

@@ -1,0 +1,263 @@
+"""Trains the packaged prior: one network for many laws of noise, from drawn scenes alone.
+
+    python benchmarks/prior.py --steps 60000            (hours on two cores; resumes where it was cut off)
+    python benchmarks/prior.py --steps 60000 --install  (and puts the result into the package)
+
+Scenes are drawn once (`scenes.draw("mixed", ...)`, seeds 0 to 4999) and kept beside the run. Every patch gets a law of
+its own, out of the range that `exposed` spells out, and the network is told that law as in use. A patch's error counts
+over its root, so that patches of few details, or much noise, weigh about as much as others. The curve of the
+held-out error is kept with the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from noisewise.methods.base import Batch, ImageSpec
+from noisewise.methods.simulated import PRIOR, WIDTH_WEIGHT, Simulated, learned, save_prior
+from noisewise.nets.standardized import Standardized
+from noisewise.noise.correlated import filtered
+from noisewise.noise.description import LAGS, Description, correlation
+from noisewise.scenes import draw
+from noisewise.scenes.chance import Chance
+from noisewise.train.loop import Run, fit
+
+SCENES, SIDE, PATCH = 5000, 192, 64
+EASIEST = 0.003  # mean squared error of a patch, in units of the noise, below which it counts like any other
+HELD_OUT = 200  # scenes that only test
+HELD_OUT_BATCH = 128
+
+
+@dataclass
+class Law:
+    """What one patch is seen through, in photons: variance = slope · s + read, then rows, columns, rounding."""
+
+    slope: float
+    read: float
+    spread: float = 0.0  # of a photon's pulse
+    kernel: Tensor | None = None
+    rows: float = 0.0
+    columns: float = 0.0
+    step: float = 0.0
+    clipped: bool = False
+
+
+def choose_law(chance: Chance, unit: float) -> Law:
+    """A law for a scene whose noise at its mean has about this standard deviation."""
+    law = Law(1.0, 0.0)
+    if not chance.happens(0.45):
+        law.read = chance.log_uniform(0.2, 10) ** 2
+    if chance.happens(0.2):
+        law.spread = chance.uniform(0.2, 1.0)
+        law.slope = 1 + law.spread**2
+    return finish(law, chance, unit)
+
+
+def finish(law: Law, chance: Chance, unit: float) -> Law:
+    """Correlation, rows, columns and rounding, each by chance."""
+    if chance.happens(0.35):
+        law.kernel = choose_kernel(chance)
+    if chance.happens(0.12):
+        law.rows = chance.uniform(0.1, 1.2) * unit
+    if chance.happens(0.06):
+        law.columns = chance.uniform(0.1, 1.2) * unit
+    if chance.happens(0.3):
+        law.step = chance.log_uniform(0.1, 2.0) * (1.0 if law.slope else unit)
+        law.clipped = chance.happens(0.7) and law.slope > 0
+    return law
+
+
+def choose_kernel(chance: Chance) -> Tensor:
+    """What white noise is convolved with: a blur, a mean of pixels, or little with the neighbours alone."""
+    kind = chance.uniform(0, 1)
+    if kind < 0.6:
+        widths = [chance.log_uniform(0.3, 1.4)] * 2
+        if chance.happens(0.5):
+            widths[1] = chance.log_uniform(0.3, 1.4)
+        along = torch.arange(-4.0, 5.0)
+        parts = [torch.exp(-0.5 * (along / width) ** 2) for width in widths]
+        kernel = parts[0][:, None] * parts[1]
+    elif kind < 0.8:
+        height, width = chance.integer(1, 3), chance.integer(1, 3)
+        kernel = F.pad(torch.ones(height, width), (0, (width + 1) % 2, 0, (height + 1) % 2))
+    else:
+        kernel = 0.35 * (chance.uniforms(3, 3) - 0.3)
+        kernel[1, 1] += 1
+        kernel = (kernel + kernel.flip(0)) / 2
+        kernel = (kernel + kernel.flip(1)) / 2
+    return kernel / (kernel**2).sum().sqrt()
+
+
+def exposed(scene: Tensor, chance: Chance) -> tuple[Tensor, Tensor, Law, float]:
+    """Signal, noisy image, law, and the level that the image is told to have as its mean."""
+    if chance.happens(0.3):
+        scene = scene.amax() - scene
+    if chance.happens(0.2):
+        scene = scene * torch.linspace(chance.uniform(0.3, 1), chance.uniform(0.3, 1), len(scene))[:, None]
+    if chance.happens(0.3):  # Gaussian noise: contrast in its standard deviations
+        contrast = chance.log_uniform(1.5, 60)
+        signal = contrast * scene
+        law = finish(Law(0.0, 1.0), chance, 1.0)
+        mean = float(signal.mean()) + 0.3 * min(contrast, 5) * float(chance.normal(1))
+    else:  # photons at the brightest
+        peak, ground = chance.log_uniform(0.6, 1000), chance.uniform(0, 0.5 if chance.happens(0.5) else 0.05)
+        signal = peak * (ground + (1 - ground) * scene)
+        mean = float(signal.mean()) * math.exp(0.3 * float(chance.normal(1)))
+        law = choose_law(chance, math.sqrt(mean + 0.4))
+    return signal, seen_through(law, signal, chance), law, mean
+
+
+def seen_through(law: Law, signal: Tensor, chance: Chance) -> Tensor:
+    """A noisy image of a signal."""
+    g = chance.generator
+    if law.kernel is not None:
+        noisy = signal + filtered(signal, law.kernel, g) * (law.slope * signal + law.read).sqrt()
+    elif law.slope:
+        photons = torch.poisson(signal, generator=g)
+        noisy = photons + (law.read + photons * law.spread**2).sqrt() * chance.normal(*signal.shape)
+    else:
+        noisy = signal + law.read**0.5 * chance.normal(*signal.shape)
+    noisy = noisy + law.rows * chance.normal(len(signal), 1) + law.columns * chance.normal(1, len(signal))
+    if law.step:
+        noisy = (noisy / law.step).round() * law.step
+    return noisy.clamp(min=0) if law.clipped else noisy
+
+
+def told(laws: list[Law], means: list[float]) -> Description:
+    """The laws of a batch."""
+
+    def numbers(values: list[float]) -> Tensor:
+        return torch.tensor(values)
+
+    read = numbers([law.read + law.step**2 / 12 for law in laws])
+    white = torch.zeros(len(LAGS))
+    return Description.make(
+        numbers([law.slope for law in laws]), read, read.clamp(min=1e-12), numbers(means),
+        step=numbers([law.step for law in laws]), rows=numbers([law.rows for law in laws]),
+        columns=numbers([law.columns for law in laws]),
+        rho=torch.stack([white if law.kernel is None else correlation(law.kernel) for law in laws]),
+    ).of_dims(2)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior(Simulated):
+    """The training of the prior: every patch has a law of its own."""
+
+    prior: bool = False
+    pool: Tensor = field(default_factory=lambda: torch.zeros(0), compare=False)
+
+    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+        chance = Chance(batch.generator)
+        rows = (len(self.pool) - HELD_OUT, len(self.pool)) if batch.held_out else (0, len(self.pool) - HELD_OUT)
+        count = HELD_OUT_BATCH if batch.held_out else self.patches_per_step(2)
+        parts = [exposed(self.crop(chance, *rows), chance) for _ in range(count)]
+        signal, noisy = (torch.stack([part[i] for part in parts])[:, None] for i in (0, 1))
+        law = told([part[2] for part in parts], [part[3] for part in parts])
+        squared, likelihood = learned(net, noisy, signal, law)
+        hard = (squared.detach().mean((1, 2, 3), keepdim=True) + EASIEST).sqrt()
+        if batch.held_out:
+            return hard.mean()
+        return (squared / hard + WIDTH_WEIGHT * likelihood).mean()
+
+    def crop(self, chance: Chance, first: int, last: int) -> Tensor:
+        """A patch of a scene, mirrored and turned."""
+        scene = self.pool[chance.integer(first, last - 1)]
+        y, x = (chance.integer(0, SIDE - PATCH) for _ in range(2))
+        patch = scene[y : y + PATCH, x : x + PATCH].float()
+        patch = patch.flip([axis for axis in (0, 1) if chance.happens(0.5)])
+        return patch.mT if chance.happens(0.5) else patch
+
+
+@dataclass
+class Randomness:
+    """What a batch says here: where its randomness comes from."""
+
+    generator: torch.Generator
+    noisy: Any = None
+    teach: Any = None
+    target: Any = None
+    coordinates: Any = None
+
+
+class Steps:
+    """A source of randomness a step."""
+
+    held_out = Randomness(torch.Generator())
+
+    def draw(self, step: int) -> Randomness:
+        return Randomness(torch.Generator().manual_seed(step + 1))
+
+
+def scene_pool(path: Path) -> Tensor:
+    """The scenes, drawn if they are not there."""
+    if not path.exists():
+        pool = np.empty((SCENES, SIDE, SIDE), np.float16)
+        for seed in range(SCENES):
+            pool[seed] = draw("mixed", (SIDE, SIDE), seed).numpy()
+        np.save(path, pool)
+    return torch.from_numpy(np.load(path))
+
+
+def keep(path: Path, net: Standardized, run: Run) -> None:
+    """Weights and state of an unfinished run."""
+    state = {f"run.{name}": tensor.contiguous() for name, tensor in run.tensors.items()}
+    numbers = torch.tensor([[*pair] for pair in run.risks] or [[0, 0]], dtype=torch.float64)
+    save_file(
+        {**state, "risks": numbers, "step": torch.tensor([run.step, run.steps])}
+        | {f"net.{n}": t.contiguous() for n, t in net.backbone.state_dict().items()},
+        path,
+    )  # fmt: skip
+
+
+def resumed(path: Path) -> Run:
+    """The state that `keep` wrote; a fresh one if there is none."""
+    if not path.exists():
+        return Run()
+    kept = load_file(path)
+    step, steps = kept["step"].tolist()
+    risks = [(int(s), float(r)) for s, r in kept["risks"].tolist() if s]
+    return Run(steps, step, risks=risks, tensors={n[4:]: t for n, t in kept.items() if n.startswith("run.")})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--folder", type=Path, default=Path("prior"))
+    parser.add_argument("--install", action="store_true", help="put the result into the package")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(exist_ok=True)
+    method = Prior(batch_size=8, pool=scene_pool(arguments.folder / "scenes.npy"))
+    ones = (1.0,)
+    spec = ImageSpec(
+        spatial="YX", channels=1, spacing=(1.0, 1.0), size=(PATCH, PATCH), mean=ones, std=ones, target_mean=ones,
+        target_std=ones,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = Standardized(method.backbone(spec, 1), 2, *[ones] * 4, inputs=method.inputs, heads=2)
+    net.backbone.to(memory_format=torch.channels_last)
+    path = arguments.folder / "run.safetensors"
+    run, start = resumed(path), time.perf_counter()
+
+    def save() -> None:
+        keep(path, net, run)
+        print(run.step, round(time.perf_counter() - start), run.risks[-1:], flush=True)
+
+    run = fit(method, net, Steps(), steps=arguments.steps, run=run, save=save)
+    save()
+    if arguments.install and run.finished:
+        save_prior(PRIOR, net.backbone, {"steps": run.step, "batch": 8, "scenes": SCENES, "risks": run.risks})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Simulated: learns from drawn scenes, seen through the noise that was measured, as from a recorded truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisewise.container import read_container, write_container
+from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
+from noisewise.nets.standardized import Standardized
+from noisewise.noise.base import Noise
+from noisewise.noise.description import FEATURES, Description, describe, stack
+from noisewise.noise.splitting import neighbour_mean, split
+from noisewise.posterior import Normal, Posterior
+from noisewise.scenes.pool import patches
+
+PRIOR = Path(__file__).with_name("simulated.safetensors")
+INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, at the network's door
+REFINING = 0.25  # of the learning rate, for weights that have learned before
+NARROWEST = 1e-3  # standard deviation, in those of the noise
+WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
+FAR_APART = 1e6  # pixel sizes between slices
+CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated(Method):
+    """Draws scenes s from a wide prior p(s), noise from the measured p(x|s), and regresses s on x: f(x) = E[s | x].
+
+    Let T be the transform under which the noise has unit variance, v the variance itself. The network corrects T(x),
+    f(x) = T⁻¹(T(x) − g(x)), and is told the law: how few the photons are, read noise, rounding, correlation, rows.
+    loss = mean (f(x) − s)² / v(f(x)) with the weight held fixed, so that the least is at E[s | x] in image units.
+    A second map σ(x) is fitted to what remains, as in `care`.
+
+    Where each pixel has its noise for itself, the image teaches too: of it a share α is taken out, as in `r2r`.
+
+    Sources: Achddou et al. 2021 (drawn scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix and
+    Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (the image's share).
+    """
+
+    needs: ClassVar[Needs] = "noisy"
+    uses_noise: ClassVar[bool] = True
+    uses_correlation: ClassVar[bool] = True
+
+    network: Literal["fast", "large", "classic", "n2v2"] = "large"
+    prior: bool = True
+    """start from the packaged weights, where they fit the network"""
+    scenes: str = "mixed"
+    """what is drawn: mixed, or one kind of scene"""
+    share: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    """of the image that becomes a target"""
+    own: Annotated[float, Interval(ge=0, le=100)] = 1.0
+    """weight of what the image itself teaches beside the drawn scenes (0: nothing)"""
+
+    @property
+    def gives_std(self) -> bool:
+        return True
+
+    @property
+    def inputs(self) -> int:
+        return 2 + FEATURES
+
+    @property
+    def heads(self) -> int:
+        return 2
+
+    def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
+        net = super().build(spec, laws)
+        if self.starts_from_prior:
+            net.backbone.load_state_dict(prior_weights(spec.dims))
+        return net
+
+    @property
+    def starts_from_prior(self) -> bool:
+        own = self.network == "large" and not (self.features or self.depth or self.joint_channels)
+        return self.prior and own and PRIOR.exists()
+
+    @property
+    def peak_rate(self) -> float:
+        return self.learning_rate * (REFINING if self.starts_from_prior else 1.0)
+
+    def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
+        if spec.dims == 3 and self.starts_from_prior:  # slices are not pooled: the prior is for one at a time
+            spec = replace(spec, spacing=(FAR_APART, *spec.spacing[1:]))
+        return super().backbone(spec, channels)
+
+    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+        law, usable = self.told(net, len(batch.noisy)), flat(batch.teach)
+        own = bool(self.own) and law.white
+        if own and batch.held_out:
+            return self.taught_by_itself(net, batch, law)
+        noisy, signal = self.exposed(net, batch)
+        seen = usable.flatten(1).any(1).reshape(-1, *[1] * (usable.ndim - 1)).expand_as(usable)
+        squared, likelihood = learned(net, noisy, signal, law)
+        if batch.held_out:
+            return masked_mean(squared, seen)
+        loss = masked_mean(squared + WIDTH_WEIGHT * likelihood, seen)
+        return loss + self.own * self.taught_by_itself(net, batch, law) if own else loss
+
+    def taught_by_itself(self, net: Standardized, batch: Batch, law: Description) -> Tensor:
+        """Mean squared error of the image's rest against the share that was taken out, in units of the noise."""
+        parts = [
+            split(cast(Noise, net.law(c)), x, self.share, net.about(c), batch.generator)
+            for c, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1))
+        ]
+        rest, target = (flat(torch.cat(part, 1)) for part in zip(*parts, strict=True))
+        mean, _ = moments(net, rest, law.thinned(self.share))
+        return masked_mean((mean - target) ** 2 / law.stabilizer.variance(mean.detach()), flat(batch.teach))
+
+    def exposed(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Drawn scenes, as bright as the image here and there, and their noisy images; both (N·C, 1, *S)."""
+        noisy, signal = [], []
+        for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
+            drawn = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
+            levels = brightness(x, batch.generator)
+            scene = levels[0] + (levels[1] - levels[0]) * drawn
+            signal.append(scene)
+            noisy.append(cast(Noise, net.law(channel)).sample(scene, batch.generator))
+        return flat(torch.cat(noisy, 1)), flat(torch.cat(signal, 1))
+
+    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
+        law = self.told(net, len(noisy))
+        mean, width = moments(net, flat(noisy.float()), law)
+        std = width * law.stabilizer.variance(mean).sqrt()
+        return Normal(net.unfold(mean), net.unfold(std))
+
+    def told(self, net: Standardized, copies: int) -> Description:
+        """The laws of the channels of so many images, for images (N·C, 1, *S)."""
+        laws = [describe(cast(Noise, net.law(channel)), *net.about(channel)) for channel in range(len(net.mean))]
+        return stack(laws, copies).of_dims(net.dims)
+
+
+@lru_cache
+def prior_weights(dims: int) -> dict[str, Tensor]:
+    """The packaged weights; for images with three axes, those of a network that takes each slice for itself."""
+    weights = {name: tensor.float() for name, tensor in read_container(PRIOR, "prior")[1].items()}
+    return weights if dims == 2 else {name: between_slices(tensor) for name, tensor in weights.items()}
+
+
+def between_slices(weight: Tensor) -> Tensor:
+    """A kernel (O, I, Y, X) as one of (O, I, Z, Y, X) that sees one slice alone."""
+    if weight.ndim < 4:
+        return weight
+    if weight.shape[-1] != 3:  # pools and the tail do not reach beyond a slice
+        return weight[:, :, None]
+    return F.pad(weight[:, :, None], (0, 0, 0, 0, 1, 1))
+
+
+def save_prior(path: Path, backbone: nn.Module, record: dict[str, Any]) -> None:
+    """Keep weights as a prior, two bytes each, with a record of how they came about."""
+    weights = {name: tensor.half() for name, tensor in backbone.state_dict().items()}
+    write_container(path, "prior", {"record": record}, weights)
+
+
+def flat(images: Tensor) -> Tensor:
+    """Every channel an image of its own: (N, C, *S) -> (N·C, 1, *S)."""
+    return images.reshape(-1, 1, *images.shape[2:])
+
+
+def moments(net: Standardized, noisy: Tensor, law: Description) -> tuple[Tensor, Tensor]:
+    """Mean (ADU) and standard deviation (in those of the noise) of images (N·C, 1, *S)."""
+    maps = law.maps(noisy)
+    maps[:, :1] *= INPUT_SCALE
+    correction, width = map(flat, net.maps(net.backbone(maps.reshape(-1, net.width, *noisy.shape[2:]))))
+    return law.stabilizer.inverse(law.stabilizer(noisy) - correction), F.softplus(width) + NARROWEST
+
+
+def learned(net: Standardized, noisy: Tensor, signal: Tensor, law: Description) -> tuple[Tensor, Tensor]:
+    """Of each pixel of signals and their noisy images: squared error, in units of the noise, and the width's score."""
+    mean, width = moments(net, noisy, law)
+    error = (mean - signal) / law.stabilizer.variance(mean.detach()).sqrt()
+    likelihood = 0.5 * (error.detach() / width) ** 2 + width.log()
+    return error**2, likelihood
+
+
+def brightness(noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Dark and bright level of each drawn scene, (N, 1, ...): of the image, smoothed, with some play."""
+    values = neighbour_mean(noisy).flatten().sort().values
+    lots = torch.rand((2, len(noisy)), generator=generator).to(noisy)
+    ranks = torch.stack([0.2 * lots[0], 1 - 0.2 * lots[1] ** 2]) * (len(values) - 1)
+    low, high = values[ranks.long()].reshape(2, -1, *[1] * (noisy.ndim - 1))
+    play = torch.exp(CONTRAST * torch.randn(len(noisy), generator=generator)).to(noisy)
+    return low, low + (high - low) * play.reshape(low.shape)

@@ -1,0 +1,66 @@
+"""Drawn signals: scenes of fluorescence, light and electron microscopy, in 2D, 3D and time, from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from noisewise.errors import UserError
+from noisewise.scenes.cells import membranes, nuclei
+from noisewise.scenes.chance import Chance
+from noisewise.scenes.fields import regions, texture
+from noisewise.scenes.leaves import dead_leaves
+from noisewise.scenes.movies import movie
+from noisewise.scenes.optics import imaged
+from noisewise.scenes.strokes import filaments, puncta, vesicles
+
+Draw = Callable[[Sequence[int], Chance], Tensor]
+
+# What is drawn, how often in a mixture, and the standard deviation of the sharpest blur, pixels.
+KINDS: dict[str, tuple[Draw, float, float]] = {
+    "leaves": (dead_leaves, 3.0, 0.3),
+    "regions": (regions, 1.0, 0.3),
+    "texture": (texture, 1.0, 0.3),
+    "filaments": (filaments, 2.0, 0.7),
+    "membranes": (membranes, 1.0, 0.5),
+    "nuclei": (nuclei, 1.0, 0.5),
+    "puncta": (puncta, 0.7, 0.7),
+    "vesicles": (vesicles, 0.7, 0.7),
+}
+
+
+def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
+    """A scene (Y, X) or (Z, Y, X), float32, from 0 to about 1. kind: one of `KINDS`, or `mixed`.
+
+    Errors: `UserError` for a kind that there is not.
+    """
+    if kind != "mixed" and kind not in KINDS:
+        raise unknown(kind)
+    return drawn(kind, shape, Chance.seeded(seed))
+
+
+def draw_movie(kind: str, frames: int, shape: Sequence[int], seed: int = 0) -> Tensor:
+    """A moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift and shake, and bleach."""
+    if kind != "mixed" and kind not in KINDS:
+        raise unknown(kind)
+    chance = Chance.seeded(seed)
+    return movie(lambda size: drawn(kind, size, chance), frames, shape, chance)
+
+
+def unknown(kind: str) -> UserError:
+    """The error that names what there is."""
+    return UserError(f"there is no scene '{kind}'; there are: {', '.join(KINDS)}, mixed")
+
+
+def drawn(kind: str, shape: Sequence[int], chance: Chance) -> Tensor:
+    """The same from a source of chance; `mixed` are one to three scenes, added up, with contrasts of every sort."""
+    if kind != "mixed":
+        make, _, sharpest = KINDS[kind]
+        return imaged(make(shape, chance), sharpest, chance)
+    weights = {name: weight for name, (_, weight, _) in KINDS.items()}
+    scene = drawn(chance.pick(weights), shape, chance)
+    for _ in range(chance.integer(-2, 2)):
+        scene = scene + chance.uniform(0.1, 1.0) * drawn(chance.pick(weights), shape, chance)
+    scene = scene / scene.amax().clamp(min=1e-6)
+    return scene ** chance.log_uniform(0.6, 2.0)

@@ -1,0 +1,93 @@
+"""Drawn scenes: seeded, in range, of every kind and sharpness, in two and three dimensions and in time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from noisewise import scenes
+from noisewise.errors import UserError
+from noisewise.scenes.chance import Chance
+from noisewise.scenes.movies import movie
+from noisewise.scenes.optics import blurred
+from noisewise.scenes.pool import patches
+from noisewise.scenes.strokes import splat
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+KINDS = [*scenes.KINDS, "mixed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(96, 80), (6, 48, 40)])
+def test_a_scene_is_light_and_comes_from_its_seed(kind: str, shape: tuple[int, ...]) -> None:
+    first, again, other = (scenes.draw(kind, shape, seed) for seed in (3, 3, 4))
+    assert first.shape == shape and first.dtype == torch.float32
+    assert torch.isfinite(first).all() and float(first.min()) >= 0
+    assert 0.3 < float(first.max()) < 100
+    assert float(first.std()) > 1e-3
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match="no scene 'cats'; there are: leaves"):
+        scenes.draw("cats", (32, 32))
+
+
+def roughness(scene: Tensor) -> float:
+    """Exponent of the power spectrum between 4 and 32 cycles an image, windowed."""
+    side = len(scene)
+    window = np.hanning(side)[:, None] * np.hanning(side)
+    values = (scene.double().numpy() - float(scene.mean())) * window
+    power = np.abs(np.fft.fftshift(np.fft.fft2(values))) ** 2
+    y, x = np.indices(power.shape) - side // 2
+    ring = np.hypot(y, x).round().astype(int).ravel()
+    radial = np.bincount(ring, power.ravel()) / np.bincount(ring)
+    f = np.arange(4, 33)
+    return float(np.polyfit(np.log(f), np.log(radial[f] + 1e-12), 1)[0])
+
+
+def test_spectra_cover_those_of_real_images() -> None:
+    """Power falls as f^-2 in natural images, faster in blurred ones, hardly at all among single molecules."""
+    found = [roughness(scenes.draw("mixed", (128, 128), seed)) for seed in range(60)]
+    assert min(found) < -4 and max(found) > -1
+    assert np.percentile(found, 25) < -2.3 < np.percentile(found, 75)
+
+
+def test_light_falls_where_it_belongs() -> None:
+    scene = splat((8, 8), torch.tensor([[2.25, 3.5]]), torch.tensor([4.0]))
+    assert float(scene.sum()) == pytest.approx(4.0)
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    assert float((scene * y).sum() / 4) == pytest.approx(2.25)
+    assert float((scene * x).sum() / 4) == pytest.approx(3.5)
+
+
+def test_blur_keeps_the_light_and_has_its_width() -> None:
+    scene = torch.zeros(65, 65)
+    scene[32, 32] = 1.0
+    image = blurred(scene, (2.0, 3.0))
+    assert float(image.sum()) == pytest.approx(1.0, abs=1e-4)
+    along = torch.arange(65.0) - 32
+    assert float((image.sum(0) * along**2).sum()) == pytest.approx(9.0, rel=0.02)
+    assert float((image.sum(1) * along**2).sum()) == pytest.approx(4.0, rel=0.02)
+
+
+def test_a_movie_moves_steadily() -> None:
+    def spot(shape: tuple[int, ...]) -> Tensor:
+        return blurred(splat(shape, torch.tensor([[shape[0] / 2, shape[1] / 2]]), torch.ones(1)), (2.0, 2.0))
+
+    frames = movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Chance.seeded(1))
+    assert frames.shape == (6, 40, 40)
+    assert float(frames.max()) == pytest.approx(1.0)
+    assert torch.equal(frames, movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Chance.seeded(1)))
+
+
+def test_patches_are_parts_of_scenes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = patches("leaves", (32, 32), 5, generator)
+    assert found.shape == (5, 1, 32, 32)
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(found, patches("leaves", (32, 32), 5, torch.Generator().manual_seed(0)))
+    assert patches("nuclei", (8, 32, 32), 2, generator).shape == (2, 1, 8, 32, 32)
