@@ -77,7 +77,10 @@ def stop_at(monkeypatch):
 
         monkeypatch.setattr(_display.Display, "__call__", stop)
 
-    return arrange
+    # Where the tests run in the background of a shell, interrupts are ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield arrange
+    signal.signal(signal.SIGINT, before)
 
 
 # -- help ------------------------------------------------------------------------------------------
