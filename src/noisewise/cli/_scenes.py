@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 from noisewise.axes import Array
@@ -31,6 +32,7 @@ def parse_size(size: str) -> tuple[int, ...]:
     return shape
 
 
+@lru_cache(maxsize=1)  # a scene is looked at before the work, and then exposed
 def pixels(kind: str, shape: tuple[int, ...], axes: str, seed: int) -> Array:
     """The scene itself, float32."""
     from noisewise.scenes import draw, draw_movie

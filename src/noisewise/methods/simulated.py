@@ -168,9 +168,10 @@ def flat(images: Tensor) -> Tensor:
 def moments(net: Standardized, noisy: Tensor, law: Description) -> tuple[Tensor, Tensor]:
     """Mean (ADU) and standard deviation (in those of the noise) of images (N·C, 1, *S)."""
     maps = law.maps(noisy)
+    stable = maps[:, :1].clone()
     maps[:, :1] *= INPUT_SCALE
     correction, width = map(flat, net.maps(net.backbone(maps.reshape(-1, net.width, *noisy.shape[2:]))))
-    return law.stabilizer.inverse(law.stabilizer(noisy) - correction), F.softplus(width) + NARROWEST
+    return law.stabilizer.inverse(stable - correction), F.softplus(width) + NARROWEST
 
 
 def learned(net: Standardized, noisy: Tensor, signal: Tensor, law: Description) -> tuple[Tensor, Tensor]:

@@ -47,8 +47,7 @@ class Description:
 
     def of_dims(self, dims: int) -> Description:
         """With numbers that broadcast against images (N, 1, *S) of so many spatial axes."""
-        s, shape = self.stabilizer, (-1, 1, *[1] * dims)
-        parts = (part.reshape(shape) for part in (s.slope, s.intercept, s.floor, s.mean))
+        parts = (part.reshape(-1, 1, *[1] * dims) for part in self.stabilizer.numbers)
         return Description(Stabilizer(*parts), self.features)
 
     def thinned(self, share: float) -> Description:
@@ -80,17 +79,16 @@ def describe(law: Noise, mean: float, std: float) -> Description:
         rho = correlation(law.kernel)
         rho = rho if rho.abs().max() >= WHITE else torch.zeros_like(rho)
         rows, columns = (float((kernel**2).sum().sqrt()) for kernel in (law.row_kernel, law.column_kernel))
-    numbers = (
-        slope,
-        intercept,
-        max(read_variance(inner, intercept) + rounding, 1e-12),
-        mean,
-        law.digital.step,
-        rows,
-        columns,
-    )
-    line = [torch.tensor([float(number)]) for number in numbers]
-    return Description.make(*line[:4], step=line[4], rho=rho[None], rows=line[5], columns=line[6])
+    read = max(read_variance(inner, intercept) + rounding, 1e-12)
+    return Description.make(
+        number(slope), number(intercept), number(read), number(mean),
+        step=number(law.digital.step), rho=rho[None], rows=number(rows), columns=number(columns),
+    )  # fmt: skip
+
+
+def number(value: float) -> Tensor:
+    """One number, (1,), float32."""
+    return torch.tensor([float(value)])
 
 
 def stack(parts: Sequence[Description], copies: int) -> Description:
@@ -100,9 +98,8 @@ def stack(parts: Sequence[Description], copies: int) -> Description:
         together = torch.cat(list(values))
         return together.repeat(copies, *[1] * (together.ndim - 1))
 
-    fields = ("slope", "intercept", "floor", "mean")
-    stabilizer = Stabilizer(*(several([getattr(part.stabilizer, name) for part in parts]) for name in fields))
-    return Description(stabilizer, several([part.features for part in parts]))
+    numbers = zip(*(part.stabilizer.numbers for part in parts), strict=True)
+    return Description(Stabilizer(*map(several, numbers)), several([part.features for part in parts]))
 
 
 def read_variance(law: Noise, intercept: float) -> float:

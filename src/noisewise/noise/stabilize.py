@@ -35,6 +35,11 @@ class Stabilizer:
         floor = (read_variance + LOWEST * slope**2).clamp(min=1e-12)
         return cls(slope, intercept, torch.minimum(floor, slope * mean + intercept), mean)
 
+    @property
+    def numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What it is made of, in order."""
+        return self.slope, self.intercept, self.floor, self.mean
+
     def variance(self, x: Tensor) -> Tensor:
         """v(x), ADU²."""
         return torch.maximum(self.slope * x + self.intercept, self.floor)

@@ -35,27 +35,20 @@ def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
 
     Errors: `UserError` for a kind that there is not.
     """
-    if kind != "mixed" and kind not in KINDS:
-        raise unknown(kind)
     return drawn(kind, shape, Chance.seeded(seed))
 
 
 def draw_movie(kind: str, frames: int, shape: Sequence[int], seed: int = 0) -> Tensor:
     """A moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift and shake, and bleach."""
-    if kind != "mixed" and kind not in KINDS:
-        raise unknown(kind)
     chance = Chance.seeded(seed)
     return movie(lambda size: drawn(kind, size, chance), frames, shape, chance)
-
-
-def unknown(kind: str) -> UserError:
-    """The error that names what there is."""
-    return UserError(f"there is no scene '{kind}'; there are: {', '.join(KINDS)}, mixed")
 
 
 def drawn(kind: str, shape: Sequence[int], chance: Chance) -> Tensor:
     """The same from a source of chance; `mixed` are one to three scenes, added up, with contrasts of every sort."""
     if kind != "mixed":
+        if kind not in KINDS:
+            raise UserError(f"there is no scene '{kind}'; there are: {', '.join(KINDS)}, mixed")
         make, _, sharpest = KINDS[kind]
         return imaged(make(shape, chance), sharpest, chance)
     weights = {name: weight for name, (_, weight, _) in KINDS.items()}
