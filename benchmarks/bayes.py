@@ -4,17 +4,21 @@
     python benchmarks/bayes.py --methods n2v --worlds gaussian
 
 Each method trains for a world's number of steps on images of it, with what it needs (a second noisy image, the
-clean one, the law of the noise), and denoises others of the same world. Its mean squared error is held against that
-of the exact posterior mean, and of the exact mean without the pixel's own value, on the same images.
+clean one, the law of the noise, scenes of that world), and denoises others of the same world. Its mean squared error
+is held against that of the exact posterior mean, and of the exact mean without the pixel's own value, on the same
+images.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import noisewise as nw
@@ -36,11 +40,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gaussian": {"patch_size": 64, "batch_size": 8}, "poisson": SMALL, "poisson_gaussian": SMALL,
 }  # fmt: skip
 STEPS = {"gaussian": 3000, "poisson": 8000, "poisson_gaussian": 8000}
+SCENES, SCENES_DRAWN = Path(tempfile.gettempdir()) / "scenes_of_a_world.npy", 400
 BLIND = {"n2v": {"blind_prediction": True}}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
 FINITE = {**BLIND, "pn2v": {"components": 3}}
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {
-    "gaussian": {**BLIND, "care": {"uncertainty": True}}, "poisson": FINITE, "poisson_gaussian": FINITE,
+    "gaussian": {**BLIND, "care": {"uncertainty": True}, "simulated": {"own": 0.0}},
+    "poisson": FINITE, "poisson_gaussian": FINITE,
 }  # fmt: skip
 
 
@@ -51,6 +57,9 @@ def run(name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]
     signal, noisy = world.draw(TRAINING[world_name], 2 * seed + 1)
     again = world.noise.sample(signal.double(), torch.Generator().manual_seed(seed + 77)).float()
     target = {"noisy": None, "pairs": again.numpy(), "clean": signal.numpy()}[kind.needs]
+    if name == "simulated":  # other scenes of the same world
+        np.save(SCENES, world.draw(SCENES_DRAWN, 2 * seed + 2)[0].numpy())
+        extra = extra | {"scenes": str(SCENES)}
     noise = world.noise if kind(**extra).wants_noise else None
     start = time.perf_counter()
     model = nw.train(name, noisy.numpy(), target, steps=steps, noise=noise, seed=seed, **(SETTINGS[world_name] | extra))

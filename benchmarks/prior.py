@@ -1,9 +1,10 @@
 """Trains the packaged prior: one network for many laws of noise, from drawn scenes alone.
 
     python benchmarks/prior.py --steps 60000            (hours on two cores; resumes where it was cut off)
+    python benchmarks/prior.py --steps 60000 --further  (goes on from the packaged weights, at half the learning rate)
     python benchmarks/prior.py --steps 60000 --install  (and puts the result into the package)
 
-Scenes are drawn once (`scenes.draw("mixed", ...)`, seeds 0 to 4999) and kept beside the run. Every patch gets a law of
+Scenes are drawn once (`scenes.draw("mixed", ...)`, seeds 0 to 7999) and kept beside the run. Every patch gets a law of
 its own, out of the range that `exposed` spells out, and the network is told that law as in use. A patch's error counts
 over its root, so that patches of few details, or much noise, weigh about as much as others. The curve of the
 held-out error is kept with the weights.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisewise.container import read_container
 from noisewise.methods.base import Batch, ImageSpec
-from noisewise.methods.simulated import PRIOR, WIDTH_WEIGHT, Simulated, learned, save_prior
+from noisewise.methods.simulated import PRIOR, WIDTH_WEIGHT, Simulated, learned, prior_weights, save_prior
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.correlated import filtered
 from noisewise.noise.description import LAGS, Description, correlation
@@ -33,10 +36,11 @@ from noisewise.scenes import draw
 from noisewise.scenes.chance import Chance
 from noisewise.train.loop import Run, fit
 
-SCENES, SIDE, PATCH = 5000, 192, 64
+SCENES, SIDE, PATCH = 8000, 192, 64
 EASIEST = 0.003  # mean squared error of a patch, in units of the noise, below which it counts like any other
 HELD_OUT = 200  # scenes that only test
 HELD_OUT_BATCH = 128
+FURTHER_RATE = 1e-3  # peak of the learning rate for weights that have learned before
 
 
 @dataclass
@@ -69,9 +73,9 @@ def finish(law: Law, chance: Chance, unit: float) -> Law:
     if chance.happens(0.35):
         law.kernel = choose_kernel(chance)
     if chance.happens(0.12):
-        law.rows = chance.uniform(0.1, 1.2) * unit
+        law.rows = chance.log_uniform(0.08, 2) * unit
     if chance.happens(0.06):
-        law.columns = chance.uniform(0.1, 1.2) * unit
+        law.columns = chance.log_uniform(0.08, 2) * unit
     if chance.happens(0.3):
         law.step = chance.log_uniform(0.1, 2.0) * (1.0 if law.slope else unit)
         law.clipped = chance.happens(0.7) and law.slope > 0
@@ -111,7 +115,7 @@ def exposed(scene: Tensor, chance: Chance) -> tuple[Tensor, Tensor, Law, float]:
         law = finish(Law(0.0, 1.0), chance, 1.0)
         mean = float(signal.mean()) + 0.3 * min(contrast, 5) * float(chance.normal(1))
     else:  # photons at the brightest
-        peak, ground = chance.log_uniform(0.6, 1000), chance.uniform(0, 0.5 if chance.happens(0.5) else 0.05)
+        peak, ground = chance.log_uniform(0.4, 1000), chance.uniform(0, 0.5 if chance.happens(0.5) else 0.05)
         signal = peak * (ground + (1 - ground) * scene)
         mean = float(signal.mean()) * math.exp(0.3 * float(chance.normal(1)))
         law = choose_law(chance, math.sqrt(mean + 0.4))
@@ -202,11 +206,14 @@ class Steps:
 def scene_pool(path: Path) -> Tensor:
     """The scenes, drawn if they are not there."""
     if not path.exists():
-        pool = np.empty((SCENES, SIDE, SIDE), np.float16)
-        for seed in range(SCENES):
-            pool[seed] = draw("mixed", (SIDE, SIDE), seed).numpy()
-        np.save(path, pool)
+        with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            np.save(path, np.stack(list(pool.map(scene, range(SCENES), chunksize=50))))
     return torch.from_numpy(np.load(path))
+
+
+def scene(seed: int) -> np.ndarray:
+    """One scene, two bytes a pixel."""
+    return draw("mixed", (SIDE, SIDE), seed).half().numpy()
 
 
 def keep(path: Path, net: Standardized, run: Run) -> None:
@@ -234,10 +241,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--folder", type=Path, default=Path("prior"))
+    parser.add_argument("--further", action="store_true", help="start from the packaged weights")
     parser.add_argument("--install", action="store_true", help="put the result into the package")
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True)
-    method = Prior(batch_size=8, pool=scene_pool(arguments.folder / "scenes.npy"))
+    rate = FURTHER_RATE if arguments.further else Prior.learning_rate
+    method = Prior(batch_size=8, learning_rate=rate, pool=scene_pool(arguments.folder / "scenes.npy"))
     ones = (1.0,)
     spec = ImageSpec(
         spatial="YX", channels=1, spacing=(1.0, 1.0), size=(PATCH, PATCH), mean=ones, std=ones, target_mean=ones,
@@ -245,6 +254,10 @@ def main() -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     net = Standardized(method.backbone(spec, 1), 2, *[ones] * 4, inputs=method.inputs, heads=2)
+    before = None
+    if arguments.further:
+        before = read_container(PRIOR, "prior")[0]["record"]
+        net.backbone.load_state_dict(prior_weights(2))
     net.backbone.to(memory_format=torch.channels_last)
     path = arguments.folder / "run.safetensors"
     run, start = resumed(path), time.perf_counter()
@@ -256,7 +269,8 @@ def main() -> None:
     run = fit(method, net, Steps(), steps=arguments.steps, run=run, save=save)
     save()
     if arguments.install and run.finished:
-        save_prior(PRIOR, net.backbone, {"steps": run.step, "batch": 8, "scenes": SCENES, "risks": run.risks})
+        record = {"steps": run.step, "batch": 8, "scenes": SCENES, "risks": run.risks, "before": before}
+        save_prior(PRIOR, net.backbone, record)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ LEVELS = (
     ("nets", "noise", "scenes", "posterior"),
     ("methods", "data"),
     ("train", "predict", "evaluate"),
-    ("report", "zoo"),
+    ("report", "zoo", "refine"),
     ("model",),
     ("budget", "laws"),
     ("denoise",),

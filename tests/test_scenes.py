@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 import torch
 from torch import Tensor
 
@@ -91,3 +94,30 @@ def test_patches_are_parts_of_scenes() -> None:
     assert not torch.equal(found[0], found[1])
     assert torch.equal(found, patches("leaves", (32, 32), 5, torch.Generator().manual_seed(0)))
     assert patches("nuclei", (8, 32, 32), 2, generator).shape == (2, 1, 8, 32, 32)
+
+
+def test_clean_images_of_a_file_are_scenes_as_they_are(tmp_path: Path) -> None:
+    clean = np.arange(2 * 40 * 50, dtype=np.float32).reshape(2, 40, 50)
+    tifffile.imwrite(tmp_path / "clean.tif", clean, metadata={"axes": "TYX"}, imagej=True)
+    found = patches(str(tmp_path / "clean.tif"), (16, 16), 30, torch.Generator().manual_seed(0))
+    assert found.shape == (30, 1, 16, 16)
+    for patch in found[:, 0]:
+        values = patch.flatten().sort().values.long()
+        t, y, x = np.unravel_index(int(values[0]), clean.shape)
+        assert torch.equal(values, torch.from_numpy(clean[t, y : y + 16, x : x + 16].ravel()).long())
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.ones((8, 8), np.float32), "fewer than a patch"),
+        (np.full((40, 40), np.nan, np.float32), "not finite"),
+        (None, "neither a kind of scene"),
+    ],
+)
+def test_clean_images_that_cannot_be_used_are_refused(image: np.ndarray | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "clean.tif"
+    if image is not None:
+        tifffile.imwrite(path, image)
+    with pytest.raises(UserError, match=words):
+        patches(str(path), (16, 16), 1, torch.Generator().manual_seed(0))

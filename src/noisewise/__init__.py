@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from noisewise.noise.checkup import CheckUp as CheckUp
     from noisewise.noise.measure import measure as measure
     from noisewise.posterior import Posterior as Posterior
+    from noisewise.refine import refine as refine
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ PUBLIC = {
     "load": "noisewise.model",
     "load_noise": "noisewise.noise.base",
     "measure": "noisewise.noise.measure",
+    "refine": "noisewise.refine",
     "train": "noisewise.denoise",
 }
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "load",
     "load_noise",
     "measure",
+    "refine",
     "train",
 ]
 

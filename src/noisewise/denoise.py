@@ -13,6 +13,7 @@ from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.budget import parse_budget, training_seconds
 from noisewise.errors import UserError
+from noisewise.evaluate.trust import trust
 from noisewise.io import checksum, create_sink, open_source
 from noisewise.io.base import Source
 from noisewise.laws import find_laws
@@ -24,6 +25,7 @@ from noisewise.noise.checkup import CheckUp
 from noisewise.noise.measure import measure
 from noisewise.posterior import Posterior
 from noisewise.progress import Progress, Report, Stage, quiet
+from noisewise.refine import denoiser, planes_of
 
 BOOTSTRAP_STEPS = 300
 AVERAGED_PIXELS = 4_000_000  # up to here the eight-fold average costs seconds, and is taken
@@ -129,7 +131,7 @@ def denoise(
         record = provenance(model, source, average)
         with create_sink(output, source, provenance=record, overwrite=overwrite) as file:
             file.write(source.everything, posterior.mean)
-    notes = model.notes + doubts(method, checkup)
+    notes = model.notes + doubts(method, checkup) + watched(model, source, checkup)
     return Result(posterior, model, checkup, notes, None if output is None else Path(output))
 
 
@@ -153,6 +155,14 @@ def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
     if checkup is None or method.needs != "noisy" or checkup.kind in ("white", "none"):
         return []
     return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
+
+
+def watched(model: Model, source: Source, checkup: CheckUp | None) -> list[str]:
+    """Notes on what a model with a prior may have invented, or lost, in an image: see `Trust`."""
+    if checkup is None or not model.method.starts_from_prior or model.spec.dims != 2 or model.spec.channels != 1:
+        return []
+    planes, counts = planes_of(source, checkup, 0)
+    return trust(planes, model.laws[0], denoiser(model.method, model.net), usable=counts).doubts
 
 
 def bootstrapping(sources: Sequence[Source], seed: int, device: str) -> Callable[[], list[Noise]]:

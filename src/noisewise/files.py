@@ -24,6 +24,7 @@ from noisewise.denoise import (
     open_all,
     provenance,
     run_training,
+    watched,
 )  # fmt: skip
 from noisewise.errors import UserError
 from noisewise.io import create_sink, std_output
@@ -102,7 +103,7 @@ def denoise_files(
     training = Training(method, sources, open_all(list(targets), axes), laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, sources, budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
-    model.notes = model.notes + doubts(method, checkup)
+    model.notes = model.notes + doubts(method, checkup) + watched(model, sources[0], checkup)
     trained(model)
     if model.run.finished:
         write_twins(model, sources, outputs, writing, report)

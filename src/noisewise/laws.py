@@ -1,4 +1,7 @@
-"""Which law of noise a method works with: the one that was given, else measured in the images, else bootstrapped."""
+"""Which law of noise a method works with: the one that was given, else measured in the images, else bootstrapped.
+
+Where the packaged denoiser is to be used, what was measured is also refined by it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from noisewise.methods.base import Method
 from noisewise.noise.base import Noise, load_noise
 from noisewise.noise.checkup import CheckUp
 from noisewise.noise.measure import measure
+from noisewise.refine import refine
 
 MEASURED_IMAGES = 8  # of many images, so many are looked at
 
@@ -54,6 +58,8 @@ def find_laws(
                 f"{error}; so its noise cannot be told: give a noise model (--noise, from noisewise calibrate), "
                 f"or take a method that needs none, such as n2v"
             ) from error
+    if method.starts_from_prior:
+        found = [refine(sources[0], one, channel=c) for c, one in enumerate(found)]
     return laws_of(found, method)
 
 

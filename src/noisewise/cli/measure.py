@@ -30,6 +30,8 @@ class Measure:
     """keep the measured law here, as a noise model for other verbs (one image with one channel)"""
     figure: File = None
     """draw variance against signal, autocorrelation and histogram into this PNG (one image with one channel)"""
+    refine: Switch = False
+    """correct the strength of the noise by what a denoiser takes away (accurate; some seconds an image)"""
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
     overwrite: Switch = False
@@ -44,7 +46,7 @@ class Measure:
         for output in (self.noise, self.figure):
             refuse_taken(output, self.overwrite)
         found: list[CheckUp] = []
-        for checkup in checkups(paths, self.axes):
+        for checkup in checkups(paths, self.axes, self.refine):
             found.append(checkup)
             if not self.talking.json:
                 print("\n".join(describe(checkup, self.talking.quiet)))
@@ -59,15 +61,19 @@ class Measure:
         return OK
 
 
-def checkups(paths: list[Path], axes: str | None) -> Iterator[CheckUp]:
+def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[CheckUp]:
     """Of every channel of every image."""
     from noisewise.io import open_source
     from noisewise.noise.measure import measure
 
+    if refined:
+        from noisewise.refine import refine
+
     for path in paths:
         with open_source(path, axes) as source:
             for channel in range(source.size_of("C")):
-                yield measure(source, channel=channel)
+                found = measure(source, channel=channel)
+                yield refine(source, found, channel=channel) if refined else found
 
 
 def describe(checkup: CheckUp, short: bool) -> list[str]:
@@ -84,6 +90,9 @@ def describe(checkup: CheckUp, short: bool) -> list[str]:
         "read noise": span(*checkup.read_noise_adu),
         "correlation": ", ".join(f"{axis} {rho[0]:+.2f}" for axis, rho in checkup.rho.items()),
         "rows, columns": f"{checkup.row_std_adu:.3g}, {checkup.column_std_adu:.3g} ADU",
+        "refined": ""
+        if checkup.refined is None
+        else f"variance x {checkup.refined:.3g}, by what a denoiser takes away",
         "measured in": "differences between frames" if checkup.from_frames else "the flattest parts of each brightness",
     }
     lines = [title, f"  {checkup.verdict}", *(f"  {name + ':':<15}{text}" for name, text in facts.items() if text)]

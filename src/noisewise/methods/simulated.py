@@ -20,14 +20,15 @@ from noisewise.noise.base import Noise
 from noisewise.noise.description import FEATURES, Description, describe, stack
 from noisewise.noise.splitting import neighbour_mean, split
 from noisewise.posterior import Normal, Posterior
-from noisewise.scenes.pool import patches
+from noisewise.scenes.pool import is_drawn, patches
 
 PRIOR = Path(__file__).with_name("simulated.safetensors")
 INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, at the network's door
-REFINING = 0.25  # of the learning rate, for weights that have learned before
+REFINING = 0.5  # of the learning rate, for weights that have learned before
 NARROWEST = 1e-3  # standard deviation, in those of the noise
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 FAR_APART = 1e6  # pixel sizes between slices
+BESIDE = 3  # patches of the image to one of a scene: enough not to forget the scenes
 CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
 
 
@@ -54,10 +55,10 @@ class Simulated(Method):
     prior: bool = True
     """start from the packaged weights, where they fit the network"""
     scenes: str = "mixed"
-    """what is drawn: mixed, or one kind of scene"""
-    share: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    """what is drawn: mixed, one kind of scene, or a file of clean images in the units of the noisy ones"""
+    share: Annotated[float, Interval(gt=0, lt=1)] = 0.3
     """of the image that becomes a target"""
-    own: Annotated[float, Interval(ge=0, le=100)] = 1.0
+    own: Annotated[float, Interval(ge=0, le=100)] = 2.0
     """weight of what the image itself teaches beside the drawn scenes (0: nothing)"""
 
     @property
@@ -93,20 +94,25 @@ class Simulated(Method):
         return super().backbone(spec, channels)
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        law, usable = self.told(net, len(batch.noisy)), flat(batch.teach)
-        own = bool(self.own) and law.white
-        if own and batch.held_out:
-            return self.taught_by_itself(net, batch, law)
-        noisy, signal = self.exposed(net, batch)
-        seen = usable.flatten(1).any(1).reshape(-1, *[1] * (usable.ndim - 1)).expand_as(usable)
-        squared, likelihood = learned(net, noisy, signal, law)
+        if not (self.own and self.told(net, 1).white):
+            return self.taught_by_scenes(net, batch)
         if batch.held_out:
-            return masked_mean(squared, seen)
-        loss = masked_mean(squared + WIDTH_WEIGHT * likelihood, seen)
-        return loss + self.own * self.taught_by_itself(net, batch, law) if own else loss
+            return self.taught_by_itself(net, batch)
+        few = -(-len(batch.noisy) // BESIDE) if self.starts_from_prior else len(batch.noisy)
+        part = replace(batch, noisy=batch.noisy[:few], teach=batch.teach[:few])
+        return self.taught_by_scenes(net, part) + self.own * self.taught_by_itself(net, batch)
 
-    def taught_by_itself(self, net: Standardized, batch: Batch, law: Description) -> Tensor:
-        """Mean squared error of the image's rest against the share that was taken out, in units of the noise."""
+    def taught_by_scenes(self, net: Standardized, batch: Batch) -> Tensor:
+        """Squared error and likelihood against drawn scenes, in units of the noise; held out: the error alone."""
+        usable = flat(batch.teach)
+        seen = usable.flatten(1).any(1).reshape(-1, *[1] * (usable.ndim - 1)).expand_as(usable)
+        noisy, signal = self.exposed(net, batch)
+        squared, likelihood = learned(net, noisy, signal, self.told(net, len(batch.noisy)))
+        return masked_mean(squared if batch.held_out else squared + WIDTH_WEIGHT * likelihood, seen)
+
+    def taught_by_itself(self, net: Standardized, batch: Batch) -> Tensor:
+        """Squared error of the image's rest against the share that was taken out, in units of the noise."""
+        law = self.told(net, len(batch.noisy))
         parts = [
             split(cast(Noise, net.law(c)), x, self.share, net.about(c), batch.generator)
             for c, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1))
@@ -116,12 +122,13 @@ class Simulated(Method):
         return masked_mean((mean - target) ** 2 / law.stabilizer.variance(mean.detach()), flat(batch.teach))
 
     def exposed(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Drawn scenes, as bright as the image here and there, and their noisy images; both (N·C, 1, *S)."""
+        """Scenes, drawn ones as bright as the image here and there, and their noisy images; both (N·C, 1, *S)."""
         noisy, signal = [], []
         for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
-            drawn = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
-            levels = brightness(x, batch.generator)
-            scene = levels[0] + (levels[1] - levels[0]) * drawn
+            scene = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
+            if is_drawn(self.scenes):
+                low, high = brightness(x, batch.generator)
+                scene = low + (high - low) * scene
             signal.append(scene)
             noisy.append(cast(Noise, net.law(channel)).sample(scene, batch.generator))
         return flat(torch.cat(noisy, 1)), flat(torch.cat(signal, 1))

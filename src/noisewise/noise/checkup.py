@@ -39,6 +39,7 @@ class CheckUp:
     levels, line: variance at some signals, and the line through them. correlation: between neighbouring pixels.
     along: correlation with the next plane, by axis letter. from_frames: measured in differences between frames.
     hot: share of hot pixels. signal_range: signals that 1, 50 and 95 % of the image do not exceed.
+    refined: factor that a denoiser's residual put to the variance, which is in `line` (see `refine`).
     """
 
     name: str
@@ -52,6 +53,7 @@ class CheckUp:
     hot: float
     jpeg: bool
     signal_range: tuple[float, float, float]
+    refined: float | None = None
 
     # -- the law -----------------------------------------------------------------------------------
 
@@ -245,6 +247,7 @@ class CheckUp:
             "hot_pixels": self.hot,
             "jpeg": self.jpeg,
             "from_frames": self.from_frames,
+            "refined_variance": self.refined,
         }
 
     def length(self, axis: str) -> int:

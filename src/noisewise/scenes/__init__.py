@@ -19,7 +19,7 @@ Draw = Callable[[Sequence[int], Chance], Tensor]
 
 # What is drawn, how often in a mixture, and the standard deviation of the sharpest blur, pixels.
 KINDS: dict[str, tuple[Draw, float, float]] = {
-    "leaves": (dead_leaves, 3.0, 0.3),
+    "leaves": (dead_leaves, 4.0, 0.3),
     "regions": (regions, 1.0, 0.3),
     "texture": (texture, 1.0, 0.3),
     "filaments": (filaments, 2.0, 0.7),

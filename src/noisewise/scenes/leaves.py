@@ -1,35 +1,60 @@
 """Dead leaves: shapes of all sizes that hide one another, as things do in the world.
 
 Source: Lee, Mumford and Huang 2001: with sizes distributed as r⁻³, such images have the statistics of natural ones
-at every scale.
+at every scale. Achddou et al. 2025 for leaves with textures and outlines of many kinds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from noisewise.scenes.chance import Chance
-from noisewise.scenes.fields import texture
+from noisewise.scenes.fields import smooth_field, texture
 
 MOST = 3000  # shapes of one scene
+GREYS = 8  # of a scene that has few
+FACES = (3, 7)  # of a polygon or polyhedron
+STRIPED = 4.0  # radius of the smallest shape with a pattern, pixels
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the shapes of one scene are made of.
+
+    greys: the only ones; none: all. papers: textures to be cut from. wobble: a field that bends outlines and stripes.
+    """
+
+    greys: list[float]
+    papers: list[Tensor]
+    wobble: Tensor
+
+    @classmethod
+    def chosen(cls, shape: Sequence[int], chance: Chance) -> Material:
+        """By chance."""
+        greys = chance.uniforms(GREYS).tolist() if chance.happens(0.4) else []
+        papers = [texture(shape, chance) - 0.5 for _ in range(chance.integer(1, 3))]
+        return cls(greys, papers, smooth_field(shape, chance.log_uniform(4, 30), chance))
+
+    def grey(self, chance: Chance) -> float:
+        """That of one shape."""
+        return self.greys[chance.integer(0, len(self.greys) - 1)] if self.greys else chance.uniform(0, 1)
 
 
 def dead_leaves(shape: Sequence[int], chance: Chance) -> Tensor:
-    """Ellipses and boxes (in 3D ellipsoids and bricks), each plain, shaded, striped or textured; in [0, 1]."""
-    smallest, largest = chance.log_uniform(1.5, 6), 0.5 * min(shape)
-    greys = chance.uniforms(8)  # a scene has its own few greys, or all
-    few, paper = chance.happens(0.4), texture(shape, chance) - 0.5
+    """Ellipses, boxes, polygons and their 3D kin; each plain, shaded, striped, woven or textured; in [0, 1]."""
+    smallest, largest = chance.log_uniform(1.2, 10), 0.5 * min(shape)
+    material = Material.chosen(shape, chance)
     scene = torch.full(tuple(shape), chance.uniform(0, 1))
     area, wanted = 0.0, 3.0 * math.prod(shape)
     for _ in range(MOST):
         radius = power_law(smallest, largest, chance)
         area += (2 * radius) ** len(shape)
-        grey = float(greys[chance.integer(0, 7)]) if few else chance.uniform(0, 1)
-        paint(scene, paper, radius, grey, chance)
+        paint(scene, material, radius, chance)
         if area > wanted:
             break
     return scene
@@ -41,9 +66,8 @@ def power_law(low: float, high: float, chance: Chance) -> float:
     return 1 / math.sqrt(low**-2 - lot * (low**-2 - high**-2))
 
 
-def paint(scene: Tensor, paper: Tensor, radius: float, grey: float, chance: Chance) -> None:
+def paint(scene: Tensor, material: Material, radius: float, chance: Chance) -> None:
     """One shape over what is there."""
-    dims = scene.ndim
     centre = [chance.uniform(0, size) for size in scene.shape]
     box = tuple(
         slice(max(int(c - radius), 0), min(int(c + radius) + 2, size))
@@ -53,18 +77,53 @@ def paint(scene: Tensor, paper: Tensor, radius: float, grey: float, chance: Chan
         *(torch.arange(part.start, part.stop) - c for part, c in zip(box, centre, strict=True)), indexing="ij"
     )
     axes = turned(away, chance)
-    sizes = [radius * chance.uniform(0.3, 1.0) for _ in range(dims)]
-    parts = torch.stack([along.abs() / size for along, size in zip(axes, sizes, strict=True)])
-    inside = (parts**2).sum(0) < 1 if chance.happens(0.6) else parts.amax(0) < 0.7
-    value = torch.full_like(scene[box], grey)
+    inside = outline(axes, material.wobble[box], radius, chance)
+    value = filling(axes, material, box, radius, chance)
+    scene[box] = torch.where(inside, value.clamp(0, 1), scene[box])
+
+
+def outline(axes: Sequence[Tensor], wobble: Tensor, radius: float, chance: Chance) -> Tensor:
+    """Where a shape of about this radius is: a box, a polygon, an ellipse, or one whose outline wanders."""
+    kind = chance.uniform(0, 1)
+    if kind < 0.25:
+        faces = [
+            sum((n * along for n, along in zip(chance.direction(len(axes)), axes, strict=True)), torch.zeros(()))
+            for _ in range(chance.integer(*FACES))
+        ]
+        return torch.stack(faces).amax(0) < 0.5 * radius
+    parts = torch.stack([along.abs() / (radius * chance.uniform(0.3, 1.0)) for along in axes])
+    if kind < 0.5:
+        return parts.amax(0) < 0.7
+    bend = chance.uniform(0.1, 0.4) * wobble if kind < 0.7 else 0.0
+    return (parts**2).sum(0) + bend < 1
+
+
+def filling(
+    axes: Sequence[Tensor], material: Material, box: tuple[slice, ...], radius: float, chance: Chance
+) -> Tensor:
+    """The grey values of one shape."""
+    value = torch.full_like(material.wobble[box], material.grey(chance))
     kind = chance.uniform(0, 1)
     if kind < 0.2:
-        value = value + chance.uniform(-0.5, 0.5) * axes[0] / radius
-    elif kind < 0.3 and radius > 4:
-        value = value + chance.uniform(0.1, 0.5) * torch.sin(2 * math.pi * axes[0] / chance.log_uniform(2.2, radius))
-    elif kind < 0.5:
-        value = value + chance.uniform(0.1, 0.8) * paper[box]
-    scene[box] = torch.where(inside, value.clamp(0, 1), scene[box])
+        return value + chance.uniform(-0.5, 0.5) * axes[0] / radius
+    if kind < 0.4 and radius > STRIPED:
+        return value + chance.uniform(0.1, 0.5) * pattern(axes, material.wobble[box], radius, chance)
+    if kind < 0.65:
+        paper = material.papers[chance.integer(0, len(material.papers) - 1)]
+        return value + chance.log_uniform(0.1, 1.0) * paper[box]
+    return value
+
+
+def pattern(axes: Sequence[Tensor], wobble: Tensor, radius: float, chance: Chance) -> Tensor:
+    """Stripes or a weave, in [-1, 1]: even or bent, of soft or of hard edges."""
+    bend = chance.uniform(0, 1.5) * wobble if chance.happens(0.4) else 0.0
+    wavelength = chance.log_uniform(2.2, max(min(radius, 16), 3))
+    wave = torch.sin(2 * math.pi * axes[0] / wavelength + bend)
+    if chance.happens(0.4):
+        wave = wave * torch.sin(2 * math.pi * axes[1] / (wavelength * chance.log_uniform(0.5, 2)) + bend)
+    if chance.happens(0.4):
+        wave = torch.tanh(chance.log_uniform(1, 8) * (wave + chance.uniform(-0.6, 0.6)))
+    return wave
 
 
 def turned(away: Sequence[Tensor], chance: Chance) -> list[Tensor]:

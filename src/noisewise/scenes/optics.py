@@ -29,7 +29,7 @@ def imaged(scene: Tensor, sharpest: float, chance: Chance) -> Tensor:
 
     sharpest: standard deviation of the sharpest blur, pixels.
     """
-    sigma = chance.log_uniform(sharpest, 2.5)
+    sigma = chance.log_uniform(sharpest, 1.0 if chance.happens(0.6) else 2.5)
     stretch = chance.uniform(1, 3)
     widths = [sigma * stretch if scene.ndim == 3 and axis == 0 else sigma for axis in range(scene.ndim)]
     sharp = blurred(scene, widths)

@@ -140,8 +140,10 @@ class Trainer:
         self.live = [t for t in net.state_dict().values() if t.is_floating_point()]
         self.average = [t.clone() for t in self.live]
         self.best = [t.clone() for t in self.live]
-        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
         self.device = self.weights[0].device
+        self.optimizer = torch.optim.AdamW(
+            self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=self.device.type == "cpu"
+        )
         self.precision = fast_precision(self.device)
         net.train()
         if run.tensors:
