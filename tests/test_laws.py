@@ -172,6 +172,9 @@ def test_one_channel_may_be_without_noise() -> None:
 
 
 def test_auto_takes_what_is_asked_of_it_into_account() -> None:
-    assert choose_method("auto") == "n2v"
-    assert choose_method("auto", std=True) == choose_method("auto", Gaussian(8.0)) == "pn2v"
-    assert choose_method("sure", Gaussian(8.0), std=True) == "sure"
+    noisy = np.random.default_rng(0).normal(100, 9, (64, 64)) + np.linspace(0, 50, 64)
+    checkup = measure(noisy.astype(np.float32))
+    assert choose_method("auto", checkup) == choose_method("auto", None, Gaussian(8.0)) == "simulated"
+    assert choose_method("auto", None) == "n2v"
+    assert choose_method("auto", None, std=True) == "pn2v"
+    assert choose_method("sure", checkup, Gaussian(8.0), std=True) == "sure"

@@ -127,7 +127,7 @@ def test_three_slices_are_enough_for_3d(name: str) -> None:
     noisy = signal + np.random.default_rng(0).normal(0, 15, signal.shape).astype(np.float32)
     kind = methods.get(name)
     target = target_for(kind, signal)
-    model = nw.train(name, noisy, target, noise=noise_for(kind), axes="ZYX", steps=4, **SMALL)
+    model = nw.train(name, noisy, target, noise=noise_for(kind), axes="ZYX", steps=4, **SMALL, spatial="auto")
     assert model.spec.spatial == "ZYX"
     assert model.predict(noisy, axes="ZYX").mean.shape == signal.shape
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,42 @@ def test_without_the_prior_it_starts_from_nothing() -> None:
     first = [next(iter(net.backbone.parameters())) for net in nets]
     assert not torch.equal(*first)
     assert not Simulated(features=16).starts_from_prior
+
+
+@pytest.mark.parametrize(
+    ("law", "words"),
+    [
+        (Correlated(Gaussian(10.0), torch.ones(1, 9, dtype=torch.float64)), "correlation of"),
+        (Correlated(Gaussian(3.0), None, torch.tensor([30.0])), "rows or columns"),
+        (PoissonGaussian(5.0, 0.0, 0.0), "photons in a pixel"),
+    ],
+)
+def test_a_law_that_the_prior_does_not_know_is_said_and_trained_for(law: nw.Noise, words: str) -> None:
+    signal = torch.full((96, 96), 0.05) if isinstance(law, PoissonGaussian) else scene(96)
+    noisy = law.sample(signal, torch.Generator().manual_seed(1)).numpy()
+    with pytest.raises(nw.UserError, match="not a number of training steps"):
+        nw.train("simulated", noisy, noise=law, steps=0)
+    model = nw.train("simulated", noisy, noise=law, budget=0.5)
+    assert model.run.step > 0
+    assert any(words in note and "packaged weights" in note for note in model.notes)
+
+
+def test_clean_images_take_the_place_of_drawn_scenes(tmp_path: Path) -> None:
+    law, clean = Gaussian(15.0), scene(128).numpy()
+    np.save(tmp_path / "clean.npy", np.stack([clean, clean.T]))
+    noisy = law.sample(torch.from_numpy(clean), torch.Generator().manual_seed(5)).numpy()
+    errors = []
+    for scenes in ("mixed", str(tmp_path / "clean.npy")):
+        model = nw.train("simulated", noisy, noise=law, scenes=scenes, own=0.0, steps=60)
+        errors.append(float(np.mean((model.predict(noisy).mean - clean) ** 2)))
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_run_that_came_out_worse_than_the_prior_is_given_up() -> None:
+    law = Gaussian(15.0)
+    noisy = law.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
+    kept, spoilt = (
+        nw.train("simulated", noisy, noise=law, steps=steps, learning_rate=rate).predict(noisy).mean
+        for steps, rate in ((0, 2e-3), (60, 0.03))
+    )
+    np.testing.assert_allclose(spoilt, kept, atol=0.5)

@@ -37,7 +37,7 @@ def training_seconds(
     pixels = sum(prod(source.shape) for source in sources)
     predicting = pixels * (8 if average else 1) / forward_speed(training)
     left = seconds - (time.perf_counter() - started) - 1.1 * predicting
-    return max(left, 0.0 if training.model.method.starts_from_prior else 0.25 * seconds)
+    return max(left, 0.0 if training.ready else 0.25 * seconds)
 
 
 def forward_speed(training: Training) -> float:

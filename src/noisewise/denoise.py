@@ -115,13 +115,13 @@ def denoise(
     Errors: `UserError` for an image or settings that cannot be used.
     """
     started = time.perf_counter()
-    method = make_method(choose_method(method, noise), settings)
     source, targets = open_source(image, axes), open_all(target, axes)
+    checkup = check_up(source)
+    method = make_method(choose_method(method, checkup, noise), settings)
     if output is not None:
         # What cannot be written is found out before the work.
         create_sink(output, source, overwrite=overwrite).discard()
     average = choose_average(average, [source])
-    checkup = check_up(source)
     laws = find_laws(method, [source], noise, bootstrapping([source], seed, device), checkup)
     training = Training(method, [source], targets, laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, [source], budget, steps, average, started)
@@ -143,16 +143,18 @@ def check_up(source: Source) -> CheckUp | None:
         return None
 
 
-def choose_method(asked: str | Method, noise: Any = None, std: bool = False) -> str | Method:
-    """What is asked for; for `auto` n2v, which needs no law, or pn2v where a law or standard deviations are in play."""
+def choose_method(asked: str | Method, checkup: CheckUp | None, noise: Any = None, std: bool = False) -> str | Method:
+    """What is asked for; for `auto` simulated, where the law of the noise is known, else n2v, which needs none."""
     if asked != "auto":
         return asked
-    return "pn2v" if noise or std else "n2v"
+    if noise or (checkup is not None and checkup.kind not in ("none", "smoothed")):
+        return "simulated"
+    return "pn2v" if std else "n2v"
 
 
 def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
     """A note where the method cannot take away this sort of noise."""
-    if checkup is None or method.needs != "noisy" or checkup.kind in ("white", "none"):
+    if checkup is None or method.needs != "noisy" or checkup.kind in ("none", *method.removes):
         return []
     return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
 

@@ -93,12 +93,13 @@ def denoise_files(
     Errors: `UserError` for an image or settings that cannot be used.
     """
     started = time.perf_counter()
-    method = make_method(choose_method(method, noise, std), {})
     sources = open_all(list(inputs), axes)
+    checkup = check_up(sources[0]) if method == "auto" else None
+    method = make_method(choose_method(method, checkup, noise, std), {})
     average = choose_average(average, sources)
     writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite, std=std)
     writing.refuse_early(method, sources, outputs)
-    checkup = check_up(sources[0])
+    checkup = checkup or check_up(sources[0])
     laws = find_laws(method, sources, list(noise) or None, bootstrapping(sources, seed, device), checkup)
     training = Training(method, sources, open_all(list(targets), axes), laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, sources, budget, steps, average, started)

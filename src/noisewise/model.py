@@ -147,7 +147,9 @@ class Training:
             self.model = resume.to(self.device)
         self.model.provenance = self._provenance(noisy)
         self._notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
-        self._notes += self.model.method.caveats(self.model.spec, laws)
+        caveats = self.model.method.caveats(self.model.spec, laws)
+        self._notes += caveats
+        self.ready = self.model.method.starts_from_prior and not caveats  # denoises without any training
 
     def run(
         self, *, steps: int | None = None, seconds: float | None = None,
@@ -157,8 +159,7 @@ class Training:
 
         A network that starts from a prior is left as it is for zero steps, or seconds too few to teach it anything.
         """
-        model = self.model
-        ready = model.method.starts_from_prior
+        model, ready = self.model, self.ready
         if steps is not None and steps < (0 if ready else 1):
             raise UserError(f"{steps} is not a number of training steps; give 1 or more")
         model.run.as_built = ready and (steps == 0 or (seconds is not None and seconds < WORTH_TRAINING))

@@ -71,6 +71,8 @@ class Method(ABC):
     """whether `build` wants the law of the noise; it is measured where the user gives none"""
     uses_correlation: ClassVar[bool] = False
     """whether it asks the law how the noise of neighbouring pixels goes together"""
+    removes: ClassVar[tuple[str, ...]] = ("white",)
+    """which kinds of noise, as a check-up calls them"""
 
     network: Literal["fast", "large", "classic", "n2v2"] = "fast"
     """fast: residual U-Net behind a 2x2 stem; large: the same with ten times the weights; classic: the N2V U-Net;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -17,7 +18,7 @@ from noisewise.container import read_container, write_container
 from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
-from noisewise.noise.description import FEATURES, Description, describe, stack
+from noisewise.noise.description import FEATURES, LAGS, Description, describe, stack
 from noisewise.noise.splitting import neighbour_mean, split
 from noisewise.posterior import Normal, Posterior
 from noisewise.scenes.pool import is_drawn, patches
@@ -29,6 +30,8 @@ NARROWEST = 1e-3  # standard deviation, in those of the noise
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 FAR_APART = 1e6  # pixel sizes between slices
 BESIDE = 3  # patches of the image to one of a scene: enough not to forget the scenes
+COARSEST, FARTHEST, OPPOSED, UNEVEN = 3.0, 0.75, -0.4, 3.0  # of laws that the prior has seen, with some room
+DARKEST = 0.4  # photons, the 3/8 of the transform included
 CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
 
 
@@ -50,8 +53,11 @@ class Simulated(Method):
     needs: ClassVar[Needs] = "noisy"
     uses_noise: ClassVar[bool] = True
     uses_correlation: ClassVar[bool] = True
+    removes: ClassVar[tuple[str, ...]] = ("white", "rows", "columns", "correlated")
 
     network: Literal["fast", "large", "classic", "n2v2"] = "large"
+    spatial: Literal["auto", "YX", "ZYX"] = "YX"
+    """axes that the network sees together; the packaged weights know single planes"""
     prior: bool = True
     """start from the packaged weights, where they fit the network"""
     scenes: str = "mixed"
@@ -92,6 +98,18 @@ class Simulated(Method):
         if spec.dims == 3 and self.starts_from_prior:  # slices are not pooled: the prior is for one at a time
             spec = replace(spec, spacing=(FAR_APART, *spec.spacing[1:]))
         return super().backbone(spec, channels)
+
+    def caveats(self, spec: ImageSpec, laws: Sequence[Noise]) -> list[str]:
+        """Laws beyond those that the packaged weights were trained for."""
+        if not self.starts_from_prior:
+            return []
+        told = [describe(law, mean, std) for law, mean, std in zip(cycle(laws), spec.mean, spec.std, strict=False)]
+        strange = dict.fromkeys(what for law in told for what in beyond(law))
+        return [
+            f"the noise is not of a kind that the packaged weights know ({what}): they are trained for it here; give "
+            f"that minutes, and look at the result with care"
+            for what in strange
+        ]  # fmt: skip
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         if not (self.own and self.told(net, 1).white):
@@ -165,6 +183,21 @@ def save_prior(path: Path, backbone: nn.Module, record: dict[str, Any]) -> None:
     """Keep weights as a prior, two bytes each, with a record of how they came about."""
     weights = {name: tensor.half() for name, tensor in backbone.state_dict().items()}
     write_container(path, "prior", {"record": record}, weights)
+
+
+def beyond(law: Description) -> list[str]:
+    """What of a law lies outside of those that the prior was trained on (`benchmarks/prior.py`)."""
+    step, *rho, rows, columns = law.features[0, 1:].tolist()
+    photons = law.stabilizer.variance(law.stabilizer.mean) / law.stabilizer.slope.clamp(min=1e-12) ** 2
+    far = [r for r, (y, x) in zip(rho, LAGS, strict=True) if max(y, x) == 2]
+    found = [
+        (step > COARSEST, f"steps of {step:.2g} standard deviations between values"),
+        (max(map(abs, far)) > FARTHEST, f"a correlation of {max(far, key=abs):.2f} over two pixels"),
+        (min(rho) < OPPOSED, f"neighbours that are opposed to each other, {min(rho):.2f}"),
+        (max(rows, columns) > UNEVEN, f"rows or columns with offsets of {max(rows, columns):.2g} standard deviations"),
+        (float(photons) < DARKEST, f"{float(photons):.2g} photons in a pixel of mean brightness"),
+    ]
+    return [what for outside, what in found if outside]
 
 
 def flat(images: Tensor) -> Tensor:

@@ -160,12 +160,12 @@ class CheckUp:
         if self.kind == "correlated":
             return (
                 f"The noise is correlated along both axes ({x:.2f} along X, {y:.2f} along Y): methods that predict a "
-                f"pixel from its neighbours would keep it. It needs pairs (n2n), or a method for structured noise."
+                f"pixel from its neighbours would keep it. It needs simulated, or pairs (n2n)."
             )
         if self.kind in ("rows", "columns"):
             return self._line_verdict(x, y)
         weak = f" (weakly correlated along {'X' if x >= y else 'Y'}, {max(x, y):.2f})" if max(x, y) >= WEAK else ""
-        return f"The noise is independent from pixel to pixel{weak}: pixel-wise methods such as n2v fit."
+        return f"The noise is independent from pixel to pixel{weak}: all methods fit."
 
     def _line_verdict(self, x: float, y: float) -> str:
         axis, std = ("X", self.row_std_adu) if self.kind == "rows" else ("Y", self.column_std_adu)
@@ -174,10 +174,7 @@ class CheckUp:
             what = f"each {each} carries an offset of its own (standard deviation {std:.3g} ADU)"
         else:
             what = f"its autocorrelation there is {max(x, y):.2f}"
-        return (
-            f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes; use a method for noise "
-            f"correlated along {axis}."
-        )
+        return f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes; simulated does not."
 
     @property
     def suggests(self) -> str:

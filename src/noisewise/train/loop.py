@@ -103,6 +103,8 @@ def fit(
         run.steps = run.steps or steps or method.default_steps
     started, first = time.perf_counter(), run.step
     saved = measured = started
+    if method.starts_from_prior and not run.finished and run.step == 0:
+        trainer.check()
     with ctrl_c_flag() as interrupted:
         while not run.finished and not interrupted.is_set():
             now = time.perf_counter()
@@ -140,10 +142,8 @@ class Trainer:
         self.live = [t for t in net.state_dict().values() if t.is_floating_point()]
         self.average = [t.clone() for t in self.live]
         self.best = [t.clone() for t in self.live]
+        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
         self.device = self.weights[0].device
-        self.optimizer = torch.optim.AdamW(
-            self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=self.device.type == "cpu"
-        )
         self.precision = fast_precision(self.device)
         net.train()
         if run.tensors:
@@ -167,7 +167,7 @@ class Trainer:
         memory = min(run.step / 10, AVERAGED_FRACTION * (run.steps or math.inf)) if run.step > WARM_UP_STEPS else 1.0
         torch._foreach_lerp_(self.average, self.live, 1.0 / max(1.0, memory))
         if run.step > self.held and run.step % max(1, run.steps // CHECKS) == 0:
-            self._check()
+            self.check()
 
     def learning_rate(self) -> float:
         """Linear warm-up, the peak, then a cosine to zero; halved for each recovery."""
@@ -185,10 +185,15 @@ class Trainer:
         return max(WARM_UP_STEPS, int(HELD_FRACTION * self.run.steps)) if self.run.steps else math.inf
 
     def finish(self) -> None:
-        """Averaged weights into the network; those of the lowest risk if the risk has clearly risen since."""
+        """Averaged weights into the network; those of the lowest risk if the risk has clearly risen since.
+
+        Of a run that started from a prior, also if it has risen at all against the prior's.
+        """
         self._pack()
         risks = self.run.risks
-        risen = bool(risks) and risks[-1][1] > CLEARLY * self.run.best_risk
+        risen = bool(risks) and (
+            risks[-1][1] > CLEARLY * self.run.best_risk or (risks[0][0] == 0 and risks[-1][1] > risks[0][1])
+        )
         torch._foreach_copy_(self.live, self.best if risen else self.average)
         self.net.eval()
 
@@ -208,7 +213,7 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
             return self.method.loss(self.net, batch)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """The averaged weights' loss on the held-out pixels; enough clear rises in a row stop the run."""
         self.data.held_out.generator.manual_seed(0)
         trained = [t.clone() for t in self.live]

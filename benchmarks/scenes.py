@@ -1,0 +1,64 @@
+"""Do drawn scenes cover what real images hold? Spectra and steps between neighbours, of both.
+
+    python benchmarks/scenes.py            (a minute)
+
+Of patches of 128 x 128 pixels with hardly any noise: the exponent of the power spectrum between 4 and 32 cycles
+(windowed), and the kurtosis of the differences between horizontal neighbours; quantiles of both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tifffile
+
+from common import DATA, write
+from noisewise.scenes import KINDS, draw
+from single import natural
+
+SIDE, DRAWN = 128, 200
+QUANTILES = (5, 25, 50, 75, 95)
+
+
+def exponent(image: np.ndarray) -> float:
+    """Of the power spectrum."""
+    values = (image - image.mean()) * np.hanning(SIDE)[:, None] * np.hanning(SIDE)
+    power = np.abs(np.fft.fftshift(np.fft.fft2(values))) ** 2
+    y, x = np.indices(power.shape) - SIDE // 2
+    ring = np.hypot(y, x).round().astype(int).ravel()
+    radial = np.bincount(ring, power.ravel()) / np.bincount(ring)
+    f = np.arange(4, 33)
+    return float(np.polyfit(np.log(f), np.log(radial[f] + 1e-12), 1)[0])
+
+
+def kurtosis(image: np.ndarray) -> float:
+    """Of the differences between neighbours."""
+    step = np.diff(image, axis=1)
+    return float(np.mean(step**4) / max(np.mean(step**2) ** 2, 1e-30))
+
+
+def cut(images: list[np.ndarray]) -> list[np.ndarray]:
+    """Patches of each image, its corners."""
+    return [part.astype(np.float64) for image in images for part in (image[:SIDE, :SIDE], image[-SIDE:, -SIDE:])]
+
+
+def main() -> None:
+    w2s = [plane for dye in range(3) for plane in tifffile.imread(DATA / "w2s" / f"gt_avg400_ch{dye}.tif")]
+    drawn = dict.fromkeys(KINDS, 40) | {"mixed": DRAWN}
+    patches = {
+        "*real:* Set12 and BSD68": cut(natural("Set12") + natural("BSD68")),
+        "*real:* FMD, means of 50": cut([*tifffile.imread(DATA / "fmd" / "gt_avg50.tif")]),
+        "*real:* W2S, means of 400": cut(w2s),
+    } | {
+        f"`{kind}`": [draw(kind, (SIDE, SIDE), seed).double().numpy() for seed in range(count)]
+        for kind, count in drawn.items()
+    }  # fmt: skip
+    measures = {"exponents": exponent, "kurtosis": kurtosis}
+    found = {
+        name: {key: np.percentile([of(part) for part in parts], QUANTILES).tolist() for key, parts in patches.items()}
+        for name, of in measures.items()
+    }
+    write("scenes", {"quantiles": QUANTILES, **found})
+
+
+if __name__ == "__main__":
+    main()
