@@ -60,8 +60,12 @@ class Rows:
     """
 
     def __init__(self, name: str, keys: list[str], **about: Any) -> None:
-        self.name, self.keys, self.about, path = name, keys, about, RESULTS / f"{name}.json"
-        self.rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+        self.name, self.keys, self.about, self.path = name, keys, about, RESULTS / f"{name}.json"
+        self.rows = self.read()
+
+    def read(self) -> list[dict[str, Any]]:
+        """What is there; another run may have added to it."""
+        return list(json.loads(self.path.read_text())["rows"]) if self.path.exists() else []
 
     def has(self, **key: Any) -> bool:
         """Whether a row is there."""
@@ -69,7 +73,7 @@ class Rows:
 
     def keep(self, row: dict[str, Any]) -> None:
         """Add a row, in place of an older one with the same keys, and write the file."""
-        self.rows = [old for old in self.rows if any(old.get(k) != row.get(k) for k in self.keys)] + [row]
+        self.rows = [old for old in self.read() if any(old.get(k) != row.get(k) for k in self.keys)] + [row]
         write(self.name, {**self.about, "rows": self.rows})
 
 

@@ -5,10 +5,11 @@
     python benchmarks/quality.py --methods careamics    (30 minutes; `make peer` first)
 
 FMD: first capture of each of eight conditions against the mean of 50, range 255, output clipped to 0..255. `n2n`
-learns from four captures of the scene, all others from the first alone, in 60 s with prediction. `psnr_affine` is
-that after the best gain and offset: captures are up to a fifth brighter or darker than their truth. VST+BM3D is
-bm3d 4.0.3 with gain and read noise from four repeats, an oracle that a single image does not have. A run that was
-cut off goes on where it was.
+learns from four captures of the scene, all others from the first alone, in 60 s with prediction; `prior` is
+`simulated` as packaged, without training, `prior_told` the same with gain and read noise from four repeats.
+`psnr_affine` is that after the best gain and offset: captures are up to a fifth brighter or darker than their truth.
+VST+BM3D is bm3d 4.0.3 with gain and read noise from four repeats, an oracle that a single image does not have. A run
+that was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 
 import noisewise as nw
 from common import DATA, PEER, Rows, psnr, table
 from noisewise.evaluate import baselines
 from noisewise.evaluate.metrics import psnr_affine
+from noisewise.noise.curve import fit_line
+from noisewise.noise.digital import Digital
+from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
-LEARNED = ("n2v", "pn2v", "r2r", "sure", "simulated", "n2n")
+LEARNED = ("n2v", "pn2v", "r2r", "sure", "prior", "prior_told", "simulated", "n2n")
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
 PEER_SECONDS = (60, 300)
 
@@ -53,9 +58,19 @@ def learned(method: str, captures: np.ndarray, budget: float, seed: int) -> tupl
         model = nw.train("n2n", different, axes="TYX", budget=budget, seed=seed)
         mean = model.predict(captures[0], average=True).mean
     else:
-        result = nw.denoise(captures[0], method=method, budget=budget, seed=seed)
+        kind, steps = ("simulated", 0) if method.startswith("prior") else (method, None)
+        law = law_of_repeats(captures) if method == "prior_told" else None
+        result = nw.denoise(captures[0], method=kind, noise=law, budget=budget, steps=steps, seed=seed)
         model, mean = result.model, result.mean
     return mean, {"steps": model.run.step, "seconds": time.perf_counter() - start}
+
+
+def law_of_repeats(captures: np.ndarray) -> nw.Noise:
+    """Gain and read noise from four repeats: an oracle that a single image does not have."""
+    stack = captures.astype(np.float64)
+    mean, variance = (torch.from_numpy(part.ravel()) for part in (stack.mean(0), stack.var(0, ddof=1)))
+    line = fit_line(mean, variance, 3.0)
+    return PoissonGaussian.from_line(line, float(mean.quantile(0.01)), Digital(1.0, 0.0, 255.0))
 
 
 def classical(name: str, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:

@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--steps", type=int, help="in place of a budget")
+    parser.add_argument("--levels", nargs="*", type=float, help="of these levels only")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, help="folder for the denoised images")
@@ -139,7 +140,7 @@ def main() -> None:
         for method in arguments.methods:
             for case in SUITES[suite](arguments.every):
                 key = {"image": case.name, "level": case.level, "method": method, "seed": arguments.seed}
-                if rows.has(**key):
+                if rows.has(**key) or (arguments.levels and case.level not in arguments.levels):
                     continue
                 found, about = denoised(method, case, arguments.budget, arguments.steps, arguments.seed)
                 rows.keep({**key, "psnr": case.score(found), **about})
