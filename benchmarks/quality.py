@@ -39,6 +39,7 @@ VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
 LEARNED = ("n2v", "pn2v", "r2r", "sure", "prior", "prior_told", "simulated", "n2n")
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
 PEER_SECONDS = (60, 300)
+BINS = 200  # of the signals of four repeats
 
 
 def fmd() -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -68,9 +69,11 @@ def learned(method: str, captures: np.ndarray, budget: float, seed: int) -> tupl
 def law_of_repeats(captures: np.ndarray) -> nw.Noise:
     """Gain and read noise from four repeats: an oracle that a single image does not have."""
     stack = captures.astype(np.float64)
-    mean, variance = (torch.from_numpy(part.ravel()) for part in (stack.mean(0), stack.var(0, ddof=1)))
-    line = fit_line(mean, variance, 3.0)
-    return PoissonGaussian.from_line(line, float(mean.quantile(0.01)), Digital(1.0, 0.0, 255.0))
+    mean, variance = stack.mean(0).ravel(), stack.var(0, ddof=1).ravel()
+    bins = np.array_split(np.argsort(mean), BINS)
+    signal, noise = (torch.tensor([part[b].mean() for b in bins]) for part in (mean, variance))
+    line = fit_line(signal, noise, 3.0 * len(mean) / BINS)
+    return PoissonGaussian.from_line(line, float(signal[0]), Digital(1.0, 0.0, 255.0))
 
 
 def classical(name: str, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:

@@ -156,7 +156,7 @@ def test_a_rising_risk_ends_training_and_keeps_the_best() -> None:
     risks = iter([1.0, 0.5, *[0.6] * 100])
     trainer._loss = lambda patches, held_out=False: torch.tensor(next(risks))  # type: ignore[method-assign]
     while not model.run.finished:
-        trainer._check()
+        trainer.check()
     assert len(model.run.risks) == 7 and model.run.best_risk == 0.5
 
 

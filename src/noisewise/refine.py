@@ -20,7 +20,10 @@ from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.checkup import CheckUp
 from noisewise.noise.curve import Line
+from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.measure import measure, read_planes, usable
+from noisewise.noise.measured import digital_of
+from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Posterior
 from noisewise.scenes.optics import blurred
 from noisewise.train.loop import fast_precision
@@ -54,11 +57,18 @@ def refine(image: Any, found: CheckUp | None = None, *, axes: str | None = None,
     counts &= bright(planes, found.line)
 
     def score(factor: float) -> float:
-        law = replace(found, line=found.line.times(factor)).noise
+        law = quick_law(found.line.times(factor), found)
         return math.log(look(planes, law, counts).residual)
 
     factor = root(score)
     return found if factor is None else replace(found, line=found.line.times(factor), refined=factor)
+
+
+def quick_law(line: Line, found: CheckUp) -> Noise:
+    """Counting with this line of variance: made at once, where the law of the check-up itself is fitted."""
+    if line.slope > 0:
+        return PoissonGaussian.from_line(line, found.signal_range[0], digital_of(found))
+    return Gaussian(max(line.intercept, 1e-30) ** 0.5, digital_of(found))
 
 
 def planes_of(source: Source, found: CheckUp, channel: int) -> tuple[Tensor, Tensor]:
