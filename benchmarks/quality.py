@@ -50,16 +50,18 @@ def fmd() -> tuple[list[str], np.ndarray, np.ndarray]:
     return [line.split("\t")[1].removesuffix("_1") for line in lines[::4]], noisy, truth.astype(np.float64)
 
 
-def learned(method: str, captures: np.ndarray, budget: float, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+def learned(
+    method: str, captures: np.ndarray, budget: float, steps: int | None, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
     """The first capture denoised within a budget."""
     start = time.perf_counter()
     if method == "n2n":
         # Two of the wide-field captures are one and the same.
         different = captures[[i for i in range(4) if not any((captures[i] == captures[j]).all() for j in range(i))]]
-        model = nw.train("n2n", different, axes="TYX", budget=budget, seed=seed)
+        model = nw.train("n2n", different, axes="TYX", budget=None if steps else budget, steps=steps, seed=seed)
         mean = model.predict(captures[0], average=True).mean
     else:
-        kind, steps = ("simulated", 0) if method.startswith("prior") else (method, None)
+        kind, steps = ("simulated", 0) if method.startswith("prior") else (method, steps)
         law = law_of_repeats(captures) if method == "prior_told" else None
         result = nw.denoise(captures[0], method=kind, noise=law, budget=budget, steps=steps, seed=seed)
         model, mean = result.model, result.mean
@@ -104,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=["noisy", *LEARNED, *CLASSICAL])
     parser.add_argument("--budget", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, help="in place of a budget")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--save", type=Path, help="folder for the denoised images")
     arguments = parser.parse_args()
@@ -133,7 +136,7 @@ def main() -> None:
                     found, about = classical(method, captures[index, 0])
                     keep(method, index, found, **about)
                 else:
-                    found, about = learned(method, captures[index], arguments.budget, seed)
+                    found, about = learned(method, captures[index], arguments.budget, arguments.steps, seed)
                     keep(method, index, found, seed, **about)
     done = list(dict.fromkeys(row["method"] for row in rows.rows))
     print(table(body(rows.rows, names, done), ["condition", *done]))

@@ -25,7 +25,7 @@ from noisewise.scenes.pool import is_drawn, patches
 
 PRIOR = Path(__file__).with_name("simulated.safetensors")
 INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, at the network's door
-REFINING = 0.5  # of the learning rate, for weights that have learned before
+REFINING = 0.25  # of the learning rate, for weights that have learned before
 NARROWEST = 1e-3  # standard deviation, in those of the noise
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 FAR_APART = 1e6  # pixel sizes between slices
