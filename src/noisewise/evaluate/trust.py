@@ -12,7 +12,8 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 
 NUDGE = 0.3  # standard deviations of the noise, by which an image is moved to feel a denoiser's divergence
-
+TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which it is said
+STRUCTURED, INCONSISTENT = 0.15, 1.5  # of correlation and consistency
 SEED = 1_000_003  # not one that others draw noise from
 
 Denoiser = Callable[[Tensor], Posterior[Tensor]]
@@ -25,8 +26,7 @@ class Trust:
     residual: Σ (x − D)² / v over Σ (n² − n · dD(x + t n)/dt) / v: 1 where as much is taken away as a posterior mean
     under the right law takes away; less, and the law has too much noise (or the image was learned by heart); more, and
     it has too little (or structure went with it).
-    follows: (Σ n · dD/dt) / Σ n²: how much of the noise is left in D. Of one pixel in as many as 1/follows it is an own
-    choice.
+    follows: (Σ n · dD/dt) / Σ n²: the share of the noise that is left in D.
     correlation: by axis, of neighbours in (x − D)/√v, less that of the noise itself: structure taken away, or left.
     consistency: √ mean (D(D + n) − D)² / σ²: D seen through new noise and denoised again, in units of σ, the
     standard deviation that the denoiser tells; well above 1 where D has what the denoiser itself takes for noise.
@@ -62,11 +62,6 @@ class Trust:
             ),
         ]
         return [sentence for holds, sentence in found if holds]
-
-
-TOO_MUCH, TOO_LITTLE = 1.25, 0.75
-STRUCTURED = 0.15
-INCONSISTENT = 1.5
 
 
 def trust(
