@@ -21,6 +21,9 @@ from single import PUBLISHED
 ROOT = Path(__file__).parents[1]
 
 
+IMAGES = {"set12": 12, "bsd68": 68, "poisson": 12, "w2s": 4}  # at each level
+
+
 def speed() -> str:
     result = json.loads((RESULTS / "speed.json").read_text())
     best = result["best"]
@@ -175,17 +178,18 @@ def single() -> str:
         for level in sorted({row["level"] for row in rows}):
             every = {row["image"] for row in rows if row["level"] == level}
             trained = {i for i in every if ("simulated", level, i) in of} or every
-            line: list[Any] = [f"{label} {level:g}", f"{len(trained)} of {len(every)}"]
+            line: list[Any] = [f"{label} {level:g}", f"{len(trained)} of {IMAGES[suite]}"]
             for method in names:
                 found = [of[method, level, i] for i in trained if (method, level, i) in of]
                 line.append(float(np.mean(found)) if len(found) == len(trained) else "")
             published = PUBLISHED.get(suite, {}).get(int(level))
-            if published and len(trained) == len(every):
+            if published and len(trained) == IMAGES[suite]:
                 line[3] = published
             lines.append(line)
     return "\n".join([
         "PSNR in dB, one image at a time, the level unknown (`benchmarks/single.py`; of W2S after the best gain and",
-        "offset). BM3D is told the law, of W2S the measured one; on Set12 and BSD68 its published means:", "",
+        "offset); 60 s on two cores are 650 steps here. BM3D is told the law, of W2S the measured one; where all images of",
+        "Set12 or BSD68 were taken, its published mean:", "",
         table(lines, ["", "images", *names.values()]),
     ])  # fmt: skip
 
