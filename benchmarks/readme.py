@@ -188,8 +188,8 @@ def single() -> str:
             lines.append(line)
     return "\n".join([
         "PSNR in dB, one image at a time, the level unknown (`benchmarks/single.py`; of W2S after the best gain and",
-        "offset); 60 s on two cores are 650 steps here. BM3D is told the law, of W2S the measured one; where all images",
-        "of Set12 or BSD68 were taken, its published mean:", "",
+        "offset); 60 s on two cores are 650 steps here. BM3D is told the law, of W2S the measured one; where all",
+        "images of Set12 or BSD68 were taken, its published mean:", "",
         table(lines, ["", "images", *names.values()]),
     ])  # fmt: skip
 
