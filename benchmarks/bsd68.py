@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
 
 import noisewise as nw
-from common import DATA, Rows, psnr
+from common import DATA, Rows, natural, psnr
 from noisewise import methods
 from noisewise.noise.gaussian import Gaussian
 
@@ -34,8 +33,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def images() -> tuple[np.ndarray, list[np.ndarray]]:
     """Train400 and BSD68, float32."""
     train = tifffile.imread(DATA / "natural" / "Train400" / "train400.tif").astype(np.float32)
-    test = [np.asarray(Image.open(path), np.float32) for path in sorted((DATA / "natural" / "BSD68").glob("*.png"))]
-    return train, test
+    return train, [image.astype(np.float32) for image in natural("BSD68")]
 
 
 def exposed(image: np.ndarray, seed: int) -> np.ndarray:

@@ -11,10 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 DATA = Path(os.environ.get("NOISEWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results"
 PEER = Path(__file__).parents[1] / ".peer" / "bin" / "python"
+
+
+def natural(folder: str) -> list[np.ndarray]:
+    """Grey images, 0 to 255, of Set12 or BSD68."""
+    return [np.asarray(Image.open(path), np.float64) for path in sorted((DATA / "natural" / folder).glob("*.png"))]
+
+
+def asked(method: str, steps: int | None) -> tuple[str, int | None]:
+    """Method and steps of a name in the tables: `prior`, told the law or not, is `simulated` without any training."""
+    return ("simulated", 0) if method.startswith("prior") else (method, steps)
 
 
 def psnr(estimate: np.ndarray, truth: np.ndarray, data_range: float) -> float:

@@ -19,12 +19,11 @@ import torch
 from torch.nn import functional as F
 
 import noisewise as nw
-from common import DATA, table, write
+from common import DATA, natural, table, write
 from noisewise.evaluate.trust import trust
 from noisewise.noise.gaussian import Gaussian
-from noisewise.refine import denoiser
+from noisewise.refine import denoiser, packaged
 from noisewise.scenes import draw
-from single import natural
 
 SIDE, CONTRAST = 256, 8.0  # contrast in standard deviations of the noise
 SMALL = {"prior": False, "network": "fast", "own": 0.0, "scenes": "nuclei", "steps": 1500}
@@ -60,8 +59,7 @@ def looked_at(model: nw.Model | None, name: str, truth: np.ndarray) -> dict[str,
     signal = torch.from_numpy(CONTRAST * truth / spread if spread else truth).float()[None, None]
     law = Gaussian(1.0)
     noisy = law.sample(signal, torch.Generator().manual_seed(77))
-    model = model or nw.train("simulated", noisy[0, 0].numpy(), noise=law, steps=0)
-    look = denoiser(model.method, model.net)
+    look = denoiser(model.method, model.net) if model else packaged(noisy, law)
     found = look(noisy)
     error, std = (found.mean - signal), found.std
     pooled = [F.avg_pool2d(part**2, 8).sqrt().flatten() for part in (error, std)]

@@ -20,7 +20,7 @@ import tifffile
 from scipy import ndimage
 
 import noisewise as nw
-from common import DATA, Rows, table
+from common import DATA, Rows, asked, table
 
 STACKS = {
     "beads 1": "row_noise_3d/E07_s1_w1.tif", "beads 2": "row_noise_3d/E07_s2_w2.tif",
@@ -76,8 +76,7 @@ def main() -> None:
             if rows.has(stack=name, method=method):
                 continue
             noisy, start = tifffile.imread(DATA / path), time.perf_counter()
-            steps = 0 if method == "prior" else None
-            kind = "simulated" if method == "prior" else method
+            kind, steps = asked(method, None)
             result = nw.denoise(noisy, axes="ZYX", method=kind, budget=arguments.budget, steps=steps, average=False)
             about = {"seconds": time.perf_counter() - start, "steps": result.model.run.step}
             rows.keep({"stack": name, "method": method, **compare(noisy, result.mean), **about})

@@ -7,7 +7,8 @@
 Scenes are drawn once (`scenes.draw("mixed", ...)`, seeds 0 to 7999) and kept beside the run. Every patch gets a law of
 its own, out of the range that `exposed` spells out, and the network is told that law as in use. A patch's error counts
 over its root, so that patches of few details, or much noise, weigh about as much as others. The curve of the
-held-out error is kept with the weights.
+held-out error is kept with the weights. The packaged weights came of three such runs, one from the other's, while the
+scenes grew richer; the file holds the record of each.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from noisewise.noise.correlated import filtered
 from noisewise.noise.description import LAGS, Description, correlation
 from noisewise.scenes import draw
 from noisewise.scenes.chance import Chance
+from noisewise.scenes.pool import cut
 from noisewise.train.loop import Run, fit
 
 SCENES, SIDE, PATCH = 8000, 192, 64
@@ -176,11 +178,7 @@ class Prior(Simulated):
 
     def crop(self, chance: Chance, first: int, last: int) -> Tensor:
         """A patch of a scene, mirrored and turned."""
-        scene = self.pool[chance.integer(first, last - 1)]
-        y, x = (chance.integer(0, SIDE - PATCH) for _ in range(2))
-        patch = scene[y : y + PATCH, x : x + PATCH].float()
-        patch = patch.flip([axis for axis in (0, 1) if chance.happens(0.5)])
-        return patch.mT if chance.happens(0.5) else patch
+        return cut(self.pool[chance.integer(first, last - 1)], (PATCH, PATCH), chance.generator)
 
 
 @dataclass

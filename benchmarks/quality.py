@@ -1,6 +1,6 @@
 """How well: PSNR on real images with truth, each image by itself, the truth never seen.
 
-    python benchmarks/quality.py                        (six methods, eight conditions: 50 minutes on two cores)
+    python benchmarks/quality.py                        (all methods, eight conditions: an hour on two cores)
     python benchmarks/quality.py --methods r2r
     python benchmarks/quality.py --methods careamics    (30 minutes; `make peer` first)
 
@@ -27,7 +27,7 @@ import tifffile
 import torch
 
 import noisewise as nw
-from common import DATA, PEER, Rows, psnr, table
+from common import DATA, PEER, Rows, asked, psnr, table
 from noisewise.evaluate import baselines
 from noisewise.evaluate.metrics import psnr_affine
 from noisewise.noise.curve import fit_line
@@ -61,7 +61,7 @@ def learned(
         model = nw.train("n2n", different, axes="TYX", budget=None if steps else budget, steps=steps, seed=seed)
         mean = model.predict(captures[0], average=True).mean
     else:
-        kind, steps = ("simulated", 0) if method.startswith("prior") else (method, steps)
+        kind, steps = asked(method, steps)
         law = law_of_repeats(captures) if method == "prior_told" else None
         result = nw.denoise(captures[0], method=kind, noise=law, budget=budget, steps=steps, seed=seed)
         model, mean = result.model, result.mean
@@ -70,12 +70,18 @@ def learned(
 
 def law_of_repeats(captures: np.ndarray) -> nw.Noise:
     """Gain and read noise from four repeats: an oracle that a single image does not have."""
+    signal, variance = map(torch.from_numpy, transfer_curve(captures))
+    line = fit_line(signal, variance, 3.0 * captures[0].size / BINS)
+    return PoissonGaussian.from_line(line, float(signal[0]), Digital(1.0, 0.0, 255.0))
+
+
+def transfer_curve(captures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signals, and the variances between repeats at them; as many pixels in each."""
     stack = captures.astype(np.float64)
     mean, variance = stack.mean(0).ravel(), stack.var(0, ddof=1).ravel()
     bins = np.array_split(np.argsort(mean), BINS)
-    signal, noise = (torch.tensor([part[b].mean() for b in bins]) for part in (mean, variance))
-    line = fit_line(signal, noise, 3.0 * len(mean) / BINS)
-    return PoissonGaussian.from_line(line, float(signal[0]), Digital(1.0, 0.0, 255.0))
+    signal, noise = (np.array([part[b].mean() for b in bins]) for part in (mean, variance))
+    return signal, noise
 
 
 def classical(name: str, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:

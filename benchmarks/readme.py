@@ -325,27 +325,33 @@ def calibration() -> str:
 
 
 def fill(path: Path, made: dict[str, str]) -> None:
-    """Put the tables between their marks."""
+    """Put the tables between their marks; a mark without an end gets one."""
     text = path.read_text()
     for name, content in made.items():
         block = f"<!-- benchmark:{name} -->\n{content}\n<!-- end -->"
-        text = re.sub(rf"<!-- benchmark:{name} -->(.*?<!-- end -->)?", lambda _, b=block: b, text, flags=re.S)
+        own = rf"<!-- benchmark:{name} -->((?:(?!<!-- benchmark:).)*?<!-- end -->)?"
+        text = re.sub(own, lambda _, b=block: b, text, flags=re.S)
     path.write_text(text)
 
 
+# Of each page: its tables, the files that hold their figures, and what makes one of the other.
+PAGES: dict[str, dict[str, tuple[str, Callable[[], str]]]] = {
+    "README.md": {"speed": ("speed", speed), "quality": ("quality_fmd", quality)},
+    "docs/noise.md": {
+        "noise": ("noise", noise), "calibration": ("calibration", calibration), "refine": ("refine", refined),
+    },
+    "docs/scenes.md": {"scenes": ("scenes", coverage)},
+    "docs/methods.md": {
+        "bayes": ("bayes", bayes), "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s), "bsd68": ("bsd68", bsd68),
+        "single": ("single_set12", single), "lines": ("lines", stripes), "invention": ("invention", invention),
+    },
+}  # fmt: skip
+
+
 def main() -> None:
-    fill(ROOT / "README.md", {"speed": speed(), "quality": quality()})
-    fill(ROOT / "docs" / "noise.md", {"noise": noise(), "calibration": calibration(), **there("refine", refined)})
-    fill(ROOT / "docs" / "scenes.md", there("scenes", coverage))
-    tables = {"bayes": ("bayes", bayes), "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s), "bsd68": ("bsd68", bsd68)}
-    tables |= {"single": ("single_set12", single), "lines": ("lines", stripes), "invention": ("invention", invention)}
-    made = {name: make() for name, (file, make) in tables.items() if (RESULTS / f"{file}.json").exists()}
-    fill(ROOT / "docs" / "methods.md", made)
-
-
-def there(name: str, make: Callable[[], str]) -> dict[str, str]:
-    """A table, if its figures are there."""
-    return {name: make()} if (RESULTS / f"{name}.json").exists() else {}
+    for page, tables in PAGES.items():
+        made = {name: make() for name, (file, make) in tables.items() if (RESULTS / f"{file}.json").exists()}
+        fill(ROOT / page, made)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 
 import noisewise as nw
 from common import table, write
-from quality import WHITE, fmd
+from quality import WHITE, fmd, transfer_curve
 from single import gaussian
 
 
@@ -36,14 +36,9 @@ def ratios(image: np.ndarray, std: Any) -> dict[str, float]:
 
 
 def between_repeats(captures: np.ndarray) -> Any:
-    """Standard deviation at a signal, a line of variances fitted to repeats."""
-    stack = captures.astype(np.float64)
-    mean, variance = stack.mean(0).ravel(), stack.var(0, ddof=1).ravel()
-    edges = np.quantile(mean, np.linspace(0, 1, 41))
-    which = np.clip(np.searchsorted(edges, mean) - 1, 0, 39)
-    count = np.maximum(np.bincount(which, minlength=40), 1)
-    x, y = (np.bincount(which, part, minlength=40) / count for part in (mean, variance))
-    return lambda signal: torch.from_numpy(np.interp(signal.numpy(), x, y)).sqrt()
+    """Standard deviation at a signal, between repeats."""
+    curve = transfer_curve(captures)
+    return lambda signal: torch.from_numpy(np.interp(signal.numpy(), *curve)).sqrt()
 
 
 def main() -> None:

@@ -11,23 +11,12 @@ from __future__ import annotations
 import numpy as np
 import tifffile
 
-from common import DATA, write
+from common import DATA, natural, write
+from noisewise.evaluate.resolution import spectral_exponent
 from noisewise.scenes import KINDS, draw
-from single import natural
 
 SIDE, DRAWN = 128, 200
 QUANTILES = (5, 25, 50, 75, 95)
-
-
-def exponent(image: np.ndarray) -> float:
-    """Of the power spectrum."""
-    values = (image - image.mean()) * np.hanning(SIDE)[:, None] * np.hanning(SIDE)
-    power = np.abs(np.fft.fftshift(np.fft.fft2(values))) ** 2
-    y, x = np.indices(power.shape) - SIDE // 2
-    ring = np.hypot(y, x).round().astype(int).ravel()
-    radial = np.bincount(ring, power.ravel()) / np.bincount(ring)
-    f = np.arange(4, 33)
-    return float(np.polyfit(np.log(f), np.log(radial[f] + 1e-12), 1)[0])
 
 
 def kurtosis(image: np.ndarray) -> float:
@@ -52,7 +41,7 @@ def main() -> None:
         f"`{kind}`": [draw(kind, (SIDE, SIDE), seed).double().numpy() for seed in range(count)]
         for kind, count in drawn.items()
     }  # fmt: skip
-    measures = {"exponents": exponent, "kurtosis": kurtosis}
+    measures = {"exponents": spectral_exponent, "kurtosis": kurtosis}
     found = {
         name: {key: np.percentile([of(part) for part in parts], QUANTILES).tolist() for key, parts in patches.items()}
         for name, of in measures.items()

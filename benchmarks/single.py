@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
 
 import noisewise as nw
-from common import DATA, Rows, psnr, table
+from common import DATA, Rows, asked, natural, psnr, table
+from noisewise.evaluate.baselines import anscombe, inverse_anscombe
 from noisewise.evaluate.metrics import psnr_affine
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
+from w2s import DYES, TESTED
 
 SIGMAS, PEAKS = (15, 25, 50), (4, 30)
 # Dabov et al. 2007, as Zhang et al. 2017 (DnCNN, tables II and III) give it.
@@ -48,12 +49,6 @@ class Case:
     score: Callable[[np.ndarray], float]
 
 
-def natural(folder: str) -> list[np.ndarray]:
-    """Grey images, 0 to 255."""
-    paths = sorted(path for path in (DATA / "natural" / folder).iterdir() if path.suffix in (".png", ".jpg", ".tif"))
-    return [np.asarray(Image.open(path).convert("L"), np.float64) for path in paths]
-
-
 def gaussian(folder: str, every: int) -> Iterator[Case]:
     for sigma in SIGMAS:
         for index, truth in list(enumerate(natural(folder)))[::every]:
@@ -71,9 +66,9 @@ def poisson(every: int) -> Iterator[Case]:
 
 
 def w2s(every: int) -> Iterator[Case]:
-    for dye in range(3):
+    for dye in range(DYES):
         noisy, truth = (tifffile.imread(DATA / "w2s" / f"{kind}_ch{dye}.tif") for kind in ("noisy_avg1", "gt_avg400"))
-        for field in range(12, 16)[::every]:
+        for field in range(len(noisy))[TESTED][::every]:
             clean = truth[field].astype(np.float64)
             yield Case(
                 f"{field}", dye, noisy[field], clean, None, lambda image, clean=clean: psnr_affine(image, clean, 255)
@@ -98,30 +93,26 @@ def denoised(method: str, case: Case, budget: float, steps: int | None, seed: in
         return case.noisy, {}
     if method == "bm3d":
         return vst_bm3d(case), {"seconds": time.perf_counter() - start}
-    prior = method.startswith("prior")
-    result = nw.denoise(
-        case.noisy, method="simulated" if prior else method, noise=case.law if method == "prior_told" else None,
-        budget=budget, steps=0 if prior else steps, seed=seed,
-    )  # fmt: skip
+    kind, steps = asked(method, steps)
+    law = case.law if method == "prior_told" else None
+    result = nw.denoise(case.noisy, method=kind, noise=law, budget=budget, steps=steps, seed=seed)
     return result.mean, {"steps": result.model.run.step, "seconds": time.perf_counter() - start}
 
 
 def vst_bm3d(case: Case) -> np.ndarray:
-    """BM3D between the generalised Anscombe transform and its closed-form unbiased inverse (Mäkitalo and Foi 2011)."""
+    """BM3D of Gaussian noise as it is, else between the generalised Anscombe transform and its exact inverse."""
     from bm3d import bm3d
 
     x = case.noisy.astype(np.float64)
     if isinstance(case.law, Gaussian):
         return np.asarray(bm3d(x, float(case.law.std)))
-    gain, intercept = 1.0, 0.0
+    law = (1.0, 0.0)
     if case.law is None:
         line = nw.measure(case.noisy).line
-        gain, intercept = max(line.slope, 1e-3), line.intercept
-    stable = 2 / gain * np.sqrt(np.maximum(gain * x + 3 / 8 * gain**2 + intercept, 0))
-    low, high = stable.min(), stable.max()
-    d = np.maximum(np.asarray(bm3d((stable - low) / (high - low), 1 / (high - low))) * (high - low) + low, 0.5)
-    photons = d**2 / 4 + 1.5**0.5 / 4 / d - 11 / 8 / d**2 + 5 / 8 * 1.5**0.5 / d**3 - 1 / 8
-    return np.asarray(gain * photons - intercept / gain)
+        law = (line.slope, -line.intercept / line.slope)
+    stable = anscombe(x, *law)
+    low, span = stable.min(), np.ptp(stable)
+    return inverse_anscombe(np.asarray(bm3d((stable - low) / span, 1 / span)) * span + low, *law)
 
 
 def main() -> None:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from noisewise import scenes
 from noisewise.errors import UserError
+from noisewise.evaluate.resolution import spectral_exponent
 from noisewise.scenes.chance import Chance
+from noisewise.scenes.fields import frequencies, gaussian_field
 from noisewise.scenes.movies import movie
 from noisewise.scenes.optics import blurred
 from noisewise.scenes.pool import patches
@@ -39,22 +41,9 @@ def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
         scenes.draw("cats", (32, 32))
 
 
-def roughness(scene: Tensor) -> float:
-    """Exponent of the power spectrum between 4 and 32 cycles an image, windowed."""
-    side = len(scene)
-    window = np.hanning(side)[:, None] * np.hanning(side)
-    values = (scene.double().numpy() - float(scene.mean())) * window
-    power = np.abs(np.fft.fftshift(np.fft.fft2(values))) ** 2
-    y, x = np.indices(power.shape) - side // 2
-    ring = np.hypot(y, x).round().astype(int).ravel()
-    radial = np.bincount(ring, power.ravel()) / np.bincount(ring)
-    f = np.arange(4, 33)
-    return float(np.polyfit(np.log(f), np.log(radial[f] + 1e-12), 1)[0])
-
-
 def test_spectra_cover_those_of_real_images() -> None:
     """Power falls as f^-2 in natural images, faster in blurred ones, hardly at all among single molecules."""
-    found = [roughness(scenes.draw("mixed", (128, 128), seed)) for seed in range(60)]
+    found = [spectral_exponent(scenes.draw("mixed", (128, 128), seed).numpy()) for seed in range(60)]
     assert min(found) < -4 and max(found) > -1
     assert np.percentile(found, 25) < -2.3 < np.percentile(found, 75)
 
@@ -121,3 +110,11 @@ def test_clean_images_that_cannot_be_used_are_refused(image: np.ndarray | None, 
         tifffile.imwrite(path, image)
     with pytest.raises(UserError, match=words):
         patches(str(path), (16, 16), 1, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("exponent", [0.0, -2.0, -3.0])
+def test_the_exponent_of_a_planted_spectrum_is_found(exponent: float) -> None:
+    square = sum((f**2 for f in frequencies((256, 256))), torch.zeros(()))
+    amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Chance.seeded(0)
+    found = [spectral_exponent(gaussian_field((256, 256), amplitude, chance).numpy()) for _ in range(20)]
+    assert np.mean(found) == pytest.approx(exponent, abs=0.1)

@@ -15,12 +15,10 @@ from torch import Tensor
 import noisewise as nw
 from noisewise import cli
 from noisewise.evaluate.trust import Trust, trust
-from noisewise.methods.base import ImageSpec
-from noisewise.methods.simulated import Simulated
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Normal, Posterior
-from noisewise.refine import denoiser, root
+from noisewise.refine import packaged, root
 from noisewise.scenes import draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -112,13 +110,7 @@ def test_empty_regions_stay_empty(law: nw.Noise, level: float) -> None:
     if isinstance(law, PoissonGaussian):
         signal = law.offset.float() + law.gain.float() * signal
     noisy = law.sample(signal, torch.Generator().manual_seed(3))
-    one = (1.0,)
-    spec = ImageSpec(
-        spatial="YX", channels=1, spacing=(1.0, 1.0), size=(128, 128), mean=(float(noisy.mean()),),
-        std=(float(noisy.std()),), target_mean=one, target_std=one,
-    )  # fmt: skip
-    method = Simulated()
-    found = denoiser(method, method.build(spec, [law]).eval())(noisy)
+    found = packaged(noisy, law)(noisy)
     noise = float(noisy.std())
     assert float(found.mean.std()) < 0.1 * noise
     assert float((found.mean - signal).abs().quantile(0.999)) < 0.5 * noise  # a lone speck may be one

@@ -116,11 +116,11 @@ def denoise(
     """
     started = time.perf_counter()
     source, targets = open_source(image, axes), open_all(target, axes)
-    checkup = check_up(source)
-    method = make_method(choose_method(method, checkup, noise), settings)
     if output is not None:
         # What cannot be written is found out before the work.
         create_sink(output, source, overwrite=overwrite).discard()
+    checkup = check_up(source)
+    method = make_method(choose_method(method, checkup, noise), settings)
     average = choose_average(average, [source])
     laws = find_laws(method, [source], noise, bootstrapping([source], seed, device), checkup)
     training = Training(method, [source], targets, laws=laws, seed=seed, device=device)
@@ -147,7 +147,7 @@ def choose_method(asked: str | Method, checkup: CheckUp | None, noise: Any = Non
     """What is asked for; for `auto` simulated, where the law of the noise is known, else n2v, which needs none."""
     if asked != "auto":
         return asked
-    if noise or (checkup is not None and checkup.kind not in ("none", "smoothed")):
+    if noise or (checkup is not None and checkup.kind in methods.get("simulated").removes):
         return "simulated"
     return "pn2v" if std else "n2v"
 

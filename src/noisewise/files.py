@@ -104,9 +104,10 @@ def denoise_files(
     training = Training(method, sources, open_all(list(targets), axes), laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, sources, budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
-    model.notes = model.notes + doubts(method, checkup) + watched(model, sources[0], checkup)
-    trained(model)
+    model.notes = model.notes + doubts(method, checkup)
+    trained(model)  # first of all: whatever ends the rest, the model is kept
     if model.run.finished:
+        model.notes = model.notes + watched(model, sources[0], checkup)
         write_twins(model, sources, outputs, writing, report)
     return model
 

@@ -287,11 +287,14 @@ def make_spec(scenes: Sequence[Scene], spatial: str, patches: PatchSource, *, sa
 
 
 def pick_device(name: str, laws: Sized = ()) -> torch.device:
-    """`auto`: an accelerator if there is one. Errors: `UserError` for a device that is not there."""
+    """`auto`: an accelerator if there is one, and no law of noise.
+
+    Errors: `UserError` for a device that is not there.
+    """
     if name == "auto":
-        # Laws of noise are kept in double precision, which Apple's graphics processors lack.
-        apple = torch.backends.mps.is_available() and not len(laws)
-        name = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
+        # Laws are drawn from with the processor's randomness, and are kept in double precision, which Apple's lack.
+        accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((kind for kind, there in accelerators.items() if there and not len(laws)), "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

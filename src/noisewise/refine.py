@@ -1,4 +1,4 @@
-"""The accurate mode of the check-up: the law of noise that agrees with what a denoiser takes away under it."""
+"""The check-up, corrected: the law of noise that agrees with what a denoiser takes away under it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisewise.evaluate.trust import Trust, trust
+from noisewise.evaluate.trust import Denoiser, trust
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import ImageSpec, Method
@@ -58,7 +58,7 @@ def refine(image: Any, found: CheckUp | None = None, *, axes: str | None = None,
 
     def score(factor: float) -> float:
         law = quick_law(found.line.times(factor), found)
-        return math.log(look(planes, law, counts).residual)
+        return math.log(trust(planes, law, packaged(planes, law), usable=counts, surest=SUREST).residual)
 
     factor = root(score)
     return found if factor is None else replace(found, line=found.line.times(factor), refined=factor)
@@ -94,8 +94,8 @@ def middle(size: int, most: int) -> slice:
     return slice((size - kept) // 2, (size - kept) // 2 + kept)
 
 
-def look(planes: Tensor, law: Noise, counts: Tensor) -> Trust:
-    """What the packaged denoiser, told this law, takes away from planes."""
+def packaged(planes: Tensor, law: Noise) -> Denoiser:
+    """The packaged denoiser for planes (N, 1, Y, X), told the law of their noise."""
     method, one = Simulated(), (1.0,)
     spec = ImageSpec(
         spatial="YX", channels=1, spacing=(1.0, 1.0), size=tuple(planes.shape[2:]), mean=(float(planes.mean()),),
@@ -103,10 +103,10 @@ def look(planes: Tensor, law: Noise, counts: Tensor) -> Trust:
     )  # fmt: skip
     net = method.build(spec, [law]).eval()
     net.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return trust(planes, law, denoiser(method, net), usable=counts, surest=SUREST)
+    return denoiser(method, net)
 
 
-def denoiser(method: Method, net: Standardized) -> Callable[[Tensor], Posterior[Tensor]]:
+def denoiser(method: Method, net: Standardized) -> Denoiser:
     """A trained network as a function of images (N, C, Y, X)."""
     device = next(net.parameters()).device
     precision = fast_precision(device)

@@ -31,7 +31,7 @@ class Measure:
     figure: File = None
     """draw variance against signal, autocorrelation and histogram into this PNG (one image with one channel)"""
     refine: Switch = False
-    """correct the strength of the noise by what a denoiser takes away (accurate; some seconds an image)"""
+    """correct the strength of the noise by what a denoiser takes away (about a second an image)"""
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
     overwrite: Switch = False

@@ -64,15 +64,7 @@ class Trust:
         return [sentence for holds, sentence in found if holds]
 
 
-def trust(
-    noisy: Tensor,
-    law: Noise,
-    denoiser: Denoiser,
-    *,
-    usable: Tensor | None = None,
-    surest: float = 1.0,
-    seed: int = SEED,
-) -> Trust:
+def trust(noisy: Tensor, law: Noise, denoiser: Denoiser, *, usable: Tensor | None = None, surest: float = 1.0) -> Trust:
     """Look at a denoiser's work on images (N, 1, Y, X), ADU; five passes.
 
     usable: True where pixels count. surest: of these, the part whose standard deviation, in units of the noise, is
@@ -81,7 +73,7 @@ def trust(
     Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
     (Stein 1981, Raphan and Simoncelli 2011); the divergence along random directions: Ramani et al. 2008.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED)
     counts = torch.ones_like(noisy, dtype=torch.bool) if usable is None else usable
     found = denoiser(noisy)
     mean = found.mean

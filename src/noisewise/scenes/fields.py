@@ -21,6 +21,11 @@ def frequencies(shape: Sequence[int]) -> list[Tensor]:
     return found
 
 
+def along(direction: Sequence[float], axes: Sequence[Tensor]) -> Tensor:
+    """Coordinates along a direction, from those along the axes."""
+    return sum((part * axis for part, axis in zip(direction, axes, strict=True)), torch.zeros(()))
+
+
 def gaussian_field(shape: Sequence[int], amplitude: Tensor, chance: Chance) -> Tensor:
     """A stationary Gaussian field, mean 0 and variance 1, with this amplitude at each of `frequencies`."""
     spectrum = torch.fft.rfftn(chance.normal(*shape)) * amplitude
@@ -51,8 +56,8 @@ def waves(shape: Sequence[int], chance: Chance) -> Tensor:
     amplitude = torch.exp(-0.5 * ((square.sqrt() * wavelength - 1) / width) ** 2)
     if chance.happens(0.5):
         direction = chance.direction(len(shape))
-        along = sum((d * f for d, f in zip(direction, grid, strict=True)), torch.zeros(()))
-        amplitude = amplitude * torch.exp(-0.5 * ((square.sqrt() - along.abs()) * wavelength / width**1.5) ** 2)
+        aside = square.sqrt() - along(direction, grid).abs()
+        amplitude = amplitude * torch.exp(-0.5 * (aside * wavelength / width**1.5) ** 2)
     return gaussian_field(shape, amplitude, chance)
 
 
@@ -61,8 +66,8 @@ def stretch(grid: list[Tensor], chance: Chance) -> list[Tensor]:
     if len(grid) == 1 or chance.happens(0.5):
         return grid
     factor, direction = chance.log_uniform(1, 4), chance.direction(len(grid))
-    along = sum((d * f for d, f in zip(direction, grid, strict=True)), torch.zeros(()))
-    return [f + (factor - 1) * d * along for d, f in zip(direction, grid, strict=True)]
+    projected = along(direction, grid)
+    return [f + (factor - 1) * d * projected for d, f in zip(direction, grid, strict=True)]
 
 
 def texture(shape: Sequence[int], chance: Chance) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from noisewise.scenes.chance import Chance
-from noisewise.scenes.fields import smooth_field, texture
+from noisewise.scenes.fields import along, smooth_field, texture
 
 MOST = 3000  # shapes of one scene
 GREYS = 8  # of a scene that has few
@@ -86,12 +86,9 @@ def outline(axes: Sequence[Tensor], wobble: Tensor, radius: float, chance: Chanc
     """Where a shape of about this radius is: a box, a polygon, an ellipse, or one whose outline wanders."""
     kind = chance.uniform(0, 1)
     if kind < 0.25:
-        faces = [
-            sum((n * along for n, along in zip(chance.direction(len(axes)), axes, strict=True)), torch.zeros(()))
-            for _ in range(chance.integer(*FACES))
-        ]
+        faces = [along(chance.direction(len(axes)), axes) for _ in range(chance.integer(*FACES))]
         return torch.stack(faces).amax(0) < 0.5 * radius
-    parts = torch.stack([along.abs() / (radius * chance.uniform(0.3, 1.0)) for along in axes])
+    parts = torch.stack([axis.abs() / (radius * chance.uniform(0.3, 1.0)) for axis in axes])
     if kind < 0.5:
         return parts.amax(0) < 0.7
     bend = chance.uniform(0.1, 0.4) * wobble if kind < 0.7 else 0.0
