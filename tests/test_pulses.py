@@ -9,8 +9,8 @@ import torch
 import noisewise as nw
 from noisewise.noise.curve import Line
 from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.noise.pulses import Pulses
+from noisewise.noise.poisson_gaussian import PoissonGaussian, log_poisson
+from noisewise.noise.pulses import MOST, Pulses
 from tests.conftest import blobs
 
 WHOLE = Digital(1.0)
@@ -24,11 +24,19 @@ def at(value, count=1):
     return torch.full((count,), value, dtype=torch.float64)
 
 
-def test_pulses_that_are_all_alike_are_counting():
-    signal = torch.linspace(101, 115, 60, dtype=torch.float64)
-    noisy = signal + 3 * (signal - 100 + 1).sqrt() * torch.linspace(-2, 2, 60, dtype=torch.float64)
-    same, counting = Pulses(3.0, 0.0, 100.0, 2.0, 100.0), PoissonGaussian(3.0, 100.0, 2.0)
-    torch.testing.assert_close(same.log_prob(noisy, signal), counting.log_prob(noisy, signal), atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("spread", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("photons", [0.2, 3.0, 50.0, MOST, 2000.0])
+def test_the_density_is_the_sum_over_photon_numbers(spread, photons):
+    a = 1 / spread**2
+    u = torch.tensor([0.05, 0.5, 1.0, 2.0, 0.9 * photons, photons, 1.3 * photons], dtype=torch.float64)[:, None]
+    k = torch.arange(1.0, 8000.0, dtype=torch.float64)
+    gamma = torch.distributions.Gamma(a * k, torch.tensor(a, dtype=torch.float64)).log_prob(u)
+    expected = torch.logsumexp(log_poisson(k, torch.tensor(photons, dtype=torch.float64)) + gamma, 1)
+    law = Pulses(1.0, spread, 0.0, 0.0, 0.0)
+    found = law.log_density(u[:, 0], at(photons))
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-6)
+    single = law.log_density(u[:, 0].float(), at(photons).float())
+    torch.testing.assert_close(single.double(), expected, atol=2e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("photons", [0.5, 2.0, 5.0])
@@ -39,11 +47,16 @@ def test_without_a_photon_x_is_the_offset(photons):
     assert law.cdf(at(22.0), signal).item() == pytest.approx(math.exp(-photons), abs=0.01)
 
 
-def test_the_excess_noise_factor_is_that_of_the_heights():
-    law, signal = Pulses(5.0, 0.7, 20.0, 3.0, 20.0), at(80.0, 400_000)
-    variance = law.sample(signal, dice()).var().item()
-    assert variance == pytest.approx((1 + 0.7**2) * 5.0 * 60.0 + 3.0**2, rel=0.02)
-    assert variance == pytest.approx(law.mean_var(signal[:1])[1].item(), rel=0.02)
+@pytest.mark.parametrize("spread", [0.5, 0.7, 1.0])
+def test_variance_and_skewness_are_those_of_gamma_pulses(spread):
+    """κ₂ = λ E[h²] and κ₃ = λ E[h³] of the heights h: (1 + c²) and (1 + c²)(1 + 2 c²), in units of their mean."""
+    law, signal = Pulses(5.0, spread, 20.0, 3.0, 20.0), at(80.0, 1_000_000)
+    drawn, photons = law.sample(signal, dice()) - 80.0, 60 / 5.0
+    variance = photons * (1 + spread**2) * 5.0**2 + 3.0**2
+    third = photons * (1 + spread**2) * (1 + 2 * spread**2) * 5.0**3
+    assert drawn.var().item() == pytest.approx(variance, rel=0.01)
+    assert drawn.var().item() == pytest.approx(law.mean_var(signal[:1])[1].item(), rel=0.01)
+    assert (drawn**3).mean().item() == pytest.approx(third, rel=0.05)
 
 
 @pytest.mark.parametrize("dark", [1.0, 30.0])
@@ -54,7 +67,7 @@ def test_below_the_darkest_signal_the_noise_stays_what_it_is_there(dark):
     assert moved == pytest.approx(there)
 
 
-@pytest.mark.parametrize(("spread", "read_noise"), [(0.5, 0.3), (0.8, 1.0), (0.5, 4.0)])
+@pytest.mark.parametrize(("spread", "read_noise"), [(0.5, 0.3), (0.8, 1.0), (1.0, 2.0), (0.5, 4.0)])
 def test_the_pairs_tell_what_the_line_leaves_open(spread, read_noise):
     planted = Pulses(6.0, spread, 10.0, read_noise, 10.0, WHOLE)
     signal = 11 + 60 * torch.rand(40_000, generator=dice(), dtype=torch.float64) ** 2
@@ -69,14 +82,17 @@ def test_the_pairs_tell_what_the_line_leaves_open(spread, read_noise):
         assert float(found.spread) == pytest.approx(spread, abs=0.16)
 
 
-def test_one_image_of_a_photomultiplier_tells_its_pulses():
-    """Gamma-distributed pulses, which the law takes for Gaussian ones."""
-    chance = np.random.default_rng(0)
+@pytest.mark.parametrize("spread", [0.5**0.5, 1.0])
+def test_one_image_of_a_multiplying_detector_tells_its_pulses(spread):
+    """A photomultiplier, an EMCCD: their excess noise is read off the shape of the noise, the variance cannot tell."""
+    chance, a = np.random.default_rng(0), 1 / spread**2
     photons = blobs((256, 256)) / 25
-    pulses = 5.0 * chance.gamma(np.maximum(2.0 * chance.poisson(photons), 1e-9), 0.5)
+    pulses = 5.0 * chance.gamma(np.maximum(a * chance.poisson(photons), 1e-9), 1 / a)
     image = np.clip(np.rint(8.0 + pulses), 0, 255).astype(np.uint8)
     found = nw.measure(image)
     signal, noisy = 8.0 + 5.0 * torch.from_numpy(photons).double(), torch.from_numpy(image).double()
     counting = PoissonGaussian.from_line(found.line, found.signal_range[0], WHOLE)
     assert isinstance(found.pixel_noise, Pulses)
+    if spread == 1.0:
+        assert float(found.pixel_noise.spread) >= 0.8
     assert (found.pixel_noise.log_prob(noisy, signal) - counting.log_prob(noisy, signal)).mean() > 0.1

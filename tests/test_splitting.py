@@ -12,12 +12,14 @@ from noisewise import UserError
 from noisewise.methods.base import Batch
 from noisewise.methods.r2r import R2R
 from noisewise.nets.standardized import Standardized
+from noisewise.noise import splitting
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.digital import Digital
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.maps import PixelMaps
 from noisewise.noise.mixture import Mixture
 from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.pulses import Pulses
 from noisewise.noise.splitting import neighbour_mean, photon_law, variance_line
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,6 +45,9 @@ LAWS = {
     "sharp peaks": (PoissonGaussian(2.0, 100.0, 0.3), 3.0),
     "broad peaks": (PoissonGaussian(2.0, 100.0, 3.0), 20.0),
     "bright": (PoissonGaussian(2.0, 100.0, 3.0), 400.0),
+    "exponential pulses": (Pulses(2.0, 1.0, 100.0, 0.6, 100.0), 2.0),
+    "many exponential pulses": (Pulses(2.0, 1.0, 100.0, 3.0, 100.0), 100.0),
+    "gamma pulses": (Pulses(2.0, 0.5, 100.0, 0.3, 100.0), 3.0),
 }
 
 
@@ -107,7 +112,7 @@ def test_the_parts_do_not_go_together(name):
     if name == "mixture":  # which is not taken apart, but covered by Gaussian noise of its variance
         assert abs(float(np.corrcoef(first.flatten(), second.flatten())[0, 1])) < 0.015
         return
-    if name in ("sharp peaks", "broad peaks", "bright"):
+    if name in ("sharp peaks", "broad peaks", "bright") or "pulses" in name:
         # The number of photons is drawn by a guess of the signal, so independence is not exact: a percent is allowed.
         correlation = float(np.corrcoef(first.flatten(), second.flatten())[0, 1])
         assert abs(correlation) < 0.01
@@ -128,6 +133,23 @@ def test_not_much_where_single_photons_are_lost_in_read_noise(gain, read_noise, 
     variance = gain**2 * photons + read_noise**2
     assert float(first.var()) == pytest.approx(variance / (1 - SHARE), rel=0.03)
     assert float(second.var()) == pytest.approx(variance / SHARE, rel=0.07)
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.0])
+@pytest.mark.parametrize("photons", [0.3, 2.0, 20.0])
+def test_pulses_of_a_known_signal_fall_into_independent_parts(monkeypatch, spread, photons):
+    """With s itself as the guess; of counted photons with the same variance, the parts would go together."""
+    law = Pulses(5.0, spread, 100.0, 1.0, 100.0)
+    signal = 100 + 5.0 * photons
+    noisy = law.sample(torch.full((1, 1, 500, 500), signal), dice(1))
+    monkeypatch.setattr(splitting, "neighbour_mean", lambda image: torch.full_like(image, signal))
+    first, second = (part - signal for part in splitting.split(law, noisy, 0.5, (signal, 5.0), dice(2)))
+    assert abs(errors_of(first, second)) < 4
+    assert abs(errors_of(first**2, second)) < 4 and abs(errors_of(first, second**2)) < 4
+    counted = PoissonGaussian(5.0 * (1 + spread**2), 100.0, 0.0)
+    first, second = (part - signal for part in splitting.split(counted, noisy, 0.5, (signal, 5.0), dice(2)))
+    if spread == 1.0:
+        assert abs(errors_of(first**2, second)) > 4
 
 
 @pytest.mark.parametrize("photons", [0.3, 3.0])

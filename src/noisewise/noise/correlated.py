@@ -88,7 +88,9 @@ class Correlated(Noise):
         grid = torch.linspace(-1, 1, VALUES, dtype=torch.float64)
         grid = 12 * (0.25 * grid + 0.75 * grid**3)
         noisy = signal + std * grid
-        cdf = torch.cummax(self.law.cdf(noisy, signal.expand_as(noisy)).clamp(1e-300, 1 - 1e-16), 1).values
+        # Level by level: laws that are sums need much memory.
+        cdf = torch.stack([self.law.cdf(x, s.expand_as(x)) for x, s in zip(noisy, signal, strict=True)])
+        cdf = torch.cummax(cdf.clamp(1e-300, 1 - 1e-16), 1).values
         score = torch.linspace(-FARTHEST, FARTHEST, NORMALS, dtype=torch.float64)
         wanted = torch.special.ndtr(score).expand(LEVELS, -1).contiguous()
         right = torch.searchsorted(cdf.contiguous(), wanted).clamp(1, VALUES - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -10,25 +12,33 @@ from torch import Tensor
 from noisewise.noise.base import GaussianSum, Value, normal_like
 from noisewise.noise.curve import Line, fit_line
 from noisewise.noise.digital import CONTINUOUS, Digital
-from noisewise.noise.poisson_gaussian import FEWEST, REACH, SHARPEST, log_poisson
+from noisewise.noise.poisson_gaussian import FEWEST, SHARPEST
 
-TERMS = 33  # of the sum over photon numbers
-SPREADS = (0.3, 0.5, 0.65, 0.8, 1.0)  # that are tried
+SPREADS = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # that are tried
 READ_NOISES = 8  # that are tried, between none and all noise of the darkest signal
 MOST_PAIRS = 4000
+CELLS, FINE = 33, 129  # of the integral over the detector's output: about one noisy value; over all of it
+REACH = 5.0  # standard deviations of the read noise, and in the root of the photon number, that it covers
+EVEN = 1.7  # standard deviations apart, up to which Gaussians side by side are even to a thousandth
+LEAST, MOST, NODES = 0.01, 300.0, 1024  # of κ, in the table of `log_sum`
 
 
 class Pulses(GaussianSum):
-    """x = o + g k + N(0, σ² + k c² g²) with k ~ Poisson((s − o) / g): mean s, variance (1 + c²) g (s − o) + σ².
+    """x = o + y + N(0, σ²), y the sum of k pulses, k ~ Poisson(λ = (s − o) / g).
+
+    Mean s, variance (1 + c²) g (s − o) + σ².
 
     gain: g, mean height of a photon's pulse, ADU. spread: c, relative standard deviation of the heights, at least 0.2;
     pulses that are more alike are better counted. offset: o, ADU. read_noise: σ, ADU. darkest: signal (ADU) below which
     the noise is that of this signal, moved: the law is not known there, and on the line the noise would vanish.
 
-    Photomultipliers and EMCCDs are such, with 1 + c² their excess noise factor: where no photon came, x is the offset,
-    whatever the signal.
+    Heights are gamma-distributed with the shape a = 1/c²: c = 1 is the exponential of an EMCCD's register, and c = 0.5
+    a common photomultiplier. 1 + c² is the excess noise factor. Where no photon came, x is the offset, whatever s.
 
-    p(x|s) = Σₖ Pois(k; λ) N(x; o + g k, σ² + k c² g²); where photons are many, k is taken as continuous.
+    With u = y / g, p(y|s) = e^{−λ} δ(y) + Σₖ Pois(k; λ) Gamma(y; a k, g / a)
+    = e^{−λ} δ(y) + e^{−λ − a u} W(λ (a u)ᵃ) / y, W(z) = Σₖ zᵏ / (k! Γ(a k)), summed over cells of v = √u.
+
+    Sources: Hirsch et al. 2013 (EMCCD); Jørgensen 1987 (compound Poisson-gamma law).
     """
 
     gain: Tensor
@@ -44,6 +54,11 @@ class Pulses(GaussianSum):
         super().__init__(digital)
         self.keep(gain=gain, spread=spread, offset=offset, read_noise=read_noise, darkest=darkest)
 
+    @property
+    def shape(self) -> float:
+        """a, of the distribution of the heights."""
+        return 1 / float(self.spread) ** 2
+
     def electrons(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """λ = (s − o) / g, at least that of the darkest signal; and what is missing of s, ADU."""
         offset, gain = self.offset.to(signal), self.gain.to(signal)
@@ -51,25 +66,60 @@ class Pulses(GaussianSum):
         lit = signal.maximum(least)
         return (lit - offset) / gain, signal - lit
 
-    def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
+    def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         electrons, missing = self.electrons(signal)
+        zero, gain = (self.offset.to(signal) + missing)[..., None], self.gain.to(signal)
+        least = torch.as_tensor(SHARPEST * (self.digital.step or self.gain))
+        std = torch.maximum(self.read_noise, least).to(signal)
         with torch.no_grad():
-            spacing = (2 * REACH * electrons.sqrt() / (TERMS - 1)).clamp(min=1.0)[..., None]
-            steps = torch.arange(TERMS, device=signal.device, dtype=signal.dtype)
-            first = ((electrons[..., None] / spacing).round() - (TERMS - 1) // 2).clamp(min=0)
-            k = (first + steps) * spacing
-        log_weight = (log_poisson(k, electrons[..., None]) + torch.log(spacing)).log_softmax(-1)
-        mean = (self.offset.to(signal) + missing)[..., None] + self.gain.to(signal) * k
-        least = SHARPEST * (self.digital.step or self.gain)
-        floor = torch.maximum(self.read_noise, torch.as_tensor(least)).to(signal)
-        return log_weight, mean, (floor**2 + k * (self.spread * self.gain).to(signal) ** 2).sqrt()
+            low, high = self.window(electrons, zero[..., 0], std, noisy)
+            cells = FINE if noisy is None else CELLS
+            width = ((high - low) / cells)[..., None]
+            v = low[..., None] + width * (torch.arange(cells, device=signal.device) + 0.5)
+        log_weight = self.log_density(v**2, electrons[..., None]) + torch.log(2 * v * width)
+        cell = 2 * gain * v * width
+        spread = torch.where(cell < EVEN * std, std, (std**2 + cell**2 / 12).sqrt())
+        dark, lit = (-electrons[..., None], zero, std), (log_weight, zero + gain * v**2, spread)
+        like = log_weight[..., :1]
+        log_weight, mean, std = (torch.cat([d.expand_as(like), m], -1) for d, m in zip(dark, lit, strict=True))
+        return log_weight, mean, std
+
+    def window(self, electrons: Tensor, zero: Tensor, std: Tensor, noisy: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Between which v = √(y / g) cells are laid: where a noisy value may have come from, or else all there are."""
+        root = electrons.sqrt()
+        low, high = (root - REACH).clamp(min=0), root + REACH
+        if noisy is None:
+            return low, high
+        gain, limits = self.gain.to(std), self.digital
+        half = (REACH * std + limits.step / 2) / gain
+        seen = (noisy - zero) / gain
+        near, far = (seen - half).clamp(min=0).sqrt(), (seen + half).maximum(half).sqrt()
+        anywhere = far - near > 2 * REACH  # as at a limit, where x may have been anything beyond
+        if limits.low is not None:
+            anywhere |= noisy <= limits.low
+        if limits.high is not None:
+            anywhere |= noisy >= limits.high
+        return torch.where(anywhere, low, near), torch.where(anywhere, high, far)
+
+    def log_density(self, u: Tensor, electrons: Tensor) -> Tensor:
+        """log of p(u|λ) for u > 0, photons included that made the output u, in units of the mean height."""
+        a = self.shape
+        ratio = (u / electrons).log()
+        part = a / (1 + a) * ratio
+        # λ + a u − (1 + a) κ, κ = (λ uᵃ)^(1 / (1 + a)), so written that large numbers cancel before they are rounded.
+        distance = electrons * (a * torch.expm1(ratio) - (1 + a) * torch.expm1(part))
+        return log_sum(part + electrons.log(), a) - distance - u.log()
+
+    def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        log_weight, mean, std = self.components(signal)
+        below = torch.special.ndtr((noisy[..., None] + self.digital.step / 2 - mean) / std)
+        return self.digital.clip_cdf((log_weight.exp() * below).sum(-1).clamp(max=1), noisy)
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         electrons, missing = self.electrons(signal)
         photons = torch.poisson(electrons, generator=generator)
-        std = (self.read_noise**2 + photons * (self.spread * self.gain) ** 2).sqrt()
-        drawn = self.offset + missing + self.gain * photons + std * normal_like(signal, generator)
-        return self.digital(drawn.to(signal.dtype))
+        drawn = self.offset + missing + self.gain * heights(photons, self.shape, generator)
+        return self.digital((drawn + self.read_noise * normal_like(signal, generator)).to(signal.dtype))
 
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         electrons, _ = self.electrons(signal)
@@ -97,13 +147,40 @@ class Pulses(GaussianSum):
         most = max(free + slope * darkest, 0.0) ** 0.5
         order = signal.argsort()[: len(signal) // 2 + 1]  # few photons tell
         some = order[:: max(1, len(order) // MOST_PAIRS)]
-        best, found = -torch.inf, None
-        for read_noise in torch.linspace(0.0, most, READ_NOISES).tolist():
-            for spread in SPREADS:
-                offset = (read_noise**2 - free) / slope
-                law = cls(slope / (1 + spread**2), spread, offset, read_noise, darkest, digital)
-                likely = float(law.log_prob(noisy[some], signal[some]).mean())
-                if likely > best:
-                    best, found = likely, law
-        assert found is not None
-        return found
+        laws = (
+            cls(slope / (1 + spread**2), spread, (read_noise**2 - free) / slope, read_noise, darkest, digital)
+            for read_noise in torch.linspace(0.0, most, READ_NOISES).tolist()
+            for spread in SPREADS
+        )
+        return max(laws, key=lambda law: float(law.log_prob(noisy[some], signal[some]).mean()))
+
+
+def heights(photons: Tensor, shape: float, generator: torch.Generator | None) -> Tensor:
+    """The sum of so many pulses of mean height one; of none, zero."""
+    drawn = torch._standard_gamma((shape * photons).clamp(min=1e-6), generator=generator) / shape
+    return torch.where(photons > 0, drawn, 0.0)
+
+
+def log_sum(log_k: Tensor, shape: float) -> Tensor:
+    """log Σₖ zᵏ / (k! Γ(a k)) − (1 + a) κ, with z = (aᵃ) κ^(1 + a), from log κ: about κ is the likeliest k.
+
+    From a table; of fewer the first term of the sum, of more Stirling's: ½ log κ and a constant.
+    """
+    table = tabulated(shape).to(log_k)
+    low, high = math.log(LEAST), math.log(MOST)
+    at = (log_k.clamp(low, high) - low) * ((NODES - 1) / (high - low))
+    below = at.detach().floor().clamp(max=NODES - 2)
+    index = below.long()
+    inside = table[index] + (at - below) * (table[index + 1] - table[index])
+    few, many = log_k.clamp(max=low), log_k.clamp(min=high)
+    return inside + (1 + shape) * (few - low - few.exp() + LEAST) + 0.5 * (many - high)
+
+
+@lru_cache
+def tabulated(shape: float) -> Tensor:
+    """`log_sum` at even steps of log κ."""
+    log_k = torch.linspace(math.log(LEAST), math.log(MOST), NODES, dtype=torch.float64)[:, None]
+    k = torch.arange(1.0, 3 * MOST, dtype=torch.float64)
+    log_z = (1 + shape) * log_k + shape * math.log(shape)
+    terms = k * log_z - torch.lgamma(k + 1) - torch.lgamma(shape * k)
+    return torch.logsumexp(terms, 1) - (1 + shape) * log_k.exp()[:, 0]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from noisewise.noise.base import Noise, normal_like
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.poisson_gaussian import FEWEST, TERMS, PoissonGaussian, likely_electrons, log_poisson
+from noisewise.noise.pulses import Pulses, heights
 
 SPAN = 3.0  # standard deviations of an image to each side of its mean, over which a law's variance is a line
 POINTS = 65
@@ -38,24 +39,29 @@ def split(
 ) -> tuple[Tensor, Tensor]:
     """x₁, x₂ of noisy images (N, 1, *S), ADU: independent given s, both with mean s, and (1 − α) x₁ + α x₂ = x.
 
-    For photons and read noise, x = o + g k + n, and the share α:
-    k₂ ~ Binomial(k, α), n₂ = α n + √(α (1 − α)) σ z;  x₂ = o + (g k₂ + n₂) / α, and x₁ what is left over 1 − α.
-    Poisson numbers k₂ and k − k₂ are independent, and so are the Gaussian n₂ and n − n₂. k itself is not known: it is
-    drawn given x and a guess of s, the mean of the neighbours. The guess matters only where read noise and photons are
-    of a size; k is certain where read noise is below half an electron, and n alone matters where photons are many.
+    For photons and read noise, x = o + y + n, where k photons make y, and the share α:
+    k₂ ~ Binomial(k, α), n₂ = α n + √(α (1 − α)) σ z;  x₂ = o + (y₂ + n₂) / α, and x₁ what is left over 1 − α.
+    Poisson numbers k₂ and k − k₂ are independent, and so are the Gaussian n₂ and n − n₂. Counted, y = g k; of gamma
+    pulses of the shape a, y₂ / y ~ Beta(a k₂, a (k − k₂)). y and k themselves are not known: they are drawn given x and
+    a guess of s, the mean of the neighbours. Of counted photons, it matters only where read noise and photons are of a
+    size: k is certain where read noise is below half an electron, and n alone matters where photons are many.
 
     Of other laws see `photon_law`. about: mean and standard deviation of the images.
     """
     law = photon_law(law, *about)
     guess = neighbour_mean(noisy)
-    second, sigma = share * noisy, law.mean_var(guess)[1].clamp(min=0).sqrt()
-    if isinstance(law, PoissonGaussian) and float(law.gain) > 0:
-        electrons = draw_electrons(law, noisy, guess, generator)
-        thinned = torch.binomial(electrons.cpu(), torch.full(electrons.shape, share), generator=generator)
-        second = second + law.gain.to(noisy) * (thinned.to(noisy) - share * electrons)
+    if isinstance(law, Pulses):
+        whole, part = part_of_pulses(law, noisy, guess, share, generator)
+    elif isinstance(law, PoissonGaussian) and float(law.gain) > 0:
+        whole, part = part_of_counts(law, noisy, guess, share, generator)
+    else:
+        whole = part = torch.zeros_like(noisy)
+    if isinstance(law, PoissonGaussian | Pulses):
         sigma = (law.read_noise**2 + law.digital.step**2 / 12).sqrt()
+    else:
+        sigma = law.mean_var(guess)[1].clamp(min=0).sqrt()
     lots = normal_like(noisy.cpu(), generator).to(noisy)
-    second = second / share + ((1 - share) / share) ** 0.5 * sigma.to(noisy) * lots
+    second = noisy + (part - share * whole) / share + ((1 - share) / share) ** 0.5 * sigma.to(noisy) * lots
     return (noisy - share * second) / (1 - share), second
 
 
@@ -72,7 +78,7 @@ def photon_law(law: Noise, mean: float, std: float) -> Noise:
     Source: Snyder et al. 1995 (read noise as photons).
     """
     law = (law.law if isinstance(law, Correlated) else law).typical()
-    if isinstance(law, PoissonGaussian):
+    if isinstance(law, PoissonGaussian | Pulses):
         return law
     slope, intercept = variance_line(law, mean, std)
     if slope <= 0 or slope * mean + intercept > MANY * slope**2:
@@ -81,20 +87,56 @@ def photon_law(law: Noise, mean: float, std: float) -> Noise:
     return PoissonGaussian(slope, (law.digital.step**2 / 12 - intercept) / slope, 0.0, law.digital)
 
 
-def draw_electrons(law: PoissonGaussian, noisy: Tensor, guess: Tensor, generator: torch.Generator) -> Tensor:
-    """Photon numbers k ~ p(k | x, s = guess) ∝ Poisson(k; (s − o)/g) N(x; o + g k, σ²), x of any shape."""
+def part_of_counts(
+    law: PoissonGaussian, noisy: Tensor, guess: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """y and y₂, ADU: photon numbers k ~ p(k | x, s = guess) ∝ Poisson(k; (s − o)/g) N(x; o + g k, σ²), times g."""
     seen, expected = ((value - law.offset.to(noisy)) / law.gain.to(noisy) for value in (noisy, guess))
     expected, std = expected.clamp(min=FEWEST), law.read_noise_e(noisy)
     peak = likely_electrons(seen, expected, std)
-    width = (1 / (1 / peak + 1 / std**2)).sqrt()
+    number = numbers(peak, (1 / (1 / peak + 1 / std**2)).sqrt())
+    logits = log_poisson(number, expected[..., None]) - 0.5 * ((seen[..., None] - number) / std) ** 2
+    k, gain = pick(number, logits, generator).round(), law.gain.to(noisy)
+    return gain * k, gain * thinned(k, share, generator)
+
+
+def part_of_pulses(
+    law: Pulses, noisy: Tensor, guess: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """y and y₂, ADU: y ~ p(y | x, s = guess), then k ~ p(k | y, s) ∝ zᵏ / (k! Γ(a k)), z = λ (a y / g)ᵃ."""
+    log_weight, mean, std = law.components(guess, noisy)
+    electrons, missing = law.electrons(guess)
+    output = pick(mean, log_weight - 0.5 * ((noisy[..., None] - mean) / std) ** 2 - std.log(), generator)
+    output = (output - law.offset.to(noisy) - missing).clamp(min=0)
+    a, log_u = law.shape, (output / law.gain.to(noisy)).clamp(min=1e-12).log()
+    peak = ((electrons.log() + a * log_u) / (1 + a)).exp()
+    number = 1 + numbers(peak - 1, (peak / (1 + a)).sqrt())
+    log_z = electrons.log() + a * (log_u + math.log(a))
+    logits = number * log_z[..., None] - torch.lgamma(number + 1) - torch.lgamma(a * number)
+    k = torch.where(output > 0, pick(number, logits, generator).round(), 0.0)
+    taken = thinned(k, share, generator)
+    mine, others = (heights(part, a, generator) for part in (taken, k - taken))
+    return output, output * mine / (mine + others).clamp(min=1e-12)
+
+
+def numbers(peak: Tensor, width: Tensor) -> Tensor:
+    """Photon numbers (..., K) around the likeliest, several standard deviations to each side."""
     terms = min(TERMS, 2 * math.ceil(NEAR * float(width.max())) + 1)
     spacing = (2 * NEAR * width / (terms - 1)).clamp(min=1.0)[..., None]
     first = (peak[..., None] / spacing).round() - (terms - 1) // 2
-    number = (first.clamp(min=0) + torch.arange(terms, device=noisy.device)) * spacing
-    logits = log_poisson(number, expected[..., None]) - 0.5 * ((seen[..., None] - number) / std) ** 2
+    return (first.clamp(min=0) + torch.arange(terms, device=peak.device)) * spacing
+
+
+def pick(values: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    """One of the values (..., K), by its logarithmic weight."""
     lots = torch.rand(logits.shape, generator=generator).to(logits).clamp(min=1e-20)
     chosen = (logits - torch.log(-torch.log(lots))).argmax(-1, keepdim=True)
-    return number.gather(-1, chosen)[..., 0].round()
+    return values.gather(-1, chosen)[..., 0]
+
+
+def thinned(k: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Of k photons, each with this probability."""
+    return torch.binomial(k.cpu(), torch.full(k.shape, share), generator=generator).to(k)
 
 
 def neighbour_mean(image: Tensor) -> Tensor:
