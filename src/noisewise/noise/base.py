@@ -121,9 +121,9 @@ class GaussianSum(Noise):
         return torch.logsumexp(log_weight + log_mass(noisy[..., None], mean, std, self.digital), -1)
 
     def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
-        log_weight, mean, std = self.components(signal, noisy)
+        log_weight, mean, std = self.components(signal)
         below = torch.special.ndtr(standardised(noisy[..., None] + self.digital.step / 2, mean, std))
-        total = (log_weight.exp() * below).sum(-1)
+        total = (log_weight.exp() * below).sum(-1).clamp(max=1)
         return self.digital.clip_cdf(total, noisy)
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -110,11 +110,6 @@ class Pulses(GaussianSum):
         distance = electrons * (a * torch.expm1(ratio) - (1 + a) * torch.expm1(part))
         return log_sum(part + electrons.log(), a) - distance - u.log()
 
-    def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
-        log_weight, mean, std = self.components(signal)
-        below = torch.special.ndtr((noisy[..., None] + self.digital.step / 2 - mean) / std)
-        return self.digital.clip_cdf((log_weight.exp() * below).sum(-1).clamp(max=1), noisy)
-
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         electrons, missing = self.electrons(signal)
         photons = torch.poisson(electrons, generator=generator)

@@ -50,16 +50,12 @@ def split(
     """
     law = photon_law(law, *about)
     guess = neighbour_mean(noisy)
-    if isinstance(law, Pulses):
-        whole, part = part_of_pulses(law, noisy, guess, share, generator)
-    elif isinstance(law, PoissonGaussian) and float(law.gain) > 0:
-        whole, part = part_of_counts(law, noisy, guess, share, generator)
-    else:
-        whole = part = torch.zeros_like(noisy)
-    if isinstance(law, PoissonGaussian | Pulses):
+    whole = part = torch.zeros_like(noisy)
+    sigma = law.mean_var(guess)[1].clamp(min=0).sqrt()
+    if isinstance(law, PoissonGaussian | Pulses) and float(law.gain) > 0:
+        given = noisy, guess, share, generator
+        whole, part = part_of_pulses(law, *given) if isinstance(law, Pulses) else part_of_counts(law, *given)
         sigma = (law.read_noise**2 + law.digital.step**2 / 12).sqrt()
-    else:
-        sigma = law.mean_var(guess)[1].clamp(min=0).sqrt()
     lots = normal_like(noisy.cpu(), generator).to(noisy)
     second = noisy + (part - share * whole) / share + ((1 - share) / share) ** 0.5 * sigma.to(noisy) * lots
     return (noisy - share * second) / (1 - share), second
