@@ -39,6 +39,12 @@ def test_the_density_is_the_sum_over_photon_numbers(spread, photons):
     torch.testing.assert_close(single.double(), expected, atol=2e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.1, -1.0, math.nan])
+def test_pulses_that_are_too_much_alike_are_refused(spread):
+    with pytest.raises(nw.UserError, match="out of range; give 0"):
+        Pulses(1.0, spread, 0.0, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("photons", [0.5, 2.0, 5.0])
 def test_without_a_photon_x_is_the_offset(photons):
     law = Pulses(5.0, 0.2, 20.0, 0.5, 20.0)

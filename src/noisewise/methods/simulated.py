@@ -58,6 +58,8 @@ class Simulated(Method):
     network: Literal["fast", "large", "classic", "n2v2"] = "large"
     spatial: Literal["auto", "YX", "ZYX"] = "YX"
     """axes that the network sees together; the packaged weights know single planes"""
+    batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
+    """patches a step (0: 4 in 2D, 2 in 3D)"""
     prior: bool = True
     """start from the packaged weights, where they fit the network"""
     scenes: str = "mixed"
@@ -78,6 +80,9 @@ class Simulated(Method):
     @property
     def heads(self) -> int:
         return 2
+
+    def patches_per_step(self, dims: int) -> int:
+        return self.batch_size or {2: 4, 3: 2}[dims]
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)

@@ -9,18 +9,20 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from noisewise.errors import UserError
 from noisewise.noise.base import GaussianSum, Value, normal_like
 from noisewise.noise.curve import Line, fit_line
 from noisewise.noise.digital import CONTINUOUS, Digital
 from noisewise.noise.poisson_gaussian import FEWEST, SHARPEST
 
+LEAST_SPREAD = 0.2
 SPREADS = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # that are tried
 READ_NOISES = 8  # that are tried, between none and all noise of the darkest signal
 MOST_PAIRS = 4000
-CELLS, FINE = 33, 129  # of the integral over the detector's output: about one noisy value; over all of it
+CELLS, FINE = 21, 129  # of the integral over the detector's output: about one noisy value; over all of it
 REACH = 5.0  # standard deviations of the read noise, and in the root of the photon number, that it covers
 EVEN = 1.7  # standard deviations apart, up to which Gaussians side by side are even to a thousandth
-LEAST, MOST, NODES = 0.01, 300.0, 1024  # of κ, in the table of `log_sum`
+LEAST, MOST, NODES = 1e-4, 300.0, 2048  # of κ, in the table of `log_sum`
 
 
 class Pulses(GaussianSum):
@@ -31,6 +33,7 @@ class Pulses(GaussianSum):
     gain: g, mean height of a photon's pulse, ADU. spread: c, relative standard deviation of the heights, at least 0.2;
     pulses that are more alike are better counted. offset: o, ADU. read_noise: σ, ADU. darkest: signal (ADU) below which
     the noise is that of this signal, moved: the law is not known there, and on the line the noise would vanish.
+    Errors: `UserError` if the pulses are more alike than that.
 
     Heights are gamma-distributed with the shape a = 1/c²: c = 1 is the exponential of an EMCCD's register, and c = 0.5
     a common photomultiplier. 1 + c² is the excess noise factor. Where no photon came, x is the offset, whatever s.
@@ -52,6 +55,8 @@ class Pulses(GaussianSum):
         digital: Digital = CONTINUOUS,
     ) -> None:  # fmt: skip
         super().__init__(digital)
+        if not float(spread) >= LEAST_SPREAD:
+            raise UserError(f"pulses: a spread of {float(spread):g} is out of range; give {LEAST_SPREAD} or more")
         self.keep(gain=gain, spread=spread, offset=offset, read_noise=read_noise, darkest=darkest)
 
     @property
@@ -103,12 +108,11 @@ class Pulses(GaussianSum):
 
     def log_density(self, u: Tensor, electrons: Tensor) -> Tensor:
         """log of p(u|λ) for u > 0, photons included that made the output u, in units of the mean height."""
-        a = self.shape
-        ratio = (u / electrons).log()
-        part = a / (1 + a) * ratio
+        a, log_u = self.shape, u.log()
+        part = a / (1 + a) * (log_u - electrons.log())
         # λ + a u − (1 + a) κ, κ = (λ uᵃ)^(1 / (1 + a)), so written that large numbers cancel before they are rounded.
-        distance = electrons * (a * torch.expm1(ratio) - (1 + a) * torch.expm1(part))
-        return log_sum(part + electrons.log(), a) - distance - u.log()
+        distance = a * (u - electrons) - (1 + a) * electrons * torch.expm1(part)
+        return log_sum(part + electrons.log(), a) - distance - log_u
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         electrons, missing = self.electrons(signal)
@@ -159,16 +163,14 @@ def heights(photons: Tensor, shape: float, generator: torch.Generator | None) ->
 def log_sum(log_k: Tensor, shape: float) -> Tensor:
     """log Σₖ zᵏ / (k! Γ(a k)) − (1 + a) κ, with z = (aᵃ) κ^(1 + a), from log κ: about κ is the likeliest k.
 
-    From a table; of fewer the first term of the sum, of more Stirling's: ½ log κ and a constant.
+    From a table, whose ends go on as lines: of fewer, the sum is its first term; of more, by Stirling, √κ times a
+    constant.
     """
     table = tabulated(shape).to(log_k)
     low, high = math.log(LEAST), math.log(MOST)
-    at = (log_k.clamp(low, high) - low) * ((NODES - 1) / (high - low))
-    below = at.detach().floor().clamp(max=NODES - 2)
-    index = below.long()
-    inside = table[index] + (at - below) * (table[index + 1] - table[index])
-    few, many = log_k.clamp(max=low), log_k.clamp(min=high)
-    return inside + (1 + shape) * (few - low - few.exp() + LEAST) + 0.5 * (many - high)
+    at = (log_k - low) * ((NODES - 1) / (high - low))
+    index = at.detach().clamp(0, NODES - 2).long()
+    return table[index] + (at - index) * (table[1:] - table[:-1])[index]
 
 
 @lru_cache

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from noisewise.noise.base import Noise, normal_like
 from noisewise.noise.correlated import Correlated
-from noisewise.noise.poisson_gaussian import FEWEST, TERMS, PoissonGaussian, likely_electrons, log_poisson
+from noisewise.noise.poisson_gaussian import FEWEST, PoissonGaussian, likely_electrons, log_poisson
 from noisewise.noise.pulses import Pulses, heights
 
 SPAN = 3.0  # standard deviations of an image to each side of its mean, over which a law's variance is a line
 POINTS = 65
 FLAT = 0.05  # of the steepest slope
 MANY = 1000.0  # photons, from which on their noise is Gaussian
-NEAR = 5.0  # standard deviations of the photon number, given x, that are drawn from
+NEAR, NUMBERS = 4.0, 17  # standard deviations of the photon number, given x, that are drawn from; values in them
 
 
 @lru_cache(maxsize=64)
@@ -117,7 +117,7 @@ def part_of_pulses(
 
 def numbers(peak: Tensor, width: Tensor) -> Tensor:
     """Photon numbers (..., K) around the likeliest, several standard deviations to each side."""
-    terms = min(TERMS, 2 * math.ceil(NEAR * float(width.max())) + 1)
+    terms = min(NUMBERS, 2 * math.ceil(NEAR * float(width.max())) + 1)
     spacing = (2 * NEAR * width / (terms - 1)).clamp(min=1.0)[..., None]
     first = (peak[..., None] / spacing).round() - (terms - 1) // 2
     return (first.clamp(min=0) + torch.arange(terms, device=peak.device)) * spacing
@@ -125,8 +125,8 @@ def numbers(peak: Tensor, width: Tensor) -> Tensor:
 
 def pick(values: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
     """One of the values (..., K), by its logarithmic weight."""
-    lots = torch.rand(logits.shape, generator=generator).to(logits).clamp(min=1e-20)
-    chosen = (logits - torch.log(-torch.log(lots))).argmax(-1, keepdim=True)
+    lots = torch.rand((*logits.shape[:-1], 1), generator=generator).to(logits)
+    chosen = (logits.softmax(-1).cumsum(-1) < lots).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
     return values.gather(-1, chosen)[..., 0]
 
 
