@@ -188,11 +188,22 @@ def single() -> str:
             lines.append(line)
     return "\n".join([
         "PSNR in dB, one image at a time, the level unknown (`benchmarks/single.py`; of W2S after the best gain and",
-        "offset). `simulated` had 600 to 650 steps, about 60 s on two cores; on W2S 520, about two minutes on one, as",
-        "noise of a camera that multiplies is slower to take apart. BM3D is told the law, of W2S the measured one;",
-        "where all images of Set12 or BSD68 were taken, its published mean:", "",
+        "offset). `simulated` had 60 s on two cores without AVX-512 on W2S; on the others 600 to 650 steps of eight",
+        "patches, which take 60 s on two cores with AVX-512, and 150 on half of the photon counts and of BSD68.",
+        "BM3D is told the law, of W2S the measured one; of Set12 it is its published mean:", "",
         table(lines, ["", "images", *names.values()]),
     ])  # fmt: skip
+
+
+def soon() -> str:
+    found = json.loads((RESULTS / "soon.json").read_text())
+    return (
+        f"On two cores ({found['machine']['vector']}) the first result of `noisewise denoise --budget 5s --std` for "
+        f"512 x 512 pixels is there {found['first_result_s']:.1f} s after\nthe command. An image of 2048 x 2048 takes "
+        f"{2048**2 / 1e6 / found['prior_mpx_per_s']:.1f} s: {found['prior_mpx_per_s']:.2f} megapixels a second, where "
+        f"{found['floor_mpx_per_s']:.2f} would be the processor's best\nmatrix product; the process has "
+        f"{found['peak_memory_mb'] / 1e3:.1f} GB at most (`benchmarks/soon.py`)."
+    )
 
 
 def stripes() -> str:
@@ -344,7 +355,8 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[], str]]]] = {
     "docs/scenes.md": {"scenes": ("scenes", coverage)},
     "docs/methods.md": {
         "bayes": ("bayes", bayes), "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s), "bsd68": ("bsd68", bsd68),
-        "single": ("single_set12", single), "lines": ("lines", stripes), "invention": ("invention", invention),
+        "soon": ("soon", soon), "single": ("single_set12", single),
+        "lines": ("lines", stripes), "invention": ("invention", invention),
     },
 }  # fmt: skip
 

@@ -49,7 +49,7 @@ def flops_per_pixel(model: Model) -> float:
     convolutions = [m for m in model.net.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
     hooks = [layer.register_forward_hook(add) for layer in convolutions]
     with torch.no_grad():
-        model.net(torch.zeros(1, 1, 64, 64))
+        model.method.posterior(model.net, torch.zeros(1, 1, 64, 64))
     for hook in hooks:
         hook.remove()
     return count / 64**2

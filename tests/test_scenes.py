@@ -118,3 +118,9 @@ def test_the_exponent_of_a_planted_spectrum_is_found(exponent: float) -> None:
     amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Chance.seeded(0)
     found = [spectral_exponent(gaussian_field((256, 256), amplitude, chance).numpy()) for _ in range(20)]
     assert np.mean(found) == pytest.approx(exponent, abs=0.1)
+
+
+def test_each_patch_is_of_a_scene_of_its_own(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "levels.tif", np.arange(50, dtype=np.float32)[:, None, None] + np.zeros((1, 20, 20)))
+    found = patches(str(tmp_path / "levels.tif"), (16, 16), 12, torch.Generator().manual_seed(0))
+    assert len(found.mean((1, 2, 3)).unique()) > 6

@@ -10,9 +10,10 @@ import torch
 
 import noisewise as nw
 from noisewise import methods
-from noisewise.methods.base import ImageSpec
+from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import PRIOR, Simulated
 from noisewise.noise.correlated import Correlated, kernel_of
+from noisewise.noise.digital import Digital
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
@@ -125,3 +126,14 @@ def test_a_run_that_came_out_worse_than_the_prior_is_given_up() -> None:
     kept, spoilt = (nw.train("simulated", noisy, noise=law, steps=steps, **spoiling) for steps in (0, 100))
     assert spoilt.run.risks[-1][1] > spoilt.run.risks[0][1]
     np.testing.assert_allclose(spoilt.predict(noisy).mean, kept.predict(noisy).mean, atol=0.01)
+
+
+def test_no_scene_is_beyond_what_can_be_recorded() -> None:
+    """Else saturated pixels are taken for as bright as the brightest scenes, and drag others with them."""
+    law = PoissonGaussian(4.0, 0.0, 3.0, Digital(1.0, 0.0, 255.0))
+    bright = law.sample(torch.full((8, 1, 64, 64), 230.0), torch.Generator().manual_seed(0))
+    own = ImageSpec(**(vars(spec(2)) | {"mean": (230.0,), "std": (25.0,)}))
+    method = Simulated()
+    batch = Batch(noisy=bright, teach=bright > 0, generator=torch.Generator().manual_seed(1))
+    _, signal = method.exposed(method.build(own, [law]), batch)
+    assert float(signal.min()) >= 0 and float(signal.max()) == 255

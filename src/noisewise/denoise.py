@@ -29,6 +29,7 @@ from noisewise.refine import denoiser, planes_of
 
 BOOTSTRAP_STEPS = 300
 AVERAGED_PIXELS = 4_000_000  # up to here the eight-fold average costs seconds, and is taken
+HURRY = 20.0  # seconds of budget, below which it is not
 
 
 @dataclass
@@ -110,7 +111,8 @@ def denoise(
 
     noise: a noise model for methods that use one; measured in the image if there is none.
     budget: how long to take, training and prediction together (default 60 s). average: mean over the eight
-    flips and turns; by default up to 4 million pixels. output: also write the twin of the input file there.
+    flips and turns; by default up to 4 million pixels, unless time is short. output: also write the twin of the input
+    file there.
 
     Errors: `UserError` for an image or settings that cannot be used.
     """
@@ -121,7 +123,7 @@ def denoise(
         create_sink(output, source, overwrite=overwrite).discard()
     checkup = check_up(source)
     method = make_method(choose_method(method, checkup, noise), settings)
-    average = choose_average(average, [source])
+    average = choose_average(average, [source], budget)
     laws = find_laws(method, [source], noise, bootstrapping([source], seed, device), checkup)
     training = Training(method, [source], targets, laws=laws, seed=seed, device=device)
     seconds = training_seconds(training, [source], budget, steps, average, started)
@@ -193,9 +195,10 @@ def run_training(
     return training.run(steps=steps, seconds=seconds, report=tell, output=output)
 
 
-def choose_average(asked: bool | None, sources: Sequence[Source]) -> bool:
+def choose_average(asked: bool | None, sources: Sequence[Source], budget: str | float | None = None) -> bool:
     """Eight-fold averaging as asked, or by default where it costs little."""
-    return sum(prod(source.shape) for source in sources) <= AVERAGED_PIXELS if asked is None else asked
+    small = sum(prod(source.shape) for source in sources) <= AVERAGED_PIXELS
+    return small and (parse_budget(budget) or HURRY) >= HURRY if asked is None else asked
 
 
 def provenance(model: Model, source: Source, average: bool) -> dict[str, Any]:

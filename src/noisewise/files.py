@@ -96,7 +96,7 @@ def denoise_files(
     sources = open_all(list(inputs), axes)
     checkup = check_up(sources[0]) if method == "auto" else None
     method = make_method(choose_method(method, checkup, noise, std), {})
-    average = choose_average(average, sources)
+    average = choose_average(average, sources, budget)
     writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite, std=std)
     writing.refuse_early(method, sources, outputs)
     checkup = checkup or check_up(sources[0])

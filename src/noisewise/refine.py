@@ -58,7 +58,8 @@ def refine(image: Any, found: CheckUp | None = None, *, axes: str | None = None,
 
     def score(factor: float) -> float:
         law = quick_law(found.line.times(factor), found)
-        return math.log(trust(planes, law, packaged(planes, law), usable=counts, surest=SUREST).residual)
+        looked = trust(planes, law, packaged(planes, law), usable=counts, surest=SUREST, again=False)
+        return math.log(looked.residual)
 
     factor = root(score)
     return found if factor is None else replace(found, line=found.line.times(factor), refined=factor)
@@ -119,9 +120,13 @@ def denoiser(method: Method, net: Standardized) -> Denoiser:
 
 
 def root(score: Callable[[float], float]) -> float | None:
-    """The factor at which a falling score crosses zero, by secants in its logarithm; None if out of reach."""
+    """The factor at which a falling score crosses zero, by secants in its logarithm; None if out of reach.
+
+    A score that is not smooth may leave zero again: the best of what was tried counts.
+    """
     reach = math.log(SPAN)
     at, value, slope = 0.0, score(1.0), -1.0
+    tried = [(abs(value), at)]
     for _ in range(ROUNDS):
         if abs(value) < SETTLED:
             break
@@ -129,5 +134,7 @@ def root(score: Callable[[float], float]) -> float | None:
         if at == before:
             return None
         previous, value = value, score(math.exp(at))
+        tried.append((abs(value), at))
         slope = min((value - previous) / (at - before), STEEPEST_RISE)
-    return math.exp(at) if abs(value) < NEAR_ENOUGH else None
+    left, best = min(tried)
+    return math.exp(best) if left < NEAR_ENOUGH else None

@@ -37,7 +37,7 @@ class Writing:
 
     average: Switch = False
     """average over the eight flips and turns, which takes eight times the prediction time
-    (default: up to 4 million pixels)"""
+    (default: up to 4 million pixels, unless the budget is below 20 s)"""
     no_average: Switch = False
     """do not average"""
     tile: Annotated[str, arg(metavar="auto|N")] = "auto"

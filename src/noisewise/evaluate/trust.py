@@ -64,11 +64,14 @@ class Trust:
         return [sentence for holds, sentence in found if holds]
 
 
-def trust(noisy: Tensor, law: Noise, denoiser: Denoiser, *, usable: Tensor | None = None, surest: float = 1.0) -> Trust:
-    """Look at a denoiser's work on images (N, 1, Y, X), ADU; five passes.
+def trust(
+    noisy: Tensor, law: Noise, denoiser: Denoiser, *, usable: Tensor | None = None, surest: float = 1.0,
+    again: bool = True,
+) -> Trust:  # fmt: skip
+    """Look at a denoiser's work on images (N, 1, Y, X), ADU; four passes.
 
     usable: True where pixels count. surest: of these, the part whose standard deviation, in units of the noise, is
-    least: there is least structure to be taken for noise.
+    least: there is least structure to be taken for noise. again: look at the consistency too, one of the passes.
 
     Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
     (Stein 1981, Raphan and Simoncelli 2011); the divergence along random directions: Ramani et al. 2008.
@@ -81,7 +84,7 @@ def trust(noisy: Tensor, law: Noise, denoiser: Denoiser, *, usable: Tensor | Non
     if surest < 1 and found.std is not None:
         doubt = found.std / variance.sqrt()
         counts = counts & (doubt <= doubt[counts].float().kthvalue(max(1, int(surest * int(counts.sum())))).values)
-    noise, again = (law.sample(mean, generator) - mean for _ in range(2))
+    noise, other = (law.sample(mean, generator) - mean for _ in range(2))
     ahead, back = (denoiser(noisy + sign * NUDGE * noise).mean for sign in (1, -1))
     felt = noise * (ahead - back) / (2 * NUDGE)
 
@@ -95,8 +98,8 @@ def trust(noisy: Tensor, law: Noise, denoiser: Denoiser, *, usable: Tensor | Non
         for axis in "YX"
     }
     consistency = None
-    if found.std is not None:
-        change = (denoiser(mean + again).mean - mean) / found.std
+    if again and found.std is not None:
+        change = (denoiser(mean + other).mean - mean) / found.std
         consistency = average(change**2) ** 0.5
     return Trust(residual / max(power - followed, 1e-12), followed / power, told, consistency)
 

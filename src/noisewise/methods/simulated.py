@@ -150,12 +150,13 @@ class Simulated(Method):
         """Scenes, drawn ones as bright as the image here and there, and their noisy images; both (N·C, 1, *S)."""
         noisy, signal = [], []
         for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
+            law = cast(Noise, net.law(channel))
             scene = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
             if is_drawn(self.scenes):
                 low, high = brightness(x, batch.generator)
-                scene = low + (high - low) * scene
+                scene = within_reach(low + (high - low) * scene, law)
             signal.append(scene)
-            noisy.append(cast(Noise, net.law(channel)).sample(scene, batch.generator))
+            noisy.append(law.sample(scene, batch.generator))
         return flat(torch.cat(noisy, 1)), flat(torch.cat(signal, 1))
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
@@ -227,6 +228,12 @@ def learned(net: Standardized, noisy: Tensor, signal: Tensor, law: Description) 
     error = (mean - signal) / law.stabilizer.variance(mean.detach()).sqrt()
     likelihood = 0.5 * (error.detach() / width) ** 2 + width.log()
     return error**2, likelihood
+
+
+def within_reach(signal: Tensor, law: Noise) -> Tensor:
+    """No signal beyond the values that can be recorded: how far beyond, no image tells."""
+    low, high = law.digital.low, law.digital.high
+    return signal if low is None and high is None else signal.clamp(low, high)
 
 
 def brightness(noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from noisewise.noise.texture import weights
 if TYPE_CHECKING:
     from noisewise.noise.checkup import CheckUp
 
-MOST_PAIRS = 100_000
+MOST_PAIRS = 30_000
 WORTH = 0.02  # nats a pixel, from which on a law of more parameters is taken
 FEW = 3.0  # photons, up to which the shape of the noise is read off the image
 PULSES = 0.4  # standard deviation of a photon's pulse, in units of the gain
@@ -77,7 +77,7 @@ def single(found: CheckUp) -> Noise:
     offset = (found.levels.read_variance(line) - line.intercept) / line.slope
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MOST_PAIRS))
-    noisy, signal = noisy[some], signal[some]
+    noisy, signal = noisy[some].contiguous(), signal[some].contiguous()
     pairs = Pairs(line, *robust_range(signal), digital)
     pairs.add(counted_where_bright(noisy, signal, line, digital), signal)
     laws: tuple[Noise, ...] = (

@@ -25,28 +25,32 @@ def is_drawn(kind: str) -> bool:
 
 
 def patches(kind: str, patch: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
-    """Patches (count, 1, *patch) of one scene, float32: drawn ones from 0 to about 1, those of files as they are.
+    """Patches (count, 1, *patch) of as many scenes, float32: drawn ones from 0 to about 1, those of files as they are.
 
     Errors: `UserError` for a name that is neither a kind of scene nor a file, and for images smaller than a patch.
     """
+    return torch.stack([cut(whole(kind, patch, generator), patch, generator) for _ in range(count)])[:, None]
+
+
+def whole(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor:
+    """One scene, larger than a patch."""
     dims = len(patch)
     if is_drawn(kind):
         shape = tuple(TIMES[dims] * side if axis >= dims - 2 else side for axis, side in enumerate(patch))
-        whole = scene(kind, shape, int(torch.randint(SCENES, (), generator=generator)))
-    else:
-        whole = recorded(kind, dims, int(torch.randint(len(recording(kind, dims)[2]), (), generator=generator)))
-        if any(side < wanted for side, wanted in zip(whole.shape, patch, strict=True)):
-            raise UserError(f"{kind}: its images have {' x '.join(map(str, whole.shape))} pixels, fewer than a patch")
-    return torch.stack([cut(whole, patch, generator) for _ in range(count)])[:, None]
+        return scene(kind, shape, int(torch.randint(SCENES, (), generator=generator)))
+    image = recorded(kind, dims, int(torch.randint(len(recording(kind, dims)[2]), (), generator=generator)))
+    if any(side < wanted for side, wanted in zip(image.shape, patch, strict=True)):
+        raise UserError(f"{kind}: its images have {' x '.join(map(str, image.shape))} pixels, fewer than a patch")
+    return image
 
 
-def cut(whole: Tensor, patch: Sequence[int], generator: torch.Generator) -> Tensor:
+def cut(image: Tensor, patch: Sequence[int], generator: torch.Generator) -> Tensor:
     """One patch of a scene, mirrored and turned by chance."""
     dims = len(patch)
     corner = [
-        int(torch.randint(n - side + 1, (), generator=generator)) for n, side in zip(whole.shape, patch, strict=True)
+        int(torch.randint(n - side + 1, (), generator=generator)) for n, side in zip(image.shape, patch, strict=True)
     ]
-    part = whole[tuple(slice(c, c + side) for c, side in zip(corner, patch, strict=True))].float()
+    part = image[tuple(slice(c, c + side) for c, side in zip(corner, patch, strict=True))].float()
     coins = torch.randint(2, (dims + 1,), generator=generator).tolist()
     part = part.flip([axis for axis in range(dims) if coins[axis]])
     return part.mT if coins[-1] and patch[-1] == patch[-2] else part
