@@ -195,8 +195,8 @@ def test_a_budget_is_kept_and_its_steps_repeat_the_run() -> None:
     noisy = np.random.default_rng(0).poisson(100, (64, 64)).astype(np.uint16)
     small = {"network": "classic", "features": 4, "depth": 1, "batch_size": 1, "patch_size": 16}
     started = time.perf_counter()
-    timed = nw.train("n2v", noisy, budget=5.0, **small)
-    assert time.perf_counter() - started < 10
+    timed = nw.train("n2v", noisy, budget=8.0, **small)
+    assert time.perf_counter() - started < 14
     assert timed.run.steps > 10 * WARM_UP_STEPS  # many enough that the pace was measured after the warm-up
     again = nw.train("n2v", noisy, steps=timed.run.steps, **small)
     assert again.run.risks == timed.run.risks
