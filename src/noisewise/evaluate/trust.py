@@ -84,7 +84,7 @@ def trust(
     if surest < 1 and found.std is not None:
         doubt = found.std / variance.sqrt()
         counts = counts & (doubt <= doubt[counts].float().kthvalue(max(1, int(surest * int(counts.sum())))).values)
-    noise, other = (law.sample(mean, generator) - mean for _ in range(2))
+    noise = law.sample(mean, generator) - mean
     ahead, back = (denoiser(noisy + sign * NUDGE * noise).mean for sign in (1, -1))
     felt = noise * (ahead - back) / (2 * NUDGE)
 
@@ -99,7 +99,7 @@ def trust(
     }
     consistency = None
     if again and found.std is not None:
-        change = (denoiser(mean + other).mean - mean) / found.std
+        change = (denoiser(law.sample(mean, generator)).mean - mean) / found.std
         consistency = average(change**2) ** 0.5
     return Trust(residual / max(power - followed, 1e-12), followed / power, told, consistency)
 

@@ -73,6 +73,8 @@ class Method(ABC):
     """whether it asks the law how the noise of neighbouring pixels goes together"""
     removes: ClassVar[tuple[str, ...]] = ("white",)
     """which kinds of noise, as a check-up calls them"""
+    usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
+    """patches a step, by the number of spatial dimensions"""
 
     network: Literal["fast", "large", "classic", "n2v2"] = "fast"
     """fast: residual U-Net behind a 2x2 stem; large: the same with ten times the weights; classic: the N2V U-Net;
@@ -100,7 +102,7 @@ class Method(ABC):
 
     def patches_per_step(self, dims: int) -> int:
         """The batch size."""
-        return self.batch_size or {2: 8, 3: 2}[dims]
+        return self.batch_size or self.usual_batch[dims]
 
     @property
     def wants_noise(self) -> bool:

@@ -54,6 +54,7 @@ class Simulated(Method):
     uses_noise: ClassVar[bool] = True
     uses_correlation: ClassVar[bool] = True
     removes: ClassVar[tuple[str, ...]] = ("white", "rows", "columns", "correlated")
+    usual_batch: ClassVar[dict[int, int]] = {2: 4, 3: 2}
 
     network: Literal["fast", "large", "classic", "n2v2"] = "large"
     spatial: Literal["auto", "YX", "ZYX"] = "YX"
@@ -80,9 +81,6 @@ class Simulated(Method):
     @property
     def heads(self) -> int:
         return 2
-
-    def patches_per_step(self, dims: int) -> int:
-        return self.batch_size or {2: 4, 3: 2}[dims]
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
@@ -154,7 +152,8 @@ class Simulated(Method):
             scene = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
             if is_drawn(self.scenes):
                 low, high = brightness(x, batch.generator)
-                scene = within_reach(low + (high - low) * scene, law)
+                # How far a signal is beyond what can be recorded, no image tells.
+                scene = law.digital.clipped(low + (high - low) * scene)
             signal.append(scene)
             noisy.append(law.sample(scene, batch.generator))
         return flat(torch.cat(noisy, 1)), flat(torch.cat(signal, 1))
@@ -228,12 +227,6 @@ def learned(net: Standardized, noisy: Tensor, signal: Tensor, law: Description) 
     error = (mean - signal) / law.stabilizer.variance(mean.detach()).sqrt()
     likelihood = 0.5 * (error.detach() / width) ** 2 + width.log()
     return error**2, likelihood
-
-
-def within_reach(signal: Tensor, law: Noise) -> Tensor:
-    """No signal beyond the values that can be recorded: how far beyond, no image tells."""
-    low, high = law.digital.low, law.digital.high
-    return signal if low is None and high is None else signal.clamp(low, high)
 
 
 def brightness(noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

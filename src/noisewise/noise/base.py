@@ -130,7 +130,7 @@ class GaussianSum(Noise):
         log_weight, mean, std = (part.expand(*signal.shape, -1) for part in self.components(signal))
         if log_weight.shape[-1] > 1:
             lots = torch.rand((*signal.shape, 1), generator=generator, dtype=signal.dtype, device=signal.device)
-            chosen = (lots > log_weight.exp().cumsum(-1)).sum(-1, keepdim=True).clamp(max=log_weight.shape[-1] - 1)
+            chosen = drawn(log_weight.exp(), lots)
             mean, std = mean.gather(-1, chosen), std.gather(-1, chosen)
         return self.digital(mean[..., 0] + std[..., 0] * normal_like(signal, generator))
 
@@ -140,6 +140,11 @@ class GaussianSum(Noise):
         total = (weight * mean).sum(-1)
         spread = (weight * (std**2 + (mean - total[..., None]) ** 2)).sum(-1)
         return total, spread + self.digital.step**2 / 12
+
+
+def drawn(weight: Tensor, lots: Tensor) -> Tensor:
+    """Which of the weights (..., K), that add up to one, uniform lots (..., 1) fall on: (..., 1)."""
+    return (lots > weight.cumsum(-1)).sum(-1, keepdim=True).clamp(max=weight.shape[-1] - 1)
 
 
 def normal_like(signal: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -20,8 +20,11 @@ class Digital:
     high: float | None = None
 
     def __call__(self, value: Tensor) -> Tensor:
-        rounded = torch.round(value / self.step) * self.step if self.step else value
-        return rounded if self.low is None and self.high is None else rounded.clamp(self.low, self.high)
+        return self.clipped(torch.round(value / self.step) * self.step if self.step else value)
+
+    def clipped(self, value: Tensor) -> Tensor:
+        """Between the limits."""
+        return value if self.low is None and self.high is None else value.clamp(self.low, self.high)
 
     def clip_cdf(self, cdf: Tensor, value: Tensor) -> Tensor:
         """P(X <= x) of what is clipped, from that of what is not."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.noise.base import Noise, normal_like
+from noisewise.noise.base import Noise, drawn, normal_like
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.poisson_gaussian import FEWEST, PoissonGaussian, likely_electrons, log_poisson
 from noisewise.noise.pulses import Pulses, heights
@@ -126,8 +126,7 @@ def numbers(peak: Tensor, width: Tensor) -> Tensor:
 def pick(values: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
     """One of the values (..., K), by its logarithmic weight."""
     lots = torch.rand((*logits.shape[:-1], 1), generator=generator).to(logits)
-    chosen = (logits.softmax(-1).cumsum(-1) < lots).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
-    return values.gather(-1, chosen)[..., 0]
+    return values.gather(-1, drawn(logits.softmax(-1), lots))[..., 0]
 
 
 def thinned(k: Tensor, share: float, generator: torch.Generator) -> Tensor:
