@@ -149,6 +149,17 @@ def test_skewed_noise_is_drawn_skewed():
     assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(1.0, abs=0.35)  # Poisson of mean 1
 
 
+@pytest.mark.parametrize(("most", "bent"), [(1000, True), (1e9, False)])
+def test_a_variance_that_stops_rising_bends_the_line(most, bent):
+    y, x = np.mgrid[:512, :512]
+    signal = 500 + 750 * (1 + np.sin(y / 40) * np.cos(x / 50))
+    noise = np.sqrt(np.minimum(signal, most)) * np.random.default_rng(0).standard_normal(signal.shape)
+    found = nw.measure(np.round(signal + noise).astype(np.uint16))
+    assert found.levels.bend(found.line) == bent
+    levels = torch.linspace(600, 2000, 8, dtype=torch.float64)
+    assert found.noise.mean_var(levels)[1].numpy() == pytest.approx(levels.clamp(max=most).numpy(), rel=0.12)
+
+
 def multiplied(photons, seed=0):
     """A multiplying detector without read noise: pulses of exponential height, whose shape no counting has."""
     dice = np.random.default_rng(seed)

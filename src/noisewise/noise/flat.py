@@ -19,6 +19,7 @@ AS_FLAT = 0.05  # of the noise: texture that more blocks may add
 HIGH = 0.8  # frequencies from here on measure the noise: the optics leave little of the image there
 CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # of the texture that is seen at low frequencies may be in the high ones too
+BENT, SURE, BENDS = 0.05, 2.0, 3  # a level this far below the line, by so many standard errors; as many bend it
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class Levels:
         doubt = 1 + self.freedom / 2 * (TEXTURE_ERROR * np.maximum(self.texture, 0)) ** 2
         line = fit_line(*(torch.as_tensor(part) for part in (self.signal, self.variance, self.freedom / doubt)))
         return line.stretched(self.misfit(line, self.freedom / doubt))
+
+    def bend(self, line: Line) -> bool:
+        """Whether the variance stops following the line: some levels lie clearly below it.
+
+        What is left of the image in a block adds to its variance and never takes off: levels above the line may be
+        texture, levels below it are not. Such noise comes from cameras and files whose grey values are not linear.
+        """
+        most = self.variance * (1 + SURE * np.sqrt(2 / self.freedom))
+        below = most < (1 - BENT) * (line.slope * self.signal + line.intercept)
+        return bool(below.sum() >= BENDS)
 
     def read_variance(self, line: Line) -> float:
         """σ² (ADU²) of the read noise, told from shot noise by its symmetry.

@@ -24,6 +24,7 @@ from noisewise.noise.texture import weights
 
 if TYPE_CHECKING:
     from noisewise.noise.checkup import CheckUp
+    from noisewise.noise.flat import Levels
 
 MOST_PAIRS = 30_000
 WORTH = 0.02  # nats a pixel, from which on a law of more parameters is taken
@@ -69,7 +70,7 @@ def single(found: CheckUp) -> Noise:
     """The law of one pixel for itself: counting, or pulses of a multiplying detector, or a mixture of Gaussians.
 
     The next one is taken only where the noise in flat places is clearly likelier under it. The variance is the
-    measured line whichever it is.
+    measured line whichever it is; where the levels bend away from it, they are followed, which only a mixture can.
     """
     line, digital = found.line, digital_of(found)
     if line.slope <= 0:
@@ -80,12 +81,14 @@ def single(found: CheckUp) -> Noise:
     noisy, signal = noisy[some].contiguous(), signal[some].contiguous()
     pairs = Pairs(line, *robust_range(signal), digital)
     pairs.add(counted_where_bright(noisy, signal, line, digital), signal)
+    mixture = Mixture.from_pairs(pairs)
+    measured = found.levels.fit()
+    if found.levels.bend(measured):
+        return on_the_levels(mixture, found.levels, line.slope / measured.slope)
     laws: tuple[Noise, ...] = (
         PoissonGaussian.from_line(line, found.signal_range[0], digital, offset=offset),
         Pulses.on_line(line, found.signal_range[0], noisy, signal, digital),
-        on_the_line(
-            Mixture.from_pairs(pairs), line.slope, line.intercept - digital.step**2 / 12, found.signal_range[0]
-        ),
+        on_the_line(mixture, line.slope, line.intercept - digital.step**2 / 12, found.signal_range[0]),
     )
     likely = [float(law.log_prob(noisy, signal).mean()) for law in laws]
     taken = 0
@@ -109,17 +112,33 @@ def counted_where_bright(noisy: Tensor, signal: Tensor, line: Line, digital: Dig
 
 
 def on_the_line(law: Mixture, slope: float, intercept: float, darkest: float) -> Mixture:
-    """The same shapes with the variance slope · s + intercept at the knots, and hardly any outliers.
+    """The same shapes with the variance slope · s + intercept at the knots.
 
-    In flat places outliers are hot pixels or specks of the image; as a part of the law they would add variance.
     Below the darkest signal of the image, the variance stays what it is there: on the line it would vanish, and with
     no noise at all, any value would be most likely where the image never is.
     """
     law.least_std.fill_(max(slope * darkest + intercept, float(law.least_std) ** 2) ** 0.5)
-    law.outlier.copy_(torch.tensor([LEAST_OUTLIERS, BROAD]))
     law.slope.fill_(slope)
     law.intercept.fill_(intercept)
-    wanted = (slope * law.knots + intercept).clamp(min=law.least_std**2)
+    return with_variance(law, (slope * law.knots + intercept).clamp(min=law.least_std**2))
+
+
+def on_the_levels(law: Mixture, levels: Levels, factor: float) -> Mixture:
+    """The same shapes with the variance of the levels, times a factor, at the knots, and constant beyond."""
+    wanted = factor * np.interp(law.knots, levels.signal, levels.variance) - law.digital.step**2 / 12
+    wanted = np.maximum(wanted, 1e-3 * wanted.max())
+    law.least_std.fill_(0.0)
+    law.slope.fill_(0.0)
+    law.intercept.fill_(wanted.mean())
+    return with_variance(law, torch.as_tensor(wanted))
+
+
+def with_variance(law: Mixture, wanted: Tensor) -> Mixture:
+    """The same shapes with this variance (ADU²) at the knots, rounding left out, and hardly any outliers.
+
+    In flat places outliers are hot pixels or specks of the image; as a part of the law they would add variance.
+    """
+    law.outlier.copy_(torch.tensor([LEAST_OUTLIERS, BROAD]))
     have = law.mean_var(law.knots)[1] - law.digital.step**2 / 12
     factor = (wanted / have).sqrt()[:, None]
     law.shift.mul_(factor)
