@@ -85,7 +85,7 @@ def planes_of(source: Source, found: CheckUp, channel: int) -> tuple[Tensor, Ten
 def bright(planes: Tensor, line: Line) -> Tensor:
     """Where there are more than a few photons, were all noise that of photons; everywhere, if there are hardly any."""
     smooth = torch.stack([blurred(plane[0], [BLUR, BLUR])[None] for plane in planes])
-    found: Tensor = line.slope * smooth + line.intercept >= ENOUGH * line.slope**2
+    found: Tensor = line(smooth) >= ENOUGH * line.slope**2
     return found if found.float().mean() > FEWEST else torch.ones_like(found)
 
 

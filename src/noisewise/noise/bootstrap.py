@@ -161,7 +161,7 @@ def scaled(frame: Array, twin: Array, edges: Array, sums: Sums, line: Line, digi
     use = (twin >= edges[0]) & (twin <= edges[-1])
     x, s = frame[use], twin[use]
     spread = np.interp(s, sums.signal, sums.square - sums.mean**2)
-    stretch = np.sqrt(np.maximum(line.slope * s + line.intercept, 0) / np.maximum(spread, 1e-30))
+    stretch = np.sqrt(np.maximum(line(s), 0) / np.maximum(spread, 1e-30))
     noisy = s + stretch * (x - s - np.interp(s, sums.signal, sums.mean))
     if digital.high is not None:
         noisy = np.where(x >= digital.high, digital.high, noisy)

@@ -187,7 +187,7 @@ def neighbours(found: Findings) -> list[str]:
 def straightness(found: Findings) -> list[str]:
     """Whether the variance is a line."""
     curve = found.curve
-    line = curve.line.slope * curve.signal + curve.line.intercept
+    line = curve.line(curve.signal)
     off = (curve.variance - line) / np.maximum(line, 1e-12)
     sure = np.abs(curve.variance - line) > SURE * np.maximum(curve.variance_error, 1e-12)
     bent = np.where(sure, np.abs(off), 0.0)
@@ -297,7 +297,7 @@ def slopes(found: Findings) -> tuple[Array, Array, Array]:
         return zero, zero, zero + 1.0
     along_y, along_x = np.gradient(mean)
     floor = 0.1 * float(np.median(found.curve.variance)) + 1e-12
-    line = np.maximum(found.curve.line.slope * mean + found.curve.line.intercept, floor)
+    line = np.maximum(found.curve.line(mean), floor)
     return along_y.ravel(), along_x.ravel(), line.ravel()
 
 

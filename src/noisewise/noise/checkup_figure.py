@@ -34,7 +34,7 @@ def draw_levels(panel: Any, found: CheckUp) -> None:
     size = 12 + 40 / (1 + 4 * np.maximum(levels.texture, 0))
     panel.scatter(levels.signal, np.sqrt(levels.variance), s=size, color="tab:blue", zorder=3, label="flattest blocks")
     signal = np.linspace(levels.signal.min(), levels.signal.max(), 200)
-    std = np.sqrt(np.maximum(found.line.slope * signal + found.line.intercept, 0))
+    std = np.sqrt(np.maximum(found.line(signal), 0))
     gain = found.gain_adu_per_e
     label = "line" if gain is None else f"gain {gain.value:.3g} ADU per electron"
     panel.plot(signal, std, color="tab:orange", label=label)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from noisewise.axes import Array
 from noisewise.errors import UserError
+
+Signal = TypeVar("Signal", float, Array, Tensor)
 
 OUTLIER = 16.0  # times the variance of its signal: a squared deviation beyond is no noise
 ROUNDS = 8
@@ -21,7 +25,7 @@ class Line:
     intercept: float
     covariance: tuple[tuple[float, float], tuple[float, float]]
 
-    def __call__(self, signal: float) -> float:
+    def __call__(self, signal: Signal) -> Signal:
         return self.slope * signal + self.intercept
 
     @property

@@ -210,7 +210,7 @@ def draw_curve(panel: Any, found: Calibration) -> None:
         label="recorded, ± 2 standard errors",
     )  # fmt: skip
     signal = np.linspace(curve.signal.min(), curve.signal.max(), 200)
-    line = found.line.slope * signal + found.line.intercept
+    line = found.line(signal)
     reach = 2 * np.array([curve.error([s, 1.0]) for s in signal])
     panel.plot(signal, line, color=COLOURS[2], label=f"line, slope {worded(found.detector.gain_adu_per_e)} ADU")
     panel.fill_between(signal, line - reach, line + reach, color=COLOURS[2], alpha=0.25, linewidth=0)

@@ -57,10 +57,10 @@ class Levels:
         """Whether the variance stops following the line: some levels lie clearly below it.
 
         What is left of the image in a block adds to its variance and never takes off: levels above the line may be
-        texture, levels below it are not. Such noise comes from cameras and files whose grey values are not linear.
+        texture, levels below it are not. Grey values that are not linear can make it so.
         """
         most = self.variance * (1 + SURE * np.sqrt(2 / self.freedom))
-        below = most < (1 - BENT) * (line.slope * self.signal + line.intercept)
+        below = most < (1 - BENT) * line(self.signal)
         return bool(below.sum() >= BENDS)
 
     def read_variance(self, line: Line) -> float:
@@ -78,7 +78,7 @@ class Levels:
 
     def misfit(self, line: Line, freedom: Array) -> float:
         """By how much errors are larger than counting says, at least 1: from the median of chi²."""
-        expected = np.maximum(line.slope * self.signal + line.intercept, 1e-9 * self.variance.mean())
+        expected = np.maximum(line(self.signal), 1e-9 * self.variance.mean())
         chi2 = freedom / 2 * (self.variance / expected - 1) ** 2
         return float(max(np.sqrt(np.median(chi2) / CHI2_MEDIAN), 1.0))
 

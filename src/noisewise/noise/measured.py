@@ -75,16 +75,16 @@ def single(found: CheckUp) -> Noise:
     line, digital = found.line, digital_of(found)
     if line.slope <= 0:
         return Gaussian(math.sqrt(max(line.intercept - digital.step**2 / 12, 1e-12)), digital)
-    offset = (found.levels.read_variance(line) - line.intercept) / line.slope
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MOST_PAIRS))
     noisy, signal = noisy[some].contiguous(), signal[some].contiguous()
     pairs = Pairs(line, *robust_range(signal), digital)
     pairs.add(counted_where_bright(noisy, signal, line, digital), signal)
     mixture = Mixture.from_pairs(pairs)
-    measured = found.levels.fit()
+    measured = found.levels.fit()  # of which the line may be a multiple
     if found.levels.bend(measured):
         return on_the_levels(mixture, found.levels, line.slope / measured.slope)
+    offset = (found.levels.read_variance(line) - line.intercept) / line.slope
     laws: tuple[Noise, ...] = (
         PoissonGaussian.from_line(line, found.signal_range[0], digital, offset=offset),
         Pulses.on_line(line, found.signal_range[0], noisy, signal, digital),
@@ -107,7 +107,7 @@ def counted_where_bright(noisy: Tensor, signal: Tensor, line: Line, digital: Dig
     spread = PULSES * line.slope
     offset = (spread**2 + digital.step**2 / 12 - line.intercept) / line.slope
     drawn = PoissonGaussian(line.slope, offset, spread, digital).sample(signal, torch.Generator().manual_seed(0))
-    bright = line.slope * signal + line.intercept > FEW * line.slope**2
+    bright = line(signal) > FEW * line.slope**2
     return torch.where(bright, drawn.to(noisy), noisy)
 
 
