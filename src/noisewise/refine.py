@@ -28,7 +28,7 @@ from noisewise.posterior import Posterior
 from noisewise.scenes.optics import blurred
 from noisewise.train.loop import fast_precision
 
-MOST_PIXELS = 1 << 17  # of all planes together: seconds for a solution to one in a hundred
+MOST_PIXELS = 1 << 16  # of all planes together: seconds for a solution to one in a hundred
 PLANES = 4
 SPAN = 2.0  # by which factor the measured variance may be wrong, either way
 ROUNDS = 5

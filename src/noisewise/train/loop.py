@@ -97,8 +97,11 @@ def fit(
     early, after the step at hand: `net` is then usable, and passing the returned run (and the same data)
     again continues to the result of an unbroken run.
     """
-    trainer = Trainer(method, net, data, run or Run())
-    run = trainer.run
+    run = run or Run()
+    if run.as_built:
+        net.eval()
+        return run
+    trainer = Trainer(method, net, data, run)
     if seconds is None:
         run.steps = run.steps or steps or method.default_steps
     started, first = time.perf_counter(), run.step

@@ -1,0 +1,32 @@
+"""Searches for the most likely parameters: known minima."""
+
+import numpy as np
+import pytest
+import torch
+
+from noisewise.noise.likely import minimise
+
+
+def test_the_minimum_of_a_quadratic_is_the_solution_of_its_system():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(12, 12))
+    matrix, right = torch.from_numpy(root @ root.T + np.eye(12)), torch.from_numpy(rng.normal(size=12))
+    found = minimise(lambda x: x @ matrix @ x / 2 - right @ x, torch.zeros(12).double())
+    assert torch.allclose(found, torch.linalg.solve(matrix, right), atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [(-1.2, 1.0), (3.0, -2.0)])
+def test_a_curved_valley_is_followed_to_its_end(start):
+    """Rosenbrock's function, whose minimum is at (1, 1)."""
+
+    def valley(x):
+        return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+    found = minimise(valley, torch.tensor(start).double())
+    assert torch.allclose(found, torch.ones(2).double(), atol=1e-2)
+
+
+def test_a_slope_that_never_ends_is_left_where_it_hardly_falls():
+    found = minimise(lambda x: torch.exp(-x).sum(), torch.zeros(1).double())
+    assert found.isfinite().all()
+    assert found > 5
