@@ -1,26 +1,14 @@
-"""Planted images, small enough for two cores, and one thread's worth of determinism."""
+"""Planted images, small enough for one core."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 
 import numpy as np
 import pytest
-import torch
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(min(2, torch.get_num_threads()))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """For tests whose tensors are so small that two threads wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# Tests run side by side, a process for each core; what they start inherits this.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def blobs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

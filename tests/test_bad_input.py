@@ -256,7 +256,7 @@ def test_targets_of_another_shape(refused):
 
 
 @pytest.fixture
-def camera(folder, one_thread):
+def camera(folder):
     """A noise model as a file."""
     from noisewise.noise.gaussian import Gaussian
 
@@ -311,7 +311,7 @@ def test_noise_models_that_are_none(refused, camera, model):
 
 
 @pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])
-def test_an_image_whose_noise_cannot_be_told(refused, method, one_thread):
+def test_an_image_whose_noise_cannot_be_told(refused, method):
     """Too small for a check-up and for a bootstrapped law: it says of which file, and how to go on."""
     said = refused("denoise", "good.tif", "--method", method, *STEPS)
     assert "good.tif" in said and "--noise" in said
@@ -324,7 +324,7 @@ def test_blind_shapes_that_are_none(refused, shape):
 
 
 @pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])
-def test_a_noise_model_of_a_smaller_sensor(refused, method, one_thread):
+def test_a_noise_model_of_a_smaller_sensor(refused, method):
     """Maps of the pixels: of another size than the image, or for a method that takes all pixels to be alike."""
     import torch
 

@@ -10,8 +10,6 @@ from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, decibel_gap
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TINY = GaussianWorld(side=8, mean=100.0, std=20.0, length=2.0, roughness=1.5, sigma=15.0, margin=0)
 
 

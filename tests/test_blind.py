@@ -36,8 +36,6 @@ from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.reach import correlated_offsets
 from noisewise.predict.run import Predictor
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ROW = tuple((0, x) for x in (-2, -1, 1, 2))
 CROSS = ((-1, 0), (0, -1), (0, 1), (1, 0))
 MASKINGS = ["uniform", "mean", "median"]

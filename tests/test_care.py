@@ -18,8 +18,6 @@ from noisewise.posterior import Normal, Point
 
 from .conftest import blobs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}
 
 

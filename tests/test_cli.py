@@ -349,7 +349,7 @@ def test_files_are_streamed(run, cells, monkeypatch):
 
 
 @pytest.fixture
-def camera(cells, one_thread):
+def camera(cells):
     """A noise model of the camera, as a file."""
     from noisewise.noise.digital import Digital
     from noisewise.noise.poisson_gaussian import PoissonGaussian
@@ -451,7 +451,7 @@ def test_a_standard_deviation_that_is_not_asked_for_is_in_nobodys_way(run, cells
     assert run(*denoise)[0] == 0
 
 
-@pytest.mark.usefixtures("cells", "one_thread")
+@pytest.mark.usefixtures("cells")
 def test_the_noise_is_measured_where_no_model_is_given(run):
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:64, :72]
@@ -468,7 +468,7 @@ def test_the_noise_is_measured_where_no_model_is_given(run):
     np.testing.assert_allclose(law.mean_var(signal)[1], 2 * (signal - 100), rtol=0.3)
 
 
-@pytest.mark.usefixtures("cells", "one_thread")
+@pytest.mark.usefixtures("cells")
 def test_an_image_too_small_to_measure_is_bootstrapped(run, monkeypatch):
     """30 rows are less than a check-up takes: a short Noise2Void tells noise from signal."""
     monkeypatch.setattr(sys.modules["noisewise.denoise"], "BOOTSTRAP_STEPS", 40)

@@ -25,8 +25,6 @@ from noisewise.noise.measure import measure
 
 from .conftest import blobs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def noisy(std: float, shape: tuple[int, int] = (96, 96), seed: int = 0) -> np.ndarray:
     """A smooth signal of 20 to 100 with white noise."""

@@ -26,8 +26,6 @@ from noisewise.noise.gaussian import Gaussian
 
 from .conftest import blobs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = sorted(methods.modules())
 SMALL = {"features": 8, "depth": 1}
 

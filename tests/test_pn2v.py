@@ -36,8 +36,6 @@ from .conftest import blobs
 from .test_noise import example
 from .test_table import heavy_tailed
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WHOLE = Digital(1.0)
 CUT = Digital(1.0, 90.0, 350.0)
 ABOUT = (200.0, 60.0)  # mean and standard deviation of the images that pixels are taken from

@@ -26,8 +26,6 @@ from noisewise.predict.fold import folded
 from noisewise.predict.plan import plan_tiles, tile_within
 from noisewise.predict.run import Predictor, turns
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def random_net(dims: int, network: str = "fast") -> Standardized:
     """A network with weights that pass signals on, so that a wrong halo would show."""

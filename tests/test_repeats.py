@@ -22,8 +22,6 @@ from noisewise.nets.standardized import Standardized
 from .conftest import blobs
 from .test_copies import pair
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL: dict[str, Any] = {"network": "classic", "features": 8, "depth": 1, "batch_size": 4, "patch_size": 32}
 Array = np.ndarray
 

@@ -20,8 +20,6 @@ from noisewise.scenes.optics import blurred
 from noisewise.scenes.pool import patches
 from noisewise.scenes.strokes import splat
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KINDS = [*scenes.KINDS, "mixed"]
 
 

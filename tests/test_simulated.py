@@ -17,8 +17,6 @@ from noisewise.noise.digital import Digital
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def spec(dims: int) -> ImageSpec:
     one = (1.0,)

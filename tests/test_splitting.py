@@ -22,8 +22,6 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.noise.pulses import Pulses
 from noisewise.noise.splitting import neighbour_mean, photon_law, variance_line
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHARE = 0.15
 PHOTONS = PoissonGaussian(2.0, 100.0, 0.0)
 

@@ -18,8 +18,6 @@ from noisewise.noise.digital import Digital
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KERNEL = torch.tensor([[0.02, 0.1, 0.05], [0.08, 0.45, 0.1], [0.0, 0.15, 0.05]])
 MEAN, STD = 160.0, 40.0
 LAWS: dict[str, Noise] = {

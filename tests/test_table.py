@@ -19,8 +19,6 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 from .test_noise import example
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KINDS = sorted(noise.kinds())
 WHOLE = Digital(1.0)
 CUT = Digital(1.0, 90.0, 350.0)  # cuts off darkest and brightest

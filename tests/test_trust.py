@@ -21,7 +21,6 @@ from noisewise.posterior import Normal, Posterior
 from noisewise.refine import packaged, root
 from noisewise.scenes import draw
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SIGMA, SPREAD = 3.0, 4.0
 SHAPE = (1, 1, 400, 400)
 
