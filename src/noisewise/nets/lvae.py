@@ -1,0 +1,163 @@
+"""One ladder variational autoencoder, 2D and 3D: DivNoising is its one-level form, HDN the hierarchy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisewise.nets.unet import (
+    CONV,
+    EXACT_CONV,
+    Factor,
+    crop,
+    depth_to_space,
+    make_pool,
+    pad_to_multiple,
+    space_to_depth,
+)
+
+Lots = Callable[[int, torch.Size], Tensor]
+"""Standard normal numbers for a level (0 is the finest) in a shape (N, latent, *size)."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a walk down the ladder yields.
+
+    output: (N, out_channels, *spatial). divergence: of each level that the image informs, finest first, (N,): nats
+    that q(z_l | x, z_>l) is away from p(z_l | z_>l), summed over the image.
+    """
+
+    output: Tensor
+    divergence: list[Tensor]
+
+
+class LadderVAE(nn.Module):
+    """p(z_L) Π p(z_l | z_>l) with q(z_l | x, z_>l), and a map from all of z to (N, out_channels, *spatial).
+
+    q is told relative to p: with p = N(μ, σ²), q = N(μ + σ Δ, σ² e^{2δ}), so that their divergence is
+    ½ (Δ² + e^{2δ} − 1) − δ whatever μ and σ are. What the image says is read once (`read`), by a network that may be
+    large; all draws (`draw`) share it and walk down a light one. The topmost prior is a number a channel, the same
+    everywhere: images may have any size. Borders are repeated, so that no frame of zeros is learned.
+
+    stem: space-to-depth factor in front, the stride of the finest latent variables. pools: between one level and the
+    next, finest first; there is one level more than pools. features: of reading. width: of drawing. latent: variables
+    a position. quiet: so many of the finest levels are never informed by the image, and cannot carry its noise.
+
+    Sources: Sønderby et al. 2016 (ladder VAE), Vahdat and Kautz 2020 (relative posteriors), Prakash et al. 2021
+    (DivNoising) and 2022 (HDN, quiet levels).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stem: Factor, pools: Sequence[Factor], features: int = 64,
+        width: int = 32, latent: int = 8, blocks: int = 2, quiet: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.dims, self.stem, self.pools = len(stem), tuple(stem), tuple(pools)
+        self.stride = tuple(prod(factors) for factors in zip(stem, *pools, strict=True))
+        self.latent, self.quiet = latent, quiet
+        levels = range(len(pools) + 1)
+        self.front = EXACT_CONV[self.dims](in_channels * prod(stem), features, 3, padding=1, padding_mode="replicate")
+        self.readers = nn.ModuleList(stack(self.dims, features, blocks) for _ in levels)
+        self.downs = nn.ModuleList(make_pool("conv", features, factor) for factor in pools)
+        self.ups = nn.ModuleList(CONV[self.dims](features, features, 1) for _ in pools)
+        self.tellers = nn.ModuleList(
+            nn.Sequential(*stack(self.dims, features, 1), CONV[self.dims](features, width, 1)) for _ in levels
+        )
+        self.rungs = nn.ModuleList(Rung(self.dims, width, latent) for _ in levels)
+        self.top = nn.Parameter(torch.zeros(1, width, *[1] * self.dims))
+        self.tail = nn.Sequential(
+            *stack(self.dims, width, 1),
+            CONV[self.dims](width, out_channels * prod(stem), 3, padding=1, padding_mode="replicate"),
+        )
+
+    def read(self, x: Tensor) -> list[Tensor]:
+        """What the image (N, in_channels, *spatial) says at each level, finest first: (N, width, *size)."""
+        x = self.front(space_to_depth(pad_to_multiple(x, self.stride), self.stem))
+        seen: list[Tensor] = []
+        for level, reader in enumerate(self.readers):
+            x = reader(x if level == 0 else self.downs[level - 1](x))
+            seen.append(x)
+        # Coarse levels help to read the finer ones.
+        for level in reversed(range(len(self.pools))):
+            seen[level] = seen[level] + F.interpolate(self.ups[level](seen[level + 1]), size=seen[level].shape[2:])
+        return [teller(part) for teller, part in zip(self.tellers, seen, strict=True)]
+
+    def draw(self, said: Sequence[Tensor], lots: Lots, size: Sequence[int] | None = None) -> Drawn:
+        """One walk down the ladder, from what the image said; cut to a spatial size."""
+        state = self.top.expand(len(said[-1]), -1, *said[-1].shape[2:])
+        divergence: list[Tensor] = []
+        for level in reversed(range(len(self.rungs))):
+            if level < len(self.pools):
+                state = F.interpolate(state, size=said[level].shape[2:])
+            told = said[level] if level >= self.quiet else None
+            state, nats = self.rungs[level](state, told, lots, level)
+            if nats is not None:
+                divergence.insert(0, nats)
+        output = depth_to_space(self.tail(state), self.stem)
+        return Drawn(output if size is None else crop(output, size), divergence)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One draw, with fresh lots."""
+        return self.draw(self.read(x), fresh(x), x.shape[2:]).output
+
+
+class Rung(nn.Module):
+    """One level of the ladder: p(z | above), q(z | above, image), a draw of z, and the state below."""
+
+    def __init__(self, dims: int, width: int, latent: int) -> None:
+        super().__init__()
+        self.prior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
+        self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
+        self.join = CONV[dims](latent, width, 1)
+        self.below = stack(dims, width, 1)
+        self.latent = latent
+
+    def forward(self, state: Tensor, told: Tensor | None, lots: Lots, level: int) -> tuple[Tensor, Tensor | None]:
+        """State (N, width, *size) -> the state with z in it, and the divergence (N,) where an image told something."""
+        mean, log_std = self.prior(state).float().chunk(2, 1)
+        log_std = bounded(log_std)
+        nats = None
+        if told is not None:
+            shift, stretch = self.posterior(state + told).float().chunk(2, 1)
+            stretch = bounded(stretch)
+            nats = (0.5 * (shift**2 + torch.expm1(2 * stretch)) - stretch).flatten(1).sum(1)
+            mean, log_std = mean + log_std.exp() * shift, log_std + stretch
+        z = mean + log_std.exp() * lots(level, mean.shape)
+        return self.below(state + self.join(z)), nats
+
+
+def bounded(log_std: Tensor) -> Tensor:
+    """Between -4 and 4, with unit slope at zero: no variance runs away or vanishes."""
+    return 4 * torch.tanh(log_std / 4)
+
+
+def fresh(like: Tensor, generator: torch.Generator | None = None) -> Lots:
+    """Lots that are drawn as they are asked for."""
+    return lambda _level, shape: torch.randn(shape, generator=generator, device=like.device)
+
+
+def stack(dims: int, features: int, blocks: int) -> nn.Sequential:
+    """Residual blocks."""
+    return nn.Sequential(*(Block(dims, features) for _ in range(blocks)))
+
+
+class Block(nn.Module):
+    """x + conv(relu(conv(relu(x)))), with borders repeated; starts near the identity."""
+
+    def __init__(self, dims: int, features: int) -> None:
+        super().__init__()
+        self.first, self.second = (
+            CONV[dims](features, features, 3, padding=1, padding_mode="replicate") for _ in range(2)
+        )
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch: Tensor = self.second(F.relu(self.first(F.relu(x))))
+        return x + branch

@@ -1,0 +1,86 @@
+"""The ladder VAE: any size, no frame at the borders, divergences in closed form, quiet levels that know nothing."""
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from noisewise.nets import lvae
+from noisewise.nets.lvae import LadderVAE, Rung, fresh
+
+SMALL = {"features": 8, "width": 6, "latent": 3, "blocks": 1}
+
+
+def ladder(dims=2, levels=3, **settings):
+    torch.manual_seed(0)
+    twice = (2,) * dims
+    return LadderVAE(1, 2, stem=twice, pools=(twice,) * (levels - 1), **SMALL | settings)
+
+
+def still(_level, shape):
+    """Lots that are all zero: each variable at its mean."""
+    return torch.zeros(shape)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (5, 40), (9, 13, 11)])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_images_of_any_size(size, levels):
+    net, x = ladder(len(size), levels), torch.randn(2, 1, *size)
+    drawn = net.draw(net.read(x), fresh(x), size)
+    assert drawn.output.shape == (2, 2, *size)
+    assert [nats.shape for nats in drawn.divergence] == [(2,)] * levels
+    assert net(x).shape == drawn.output.shape
+
+
+@torch.no_grad()
+def test_a_flat_image_has_no_frame():
+    net = ladder()
+    flat = net.draw(net.read(torch.full((1, 1, 32, 40), 0.7)), still).output
+    for y in (0, 1):  # a pixel's place in the block that the stem makes a channel of
+        for x in (0, 1):
+            same = flat[..., y::2, x::2]
+            assert torch.allclose(same, same[..., :1, :1].expand_as(same), atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_is_far_from_the_border_moves_with_the_image():
+    net, x = ladder(levels=2), torch.randn(1, 1, 192, 160)
+    whole = net.draw(net.read(x), still).output
+    part = net.draw(net.read(x[..., 4:, 8:]), still).output
+    assert torch.allclose(whole[..., 100:104, 100:104], part[..., 96:100, 92:96], atol=1e-4)
+
+
+def test_the_divergence_is_that_of_two_gaussians():
+    torch.manual_seed(0)
+    rung = Rung(2, 6, 3)
+    state, told = torch.randn(2, 2, 6, 4, 5)
+    with torch.no_grad():
+        nats = rung(state, told, still, 0)[1]
+        mean, log_std = rung.prior(state).chunk(2, 1)
+        shift, stretch = rung.posterior(state + told).chunk(2, 1)
+    prior = Normal(mean, lvae.bounded(log_std).exp())
+    posterior = Normal(mean + prior.scale * shift, prior.scale * lvae.bounded(stretch).exp())
+    assert torch.allclose(nats, kl_divergence(posterior, prior).flatten(1).sum(1), rtol=1e-4)
+
+
+@torch.no_grad()
+def test_quiet_levels_are_not_told_what_the_image_is():
+    images = torch.randn(2, 1, 1, 16, 16)
+    quiet, heard = ladder(quiet=3), ladder(quiet=2)
+    first, second = (quiet.draw(quiet.read(x), still) for x in images)
+    assert torch.equal(first.output, second.output)
+    assert first.divergence == []
+    first, second = (heard.draw(heard.read(x), still) for x in images)
+    assert not torch.equal(first.output, second.output)
+    assert len(first.divergence) == 1
+
+
+@torch.no_grad()
+def test_draws_of_one_reading_differ_by_their_lots_alone():
+    net, x = ladder(), torch.randn(1, 1, 16, 16)
+    said = net.read(x)
+
+    def draw(seed):
+        return net.draw(said, fresh(x, torch.Generator().manual_seed(seed))).output
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.allclose(draw(1), draw(2))
