@@ -112,7 +112,7 @@ class Rung(nn.Module):
 
     def __init__(self, dims: int, width: int, latent: int) -> None:
         super().__init__()
-        self.prior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
+        self.prior = CONV[dims](width, 2 * latent, 1)
         self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
         self.join = CONV[dims](latent, width, 1)
         self.below = stack(dims, width, 1)
