@@ -10,10 +10,18 @@ from noisewise.nets.lvae import LadderVAE, Rung, fresh
 SMALL = {"features": 8, "width": 6, "latent": 3, "blocks": 1}
 
 
-def ladder(dims=2, levels=3, **settings):
+def stirred(net):
+    """No weight at zero, where a fresh residual block has some: all layers matter."""
     torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
+    return net
+
+
+def ladder(dims=2, levels=3, **settings):
     twice = (2,) * dims
-    return LadderVAE(1, 2, stem=twice, pools=(twice,) * (levels - 1), **SMALL | settings)
+    return stirred(LadderVAE(1, 2, stem=twice, pools=(twice,) * (levels - 1), **SMALL | settings))
 
 
 def still(_level, shape):
@@ -50,8 +58,7 @@ def test_what_is_far_from_the_border_moves_with_the_image():
 
 
 def test_the_divergence_is_that_of_two_gaussians():
-    torch.manual_seed(0)
-    rung = Rung(2, 6, 3)
+    rung = stirred(Rung(2, 6, 3))
     state, told = torch.randn(2, 2, 6, 4, 5)
     with torch.no_grad():
         nats = rung(state, told, still, 0)[1]

@@ -14,6 +14,8 @@ from noisewise.nets.unet import (
     CONV,
     EXACT_CONV,
     Factor,
+    Residual,
+    conv,
     crop,
     depth_to_space,
     make_pool,
@@ -60,7 +62,7 @@ class LadderVAE(nn.Module):
         super().__init__()
         self.dims, self.stem, self.pools = len(stem), tuple(stem), tuple(pools)
         self.stride = tuple(prod(factors) for factors in zip(stem, *pools, strict=True))
-        self.latent, self.quiet = latent, quiet
+        self.quiet = quiet
         levels = range(len(pools) + 1)
         self.front = EXACT_CONV[self.dims](in_channels * prod(stem), features, 3, padding=1, padding_mode="replicate")
         self.readers = nn.ModuleList(stack(self.dims, features, blocks) for _ in levels)
@@ -73,7 +75,7 @@ class LadderVAE(nn.Module):
         self.top = nn.Parameter(torch.zeros(1, width, *[1] * self.dims))
         self.tail = nn.Sequential(
             *stack(self.dims, width, 1),
-            CONV[self.dims](width, out_channels * prod(stem), 3, padding=1, padding_mode="replicate"),
+            conv(self.dims, width, out_channels * prod(stem), "replicate"),
         )
 
     def read(self, x: Tensor) -> list[Tensor]:
@@ -116,7 +118,6 @@ class Rung(nn.Module):
         self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
         self.join = CONV[dims](latent, width, 1)
         self.below = stack(dims, width, 1)
-        self.latent = latent
 
     def forward(self, state: Tensor, told: Tensor | None, lots: Lots, level: int) -> tuple[Tensor, Tensor | None]:
         """State (N, width, *size) -> the state with z in it, and the divergence (N,) where an image told something."""
@@ -143,21 +144,5 @@ def fresh(like: Tensor, generator: torch.Generator | None = None) -> Lots:
 
 
 def stack(dims: int, features: int, blocks: int) -> nn.Sequential:
-    """Residual blocks."""
-    return nn.Sequential(*(Block(dims, features) for _ in range(blocks)))
-
-
-class Block(nn.Module):
-    """x + conv(relu(conv(relu(x)))), with borders repeated; starts near the identity."""
-
-    def __init__(self, dims: int, features: int) -> None:
-        super().__init__()
-        self.first, self.second = (
-            CONV[dims](features, features, 3, padding=1, padding_mode="replicate") for _ in range(2)
-        )
-        with torch.no_grad():
-            self.second.weight.mul_(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branch: Tensor = self.second(F.relu(self.first(F.relu(x))))
-        return x + branch
+    """Residual blocks that repeat what is at the border."""
+    return nn.Sequential(*(Residual(dims, features, "replicate") for _ in range(blocks)))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Factor = tuple[int, ...]
+Borders = Literal["zeros", "replicate"]
+"""what a convolution sees beyond the image"""
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -120,9 +122,9 @@ class ExactConv3d(Exact, nn.Conv3d):
 EXACT_CONV = {2: ExactConv2d, 3: ExactConv3d}
 
 
-def conv(dims: int, inputs: int, outputs: int) -> nn.Module:
+def conv(dims: int, inputs: int, outputs: int, borders: Borders = "zeros") -> nn.Module:
     """A 3x3 (3x3x3) convolution that keeps the size."""
-    return CONV[dims](inputs, outputs, 3, padding=1)
+    return CONV[dims](inputs, outputs, 3, padding=1, padding_mode=borders)
 
 
 class DoubleConv(nn.Sequential):
@@ -152,9 +154,9 @@ class Residuals(nn.Sequential):
 class Residual(nn.Module):
     """x + conv(relu(conv(relu(x)))); starts as the identity, since its last convolution starts at zero."""
 
-    def __init__(self, dims: int, features: int) -> None:
+    def __init__(self, dims: int, features: int, borders: Borders = "zeros") -> None:
         super().__init__()
-        self.first, self.second = conv(dims, features, features), conv(dims, features, features)
+        self.first, self.second = (conv(dims, features, features, borders) for _ in range(2))
         nn.init.zeros_(self.second.weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 

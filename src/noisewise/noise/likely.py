@@ -31,7 +31,7 @@ def maximise(
 
 
 def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """A local minimum of a smooth function of a few dozen parameters: BFGS with a line search by halving.
+    """A local minimum of a smooth function of up to some hundred parameters: BFGS with a line search by halving.
 
     Source: Nocedal & Wright, Numerical Optimization, algorithm 6.1. Not `torch.optim.LBFGS`: making a first optimiser
     loads torch's compiler, which alone takes longer than the search.

@@ -98,7 +98,7 @@ def fit(
     again continues to the result of an unbroken run.
     """
     run = run or Run()
-    if run.as_built:
+    if run.finished:
         net.eval()
         return run
     trainer = Trainer(method, net, data, run)
@@ -106,7 +106,7 @@ def fit(
         run.steps = run.steps or steps or method.default_steps
     started, first = time.perf_counter(), run.step
     saved = measured = started
-    if method.starts_from_prior and not run.finished and run.step == 0:
+    if method.starts_from_prior and run.step == 0:
         trainer.check()
     with ctrl_c_flag() as interrupted:
         while not run.finished and not interrupted.is_set():
