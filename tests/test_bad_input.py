@@ -280,18 +280,18 @@ def test_a_noise_model_for_a_method_without_one(refused, camera, monkeypatch, ve
 
 def test_standard_deviations_of_a_method_without_them(refused, model, monkeypatch):
     said = refused("predict", model, "good.tif", "--std")
-    assert "n2v gives one answer without a standard deviation; use pn2v" in said
+    assert "n2v gives one answer without a standard deviation; use hdn" in said
     no_work(monkeypatch)
     monkeypatch.setattr("noisewise.files.check_up", None)
     for method in (("--method", "n2v"), ("--method", "r2r"), ("--method", "sure")):
-        assert "use pn2v" in refused("denoise", "good.tif", "--std", *method, *STEPS)
+        assert "use hdn" in refused("denoise", "good.tif", "--std", *method, *STEPS)
 
 
 @pytest.mark.parametrize("verb", [("denoise", "--method", "care"), ("train", "care", "-o", "m.safetensors")])
 def test_a_method_that_needs_a_target_says_which_do_not(refused, verb):
     said = refused(*verb, "good.tif", *STEPS)
     assert "'care' needs a clean image as target" in said
-    assert said.strip().endswith("without targets, use one of: n2v, pn2v, r2r, simulated, sure")
+    assert said.strip().endswith("without targets, use one of: divnoising, hdn, n2v, pn2v, r2r, simulated, sure")
 
 
 @pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])

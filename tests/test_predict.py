@@ -262,7 +262,7 @@ def test_of_an_average_the_variance_is_the_mean_of_the_variances() -> None:
 def test_a_method_without_deviations_cannot_write_them() -> None:
     source = open_source(np.ones((20, 20), np.float32))
     sinks = [MemorySink(source.shape, np.float32) for _ in range(2)]
-    with pytest.raises(UserError, match=r"without a standard deviation; use pn2v, or care with --uncertainty"):
+    with pytest.raises(UserError, match=r"without a standard deviation; use hdn, simulated or pn2v, or care"):
         Predictor(N2V(), exact(2, N2V())).run(source, Layout("YX", "YX"), sinks[0], std=sinks[1])
 
 

@@ -27,12 +27,13 @@ from noisewise.denoise import (
     watched,
 )  # fmt: skip
 from noisewise.errors import UserError
-from noisewise.io import create_sink, std_output
+from noisewise.io import create_sink, samples_output, std_output
 from noisewise.io.base import Sink, Source
+from noisewise.io.stacked import stacked
 from noisewise.laws import find_laws
 from noisewise.methods.base import Method
 from noisewise.model import Model, Training
-from noisewise.predict.run import NO_STD
+from noisewise.predict.run import NO_SAMPLES, NO_STD, Samples
 from noisewise.progress import Report, Stage, quiet
 
 
@@ -40,7 +41,7 @@ from noisewise.progress import Report, Stage, quiet
 class Writing:
     """How twins are predicted and written; tile: its side in pixels, or None for what fits.
 
-    std: also write the standard deviation of each pixel.
+    std: also write the standard deviation of each pixel. samples: also write so many draws from the posterior.
     """
 
     average: bool = False
@@ -48,20 +49,27 @@ class Writing:
     as_float: bool = False
     overwrite: bool = False
     std: bool = False
+    samples: int = 0
 
-    def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[Sink]:
-        """Where the twin of a source goes, and its standard deviation. Errors: `UserError`."""
+    def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
+        """Where the twin of a source goes, and what else is wanted of it, by name. Errors: `UserError`."""
         kind = np.float32 if self.as_float else None
-        yield create_sink(path, source, kind, record, overwrite=self.overwrite)
+        yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
         if self.std:
-            yield create_sink(std_output(path), source, np.float32, record, overwrite=self.overwrite)
+            yield "std", create_sink(std_output(path), source, np.float32, record, overwrite=self.overwrite)
+        if self.samples:
+            like = stacked(source, self.samples)
+            yield "samples", create_sink(samples_output(path), like, kind, record, overwrite=self.overwrite)
 
     def refuse_early(self, method: Method, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
         """Find out before the work, not after it, what cannot be written. Errors: `UserError`."""
         if self.std and not method.gives_std:
             raise UserError(NO_STD.format(methods.name_of(method)))
+        if self.samples and not method.gives_samples:
+            others = " or ".join(name for name in methods.modules() if methods.get(name)().gives_samples)
+            raise UserError(NO_SAMPLES.format(methods.name_of(method), others))
         for source, path in zip(sources, outputs, strict=True):
-            for sink in self.sinks(path, source):
+            for _, sink in self.sinks(path, source):
                 sink.discard()
 
 
@@ -79,6 +87,7 @@ def denoise_files(
     tile: int | None = None,
     as_float: bool = False,
     std: bool = False,
+    samples: int = 0,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -97,7 +106,9 @@ def denoise_files(
     checkup = check_up(sources[0]) if method == "auto" else None
     method = make_method(choose_method(method, checkup, noise, std), {})
     average = choose_average(average, sources, budget)
-    writing = Writing(average=average, tile=tile, as_float=as_float, overwrite=overwrite, std=std)
+    writing = Writing(
+        average=average, tile=tile, as_float=as_float, overwrite=overwrite, std=std, samples=samples
+    )  # fmt: skip
     writing.refuse_early(method, sources, outputs)
     checkup = checkup or check_up(sources[0])
     laws = find_laws(method, sources, list(noise) or None, bootstrapping(sources, seed, device), checkup)
@@ -108,7 +119,7 @@ def denoise_files(
     trained(model)  # first of all: whatever ends the rest, the model is kept
     if model.run.finished:
         model.notes = model.notes + watched(model, sources[0], checkup)
-        write_twins(model, sources, outputs, writing, report)
+        write_twins(model, sources, outputs, writing, report, seed)
     return model
 
 
@@ -122,6 +133,8 @@ def predict_files(
     tile: int | None = None,
     as_float: bool = False,
     std: bool = False,
+    samples: int = 0,
+    seed: int = 0,
     overwrite: bool = False,
     report: Report = quiet,
 ) -> list[str]:
@@ -133,16 +146,18 @@ def predict_files(
     for source in sources:
         model.layout_for(source)
     averaging = choose_average(average, sources)
-    writing = Writing(average=averaging, tile=tile, as_float=as_float, overwrite=overwrite, std=std)
+    writing = Writing(
+        average=averaging, tile=tile, as_float=as_float, overwrite=overwrite, std=std, samples=samples
+    )  # fmt: skip
     writing.refuse_early(model.method, sources, outputs)
-    write_twins(model, sources, outputs, writing, report)
+    write_twins(model, sources, outputs, writing, report, seed)
     return [note for source in sources for note in source.notes]
 
 
 def write_twins(
-    model: Model, sources: Sequence[Source], outputs: Sequence[Path], writing: Writing, report: Report
+    model: Model, sources: Sequence[Source], outputs: Sequence[Path], writing: Writing, report: Report, seed: int = 0
 ) -> None:
-    """Stream each source through the model into its file: no image is ever held whole."""
+    """Stream each source through the model into its file: no image is ever held whole. seed: of samples."""
     pixels = [prod(source.shape) for source in sources]
     tile = None if writing.tile is None else (writing.tile,) * model.spec.dims
     for i, (source, path) in enumerate(zip(sources, outputs, strict=True)):
@@ -151,8 +166,15 @@ def write_twins(
             report(Stage("predict", (done + fraction * size) / sum(pixels)))
 
         record = provenance(model, source, writing.average)
+        if writing.samples:
+            record |= {"samples": writing.samples, "samples_seed": seed}
         with ExitStack() as stack:
-            sink, *std = [stack.enter_context(sink) for sink in writing.sinks(path, source, record)]
+            sinks = {name: stack.enter_context(sink) for name, sink in writing.sinks(path, source, record)}
+            samples = None
+            if writing.samples:
+                place = stacked(source, writing.samples).place
+                samples = Samples(range(writing.samples), seed, sinks["samples"], place)
             model.run_over(
-                source, sink, average=writing.average, tile=tile, report=tell, std=std[0] if std else None
+                source, sinks["mean"], average=writing.average, tile=tile, report=tell, std=sinks.get("std"),
+                samples=samples,
             )  # fmt: skip

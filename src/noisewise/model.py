@@ -23,9 +23,9 @@ from noisewise.io.memory import MemorySink
 from noisewise.methods.base import ImageSpec, Method
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
-from noisewise.posterior import Normal, Point, Posterior
+from noisewise.posterior import Normal, Point, Posterior, Sampled
 from noisewise.predict.memory import free_bytes, keep_pages
-from noisewise.predict.run import Predictor
+from noisewise.predict.run import Predictor, Samples
 from noisewise.progress import Progress
 from noisewise.train.loop import Run, fit
 from noisewise.train.modelfile import Saved, read_model, write_model
@@ -68,15 +68,27 @@ class Model:
             return Point(mean.array)
         std = MemorySink(source.shape, np.float32)
         self.run_over(source, mean, average=average, report=report, std=std)
-        return Normal(mean.array, std.array)
+        if not self.method.gives_samples:
+            return Normal(mean.array, std.array)
+        return Sampled(mean.array, std.array, lambda numbers, seed: self.draw(source, numbers, seed))
+
+    def draw(self, source: Source, numbers: Sequence[int], seed: int = 0) -> Array:
+        """Samples of p(s|x) of a source, in memory: (len(numbers), *image), float32."""
+        sink = MemorySink((len(numbers), *source.shape), np.float32)
+        samples = Samples(numbers, seed, sink, lambda region, number: (slice(number, number + 1), *region))
+        self.run_over(source, None, samples=samples)
+        return sink.array
 
     def run_over(
-        self, source: Source, sink: Sink, *, average: bool = False, tile: Sequence[int] | None = None,
-        report: Callable[[float], None] = lambda _: None, std: Sink | None = None,
+        self, source: Source, sink: Sink | None, *, average: bool = False, tile: Sequence[int] | None = None,
+        report: Callable[[float], None] = lambda _: None, std: Sink | None = None, samples: Samples | None = None,
     ) -> None:  # fmt: skip
-        """Denoise a source into a sink, tile by tile, and its standard deviation; `report` gets the fraction done."""
-        layout = self.layout_for(source)
-        Predictor(self.method, self.net, tile=tile, average=average).run(source, layout, sink, report, std)
+        """Denoise a source into a sink, tile by tile; also its standard deviation, or samples, if there are sinks.
+
+        report: gets the fraction done.
+        """
+        predictor = Predictor(self.method, self.net, tile=tile, average=average, sampling=samples is not None)
+        predictor.run(source, self.layout_for(source), sink, report, std, samples)
 
     @property
     def laws(self) -> tuple[Noise, ...]:

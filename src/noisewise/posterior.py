@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Generic, TypeVar
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from noisewise.axes import Array
 
+LIKELIEST = -1  # the number of the sample in which nothing is left to chance
 T = TypeVar("T", Array, Tensor)
 
 
@@ -71,3 +73,16 @@ class Normal(Posterior[T]):
             raise ValueError(f"a coverage lies between 0 and 1; {coverage} does not")
         reach = NormalDist().inv_cdf(0.5 + coverage / 2)
         return self.mean - reach * self.std, self.mean + reach * self.std
+
+
+@dataclass(frozen=True)
+class Sampled(Normal[T]):
+    """Mean and standard deviation of each pixel, and draws of whole images, in which neighbours go together.
+
+    draw: numbers of samples, and a seed -> (len(numbers), *image). A sample is a function of its number and the seed.
+    """
+
+    draw: Callable[[Sequence[int], int], T]
+
+    def sample(self, n: int, seed: int = 0) -> T:
+        return self.draw(range(n), seed)

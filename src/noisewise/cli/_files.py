@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from noisewise.errors import UserError
@@ -25,14 +26,14 @@ def plan_files(
     patterns: Sequence[str],
     output: str | None,
     *,
-    companion: Callable[[Path], Path],
-    with_companion: bool,
+    companions: Callable[[Path], Iterable[Path]],
+    beside: Callable[[Path], Iterable[Path]],
     skip_existing: bool = False,
     suffix: str = "_denoised",
 ) -> Plan:
     """Find the inputs and name their outputs: beside each input, or in the folder or file `output`.
 
-    companion: names a second file that may be made with each output. with_companion: whether it is, this time.
+    companions: names what may be written beside an output. beside: what is, this time.
     suffix: ends the names of outputs that are not given.
 
     Errors: `UserError` for inputs that are not there, several inputs for one output file, or two of one name.
@@ -42,9 +43,9 @@ def plan_files(
 
     found = find_images(patterns)
     made = [default_output(path, suffix) for path in found]
-    inputs, notes = without_own_outputs(found, {*made, *map(companion, made)})
+    inputs, notes = without_own_outputs(found, {*made, *chain.from_iterable(map(companions, made))})
     outputs = name_outputs(inputs, output, suffix)
-    written = [*outputs, *(map(companion, outputs) if with_companion else ())]
+    written = [*outputs, *chain.from_iterable(map(beside, outputs))]
     refuse_inputs(inputs, written)
     refuse_twice(written)
     if skip_existing:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.errors import UserError
+from noisewise.io import samples_output, std_output
 
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
 Out = Annotated[str | None, arg(aliases=("-o",), metavar="OUT", help_behavior_hint="")]
@@ -17,6 +20,7 @@ Axes = Annotated[str | None, arg(metavar="LETTERS", help_behavior_hint="")]
 Budget = Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")]
 ModelName = Annotated[str, arg(metavar="MODEL", help_behavior_hint="")]
 Steps = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Samples = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
 FloatSwitch = Annotated[bool, arg(name="float", help_behavior_hint="")]
 
@@ -46,6 +50,8 @@ class Writing:
     """write 32-bit floats instead of the input's pixel type"""
     std: Switch = False
     """also write the standard deviation of each pixel, as 32-bit floats, to <output>_std; for methods that know it"""
+    samples: Samples = None
+    """also write so many draws from the posterior, along a new axis, to <output>_samples; for methods that can draw"""
     overwrite: Switch = False
     """replace outputs that exist"""
     skip_existing: Switch = False
@@ -56,13 +62,29 @@ class Writing:
         parse_tile(self.tile)
         if self.overwrite and self.skip_existing:
             raise UserError("--overwrite and --skip-existing exclude each other; give one")
+        if self.samples is not None and self.samples < 1:
+            raise UserError(f"--samples {self.samples} is not a number of samples; give 1 or more")
         if self.average and self.no_average:
             raise UserError("--average and --no-average exclude each other; give one")
+
+    def beside(self, output: Path) -> dict[str, Path]:
+        """What else is written of an image, and where."""
+        wanted = {"std": self.std, "samples": self.samples is not None}
+        return {name: path for name, path in companions(output).items() if wanted[name]}
+
+    def record(self, outputs: Sequence[Path]) -> dict[str, list[Path]]:
+        """What JSON output says of it."""
+        return {name: [self.beside(path)[name] for path in outputs] for name in self.beside(Path("image.tif"))}
 
     @property
     def averaging(self) -> bool | None:
         """As asked for, or None to choose."""
         return True if self.average else False if self.no_average else None
+
+
+def companions(output: Path) -> dict[str, Path]:
+    """All that may be written beside a denoised image."""
+    return {"std": std_output(output), "samples": samples_output(output)}
 
 
 def check_length(budget: str | None, steps: int | None) -> None:

@@ -27,10 +27,10 @@ from noisewise.cli._options import (
     Writing,
     WritingOptions,
     check_length,
+    companions,
     parse_tile,
 )  # fmt: skip
 from noisewise.errors import UserError
-from noisewise.io import std_output
 
 if TYPE_CHECKING:
     from noisewise.model import Model
@@ -73,8 +73,8 @@ class Denoise:
         self.writing.check()
         check_length(self.budget, self.steps)
         plan = plan_files(
-            self.inputs, self.output, companion=std_output, with_companion=self.writing.std,
-            skip_existing=self.writing.skip_existing,
+            self.inputs, self.output, companions=lambda path: companions(path).values(),
+            beside=lambda path: self.writing.beside(path).values(), skip_existing=self.writing.skip_existing,
         )  # fmt: skip
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
@@ -104,8 +104,8 @@ class Denoise:
                     noise=[Path(name).expanduser() for name in self.noise], axes=self.axes,
                     budget=self.budget, steps=self.steps, average=self.writing.averaging,
                     tile=parse_tile(self.writing.tile), as_float=self.writing.as_float, std=self.writing.std,
-                    seed=self.seed, device=self.device, overwrite=self.writing.overwrite, trained=keep,
-                    report=display,
+                    samples=self.writing.samples or 0, seed=self.seed, device=self.device,
+                    overwrite=self.writing.overwrite, trained=keep, report=display,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if not kept:
@@ -120,7 +120,7 @@ class Denoise:
         say_notes(found, self.talking.quiet)
         if self.talking.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
-            record |= {"std": [std_output(path) for path in plan.outputs]} if self.writing.std else {}
+            record |= self.writing.record(plan.outputs)
             print_json(record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {}))
             return OK
         for output in plan.outputs:

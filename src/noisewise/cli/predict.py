@@ -20,9 +20,9 @@ from noisewise.cli._options import (
     TalkingOptions,
     Writing,
     WritingOptions,
+    companions,
     parse_tile,
 )  # fmt: skip
-from noisewise.io import std_output
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,8 @@ class Predict:
     """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    seed: int = 0
+    """start of the random numbers of samples"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
     writing: WritingOptions = field(default_factory=Writing)
@@ -46,8 +48,8 @@ class Predict:
         """Denoise all inputs."""
         self.writing.check()
         plan = plan_files(
-            self.inputs, self.output, companion=std_output, with_companion=self.writing.std,
-            skip_existing=self.writing.skip_existing,
+            self.inputs, self.output, companions=lambda path: companions(path).values(),
+            beside=lambda path: self.writing.beside(path).values(), skip_existing=self.writing.skip_existing,
         )  # fmt: skip
         say_notes(plan.notes, self.talking.quiet)
         started = time.monotonic()
@@ -60,7 +62,7 @@ class Predict:
         if self.talking.json:
             seconds = round(time.monotonic() - started, 2)
             record = {"input": plan.inputs, "output": plan.outputs, "model": self.model, "seconds": seconds}
-            record |= {"std": [std_output(path) for path in plan.outputs]} if self.writing.std else {}
+            record |= self.writing.record(plan.outputs)
             print_json(record | {"notes": plan.notes + notes})
             return OK
         for output in plan.outputs:
@@ -76,5 +78,6 @@ class Predict:
             return predict_files(
                 model, plan.inputs, plan.outputs, axes=self.axes, average=self.writing.averaging,
                 tile=parse_tile(self.writing.tile), as_float=self.writing.as_float,
-                std=self.writing.std, overwrite=self.writing.overwrite, report=display,
+                std=self.writing.std, samples=self.writing.samples or 0, seed=self.seed,
+                overwrite=self.writing.overwrite, report=display,
             )  # fmt: skip

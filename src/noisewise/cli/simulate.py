@@ -136,7 +136,8 @@ class Simulate:
         """Which input becomes which output. Errors: `UserError`."""
         if self.scene is None:
             return plan_files(
-                self.inputs, self.output, companion=truth_of, with_companion=not self.no_truth, suffix="_noisy"
+                self.inputs, self.output, companions=lambda path: [truth_of(path)],
+                beside=lambda path: [] if self.no_truth else [truth_of(path)], suffix="_noisy",
             )  # fmt: skip
         if self.inputs:
             raise UserError(f"--scene draws what is seen; leave out {self.inputs[0]}, or --scene")

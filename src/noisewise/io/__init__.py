@@ -21,6 +21,7 @@ from noisewise.io.paths import (
     checksum,
     default_output,
     find_inputs,
+    samples_output,
     std_output,
     suffix_of,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "default_output",
     "find_inputs",
     "open_source",
+    "samples_output",
     "std_output",
     "to_dtype",
 ]

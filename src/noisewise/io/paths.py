@@ -101,6 +101,11 @@ def std_output(output: Path) -> Path:
     return default_output(output, "_std")
 
 
+def samples_output(output: Path) -> Path:
+    """Where samples go, beside the denoised image."""
+    return default_output(output, "_samples")
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file as hexadecimal text; of a folder: over the sorted names and contents of its files.
 

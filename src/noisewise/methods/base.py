@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -115,6 +115,11 @@ class Method(ABC):
         return False
 
     @property
+    def gives_samples(self) -> bool:
+        """Whether whole images can be drawn from the posterior."""
+        return False
+
+    @property
     def starts_from_prior(self) -> bool:
         """Whether a network as built denoises before any training."""
         return False
@@ -190,6 +195,23 @@ class Method(ABC):
         depend on where a tile begins; None: those of whole images.
         """
         return Point(net(noisy))
+
+    def sampler(
+        self, net: Any, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0,  # noqa: ARG002
+    ) -> Callable[[Sequence[int]], Tensor]:  # fmt: skip
+        """Draws of p(s|x) for images (N, C, *spatial), image units: numbers of samples -> (numbers, N, C, *spatial).
+
+        What depends on the image alone is computed once. A sample is a function of its number, the seed and the
+        coordinates, whatever tile is looked at.
+
+        Errors: `ValueError` where the method knows no more than mean and standard deviation.
+        """
+        raise ValueError("this method gives one answer, not samples")
+
+    def sampled_by(self, net: Any) -> nn.Module:
+        """The part of a network that samples go through."""
+        module: nn.Module = net.backbone
+        return module
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from noisewise.nets.unet import (
     pad_to_multiple,
     space_to_depth,
 )
+
+RECENT = 0.05  # weight of the last step in the mean of what was told
+COLLAPSED, RESTARTS = 1e-3, 3  # nats a pixel, below which all is lost; and how often it is tried again
 
 Lots = Callable[[int, torch.Size], Tensor]
 """Standard normal numbers for a level (0 is the finest) in a shape (N, latent, *size)."""
@@ -69,17 +73,25 @@ class LadderVAE(nn.Module):
         self.downs = nn.ModuleList(make_pool("conv", features, factor) for factor in pools)
         self.ups = nn.ModuleList(CONV[self.dims](features, features, 1) for _ in pools)
         self.tellers = nn.ModuleList(
-            nn.Sequential(*stack(self.dims, features, 1), CONV[self.dims](features, width, 1)) for _ in levels
+            nn.Sequential(*stack(self.dims, features, 1), CONV[self.dims](features, width, 1)) for _ in levels[quiet:]
         )
-        self.rungs = nn.ModuleList(Rung(self.dims, width, latent) for _ in levels)
+        self.rungs = nn.ModuleList(Rung(self.dims, width, latent, told=level >= quiet) for level in levels)
         self.top = nn.Parameter(torch.zeros(1, width, *[1] * self.dims))
         self.tail = nn.Sequential(
             *stack(self.dims, width, 1),
             conv(self.dims, width, out_channels * prod(stem), "replicate"),
         )
 
+    @property
+    def strides(self) -> list[Factor]:
+        """Pixels between the variables of each level, finest first."""
+        return strides((self.stem, *self.pools))
+
     def read(self, x: Tensor) -> list[Tensor]:
-        """What the image (N, in_channels, *spatial) says at each level, finest first: (N, width, *size)."""
+        """What the image (N, in_channels, *spatial) says at each level, finest first: (N, width, *size).
+
+        Nothing, (N, 0, *size), at the quiet ones.
+        """
         x = self.front(space_to_depth(pad_to_multiple(x, self.stride), self.stem))
         seen: list[Tensor] = []
         for level, reader in enumerate(self.readers):
@@ -88,7 +100,9 @@ class LadderVAE(nn.Module):
         # Coarse levels help to read the finer ones.
         for level in reversed(range(len(self.pools))):
             seen[level] = seen[level] + F.interpolate(self.ups[level](seen[level + 1]), size=seen[level].shape[2:])
-        return [teller(part) for teller, part in zip(self.tellers, seen, strict=True)]
+        return [part[:, :0] for part in seen[: self.quiet]] + [
+            teller(part) for teller, part in zip(self.tellers, seen[self.quiet :], strict=True)
+        ]
 
     def draw(self, said: Sequence[Tensor], lots: Lots, size: Sequence[int] | None = None) -> Drawn:
         """One walk down the ladder, from what the image said; cut to a spatial size."""
@@ -97,40 +111,98 @@ class LadderVAE(nn.Module):
         for level in reversed(range(len(self.rungs))):
             if level < len(self.pools):
                 state = F.interpolate(state, size=said[level].shape[2:])
-            told = said[level] if level >= self.quiet else None
-            state, nats = self.rungs[level](state, told, lots, level)
+            state, nats = self.rungs[level](state, said[level], lots, level)
             if nats is not None:
                 divergence.insert(0, nats)
         output = depth_to_space(self.tail(state), self.stem)
         return Drawn(output if size is None else crop(output, size), divergence)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One draw, with fresh lots."""
-        return self.draw(self.read(x), fresh(x), x.shape[2:]).output
+        """The walk on which each variable takes its likeliest value."""
+        return self.draw(self.read(x), likeliest(x), x.shape[2:]).output
+
+
+class WithDirect(nn.Module):
+    """A ladder, and beside it a network that learns in one pass what the ladder's draws have in common."""
+
+    def __init__(self, ladder: LadderVAE, direct: nn.Module, warm_up: int) -> None:
+        super().__init__()
+        self.ladder, self.direct, self.price = ladder, direct, Price(warm_up)
+        others: Any = direct.stride
+        self.stride = tuple(map(max, ladder.stride, others))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the direct network puts out."""
+        result: Tensor = self.direct(x)
+        return result
+
+
+class Price(nn.Module):
+    """What a nat of divergence costs in training: little at first, so that the ladder learns to use what it is told.
+
+    It rises to one in so many steps. If by then the image is told nothing of (a collapsed posterior, from which the
+    gradient does not lead back), it starts anew, a few times.
+    """
+
+    price: Tensor
+    told: Tensor
+    restarts: Tensor
+
+    def __init__(self, warm_up: int) -> None:
+        super().__init__()
+        self.warm_up = warm_up
+        for name in ("price", "told", "restarts"):
+            self.register_buffer(name, torch.zeros(()))
+
+    def forward(self, nats: Tensor) -> Tensor:
+        """The price at this step of training, in which so many nats a pixel were told."""
+        if self.training:
+            self.told.lerp_(nats.detach(), RECENT)
+            self.price.add_(1 / self.warm_up).clamp_(max=1)
+            if self.price == 1 and self.collapsed and self.restarts < RESTARTS:
+                self.restarts += 1
+                self.price.zero_()
+        return self.price.clone()
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether nothing is told of the image."""
+        return bool(self.told < COLLAPSED)
 
 
 class Rung(nn.Module):
     """One level of the ladder: p(z | above), q(z | above, image), a draw of z, and the state below."""
 
-    def __init__(self, dims: int, width: int, latent: int) -> None:
+    def __init__(self, dims: int, width: int, latent: int, told: bool = True) -> None:
         super().__init__()
         self.prior = CONV[dims](width, 2 * latent, 1)
-        self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
+        if told:
+            self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
         self.join = CONV[dims](latent, width, 1)
         self.below = stack(dims, width, 1)
+        # At the start, all that is drawn is N(0, 1), told or not.
+        heads: list[Any] = [self.prior, *([self.posterior[-1]] if told else [])]
+        for head in heads:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
 
-    def forward(self, state: Tensor, told: Tensor | None, lots: Lots, level: int) -> tuple[Tensor, Tensor | None]:
+    def forward(self, state: Tensor, told: Tensor, lots: Lots, level: int) -> tuple[Tensor, Tensor | None]:
         """State (N, width, *size) -> the state with z in it, and the divergence (N,) where an image told something."""
         mean, log_std = self.prior(state).float().chunk(2, 1)
         log_std = bounded(log_std)
         nats = None
-        if told is not None:
+        if told.shape[1]:
             shift, stretch = self.posterior(state + told).float().chunk(2, 1)
             stretch = bounded(stretch)
             nats = (0.5 * (shift**2 + torch.expm1(2 * stretch)) - stretch).flatten(1).sum(1)
             mean, log_std = mean + log_std.exp() * shift, log_std + stretch
         z = mean + log_std.exp() * lots(level, mean.shape)
         return self.below(state + self.join(z)), nats
+
+
+def strides(plan: Sequence[Factor]) -> list[Factor]:
+    """Pixels between the variables of each level, finest first, of stem and pools."""
+    return [tuple(map(prod, zip(*plan[: level + 1], strict=True))) for level in range(len(plan))]
 
 
 def bounded(log_std: Tensor) -> Tensor:
@@ -140,7 +212,12 @@ def bounded(log_std: Tensor) -> Tensor:
 
 def fresh(like: Tensor, generator: torch.Generator | None = None) -> Lots:
     """Lots that are drawn as they are asked for."""
-    return lambda _level, shape: torch.randn(shape, generator=generator, device=like.device)
+    return lambda _level, shape: torch.randn(shape, generator=generator).to(like.device)
+
+
+def likeliest(like: Tensor) -> Lots:
+    """All variables at the peak of their densities."""
+    return lambda _level, shape: torch.zeros(shape, device=like.device)
 
 
 def stack(dims: int, features: int, blocks: int) -> nn.Sequential:

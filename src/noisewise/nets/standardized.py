@@ -18,6 +18,7 @@ class Standardized(nn.Module):
     inputs, heads: maps that the backbone takes and puts out a channel. laws: of the noise, none, one, or one a channel.
     """
 
+    backbone: nn.Module
     mean: Tensor
     std: Tensor
     target_mean: Tensor

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from noisewise.nets.standardized import Standardized
 
 
-def receptive_radius(net: Standardized) -> tuple[int, ...]:
-    """How far, in pixels along each axis, an input pixel can change the output.
+def receptive_radius(net: Standardized, through: nn.Module | None = None) -> tuple[int, ...]:
+    """How far, in pixels along each axis, an input pixel can change the output of the backbone, or of a part of it.
 
-    A copy of the backbone gets positive weights and no biases; then whatever one pixel can reach comes out above zero.
+    A copy gets positive weights and no biases; then whatever one pixel can reach comes out above zero.
     Every phase of the pooling grid is tried, on a line of pixels that is lengthened until the field fits.
     """
-    probe = copy.deepcopy(net.backbone).double().cpu().eval()
+    probe = copy.deepcopy(through or net.backbone).double().cpu().eval()
     with torch.no_grad():
         for name, tensor in probe.state_dict().items():
             if tensor.is_floating_point():
@@ -40,20 +40,21 @@ def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels
         length *= 2
 
 
-def bytes_per_pixel(net: Standardized) -> float:
+def bytes_per_pixel(net: Standardized, through: nn.Module | None = None) -> float:
     """Memory that one input pixel takes in a forward pass: all that the layers put out, as if nothing were freed."""
+    module = through or net.backbone
     count = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
         nonlocal count
         count += output.numel() * output.element_size()
 
-    leaves = [m for m in net.backbone.modules() if not list(m.children())]
+    leaves = [m for m in module.modules() if not list(m.children())]
     hooks = [leaf.register_forward_hook(add) for leaf in leaves]
     size = [2 * s for s in net.stride]
     try:
         with torch.no_grad():
-            net.backbone(torch.zeros(1, net.width, *size, device=net.mean.device))
+            module(torch.zeros(1, net.width, *size, device=net.mean.device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,0 +1,168 @@
+"""What `divnoising` and `hdn` share: latent variables that learn p(s) from noisy images, and draw from p(s|x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Interval
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
+from noisewise.nets.blind import grid_coordinates, hide
+from noisewise.nets.lots import AddressedLots
+from noisewise.nets.lvae import LadderVAE, Lots, WithDirect, fresh, likeliest, strides
+from noisewise.nets.standardized import Standardized
+from noisewise.nets.unet import Factor, pooling_plan
+from noisewise.noise.base import Noise
+from noisewise.noise.robust import robust
+from noisewise.posterior import LIKELIEST, Normal, Posterior
+
+NARROWEST = 1e-3  # standard deviation, in those of the image
+WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
+TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
+OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentMethod(Method):
+    """A ladder of latent variables z as prior and posterior, any law of noise as likelihood.
+
+    loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
+    negative of a lower bound of log p(x). Beside the ladder a U-Net learns mean and standard deviation of s(z) given x.
+    """
+
+    needs: ClassVar[Needs] = "noisy"
+    uses_noise: ClassVar[bool] = True
+    levels: ClassVar[int]
+    """of latent variables, unless `depth` says otherwise"""
+
+    width: Annotated[int, Interval(ge=1, le=1024)] = 32
+    """features of the part that is walked for each sample; `features` are those of the part that reads the image"""
+    latent: Annotated[int, Interval(ge=1, le=1024)] = 16
+    """latent variables at each position of each level"""
+    blocks: Annotated[int, Interval(ge=1, le=16)] = 2
+    """residual blocks a level, of the part that reads"""
+    free_bits: Annotated[float, Ge(0)] = 0.0
+    """nats a pixel that each level may tell of the image at no cost"""
+    warm_up: Annotated[int, Ge(1)] = 300
+    """steps until what is told has its full price"""
+    draws: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    """samples that mean and standard deviation are made of (0: they are those of the direct network, in one pass)"""
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 1e-3
+    """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
+
+    @property
+    def gives_std(self) -> bool:
+        return True
+
+    @property
+    def gives_samples(self) -> bool:
+        return True
+
+    @property
+    def heads(self) -> int:
+        return 2
+
+    def silent(self, strides: Sequence[Factor], laws: Sequence[Noise]) -> int:  # noqa: ARG002
+        """How many of the finest levels are told nothing of the image."""
+        return 0
+
+    def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
+        net = super().build(spec, laws)
+        plan = pooling_plan(spec.spacing, spec.size, self.depth or self.levels)
+        channels = net.width
+        ladder = LadderVAE(
+            channels, channels, stem=plan[0], pools=plan[1:], features=self.features or 64, width=self.width,
+            latent=self.latent, blocks=self.blocks, quiet=self.silent(strides(plan), laws),
+        )  # fmt: skip
+        net.backbone = WithDirect(ladder, net.backbone, self.warm_up)
+        return net
+
+    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+        backbone, x, teach = parts(net), net.encode(batch.noisy), net.fold(batch.teach)
+        if batch.held_out:  # what the direct network says of pixels that it cannot see
+            found = net.maps(backbone.direct(hide(x, teach, "mean", 1, batch.generator)))[0]
+            return masked_mean((found - x) ** 2, teach)
+        drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
+        signal = drawn.output.float()
+        if not teach.any():
+            return 0.0 * signal.sum()
+        told = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
+        price = backbone.price(told.sum())
+        surprise = masked_mean(self.surprise(net, batch, signal), teach)
+        cost: Tensor = price * told.clamp(min=self.free_bits).sum()
+        return surprise + cost + self.taught_directly(net, x, signal.detach(), teach)
+
+    def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
+        """−log p(x|s) of each pixel, s in normalised units; in the shape of the encoded image."""
+        signal = net.unfold(signal) * net.std + net.mean
+        where = (grid_coordinates(batch.noisy) if batch.coordinates is None else batch.coordinates).movedim(1, -1)
+        where = where.expand(len(signal), *where.shape[1:]).flatten(0, -2)
+        parts = []
+        for c, (x, s) in enumerate(zip(batch.noisy.float().unbind(1), signal.unbind(1), strict=True)):
+            law: Any = net.law(c)
+            likely = law.at(where).tabulated(x.reshape(-1, 1), s.reshape(-1, 1), net.about(c))
+            parts.append(-robust(likely, OUTLYING * net.about(c)[1]).reshape(x.shape))
+        return net.fold(torch.stack(parts, 1))
+
+    def taught_directly(self, net: Standardized, x: Tensor, signal: Tensor, teach: Tensor) -> Tensor:
+        """Squared error of the direct network against a draw, and its width's likelihood with the mean held fixed."""
+        mean, std = self.moments(net, x)
+        error = mean - signal
+        width = 0.5 * (error.detach() / std) ** 2 + std.log()
+        return masked_mean(error**2 + WIDTH_WEIGHT * width, teach)
+
+    def moments(self, net: Standardized, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the direct network, normalised."""
+        mean, width = net.maps(parts(net).direct(x))
+        return mean, F.softplus(width) + NARROWEST
+
+    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+        if self.draws == 0:
+            mean, std = self.moments(net, net.encode(noisy))
+            return Normal(net.decode(mean), net.unfold(std) * net.std)
+        draw = self.sampler(net, noisy, coordinates)
+        middle = draw([LIKELIEST])[0]
+        total, squares = torch.zeros((2, *middle.shape), dtype=torch.float64, device=middle.device)
+        for start in range(0, self.draws, TOGETHER):
+            off = (draw(range(start, min(start + TOGETHER, self.draws))) - middle).double()
+            total += off.sum(0)
+            squares += (off**2).sum(0)
+        off = total / self.draws
+        variance = (squares - self.draws * off**2) / (self.draws - 1 or torch.nan)
+        return Normal((middle + off).float(), variance.clamp(min=0).sqrt().float())
+
+    def sampler(
+        self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
+    ) -> Callable[[Sequence[int]], Tensor]:
+        ladder, x = parts(net).ladder, net.encode(noisy)
+        said = ladder.read(x)
+        where = (grid_coordinates(noisy) if coordinates is None else coordinates)[0]
+        channels = len(x) // len(noisy)
+
+        def draw(numbers: Sequence[int]) -> Tensor:
+            lots: Lots = likeliest(x)
+            if LIKELIEST not in numbers:
+                keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(channels)]
+                lots = AddressedLots(where, ladder.strides, keys)
+            walked = ladder.draw([part.repeat(len(numbers), *[1] * (x.ndim - 1)) for part in said], lots, x.shape[2:])
+            return self.decoded(net, walked.output).reshape(len(numbers), *noisy.shape)
+
+        return draw
+
+    def decoded(self, net: Standardized, signal: Tensor) -> Tensor:
+        """In image units."""
+        return net.unfold(signal.float()) * net.std + net.mean
+
+    def sampled_by(self, net: Standardized) -> nn.Module:
+        return parts(net).ladder
+
+
+def parts(net: Standardized) -> WithDirect:
+    """Ladder and direct network."""
+    assert isinstance(net.backbone, WithDirect)
+    return net.backbone
