@@ -158,8 +158,8 @@ class LatentMethod(Method):
         """In image units."""
         return net.unfold(signal.float()) * net.std + net.mean
 
-    def sampled_by(self, net: Standardized) -> nn.Module:
-        return parts(net).ladder
+    def sampled_by(self, net: Standardized) -> tuple[nn.Module, int]:
+        return parts(net).ladder, 1
 
 
 def parts(net: Standardized) -> WithDirect:

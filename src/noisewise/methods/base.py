@@ -208,10 +208,9 @@ class Method(ABC):
         """
         raise ValueError("this method gives one answer, not samples")
 
-    def sampled_by(self, net: Any) -> nn.Module:
-        """The part of a network that samples go through."""
-        module: nn.Module = net.backbone
-        return module
+    def sampled_by(self, net: Any) -> tuple[nn.Module, int]:
+        """The part of a network that samples go through, and how many times, one after the other."""
+        return net.backbone, 1
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -188,11 +188,11 @@ class Rung(nn.Module):
 
     def forward(self, state: Tensor, told: Tensor, lots: Lots, level: int) -> tuple[Tensor, Tensor | None]:
         """State (N, width, *size) -> the state with z in it, and the divergence (N,) where an image told something."""
-        mean, log_std = self.prior(state).float().chunk(2, 1)
+        mean, log_std = exactly(self.prior(state)).chunk(2, 1)
         log_std = bounded(log_std)
         nats = None
         if told.shape[1]:
-            shift, stretch = self.posterior(state + told).float().chunk(2, 1)
+            shift, stretch = exactly(self.posterior(state + told)).chunk(2, 1)
             stretch = bounded(stretch)
             nats = (0.5 * (shift**2 + torch.expm1(2 * stretch)) - stretch).flatten(1).sum(1)
             mean, log_std = mean + log_std.exp() * shift, log_std + stretch
@@ -203,6 +203,11 @@ class Rung(nn.Module):
 def strides(plan: Sequence[Factor]) -> list[Factor]:
     """Pixels between the variables of each level, finest first, of stem and pools."""
     return [tuple(map(prod, zip(*plan[: level + 1], strict=True))) for level in range(len(plan))]
+
+
+def exactly(x: Tensor) -> Tensor:
+    """In 32 bits at least: divergences are small differences."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def bounded(log_std: Tensor) -> Tensor:

@@ -73,16 +73,18 @@ class Predictor:
     ) -> None:  # fmt: skip
         self.method, self.net, self.tile, self.average = method, folded(net), tile, average
         self.device = net.mean.device
-        self.parts = [self.net.backbone, *([method.sampled_by(self.net)] if sampling else [])]
-        most = max(bytes_per_pixel(self.net, part) for part in self.parts)
+        self.parts = [(self.net.backbone, 1), *([method.sampled_by(self.net)] if sampling else [])]
+        most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
         room = MEMORY_SHARE * free_bytes(self.device) / (most * self._channels)
-        self.pixels = max(prod(net.stride), min(room, LARGEST_TILE))
+        # What goes through again and again has a halo beside which no such tile is large.
+        again = any(times > 1 for _, times in self.parts)
+        self.pixels = max(prod(net.stride), room if again else min(room, LARGEST_TILE))
 
     @cached_property
     def halo(self) -> tuple[int, ...]:
         """What a tile needs around it; measured when the first image needs tiles."""
         beyond = self.method.margin(tuple(self.net.laws), self.net.dims)  # type: ignore[arg-type]
-        radii = [receptive_radius(self.net, part) for part in self.parts]
+        radii = [[times * radius for radius in receptive_radius(self.net, part)] for part, times in self.parts]
         return tuple(max(radius) + beyond for radius in zip(*radii, strict=True))
 
     @property

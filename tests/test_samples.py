@@ -1,0 +1,144 @@
+"""Samples as a product: the same whatever the tiles and the order, along a new axis of the file, refused with a reason."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+import noisewise as nw
+from noisewise import cli, methods
+from noisewise.io import open_source
+from noisewise.io.memory import MemorySink
+from noisewise.io.stacked import stacked
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.predict.run import Samples
+
+from .conftest import blobs
+
+SAMPLING = [name for name in sorted(methods.modules()) if methods.get(name)().gives_samples]
+TINY = {"features": 8, "depth": 2, "batch_size": 2, "patch_size": 32}
+
+
+def counts(shape=(72, 84), seed=0):
+    return np.random.default_rng(seed).poisson(blobs(shape) / 4).astype(np.float32)
+
+
+def trained(name, image, steps=12, axes=None, **settings):
+    return nw.train(name, image, noise=PoissonGaussian(1.0, 0.0, 0.0), steps=steps, axes=axes, **TINY | settings)
+
+
+@pytest.fixture(scope="module", params=SAMPLING)
+def model(request):
+    quick = {"growth": 1.5} if request.param == "gap" else {}
+    return trained(request.param, counts(), **quick)
+
+
+def test_samples_are_what_their_number_and_seed_say(model):
+    post = model.predict(counts())
+    three, five, other = post.sample(3), post.sample(5), post.sample(3, seed=1)
+    assert three.shape == (3, *post.mean.shape) and three.dtype == np.float32
+    assert np.array_equal(three, five[:3])
+    assert len({sample.tobytes() for sample in (*five, *other)}) == 8
+
+
+def test_tiles_have_no_seams(model):
+    source = open_source(counts())
+    found = []
+    for tile in (None, (32, 40)):
+        sink = MemorySink((3, *source.shape), np.float32)
+        place = lambda region, number: (slice(number, number + 1), *region)  # noqa: E731
+        model.run_over(source, None, tile=tile, samples=Samples(range(3), 0, sink, place))
+        found.append(sink.array)
+    np.testing.assert_allclose(*found, atol=1e-3 * counts().std())
+    assert np.ptp(found[0], 0).mean() > 1e-2
+
+
+def test_pixels_that_are_not_finite_stay_and_harm_nobody(model):
+    image = counts()
+    image[10, 11] = np.nan
+    drawn = model.predict(image).sample(2)
+    assert np.isnan(drawn[:, 10, 11]).all() and np.isfinite(drawn).sum() == drawn.size - 2
+
+
+@pytest.mark.parametrize("name", ["hdn", "divnoising"])
+def test_mean_and_deviation_of_the_draws_are_those_of_the_samples(name):
+    model = trained(name, counts())
+    model.method = replace(model.method, draws=11)
+    post = model.predict(counts())
+    drawn = post.sample(11).astype(np.float64)
+    np.testing.assert_allclose(post.mean, drawn.mean(0), atol=1e-4)
+    np.testing.assert_allclose(post.std, drawn.std(0, ddof=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_channels_and_frames_in_space(name):
+    image = np.stack([counts((4, 24, 28), seed) for seed in (0, 1)])
+    model = trained(name, image, axes="CZYX", steps=2, depth=1)
+    drawn = model.predict(image, axes="CZYX").sample(2)
+    assert drawn.shape == (2, *image.shape) and np.isfinite(drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "expected"),
+    [("YX", (8, 9), "TYX"), ("ZYX", (3, 8, 9), "TZYX"), ("TYX", (3, 8, 9), "TCYX"), ("TCYX", (3, 2, 8, 9), "STCYX")],
+)
+def test_samples_lie_along_an_axis_of_their_own(axes, shape, expected):
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    stack = stacked(open_source(image, axes), 4)
+    assert stack.axes == expected and stack.size_of(stack.along) == 4
+    for number in range(4):
+        assert np.array_equal(np.squeeze(stack.read(stack.place(tuple(slice(0, n) for n in shape), number))), image)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    trained("hdn", counts().astype(np.uint16)).save(path)
+    return path
+
+
+def run(capsys, *args):
+    capsys.readouterr()
+    code = cli.main([str(arg) for arg in args])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(("suffix", "axes"), [(".tif", "YX"), (".ome.tif", "TYX"), (".npy", "YX"), (".ome.zarr", "YX")])
+def test_predict_writes_them_beside_the_image(saved, tmp_path, monkeypatch, capsys, suffix, axes):
+    monkeypatch.chdir(tmp_path)
+    image = counts((2, 40, 44)).astype(np.uint16)[: 1 if axes == "YX" else 2].squeeze()
+    if suffix == ".npy":
+        np.save("cells.npy", image)
+    elif suffix == ".ome.zarr":
+        with nw.io.create_sink("cells.ome.zarr", open_source(image, axes)) as sink:
+            sink.write(open_source(image, axes).everything, image)
+    else:
+        tifffile.imwrite("cells" + suffix, image, metadata={"axes": axes}, ome=suffix == ".ome.tif")
+    code, out, err = run(capsys, "predict", saved, "cells" + suffix, "--samples", "3", "--std", "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    written = open_source(record["samples"][0])
+    assert record["samples"] == [f"cells_denoised_samples{suffix}"]
+    assert written.dtype == image.dtype and sorted(written.shape) == sorted((3, *image.shape))
+    drawn = np.moveaxis(written.read(), 1 if axes == "TYX" else 0, 0)
+    expected = nw.load(saved).predict("cells" + suffix).sample(3)
+    assert np.abs(drawn - np.clip(expected, 0, None)).max() <= 0.51
+
+
+def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("cells.npy", counts())
+    before = sorted(tmp_path.iterdir())
+    for count in (0, -3):
+        code, out, err = run(capsys, "predict", saved, "cells.npy", f"--samples={count}")
+        assert (
+            code == 2 and out == "" and err == f"error: --samples {count} is not a number of samples; give 1 or more\n"
+        )
+    code, _, err = run(capsys, "denoise", "cells.npy", "--method", "n2v", "--samples", "4", "--steps", "2")
+    assert code == 2 and err.startswith("error: n2v gives one answer, not samples; use ") and "hdn" in err
+    code, _, err = run(capsys, "predict", saved, "cells.npy", "--samples", "1000000000")
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
