@@ -25,7 +25,7 @@ LEVELS = (
     ("nets", "noise", "scenes", "posterior"),
     ("methods", "data"),
     ("train", "predict", "evaluate"),
-    ("report", "zoo", "refine"),
+    ("report", "zoo", "refine", "spread"),
     ("model",),
     ("budget", "laws"),
     ("denoise",),

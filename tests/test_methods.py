@@ -23,11 +23,13 @@ from noisewise.methods.base import Batch, ImageSpec, Method
 from noisewise.model import Training
 from noisewise.noise.base import Noise
 from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 from .conftest import blobs
 
 NAMES = sorted(methods.modules())
 SMALL = {"features": 8, "depth": 1}
+BRIGHTNESS = 60.0  # about the mean of the planted signals, ADU
 
 
 def spec(dims: int, channels: int = 1) -> ImageSpec:
@@ -40,7 +42,18 @@ def spec(dims: int, channels: int = 1) -> ImageSpec:
 
 def noise_for(method: Method | type[Method], std: float = 15.0) -> Noise | None:
     """The law of the planted noise, for a method that uses one."""
+    if method.counts_only:
+        return PoissonGaussian(std**2 / BRIGHTNESS, 0.0, 0.0)
     return Gaussian(std) if method.uses_noise else None
+
+
+def noisy_for(method: Method | type[Method], planted: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The planted noisy image; of the same brightness and noise in counts of photons, for a method that wants them."""
+    signal, noisy = planted
+    law = noise_for(method)
+    if not method.counts_only or law is None:
+        return noisy
+    return law.sample(torch.from_numpy(signal), torch.Generator().manual_seed(1)).numpy()
 
 
 def laws_for(method: Method) -> list[Noise]:
@@ -93,8 +106,8 @@ def test_settings_survive_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_short_training_lowers_the_error(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
-    signal, noisy = planted
-    kind = methods.get(name)
+    signal, kind = planted[0], methods.get(name)
+    noisy = noisy_for(kind, planted)
     model = nw.train(
         name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=120, features=16, depth=1, batch_size=8
     )
@@ -188,11 +201,12 @@ def test_channels_may_have_laws_of_their_own(name: str, joint: bool) -> None:
     signal = blobs((2, 40, 44)) * np.array([1.0, 3.0])[:, None, None]
     noisy = (signal + np.random.default_rng(0).normal(0, 15, signal.shape)).astype(np.float32)
     kind = methods.get(name)
-    laws = [Gaussian(15.0), Gaussian(40.0)] if kind.uses_noise else None
+    laws = [noise_for(kind, 15.0), noise_for(kind, 40.0)] if kind.uses_noise else None
     target = target_for(kind, signal.astype(np.float32))
     settings = TINY | {"joint_channels": joint}
     model = nw.train(name, noisy, target, axes="CYX", noise=laws, steps=3, **settings)
-    assert [float(law.std) for law in model.laws] == ([15.0, 40.0] if laws else [])  # type: ignore[arg-type]
+    variances = [float(law.mean_var(torch.tensor(BRIGHTNESS))[1]) for law in model.laws]
+    assert variances == pytest.approx([15.0**2, 40.0**2] if laws else [])
     found = model.predict(noisy, axes="CYX").mean
     assert found.shape == noisy.shape and np.isfinite(found).all()
     other = noisy.copy()

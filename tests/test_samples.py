@@ -1,4 +1,4 @@
-"""Samples as a product: the same whatever the tiles and the order, along a new axis of the file, refused with a reason."""
+"""Samples as a product: the same whatever the tiles, along an axis of their own, refused with a reason."""
 
 import json
 from dataclasses import replace

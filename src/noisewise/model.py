@@ -27,11 +27,13 @@ from noisewise.posterior import Normal, Point, Posterior, Sampled
 from noisewise.predict.memory import free_bytes, keep_pages
 from noisewise.predict.run import Predictor, Samples
 from noisewise.progress import Progress
+from noisewise.spread import reliabilities, respread
 from noisewise.train.loop import Run, fit
 from noisewise.train.modelfile import Saved, read_model, write_model
 
 TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
 WORTH_TRAINING = 8.0  # seconds, below which a network that starts from a prior is left as it is
+CHECKED = 8  # batches of patches, on which standard deviations are held against errors
 UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
 
 
@@ -186,11 +188,21 @@ class Training:
                 model.method, model.net, self.patches, steps=steps, seconds=seconds, run=model.run,
                 report=report, save=None if output is None else save,
             )  # fmt: skip
+            remarks = self._calibrate() + model.method.remarks(model.net)
         finally:
             self.patches.close()
-        model.notes = self._notes + self.patches.census.notes() + model.run.notes()
+        model.notes = self._notes + self.patches.census.notes() + model.run.notes() + remarks
         save()
         return model
+
+    def _calibrate(self) -> list[str]:
+        """Hold standard deviations against errors, once training is over; says where they had to change."""
+        model, run = self.model, self.model.run
+        if not model.method.gives_std or not run.finished or run.as_built:
+            return []
+        found = reliabilities(model.method, model.net, [self.patches.draw(run.steps + i) for i in range(CHECKED)])
+        model.provenance["calibration"] = [None if one is None else one.record() for one in found]
+        return respread(model.net, found)
 
     def _provenance(self, noisy: Sequence[Source]) -> dict[str, Any]:
         return {

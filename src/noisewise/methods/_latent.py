@@ -158,6 +158,15 @@ class LatentMethod(Method):
         """In image units."""
         return net.unfold(signal.float()) * net.std + net.mean
 
+    def remarks(self, net: Standardized) -> list[str]:
+        price = parts(net).price
+        if not price.collapsed:
+            return []
+        return [
+            "the latent variables were told nothing of the image (a collapsed posterior), and the result is its mean: "
+            "train longer, or see whether the noise model has too much noise (noisewise measure)"
+        ]
+
     def sampled_by(self, net: Standardized) -> tuple[nn.Module, int]:
         return parts(net).ladder, 1
 

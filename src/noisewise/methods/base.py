@@ -71,6 +71,8 @@ class Method(ABC):
     """whether `build` wants the law of the noise; it is measured where the user gives none"""
     uses_correlation: ClassVar[bool] = False
     """whether it asks the law how the noise of neighbouring pixels goes together"""
+    counts_only: ClassVar[bool] = False
+    """whether it is for pixels that count photons, and no others"""
     removes: ClassVar[tuple[str, ...]] = ("white",)
     """which kinds of noise, as a check-up calls them"""
     usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
@@ -182,6 +184,10 @@ class Method(ABC):
 
     def caveats(self, spec: ImageSpec, laws: Sequence[Noise]) -> list[str]:  # noqa: ARG002
         """Sentences that warn where the method does not suit images of this kind, and say what does."""
+        return []
+
+    def remarks(self, net: Any) -> list[str]:  # noqa: ARG002
+        """What the user should know of a network that was trained; empty if all is well."""
         return []
 
     @abstractmethod

@@ -20,9 +20,11 @@ from noisewise.noise.base import Noise
 from noisewise.noise.counts import gain_and_offset
 from noisewise.posterior import Normal, Posterior
 
-MOST_SHOWN = 0.95  # of the photons: the others are what is learned from
+MOST_SHOWN = 0.9  # of the photons: the others are what is learned from
 FAINTEST = 1e-4  # of the mean brightness: the least that is expected
 NARROWEST = 1e-3  # posterior variance, in that of the pixel's own photons
+WIDTH_WEIGHT = 0.1  # of the variance's likelihood beside that of the mean
+ONE = math.log(math.e - 1)  # softplus of it is one: a network that puts out zero tells the mean brightness
 EVEN = 3 / 8  # photons added before the square root, that variances be alike (Anscombe 1948)
 MANY = 16.0  # photons, from which on numbers are drawn as Gaussian
 
@@ -44,8 +46,9 @@ class GAP(Method):
 
     needs: ClassVar[Needs] = "noisy"
     uses_noise: ClassVar[bool] = True
+    counts_only: ClassVar[bool] = True
 
-    faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.2
+    faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3
     """smallest share of the photons that is shown in training; far smaller, and images can be made from nothing"""
     growth: Annotated[float, Gt(1)] = 10.0
     """times as many photons as the image has, up to which a sample adds some"""
@@ -86,11 +89,11 @@ class GAP(Method):
         expected, teach = ratio * rate, batch.teach
         deviance = expected - torch.xlogy(left, expected) + torch.xlogy(left, left) - left
         # In units of the expected mean square, whatever the share: few photons say little.
-        weight = 1 / (1 - share)
+        weight = (1 - share) ** -0.5
         if batch.held_out:
             return masked_mean(weight * deviance, teach)
         spread = negative_binomial(left, expected.detach(), ratio**2 * variance)
-        return masked_mean(weight * (deviance - spread), teach)
+        return masked_mean(weight * (deviance - WIDTH_WEIGHT * spread), teach)
 
     def photons(self, net: Standardized, noisy: Tensor) -> Tensor:
         """Numbers of photons, of images in their units."""
@@ -99,10 +102,11 @@ class GAP(Method):
 
     def moments(self, net: Standardized, photons: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the photons expected at the exposure of these: (N, C, *S)."""
-        mean = self.scale(net)[2]
-        seen = net.fold(((photons + EVEN) / (mean + EVEN)).sqrt())
+        gain, _, mean = self.scale(net)
+        contrast = net.std / gain / mean
+        seen = net.fold((((photons + EVEN) / (mean + EVEN)).sqrt() - 1) * 2 / contrast)
         height, width = map(net.unfold, net.maps(net.backbone(seen)))
-        rate = mean * (F.softplus(height) ** 2 + FAINTEST)
+        rate = mean * (F.softplus(contrast * height + ONE) ** 2 + FAINTEST)
         return rate, rate.detach() * (F.softplus(width) + NARROWEST)
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002

@@ -15,6 +15,7 @@ class Standardized(nn.Module):
     backbone sees one channel at a time (they are folded into the batch and share its weights).
 
     mean, std: of the noisy input, a number a channel; target_mean, target_std: of what is predicted.
+    spread: by which standard deviations and samples are widened, found after training; one a channel.
     inputs, heads: maps that the backbone takes and puts out a channel. laws: of the noise, none, one, or one a channel.
     """
 
@@ -23,6 +24,7 @@ class Standardized(nn.Module):
     std: Tensor
     target_mean: Tensor
     target_std: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Standardized(nn.Module):
             ("std", std),
             ("target_mean", target_mean),
             ("target_std", target_std),
+            ("spread", [1.0] * len(mean)),
         ):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).reshape(-1, *[1] * dims))
 

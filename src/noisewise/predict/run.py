@@ -178,14 +178,17 @@ class Predictor:
 
     def sampler(self, noisy: Tensor, origin: Sequence[int] = (), seed: int = 0) -> Callable[[Sequence[int]], Tensor]:
         """Draws of p(s|x) of images (N, C, *spatial): numbers -> (len(numbers), N, C, *spatial)."""
-        size = noisy.shape[2:]
+        size, spread = noisy.shape[2:], self.net.spread
         padded, where = self._padded(noisy, origin)
         with torch.inference_mode():
             draw = self.method.sampler(self.net, padded, where, seed)
+            middle = (
+                self.method.posterior(self.net, padded, where).mean if (spread != 1).any() else padded.new_zeros(())
+            )
 
         def cropped(numbers: Sequence[int]) -> Tensor:
             with torch.inference_mode():
-                drawn = draw(numbers)
+                drawn = middle + spread * (draw(numbers) - middle)
                 return crop(drawn.flatten(0, 1), size).reshape(*drawn.shape[:3], *size)
 
         return cropped
@@ -212,7 +215,9 @@ class Predictor:
                 if found.std is not None:
                     variances.append(crop(undo(found.std), size) ** 2)
             mean = torch.stack(means).mean(0)
-            return Normal(mean, torch.stack(variances).mean(0).sqrt()) if variances else Point(mean)
+            if not variances:
+                return Point(mean)
+            return Normal(mean, torch.stack(variances).mean(0).sqrt() * self.net.spread)
 
     def mean(self, noisy: Tensor) -> Tensor:
         """E[s|x] of images (N, C, *spatial)."""

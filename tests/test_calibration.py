@@ -1,0 +1,109 @@
+"""Calibration: against exact posteriors, with the truth and without it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from noisewise.evaluate.bayes import GaussianWorld
+from noisewise.evaluate.calibration import reliability, reliability_unseen, squared_errors
+from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.digital import Digital
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.posterior import Normal, Posterior
+
+WORLD = GaussianWorld(side=128)
+
+
+def wiener(claim: float = 1.0):
+    """The exact posterior of the world, with standard deviations that claim so much of the true ones."""
+
+    def denoise(x: Tensor) -> Posterior[Tensor]:
+        exact = WORLD.posterior(x[:, 0])
+        return Normal(exact.mean.float()[:, None], claim * exact.std.float()[:, None])
+
+    return denoise
+
+
+def smooth(radius: int, std: float):
+    """The mean over a window: knows nothing of the noise."""
+
+    def denoise(x: Tensor) -> Posterior[Tensor]:
+        mean = torch.nn.functional.avg_pool2d(
+            torch.nn.functional.pad(x, [radius] * 4, mode="reflect"), 2 * radius + 1, 1
+        )
+        return Normal(mean, torch.full_like(mean, std))
+
+    return denoise
+
+
+def test_an_exact_posterior_is_calibrated():
+    signal, noisy = WORLD.draw(8, 1)
+    post = wiener()(noisy[:, None])
+    found = reliability(post.mean[:, 0], post.std[:, 0], signal)
+    assert found.ratio == pytest.approx(1, abs=0.02) and found.ence < 0.03
+    for coverage, share in found.coverage.items():
+        assert share == pytest.approx(coverage, abs=0.01)
+
+
+@pytest.mark.parametrize("claim", [0.6, 1.5])
+def test_what_is_claimed_wrongly_is_found(claim):
+    signal, noisy = WORLD.draw(8, 1)
+    post = wiener(claim)(noisy[:, None])
+    found = reliability(post.mean[:, 0], post.std[:, 0], signal)
+    assert found.spread == pytest.approx(1 / claim, rel=0.03)
+    assert found.ence == pytest.approx(abs(1 / claim - 1), rel=0.05)
+    reach = 1.6449 * claim / math.sqrt(2)
+    assert found.coverage[0.9] == pytest.approx(math.erf(reach), abs=0.01)
+
+
+@pytest.mark.parametrize("claim", [0.6, 1.0, 1.5])
+def test_so_it_is_without_the_truth(claim):
+    """The noisy image and its law tell the same, within what the estimate says of itself."""
+    signal, noisy = WORLD.draw(16, 2)
+    generator = torch.Generator().manual_seed(0)
+    blind = reliability_unseen(squared_errors(noisy[:, None], [WORLD.noise], wiener(claim), generator))
+    post = wiener(claim)(noisy[:, None])
+    seen = reliability(post.mean[:, 0], post.std[:, 0], signal)
+    assert abs(blind.ratio - seen.ratio) < 4 * blind.doubt
+    assert blind.doubt * claim**2 < 0.02
+    assert blind.spread == pytest.approx(1 / claim, rel=0.06)
+
+
+LAWS = [
+    Gaussian(12.0), PoissonGaussian(2.5, 20.0, 4.0, Digital(1.0, 0.0, 4095.0)),
+    Correlated(Gaussian(10.0), torch.tensor([[0.0, 0.3, 0.0], [0.3, 1.0, 0.3], [0.0, 0.3, 0.0]]), row_kernel=3.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+@pytest.mark.parametrize("radius", [0, 1, 3])
+def test_squared_errors_of_any_filter_under_any_law(law: Noise, radius: int):
+    """Also of a filter that leaves all noise, and of one that takes structure away."""
+    signal = 150 + 3 * (WORLD.draw(12, 3)[0] - 100)
+    noisy = law.sample(signal.double(), torch.Generator().manual_seed(4)).float()
+    denoise = smooth(radius, 5.0)
+    generator = torch.Generator().manual_seed(5)
+    squared, _, variance = squared_errors(noisy[:, None], [law], denoise, generator)[0]
+    truth = float(((denoise(noisy[:, None]).mean[:, 0] - signal) ** 2).mean())
+    assert float(squared.mean()) == pytest.approx(truth, abs=0.04 * variance)
+
+
+def test_pixels_near_the_cameras_limits_are_left_out():
+    law = Gaussian(5.0, Digital(1.0, 0.0, 255.0))
+    noisy = torch.full((1, 1, 20, 20), 100.0)
+    noisy[..., :10] = 2.0
+    squared, std, _ = squared_errors(noisy, [law], smooth(0, 1.0), torch.Generator().manual_seed(0))[0]
+    assert len(squared) == len(std) == 200
+
+
+def test_little_knowledge_changes_little():
+    squared, std = 4 * torch.ones(100), torch.ones(100)
+    sure, unsure = (reliability_unseen([(squared, std, 100.0)], error) for error in (0.0, 0.5))
+    assert sure.spread == pytest.approx(2.0, rel=1e-3)
+    assert 1 < unsure.spread < 1.01
