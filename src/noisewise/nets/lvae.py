@@ -99,7 +99,7 @@ class LadderVAE(nn.Module):
             seen.append(x)
         # Coarse levels help to read the finer ones.
         for level in reversed(range(len(self.pools))):
-            seen[level] = seen[level] + F.interpolate(self.ups[level](seen[level + 1]), size=seen[level].shape[2:])
+            seen[level] = seen[level] + upsampled(self.ups[level](seen[level + 1]), seen[level].shape[2:])
         return [part[:, :0] for part in seen[: self.quiet]] + [
             teller(part) for teller, part in zip(self.tellers, seen[self.quiet :], strict=True)
         ]
@@ -110,7 +110,7 @@ class LadderVAE(nn.Module):
         divergence: list[Tensor] = []
         for level in reversed(range(len(self.rungs))):
             if level < len(self.pools):
-                state = F.interpolate(state, size=said[level].shape[2:])
+                state = upsampled(state, said[level].shape[2:])
             state, nats = self.rungs[level](state, said[level], lots, level)
             if nats is not None:
                 divergence.insert(0, nats)
@@ -175,6 +175,7 @@ class Rung(nn.Module):
 
     def __init__(self, dims: int, width: int, latent: int, told: bool = True) -> None:
         super().__init__()
+        self.above = stack(dims, width, 1)
         self.prior = CONV[dims](width, 2 * latent, 1)
         if told:
             self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
@@ -188,6 +189,7 @@ class Rung(nn.Module):
 
     def forward(self, state: Tensor, told: Tensor, lots: Lots, level: int) -> tuple[Tensor, Tensor | None]:
         """State (N, width, *size) -> the state with z in it, and the divergence (N,) where an image told something."""
+        state = self.above(state)
         mean, log_std = exactly(self.prior(state)).chunk(2, 1)
         log_std = bounded(log_std)
         nats = None
@@ -203,6 +205,11 @@ class Rung(nn.Module):
 def strides(plan: Sequence[Factor]) -> list[Factor]:
     """Pixels between the variables of each level, finest first, of stem and pools."""
     return [tuple(map(prod, zip(*plan[: level + 1], strict=True))) for level in range(len(plan))]
+
+
+def upsampled(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Between the positions of a coarser level, linearly."""
+    return F.interpolate(x, size=tuple(size), mode={4: "bilinear", 5: "trilinear"}[x.ndim], align_corners=False)
 
 
 def exactly(x: Tensor) -> Tensor:
