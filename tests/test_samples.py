@@ -10,9 +10,11 @@ import tifffile
 import noisewise as nw
 from noisewise import cli, methods
 from noisewise.io import open_source
+from noisewise.io.animation import planes
 from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
 from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.posterior import standing_for_all
 from noisewise.predict.run import Samples
 
 from .conftest import blobs
@@ -126,6 +128,52 @@ def test_predict_writes_them_beside_the_image(saved, tmp_path, monkeypatch, caps
     drawn = np.moveaxis(written.read(), 1 if axes == "TYX" else 0, 0)
     expected = nw.load(saved).predict("cells" + suffix).sample(3)
     assert np.abs(drawn - np.clip(expected, 0, None)).max() <= 0.51
+
+
+def test_a_film_the_likeliest_and_those_that_stand_for_all(saved, tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("cells.tif", counts((40, 44)).astype(np.uint16), metadata={"axes": "YX"})
+    options = ("--samples", "7", "--diverse", "3", "--gif", "--mode", "--float", "--json")
+    code, out, err = run(capsys, "predict", saved, "cells.tif", *options)
+    assert code == 0, err
+    record = json.loads(out)
+    every = nw.load(saved).predict("cells.tif").sample(7)
+    kept = open_source(record["samples"][0]).read()
+    assert kept.shape == (3, 40, 44)
+    assert all(any(np.allclose(one, other, atol=1e-4) for other in every) for one in kept)
+    with Image.open(record["gif"][0]) as film:
+        assert film.n_frames == 3 and film.size == (44, 40)
+    mode = open_source(record["mode"][0]).read()
+    assert np.allclose(mode, nw.load(saved).predict("cells.tif").mode(), atol=1e-4)
+    assert mode.std() < every.std()
+    before = sorted(tmp_path.iterdir())
+    code, _, err = run(capsys, "predict", saved, "cells.tif", "-o", "again.tif", "--gif")
+    assert code == 2 and "give --samples N" in err and sorted(tmp_path.iterdir()) == before
+    code, _, err = run(capsys, "predict", saved, "cells.tif", "-o", "again.tif", "--samples", "2", "--diverse", "3")
+    assert code == 2 and "--diverse 3 of 2" in err and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_film_of_a_stack_shows_its_maximum():
+    image = np.random.default_rng(0).integers(0, 1000, (4, 2, 3, 8, 9)).astype(np.uint16)  # samples, C, Z, Y, X
+    source = open_source(image[0], "CZYX")
+    stack = stacked(source, 4)
+    frames = list(planes(open_source(image, stack.axes), stack))
+    assert stack.axes == "TCZYX" and len(frames) == 4
+    assert all(np.array_equal(frame, one[0].max(0)) for frame, one in zip(frames, image, strict=True))
+
+
+def test_few_samples_stand_for_all():
+    """Three kinds of images, one of them rare: one of each is chosen."""
+    rng = np.random.default_rng(0)
+    kinds = [0] * 12 + [1] * 12 + [2] * 3
+    rng.shuffle(kinds)
+    centres = rng.normal(0, 1, (3, 40, 50))
+    images = [centres[kind] + rng.normal(0, 0.2, (40, 50)) for kind in kinds]
+    chosen = standing_for_all(3, len(images), images.__getitem__)
+    assert sorted(kinds[number] for number in chosen) == [0, 1, 2]
+    assert len(standing_for_all(5, 5, images.__getitem__)) == 5
 
 
 def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):

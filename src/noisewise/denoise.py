@@ -145,10 +145,17 @@ def check_up(source: Source) -> CheckUp | None:
         return None
 
 
-def choose_method(asked: str | Method, checkup: CheckUp | None, noise: Any = None, std: bool = False) -> str | Method:
-    """What is asked for; for `auto` simulated, where the law of the noise is known, else n2v, which needs none."""
+def choose_method(
+    asked: str | Method, checkup: CheckUp | None, noise: Any = None, std: bool = False, samples: bool = False
+) -> str | Method:
+    """What is asked for; for `auto` simulated, where the law of the noise is known, else n2v, which needs none.
+
+    std, samples: whether these are wanted.
+    """
     if asked != "auto":
         return asked
+    if samples:
+        return "hdn"
     if noise or (checkup is not None and checkup.kind in methods.get("simulated").removes):
         return "simulated"
     return "pn2v" if std else "n2v"

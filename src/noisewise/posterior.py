@@ -14,6 +14,7 @@ from torch import Tensor
 
 from noisewise.axes import Array
 
+LOOKED_AT = 32
 LIKELIEST = -1  # the number of the sample in which nothing is left to chance
 T = TypeVar("T", Array, Tensor)
 
@@ -86,3 +87,54 @@ class Sampled(Normal[T]):
 
     def sample(self, n: int, seed: int = 0) -> T:
         return self.draw(range(n), seed)
+
+    def mode(self) -> T:
+        """The image in which nothing is left to chance: as sharp as a sample, and likelier (MAP-like)."""
+        drawn: T = self.draw([LIKELIEST], 0)[0]
+        return drawn
+
+    def diverse(self, n: int, of: int = 100, seed: int = 0) -> T:
+        """n samples that stand for so many: each of these is nearest to one of the n; (n, *image)."""
+        if not 0 < n <= of:
+            raise ValueError(f"{n} samples cannot stand for {of}")
+        return self.draw(standing_for_all(n, of, lambda number: self.draw([number], seed)[0]), seed)
+
+
+def standing_for_all(n: int, of: int, sample: Callable[[int], Array | Tensor]) -> list[int]:
+    """Numbers of n medoids among samples: the sum of the distances from each sample to the nearest is small.
+
+    Samples are looked at one after the other, as means over blocks of the last two axes, `LOOKED_AT` a side.
+    Found one by one, each where it helps most, then exchanged while that helps (Kaufman and Rousseeuw 1990).
+    """
+    seen = np.stack([blocked(np.asarray(torch.as_tensor(sample(k)).cpu())).ravel() for k in range(of)])
+    seen -= seen.mean(0)
+    squares = (seen**2).sum(1)
+    distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * seen @ seen.T, 0))
+    chosen: list[int] = []
+    for _ in range(n):
+        nearest = distance[:, chosen].min(1) if chosen else np.full(of, np.inf)
+        costs = np.minimum(nearest[:, None], distance).sum(0)
+        costs[chosen] = np.inf
+        chosen.append(int(costs.argmin()))
+    improved = True
+    while improved:
+        improved = False
+        for place in range(n):
+            others = chosen[:place] + chosen[place + 1 :]
+            nearest = distance[:, others].min(1) if others else np.full(of, np.inf)
+            costs = np.minimum(nearest[:, None], distance).sum(0)
+            costs[others] = np.inf
+            if costs.min() < costs[chosen[place]] * (1 - 1e-9):
+                chosen[place], improved = int(costs.argmin()), True
+    return sorted(chosen)
+
+
+def blocked(image: Array) -> Array:
+    """Means over blocks of the last two axes, at most `LOOKED_AT` of them along each; pixels without value are zero."""
+    image = np.nan_to_num(image.astype(np.float64))
+    for axis in (-2, -1):
+        edges = np.unique(np.linspace(0, image.shape[axis], LOOKED_AT + 1).astype(int)[:-1])
+        widths = np.diff(np.append(edges, image.shape[axis]))
+        shape = [-1 if a == axis % image.ndim else 1 for a in range(image.ndim)]
+        image = np.add.reduceat(image, edges, axis=axis) / widths.reshape(shape)
+    return image

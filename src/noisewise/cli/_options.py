@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.errors import UserError
-from noisewise.io import samples_output, std_output
+from noisewise.io import animation_output, mode_output, samples_output, std_output
+
+if TYPE_CHECKING:
+    from noisewise import files
 
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
 Out = Annotated[str | None, arg(aliases=("-o",), metavar="OUT", help_behavior_hint="")]
@@ -52,6 +55,12 @@ class Writing:
     """also write the standard deviation of each pixel, as 32-bit floats, to <output>_std; for methods that know it"""
     samples: Samples = None
     """also write so many draws from the posterior, along a new axis, to <output>_samples; for methods that can draw"""
+    diverse: Samples = None
+    """keep only so many of the samples, which stand for the rest"""
+    gif: Switch = False
+    """also show the samples as a film, in <output>_samples.gif: the maximum along Z, the first of other axes"""
+    mode: Switch = False
+    """also write the likeliest image, sharper than the mean, to <output>_mode; for methods that can draw"""
     overwrite: Switch = False
     """replace outputs that exist"""
     skip_existing: Switch = False
@@ -64,13 +73,28 @@ class Writing:
             raise UserError("--overwrite and --skip-existing exclude each other; give one")
         if self.samples is not None and self.samples < 1:
             raise UserError(f"--samples {self.samples} is not a number of samples; give 1 or more")
+        if self.samples is None and (self.diverse is not None or self.gif):
+            raise UserError(f"{'--gif' if self.gif else '--diverse'} is about samples; give --samples N with it")
+        if self.diverse is not None and not 0 < self.diverse <= (self.samples or 0):
+            raise UserError(
+                f"--diverse {self.diverse} of {self.samples} samples is not possible; give 1 or more of them"
+            )
         if self.average and self.no_average:
             raise UserError("--average and --no-average exclude each other; give one")
 
     def beside(self, output: Path) -> dict[str, Path]:
         """What else is written of an image, and where."""
-        wanted = {"std": self.std, "samples": self.samples is not None}
+        wanted = {"std": self.std, "samples": self.samples is not None, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
+
+    def for_files(self) -> files.Writing:
+        """The same, for `noisewise.files`."""
+        from noisewise.files import Writing as Written
+
+        return Written(
+            tile=parse_tile(self.tile), as_float=self.as_float, overwrite=self.overwrite, std=self.std,
+            samples=self.samples or 0, diverse=self.diverse or 0, gif=self.gif, mode=self.mode,
+        )  # fmt: skip
 
     def record(self, outputs: Sequence[Path]) -> dict[str, list[Path]]:
         """What JSON output says of it."""
@@ -84,7 +108,10 @@ class Writing:
 
 def companions(output: Path) -> dict[str, Path]:
     """All that may be written beside a denoised image."""
-    return {"std": std_output(output), "samples": samples_output(output)}
+    return {
+        "std": std_output(output), "samples": samples_output(output), "gif": animation_output(output),
+        "mode": mode_output(output),
+    }  # fmt: skip
 
 
 def check_length(budget: str | None, steps: int | None) -> None:

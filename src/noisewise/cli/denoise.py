@@ -28,7 +28,6 @@ from noisewise.cli._options import (
     WritingOptions,
     check_length,
     companions,
-    parse_tile,
 )  # fmt: skip
 from noisewise.errors import UserError
 
@@ -103,9 +102,8 @@ class Denoise:
                     plan.inputs, plan.outputs, method=self.method, targets=targets,
                     noise=[Path(name).expanduser() for name in self.noise], axes=self.axes,
                     budget=self.budget, steps=self.steps, average=self.writing.averaging,
-                    tile=parse_tile(self.writing.tile), as_float=self.writing.as_float, std=self.writing.std,
-                    samples=self.writing.samples or 0, seed=self.seed, device=self.device,
-                    overwrite=self.writing.overwrite, trained=keep, report=display,
+                    writing=self.writing.for_files(), seed=self.seed, device=self.device, trained=keep,
+                    report=display,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if not kept:

@@ -21,7 +21,6 @@ from noisewise.cli._options import (
     Writing,
     WritingOptions,
     companions,
-    parse_tile,
 )  # fmt: skip
 
 
@@ -77,7 +76,5 @@ class Predict:
         with Display(self.talking.quiet) as display:
             return predict_files(
                 model, plan.inputs, plan.outputs, axes=self.axes, average=self.writing.averaging,
-                tile=parse_tile(self.writing.tile), as_float=self.writing.as_float,
-                std=self.writing.std, samples=self.writing.samples or 0, seed=self.seed,
-                overwrite=self.writing.overwrite, report=display,
+                writing=self.writing.for_files(), seed=self.seed, report=display,
             )  # fmt: skip

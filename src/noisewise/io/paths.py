@@ -106,6 +106,17 @@ def samples_output(output: Path) -> Path:
     return default_output(output, "_samples")
 
 
+def mode_output(output: Path) -> Path:
+    """Where the likeliest image goes, beside the denoised image."""
+    return default_output(output, "_mode")
+
+
+def animation_output(output: Path) -> Path:
+    """Where the film of samples goes, beside the denoised image."""
+    samples = samples_output(output)
+    return samples.with_name(samples.name.split(".")[0] + ".gif")
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file as hexadecimal text; of a folder: over the sorted names and contents of its files.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from annotated_types import Ge, Interval
@@ -18,10 +18,14 @@ from noisewise.nets.lvae import LadderVAE, Lots, WithDirect, fresh, likeliest, s
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import Factor, pooling_plan
 from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
 from noisewise.noise.robust import robust
+from noisewise.noise.splitting import split
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
 NARROWEST = 1e-3  # standard deviation, in those of the image
+SHARE = 0.2  # of the image, which the direct network is to tell from the rest
+FOLLOWING = 0.2  # weight of draws beside that
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
@@ -87,34 +91,50 @@ class LatentMethod(Method):
         if batch.held_out:  # what the direct network says of pixels that it cannot see
             found = net.maps(backbone.direct(hide(x, teach, "mean", 1, batch.generator)))[0]
             return masked_mean((found - x) ** 2, teach)
+        if not teach.any():
+            return 0.0 * self.moments(net, x)[0].sum()
+        direct, halves = self.taught_directly(net, batch, x, teach)
         drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
         signal = drawn.output.float()
-        if not teach.any():
-            return 0.0 * signal.sum()
         told = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
         price = backbone.price(told.sum())
         surprise = masked_mean(self.surprise(net, batch, signal), teach)
         cost: Tensor = price * told.clamp(min=self.free_bits).sum()
-        return surprise + cost + self.taught_directly(net, x, signal.detach(), teach)
+        return surprise + cost + halves + masked_mean(followed(direct, signal.detach()), teach)
+
+    def taught_directly(
+        self, net: Standardized, batch: Batch, x: Tensor, teach: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """The direct network's mean and standard deviation, and its squared error between parts of the image.
+
+        Without parts, where noise goes together in neighbours, zero.
+        """
+        if not self.splits(net):
+            return self.moments(net, x), x.new_zeros(())
+        laws = [cast(Noise, net.law(c)) for c in range(batch.noisy.shape[1])]
+        pairs = [
+            split(law, image, SHARE, net.about(c), batch.generator)
+            for c, (law, image) in enumerate(zip(laws, batch.noisy.float().chunk(len(laws), 1), strict=True))
+        ]
+        rest, share = (net.encode(torch.cat(part, 1)) for part in zip(*pairs, strict=True))
+        (mean, of_rest), (std, _) = (part.chunk(2) for part in self.moments(net, torch.cat([x, rest])))
+        return (mean, std), masked_mean((of_rest - share) ** 2, teach)
+
+    def splits(self, net: Standardized) -> bool:
+        """Whether an image can be split into parts with independent noise."""
+        return not any(isinstance(law, Correlated) for law in net.laws)
 
     def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """−log p(x|s) of each pixel, s in normalised units; in the shape of the encoded image."""
         signal = net.unfold(signal) * net.std + net.mean
         where = (grid_coordinates(batch.noisy) if batch.coordinates is None else batch.coordinates).movedim(1, -1)
         where = where.expand(len(signal), *where.shape[1:]).flatten(0, -2)
-        parts = []
+        nats = []
         for c, (x, s) in enumerate(zip(batch.noisy.float().unbind(1), signal.unbind(1), strict=True)):
             law: Any = net.law(c)
             likely = law.at(where).tabulated(x.reshape(-1, 1), s.reshape(-1, 1), net.about(c))
-            parts.append(-robust(likely, OUTLYING * net.about(c)[1]).reshape(x.shape))
-        return net.fold(torch.stack(parts, 1))
-
-    def taught_directly(self, net: Standardized, x: Tensor, signal: Tensor, teach: Tensor) -> Tensor:
-        """Squared error of the direct network against a draw, and its width's likelihood with the mean held fixed."""
-        mean, std = self.moments(net, x)
-        error = mean - signal
-        width = 0.5 * (error.detach() / std) ** 2 + std.log()
-        return masked_mean(error**2 + WIDTH_WEIGHT * width, teach)
+            nats.append(-robust(likely, OUTLYING * net.about(c)[1]).reshape(x.shape))
+        return net.fold(torch.stack(nats, 1))
 
     def moments(self, net: Standardized, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the direct network, normalised."""
@@ -169,6 +189,13 @@ class LatentMethod(Method):
 
     def sampled_by(self, net: Standardized) -> tuple[nn.Module, int]:
         return parts(net).ladder, 1
+
+
+def followed(direct: tuple[Tensor, Tensor], signal: Tensor) -> Tensor:
+    """Squared error of the direct network's mean against a draw, and its width's likelihood, the mean held fixed."""
+    mean, std = direct
+    error = mean - signal
+    return FOLLOWING * error**2 + WIDTH_WEIGHT * (0.5 * (error.detach() / std) ** 2 + std.log())
 
 
 def parts(net: Standardized) -> WithDirect:

@@ -18,7 +18,7 @@ from noisewise.nets.lots import AddressedLots
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.counts import gain_and_offset
-from noisewise.posterior import Normal, Posterior
+from noisewise.posterior import LIKELIEST, Normal, Posterior
 
 MOST_SHOWN = 0.9  # of the photons: the others are what is learned from
 FAINTEST = 1e-4  # of the mean brightness: the least that is expected
@@ -126,12 +126,15 @@ class GAP(Method):
         photons, (gain, offset, _) = self.photons(net, noisy), self.scale(net)
 
         def draw(numbers: Sequence[int]) -> Tensor:
-            grown = photons.repeat(len(numbers), *[1] * (photons.ndim - 1))
+            grown, chance = photons.repeat(len(numbers), *[1] * (photons.ndim - 1)), LIKELIEST not in numbers
             keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(noisy.shape[1])]
             lots = AddressedLots(where, [(1,) * net.dims] * self.rounds, keys)
             for level in range(self.rounds):
-                normal = lots(level, torch.Size([len(keys), 1])).to(grown).reshape(grown.shape)
-                grown = grown + poisson(self.step * self.moments(net, grown)[0], normal)
+                added = self.step * self.moments(net, grown)[0]
+                if chance:
+                    normal = lots(level, torch.Size([len(keys), 1, *grown.shape[2:]])).to(grown)
+                    added = poisson(added, normal.reshape(grown.shape))
+                grown = grown + added
             signal = self.moments(net, grown)[0] / (1 + self.step) ** self.rounds
             return (offset + gain * signal).reshape(len(numbers), *noisy.shape)
 

@@ -123,7 +123,7 @@ class LadderVAE(nn.Module):
 
 
 class WithDirect(nn.Module):
-    """A ladder, and beside it a network that learns in one pass what the ladder's draws have in common."""
+    """A ladder, and beside it a network that tells in one pass what draws have in common."""
 
     def __init__(self, ladder: LadderVAE, direct: nn.Module, warm_up: int) -> None:
         super().__init__()

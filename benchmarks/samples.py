@@ -1,0 +1,128 @@
+"""Samples of the posterior: read once and drawn often, against reading anew for each; and the memory they take.
+
+    python benchmarks/samples.py                  (three minutes on two cores)
+    python benchmarks/samples.py --device cuda
+
+An image of 512 x 512 pixels. `together`: what `Model.draw` does, one sample after the other into what is made of them.
+`anew`: the same samples, each with a reading of its own. The network is trained for two steps: weights do not matter
+for the time. Memory is the largest resident size of a process of its own for each number of samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+import noisewise as nw
+from common import machine, write
+from noisewise.io import open_source
+from noisewise.io.base import Sink
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.predict.run import Predictor, Samples
+
+SIDE, COUNT, REPEATS = 512, 100, 3
+NUMBERS = (10, 100, 400)
+
+
+class Moments(Sink):
+    """What becomes of samples that nobody keeps: their mean."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self) -> None:
+        self.total = np.zeros((SIDE, SIDE), np.float64)
+
+    def write(self, region: Any, pixels: np.ndarray) -> None:  # noqa: ARG002
+        self.total += pixels[0]
+
+    def commit(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass
+
+
+def model_of(method: str, device: str, settings: dict[str, Any]) -> tuple[nw.Model, np.ndarray]:
+    """A model that was hardly trained, and an image."""
+    image = np.random.default_rng(0).poisson(20.0, (SIDE, SIDE)).astype(np.float32)
+    law = PoissonGaussian(1.0, 0.0, 0.0)
+    return nw.train(method, image, noise=law, steps=2, device=device, **settings), image
+
+
+def draw(model: nw.Model, image: np.ndarray, numbers: range) -> np.ndarray:
+    """The sum of samples, streamed."""
+    source, sink = open_source(image), Moments()
+    samples = Samples(numbers, 0, sink, lambda region, number: (slice(number, number + 1), *region))
+    model.run_over(source, None, samples=samples)
+    return sink.total
+
+
+def anew(model: nw.Model, image: np.ndarray, count: int) -> np.ndarray:
+    """The same, each sample with a reading of its own."""
+    predictor = Predictor(model.method, model.net, sampling=True)
+    noisy, total = torch.from_numpy(image)[None, None].to(model.net.mean.device), np.zeros((SIDE, SIDE), np.float64)
+    for number in range(count):
+        total += predictor.sampler(noisy)([number])[0, 0, 0].cpu().numpy()
+    return total
+
+
+def best(work: Callable[[], Any], device: str) -> tuple[float, Any]:
+    """Seconds of the fastest of some runs, and what comes of it."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        found = work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times), found
+
+
+def peak(method: str, device: str, settings: dict[str, Any], count: int, queue: Any) -> None:
+    """Largest resident size of this process after so many samples, MB."""
+    draw(*model_of(method, device, settings), range(count))
+    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="hdn")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the method, name=value")
+    parser.add_argument("--dry", action="store_true", help="do not keep the results")
+    arguments = parser.parse_args()
+    settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in arguments.set)}
+    model, image = model_of(arguments.method, arguments.device, settings)
+    draw(model, image, range(4))
+    together, first = best(lambda: draw(model, image, range(COUNT)), arguments.device)
+    few, second = best(lambda: anew(model, image, COUNT // 10), arguments.device)
+    assert np.allclose(draw(model, image, range(COUNT // 10)), second, rtol=1e-3)
+    context, memory = multiprocessing.get_context("spawn"), {}
+    for count in NUMBERS:
+        queue = context.Queue()
+        process = context.Process(
+            target=peak, args=(arguments.method, arguments.device, settings, count, queue)
+        )  # fmt: skip
+        process.start()
+        memory[count] = queue.get()
+        process.join()
+    result = {
+        "method": arguments.method, "side": SIDE, "samples": COUNT, "together_s": together, "anew_s": 10 * few,
+        "times_faster": 10 * few / together, "samples_a_second": COUNT / together, "memory_mb": memory,
+        "parameters": sum(p.numel() for p in model.net.parameters()), "mean_of_sum": float(first.mean()),
+    }  # fmt: skip
+    print(json.dumps(machine() | result, indent=2))
+    if not arguments.dry:
+        write("samples", result)
+
+
+if __name__ == "__main__":
+    main()
