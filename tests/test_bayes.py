@@ -192,3 +192,27 @@ def test_knowing_the_pixel_helps():
 def test_the_gap_is_in_decibels():
     assert decibel_gap(torch.tensor([2.0, 2.0]), torch.tensor([1.0, 1.0])) == pytest.approx(20 * math.log10(2))
     assert decibel_gap(torch.tensor([1.0, -3.0]), torch.tensor([5.0**0.5, 5.0**0.5])) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "world",
+    [GaussianWorld(side=48, margin=0), FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0)],
+    ids=["gaussian", "finite"],
+)
+def test_samples_have_the_moments_of_the_posterior(world):
+    noisy = world.draw(3, 5)[1]
+    exact, drawn = world.posterior(noisy), world.sample(noisy, 3000, seed=0).double()
+    assert drawn.shape == (3, 3000, world.side, world.side)
+    floor = 0.02 * float(exact.std.max())
+    assert ((drawn.mean(1) - exact.mean).abs() < 5 * exact.std / 3000**0.5 + floor).all()
+    assert ((drawn.std(1) - exact.std).abs() < 0.12 * exact.std + floor).all()
+
+
+def test_samples_of_a_finite_world_are_of_that_world():
+    """One of its figures each, in one of its brightnesses."""
+    world = FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0))
+    drawn = world.sample(world.draw(4, 5)[1], 20, seed=1).flatten(0, 1)
+    assert torch.isin(drawn, world.levels.float()).all()
+    for image in drawn:
+        inked = (image != image.min()).nonzero()
+        assert ((inked.amax(0) - inked.amin(0)) == 4).all()

@@ -175,8 +175,8 @@ def write_twins(
         record = provenance(model, source, writing.average)
         if writing.samples:
             record |= {"samples": writing.samples, "samples_kept": writing.kept, "samples_seed": seed}
-        with ExitStack() as stack:
-            sinks = {name: stack.enter_context(sink) for name, sink in writing.sinks(path, source, record)}
+        with ExitStack() as opened:
+            sinks = {name: opened.enter_context(sink) for name, sink in writing.sinks(path, source, record)}
             samples = None
             if writing.samples:
                 place = stacked(source, writing.kept).place

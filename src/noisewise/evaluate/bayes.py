@@ -72,6 +72,13 @@ class GaussianWorld:
         mean = self.mean + self.filtered(noisy.double() - self.mean, gain)
         return Answer(mean, ((gain * self.sigma**2).mean().sqrt()).expand(mean.shape))
 
+    def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
+        """Draws of p(s | x): (N, count, side, side); their differences from the mean have the power P σ² / (P + σ²)."""
+        generator = torch.Generator().manual_seed(seed)
+        white = torch.randn((len(noisy), count, self.side, self.side), generator=generator, dtype=torch.float64)
+        left = self.power * self.sigma**2 / (self.power + self.sigma**2)
+        return (self.posterior(noisy).mean[:, None] + self.filtered(white, left.sqrt())).float()
+
     def blind(self, noisy: Tensor) -> Answer:
         """p(s_i | x without x_i)."""
         precision = 1 / (self.power + self.sigma**2)
@@ -156,18 +163,34 @@ class FiniteWorld:
         without = (probability.log() - evidence).softmax(1)
         return self.moments(without)
 
+    def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
+        """Draws of p(s | x): (N, count, Y, X)."""
+        evidence = self.evidence(noisy)
+        scores = F.conv2d(evidence[:, 1:], self.kernels)
+        generator = torch.Generator().manual_seed(seed)
+        picked = torch.multinomial(scores.flatten(1).softmax(1), count, replacement=True, generator=generator)
+        chosen = torch.zeros(len(noisy), count, scores[0].numel(), dtype=torch.float64)
+        chosen.scatter_(2, picked[..., None], 1.0)
+        above = F.conv_transpose2d(chosen.reshape(-1, *scores.shape[1:]), self.kernels)
+        signal = self.levels[0] + torch.einsum("nlyx,l->nyx", above, self.levels[1:] - self.levels[0])
+        return signal.reshape(len(noisy), count, *signal.shape[1:]).float()
+
     def marginals(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
         """Of each pixel: p(s_i = level | x), and log p(x_i | level) less that of the ground; (N, L, Y, X)."""
-        x = noisy.double()[:, None]
-        levels = self.levels[:, None, None]
-        shape = (len(x), len(self.levels), *x.shape[2:])
-        log_prob = self.noise.log_prob(x.expand(shape), levels.expand(shape))
-        evidence = log_prob - log_prob[:, :1]
+        evidence = self.evidence(noisy)
         scores = F.conv2d(evidence[:, 1:], self.kernels)
         weight = scores.flatten(1).softmax(1).reshape(scores.shape)
         above = F.conv_transpose2d(weight, self.kernels)
         ground = (1 - above.sum(1, keepdim=True)).clamp(min=0)
         return torch.cat([ground, above], 1).clamp(min=1e-300), evidence
+
+    def evidence(self, noisy: Tensor) -> Tensor:
+        """log p(x_i | level) of each pixel, less that of the ground; (N, L, Y, X)."""
+        x = noisy.double()[:, None]
+        levels = self.levels[:, None, None]
+        shape = (len(x), len(self.levels), *x.shape[2:])
+        log_prob = self.noise.log_prob(x.expand(shape), levels.expand(shape))
+        return log_prob - log_prob[:, :1]
 
     def moments(self, probability: Tensor) -> Answer:
         """Mean and standard deviation of levels with these probabilities."""

@@ -52,7 +52,7 @@ class LatentMethod(Method):
     """residual blocks a level, of the part that reads"""
     free_bits: Annotated[float, Ge(0)] = 0.0
     """nats a pixel that each level may tell of the image at no cost"""
-    warm_up: Annotated[int, Ge(1)] = 300
+    warm_up: Annotated[int, Ge(1)] = 1000
     """steps until what is told has its full price"""
     draws: Annotated[int, Interval(ge=0, le=100_000)] = 0
     """samples that mean and standard deviation are made of (0: they are those of the direct network, in one pass)"""

@@ -1,0 +1,57 @@
+"""One sample could be the scene, and the mean of many is nearer to it.
+
+A sample of the posterior has the texture and sharpness of a scene, and twice the squared error of the mean: its own
+distance from the mean, and the scene's. The mean of n samples has (1 + 1/n) times the least squared error. A direct
+network learns where that ends, and is there in one pass.
+
+    python examples/mean_of_samples.py [OUT.png]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import noisewise as nw
+from noisewise.demo import draw_cells
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+
+PHOTONS = 6.0  # a pixel, on average
+PART = (slice(120, 248), slice(270, 398))  # (Y, X)
+SETTINGS = {"depth": 3, "features": 32, "width": 16, "latent": 8, "blocks": 1, "batch_size": 4}
+STEPS, COUNTS = 400, (1, 2, 4, 8, 16, 32, 64)
+
+
+def main(path: Path) -> None:
+    """Draw the figure into a file."""
+    scene = draw_cells(seed=0)
+    scene *= PHOTONS / scene.mean()
+    noisy = np.random.default_rng(0).poisson(scene).astype(np.float32)
+    law = PoissonGaussian(1.0, 0.0, 0.0)
+    model = nw.train("hdn", noisy, noise=law, steps=STEPS, warm_up=STEPS // 2, **SETTINGS)
+    post, truth = model.predict(noisy[PART]), scene[PART]
+    drawn = post.sample(max(COUNTS))
+    errors = [float(np.mean((drawn[:n].mean(0) - truth) ** 2)) for n in COUNTS]
+    direct = float(np.mean((post.mean - truth) ** 2))
+    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    shown = {
+        "noisy": noisy[PART], "one sample": drawn[0], "mean of 4": drawn[:4].mean(0), "mean of 64": drawn.mean(0),
+        "direct network": post.mean, "scene": truth,
+    }  # fmt: skip
+    for panel, (title, image) in zip(upper.subplots(1, len(shown)), shown.items(), strict=True):
+        panel.imshow(image, cmap="magma", vmin=0, vmax=np.percentile(truth, 99.8), interpolation="nearest")
+        panel.set(xticks=[], yticks=[], title=title)
+    curve = lower.subplots()
+    curve.loglog(COUNTS, errors, "o-", base=2, label="mean of n samples")
+    least = errors[-1] / (1 + 1 / COUNTS[-1])
+    curve.loglog(COUNTS, [least * (1 + 1 / n) for n in COUNTS], ":", base=2, label="least · (1 + 1/n)")
+    curve.axhline(direct, color="k", lw=1, label="direct network, one pass")
+    curve.set(xlabel="samples n", ylabel="mean squared error, photons²")
+    curve.legend(frameon=False)
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".png"))

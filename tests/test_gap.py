@@ -1,0 +1,99 @@
+"""GAP: photons are counted right, the loss is least at the posterior mean, and what is no count is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+import noisewise as nw
+from noisewise.methods.gap import GAP, negative_binomial, poisson
+from noisewise.noise.base import Noise
+from noisewise.noise.counts import gain_and_offset
+from noisewise.noise.digital import Digital
+from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.pulses import Pulses
+
+
+def test_gamma_rates_have_the_posterior_of_the_textbook():
+    """s ~ Gamma(a, b) in each pixel for itself: p(s | k) = Gamma(a + k, b + 1), whatever the neighbours."""
+    a, b = 2.0, 0.4
+    rng = np.random.default_rng(0)
+    signal = rng.gamma(a, 1 / b, (6, 96, 96))
+    counts = rng.poisson(signal).astype(np.float32)
+    law = PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))
+    model = nw.train("gap", counts, noise=law, steps=400, features=16, depth=1, batch_size=8, patch_size=48)
+    fresh = rng.poisson(rng.gamma(a, 1 / b, (96, 96))).astype(np.float32)
+    post = model.predict(fresh)
+    mean, std = (a + fresh) / (b + 1), np.sqrt(a + fresh) / (b + 1)
+    assert np.sqrt(np.mean((post.mean - mean) ** 2)) < 0.12 * np.sqrt(np.mean((fresh - mean) ** 2))
+    assert np.sqrt(np.mean(post.std**2)) == pytest.approx(np.sqrt(np.mean(std**2)), rel=0.1)
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(0.3, 0.4), (4.0, 9.0), (30.0, 31.0)])
+def test_the_negative_binomial_is_that_of_scipy(mean, variance):
+    counts = torch.arange(60, dtype=torch.float64)
+    ours = negative_binomial(counts, torch.full_like(counts, mean), torch.full_like(counts, variance - mean))
+    p = mean / variance
+    np.testing.assert_allclose(ours, scipy.stats.nbinom.logpmf(counts.numpy(), mean * p / (1 - p), p), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.7, 5.0, 15.0, 60.0])
+def test_photons_are_poisson_quantiles(rate):
+    normal = torch.linspace(-3.5, 3.5, 301, dtype=torch.float64)
+    ours = poisson(torch.full_like(normal, rate), normal).numpy()
+    exact = scipy.stats.poisson.ppf(scipy.stats.norm.cdf(normal.numpy()), rate)
+    assert np.abs(ours - exact).max() <= (0 if rate < 16 else 2)
+
+
+@pytest.mark.parametrize(
+    ("law", "expected"),
+    [
+        (PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0)), (1.0, 0.0)),
+        (PoissonGaussian(1.03, 0.2, 0.1, Digital(1.0)), (1.0, 0.0)),  # counts, whose law was measured a little off
+        (PoissonGaussian(2.5, 100.0, 0.5, Digital(1.0)), (2.5, 100.0)),
+    ],
+)
+def test_gain_and_offset_are_taken_off(law: Noise, expected: tuple[float, float]):
+    assert gain_and_offset(law, 100.0 + 5 * expected[0], 10.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("law", "reason"),
+    [
+        (Gaussian(4.0), "does not grow with the signal"),
+        (PoissonGaussian(2.0, 100.0, 3.0), "read noise of 1.5 electrons"),
+        (Pulses(5.0, 100.0, 1.0, 1.0), "multiplies each electron"),
+    ],
+)
+def test_what_is_no_count_is_refused(law: Noise, reason: str):
+    image = np.random.default_rng(0).poisson(20, (40, 40)).astype(np.float32)
+    with pytest.raises(nw.UserError, match=reason) as told:
+        nw.train("gap", image, noise=law, steps=2, features=4, depth=1)
+    assert "simulated" in str(told.value)
+
+
+def test_the_camera_makes_no_difference():
+    """The same photons through another gain and offset: the same answer, in the units of that image."""
+    photons = np.random.default_rng(0).poisson(6.0, (64, 64)).astype(np.float32)
+    settings = {"steps": 6, "features": 8, "depth": 1}
+    plain = nw.train("gap", photons, noise=PoissonGaussian(1.0, 0.0, 0.0), **settings)
+    seen = nw.train("gap", 2.0 * photons + 100, noise=PoissonGaussian(2.0, 100.0, 0.2), **settings)
+    first, second = plain.predict(photons), seen.predict(2.0 * photons + 100)
+    np.testing.assert_allclose(second.mean, 2.0 * first.mean + 100, rtol=1e-3)
+    np.testing.assert_allclose(second.std, 2.0 * first.std, rtol=2e-2)
+
+
+def test_samples_grow_from_the_photons_that_are_there():
+    """A sample has the mean of the image, and images from hardly any photons differ more than those from many."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    signal = 3 + 2 * np.sin(y / 6) * np.cos(x / 5)
+    counts = rng.poisson(signal).astype(np.float32)
+    model = nw.train("gap", counts, noise=PoissonGaussian(1.0, 0.0, 0.0), steps=150, features=16, depth=1, growth=3.0)
+    drawn = model.predict(counts).sample(6)
+    assert drawn.mean() == pytest.approx(counts.mean(), rel=0.05)
+    assert 0.02 < drawn.std(0).mean() < 1.0
+    assert isinstance(model.method, GAP) and model.method.rounds == 12

@@ -1,0 +1,101 @@
+"""HDN and DivNoising: near the exact posterior, collapse is noticed and left again, quiet levels follow the noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import noisewise as nw
+from noisewise.evaluate.bayes import GaussianWorld, decibel_gap
+from noisewise.methods.base import ImageSpec
+from noisewise.methods.divnoising import DivNoising
+from noisewise.methods.hdn import HDN
+from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, Price, WithDirect
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.gaussian import Gaussian
+
+SMALL = {"features": 24, "width": 16, "latent": 8, "blocks": 1, "depth": 2, "patch_size": 48}
+SPEC = ImageSpec(
+    spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(0.0,), std=(1.0,), target_mean=(0.0,),
+    target_std=(1.0,),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["hdn", "divnoising"])
+def test_a_short_training_comes_near_the_exact_posterior(name):
+    """Nearer than the best that any method with a blind spot could do."""
+    world = GaussianWorld(side=128, margin=24)
+    noisy = world.draw(16, 1)[1]
+    settings = SMALL if name == "hdn" else SMALL | {"depth": 1}
+    model = nw.train(name, noisy.numpy(), noise=world.noise, steps=300, warm_up=150, **settings)
+    signal, noisy = world.draw(4, 2)
+    inner = (slice(None), *[slice(world.margin, -world.margin)] * 2)
+    exact, blind = world.posterior(noisy), world.blind(noisy)
+    for draws in (0, 24):
+        model.method = replace(model.method, draws=draws)
+        post = model.predict(noisy.numpy())
+        error = (torch.from_numpy(post.mean) - signal)[inner]
+        assert decibel_gap(error, (blind.mean - signal)[inner]) < (0 if name == "hdn" or draws == 0 else 1.5)
+        claimed = np.sqrt(np.mean(post.std[inner] ** 2)) / float((exact.std[inner] ** 2).mean().sqrt())
+        assert 0.7 < claimed < 1.3
+
+
+def test_a_collapse_is_noticed_and_left():
+    price = Price(warm_up=10).train()
+    for _ in range(200):
+        price(torch.tensor(0.0))
+    assert price.collapsed and float(price.restarts) == RESTARTS
+    price = Price(warm_up=10).train()
+    prices = [float(price(torch.tensor(0.1))) for _ in range(20)]
+    assert prices[0] == pytest.approx(0.1) and prices[-1] == 1.0 and not price.collapsed
+    assert float(price.restarts) == 0
+
+
+def test_a_collapse_is_said():
+    """Noise so strong that the image tells nothing."""
+    image = np.random.default_rng(0).normal(100, 5, (64, 64)).astype(np.float32)
+    model = nw.train("hdn", image, noise=Gaussian(40.0), steps=60, warm_up=20, **SMALL)
+    ladder = model.net.backbone
+    assert isinstance(ladder, WithDirect)
+    assert (float(ladder.price.told) < COLLAPSED) == any("told nothing" in note for note in model.notes)
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [
+        (Gaussian(1.0), 0),
+        (Correlated(Gaussian(1.0), torch.tensor([[0.5, 1.0, 0.5]])), 1),
+        (Correlated(Gaussian(1.0), torch.ones(1, 5)), 2),
+        (Correlated(Gaussian(1.0), torch.ones(1, 9)), 2),
+    ],
+)
+def test_quiet_levels_are_as_fine_as_the_noise_is_correlated(noise, expected):
+    net = HDN(quiet="auto", features=8).build(SPEC, [noise])
+    assert isinstance(net.backbone, WithDirect) and net.backbone.ladder.quiet == expected
+    assert HDN(quiet=3).silent(net.backbone.ladder.strides, [noise]) == 3
+
+
+def test_one_level_for_divnoising_and_a_ladder_for_hdn():
+    for method, levels in ((DivNoising(features=8), 1), (HDN(features=8), 4), (HDN(features=8, depth=3), 3)):
+        ladder = method.build(SPEC, [Gaussian(1.0)]).backbone.ladder
+        assert isinstance(ladder, LadderVAE) and len(ladder.rungs) == levels
+
+
+@torch.no_grad()
+def test_bfloat16_changes_little():
+    torch.manual_seed(0)
+    ladder = LadderVAE(1, 1, stem=(2, 2), pools=((2, 2),), features=16, width=8, latent=4, blocks=1)
+    for weight in ladder.parameters():
+        weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
+    x = torch.randn(1, 1, 32, 32)
+    lots = {level: torch.randn(1, 4, 16 >> level, 16 >> level) for level in (0, 1)}
+    exact = ladder.draw(ladder.read(x), lambda level, _: lots[level])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = ladder.draw(ladder.read(x), lambda level, _: lots[level])
+    assert all(nats.dtype == torch.float32 for nats in rough.divergence)
+    for fine, coarse in zip(exact.divergence, rough.divergence, strict=True):
+        assert torch.allclose(fine, coarse, rtol=0.03)
+    assert (exact.output - rough.output.float()).std() < 0.05 * exact.output.std()
