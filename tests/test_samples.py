@@ -190,3 +190,30 @@ def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monk
     code, _, err = run(capsys, "predict", saved, "cells.npy", "--samples", "1000000000")
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_evaluate_holds_deviations_against_errors(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    truth, std = rng.uniform(50, 200, (80, 90)), rng.uniform(1, 9, (80, 90))
+    np.save("truth.npy", truth.astype(np.float32))
+    np.save("found.npy", (truth + std * rng.normal(0, 1, truth.shape)).astype(np.float32))
+    np.save("std.npy", std.astype(np.float32))
+    code, out, err = run(
+        capsys, "evaluate", "found.npy", "truth.npy", "--std", "std.npy", "--json", "--figure", "f.png"
+    )
+    assert code == 0, err
+    found = json.loads(out)["calibration"][0]
+    assert found["ence"] < 0.06 and found["ratio"] == pytest.approx(1, abs=0.05)
+    assert found["coverage"]["0.9"] == pytest.approx(0.9, abs=0.015)
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    code, out, _ = run(capsys, "evaluate", "found.npy", "truth.npy", "--std", "std.npy")
+    assert code == 0 and "90 % intervals hold" in out and "ENCE" in out
+    np.save("small.npy", std[:40].astype(np.float32))
+    for wrong, said in (
+        (("--std", "small.npy"), "shape"),
+        (("--figure", "g.png"), "--std"),
+        (("--std", "std.npy", "--figure", "f.png"), "exists"),
+    ):
+        code, out, err = run(capsys, "evaluate", "found.npy", "truth.npy", *wrong)
+        assert code == 2 and out == "" and said in err and err.count("\n") == 1

@@ -12,12 +12,13 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._files import find_images
-from noisewise.cli._options import Axes, Switch, Talking, TalkingOptions
+from noisewise.cli._files import find_images, refuse_taken
+from noisewise.cli._options import Axes, File, Switch, Talking, TalkingOptions
 from noisewise.errors import UserError
 from noisewise.progress import Stage
 
 if TYPE_CHECKING:
+    from noisewise.evaluate.calibration import Reliability
     from noisewise.evaluate.compare import Comparison, Scores
 
 COLUMNS = {
@@ -48,8 +49,14 @@ class Evaluate:
     (default: max - min of each reference image)"""
     frc: Switch = False
     """also the resolution, by Fourier ring correlation at 1/7; only for images that are independent of each other"""
+    std: File = None
+    """standard deviations of the predictions, a file or a folder with one for each: also whether errors are so large"""
+    figure: File = None
+    """draw claimed against actual errors into a PNG (with --std, one pair)"""
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the files are wrong or do not say"""
+    overwrite: Switch = False
+    """replace a figure that exists"""
     talking: TalkingOptions = field(default_factory=Talking)
 
     def run(self) -> int:
@@ -62,6 +69,7 @@ class Evaluate:
                 f"{len(predictions)} in {self.prediction}, but {len(references)} in {self.reference}; "
                 "give one reference for each prediction"
             )
+        stds = self._stds(len(predictions))
         from noisewise.evaluate.compare import compare, mean_scores
 
         with ExitStack() as files, Display(self.talking.quiet, "evaluate") as display:
@@ -72,6 +80,13 @@ class Evaluate:
             found, notes = compare(
                 pairs, self.data_range, self.frc, lambda fraction: display(Stage("evaluate", fraction))
             )  # fmt: skip
+            trusted = [
+                held_against(*pair, opened(std, self.axes, files)) for pair, std in zip(pairs, stds, strict=False)
+            ]
+        if self.figure is not None:
+            from noisewise.evaluate.calibration_figure import draw_reliability
+
+            draw_reliability(trusted[0], Path(self.figure).expanduser())
         mean = mean_scores([comparison.mean for comparison in found])
         if len({comparison.resolution_unit for comparison in found}) > 1:
             mean = replace(mean, resolution=None)
@@ -81,11 +96,51 @@ class Evaluate:
                 "data_range": OF_REFERENCE if self.data_range is None else self.data_range,
                 "pairs": [record(comparison) for comparison in found],
                 "mean": asdict(mean),
+                **({"calibration": [asdict(one) | {"ence": one.ence} for one in trusted]} if stds else {}),
                 "notes": notes,
             })  # fmt: skip
         else:
             print("\n".join(table(found, mean, self.data_range, self.frc)))
+            print("".join(f"{sentence(*pair)}\n" for pair in zip(stds, trusted, strict=True)), end="")
         return OK
+
+    def _stds(self, count: int) -> list[Path]:
+        """Files of standard deviations, one a pair. Errors: `UserError`."""
+        if self.std is None:
+            if self.figure is not None:
+                raise UserError("--figure is about standard deviations; give --std FILE with it")
+            return []
+        stds = find_images([self.std])
+        if len(stds) != count:
+            raise UserError(f"{len(stds)} in {self.std}, but {count} predictions; give one for each")
+        if self.figure is not None and count > 1:
+            raise UserError(f"--figure draws one pair, not {count}; give single images")
+        refuse_taken(self.figure, self.overwrite)
+        return stds
+
+
+def held_against(prediction: Any, reference: Any, std: Any) -> Reliability:
+    """Claimed standard deviations against errors. Errors: `UserError` if the images do not fit."""
+    import torch
+
+    from noisewise.evaluate.calibration import reliability
+
+    if std.shape != prediction.shape:
+        raise UserError(f"{std.name}: has the shape {std.shape}, its prediction {prediction.shape}; give those of it")
+    images = [torch.from_numpy(source.read().astype("float64")) for source in (prediction, std, reference)]
+    known = torch.isfinite(torch.stack(images)).all(0) & (images[1] > 0)
+    if not known.any():
+        raise UserError(f"{std.name}: holds no standard deviation above zero; give what --std wrote")
+    mean, deviation, truth = (image[known] for image in images)
+    return reliability(mean, deviation, truth)
+
+
+def sentence(path: Path, found: Reliability) -> str:
+    """What people are told of a calibration."""
+    held = ", ".join(
+        f"{100 * wanted:g} % intervals hold {100 * share:.1f} %" for wanted, share in found.coverage.items()
+    )
+    return f"{path.name}: {held}; errors are {found.ratio**0.5:.3f} times as large as claimed, ENCE {found.ence:.3f}"
 
 
 def opened(path: Path, axes: str | None, files: ExitStack) -> Any:
