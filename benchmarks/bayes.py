@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import ks_2samp
 
 import noisewise as nw
 from common import Rows
@@ -43,7 +44,9 @@ STEPS = {"gaussian": 3000, "poisson": 8000, "poisson_gaussian": 8000}
 SCENES, SCENES_DRAWN = Path(tempfile.gettempdir()) / "scenes_of_a_world.npy", 400
 BLIND = {"n2v": {"blind_prediction": True}}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
-FINITE = {**BLIND, "pn2v": {"components": 3}}
+FINITE = {**BLIND, "pn2v": {"components": 3}, "hdn": {"depth": 2, "features": 64}, "divnoising": {"features": 64}}
+DRAWS, DRAWN = 100, {"gaussian": 8, "poisson": 400, "poisson_gaussian": 400}  # samples of an image, images
+COMPARED = 20  # samples of an image that are held against exact ones
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {
     "gaussian": {**BLIND, "care": {"uncertainty": True}, "simulated": {"own": 0.0}},
     "poisson": FINITE, "poisson_gaussian": FINITE,
@@ -60,14 +63,19 @@ def run(name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]
     if name == "simulated":  # other scenes of the same world
         np.save(SCENES, world.draw(SCENES_DRAWN, 2 * seed + 2)[0].numpy())
         extra = extra | {"scenes": str(SCENES)}
+    if kind.counts_only and world_name != "poisson":
+        return {"method": name, "world": world_name, "seed": seed, "refused": "its pixels are no counts"}
     noise = world.noise if kind(**extra).wants_noise else None
     start = time.perf_counter()
     model = nw.train(name, noisy.numpy(), target, steps=steps, noise=noise, seed=seed, **(SETTINGS[world_name] | extra))
     seconds = time.perf_counter() - start
-    return {
+    row = {
         "method": name, "world": world_name, "settings": extra, "steps": model.run.step, "seed": seed,
         "training_s": seconds, **score(model, world, TESTED[world_name]),
     }  # fmt: skip
+    if model.method.gives_samples and not kind.counts_only:
+        row["drawn"] = score_samples(model, world, DRAWN[world_name])
+    return row
 
 
 def score(model: nw.Model, world: World, count: int) -> dict[str, Any]:
@@ -88,14 +96,49 @@ def score(model: nw.Model, world: World, count: int) -> dict[str, Any]:
         "rms": {key: float((error.double() ** 2).mean().sqrt()) for key, error in errors.items()},
     }
     if found.std is not None:
-        std = torch.from_numpy(found.std)[inner].double()
-        own = errors["method"].double()
-        row["std"] = {
-            "rms": float((std**2).mean().sqrt()), "exact_rms": float((exact.std[inner] ** 2).mean().sqrt()),
-            "pixelwise_error": float(((std - exact.std[inner]).abs() / exact.std[inner].clamp(min=1e-9)).median()),
-            "within_90": float((own.abs() < 1.645 * std).double().mean()),
-        }  # fmt: skip
+        row["std"] = deviations(torch.from_numpy(found.std)[inner], exact.std[inner], errors["method"])
+        row["calibration"] = model.provenance.get("calibration")
     return row
+
+
+def deviations(std: torch.Tensor, exact: torch.Tensor, error: torch.Tensor) -> dict[str, float]:
+    """Claimed standard deviations against exact ones, and against errors."""
+    std, error = std.double(), error.double()
+    return {
+        "rms": float((std**2).mean().sqrt()), "exact_rms": float((exact**2).mean().sqrt()),
+        "pixelwise_error": float(((std - exact).abs() / exact.clamp(min=1e-9)).median()),
+        "within_90": float((error.abs() < 1.645 * std).double().mean()),
+    }  # fmt: skip
+
+
+def score_samples(model: nw.Model, world: World, count: int) -> dict[str, Any]:
+    """Mean and standard deviation of samples against exact ones, and single samples against exact samples."""
+    signal, noisy = world.draw(count, 20_000)
+    inner = (..., *[slice(world.margin, world.side - world.margin)] * 2)
+    drawn = torch.from_numpy(model.predict(noisy.numpy()).sample(DRAWS)).transpose(0, 1)
+    exact, true = world.posterior(noisy), world.sample(noisy, COMPARED, seed=0)
+    mean, std = drawn.double().mean(1), drawn.double().std(1)
+    error, limit = (mean - signal)[inner], (exact.mean - signal)[inner]
+    pairs = zip(*(figures(part[inner]).items() for part in (drawn[:, :COMPARED], true)), strict=True)
+    return {
+        "samples": DRAWS, "above_posterior_db": decibel_gap(error, limit),
+        "std": deviations(std[inner], exact.std[inner], error),
+        "two_samples": {
+            name: {"model": float(a.mean()), "exact": float(b.mean()), "ks": float(ks_2samp(a, b).statistic)}
+            for (name, a), (_, b) in pairs
+        },
+    }  # fmt: skip
+
+
+def figures(drawn: torch.Tensor) -> dict[str, np.ndarray]:
+    """Low-order statistics of each sample (N, K, Y, X), flat: over its pixels, and of its distance from the mean."""
+    left = drawn - drawn.mean(1, keepdim=True)
+    neighbours = (left[..., 1:] * left[..., :-1]).mean((-2, -1)) / (left**2).mean((-2, -1)).clamp(min=1e-12)
+    found = {
+        "mean": drawn.mean((-2, -1)), "standard deviation": drawn.std((-2, -1)),
+        "variance about the mean": (left**2).mean((-2, -1)), "neighbour correlation about the mean": neighbours,
+    }  # fmt: skip
+    return {name: part.double().flatten().numpy() for name, part in found.items()}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import posteriors
 from common import RESULTS, table
 from quality import CLASSICAL, VST_BM3D
 from quality import body as condition_lines
@@ -137,28 +138,6 @@ def bsd68() -> str:
         "BSD68, Gaussian noise of 25, not clipped, learned from one noisy copy of Train400 (`benchmarks/bsd68.py`);",
         "PSNR in dB, range 255, eight-fold average, after so many steps of 8 patches of 64 x 64:", "",
         table(lines, ["", *(f"{n} steps" for n in steps), "the longest takes", "published"]),
-    ])  # fmt: skip
-
-
-def bayes() -> str:
-    rows = json.loads((RESULTS / "bayes.json").read_text())["rows"]
-    worlds = list(dict.fromkeys(row["world"] for row in rows))
-    by = {(row["method"], row["world"]): row for row in rows}
-    lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        line: list[Any] = [f"`{method}`"]
-        for world in worlds:
-            row = by.get((method, world))
-            std = row and row.get("std")
-            line += [
-                row and f"{row['above_posterior_db']:+.3f}", row and f"{row['above_blind_db']:+.3f}",
-                f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
-            ]  # fmt: skip
-        lines.append(["" if cell is None else cell for cell in line])
-    header = [""] + [f"{world.replace('_', '-')}: {what}" for world in worlds for what in ("posterior", "blind", "std")]
-    return "\n".join([
-        "Mean squared error above that of the exact posterior mean, and above that of the exact mean without the",
-        "pixel's own value, dB; and how far the standard deviation is from the exact one:", "", table(lines, header),
     ])  # fmt: skip
 
 
@@ -354,8 +333,9 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[], str]]]] = {
     },
     "docs/scenes.md": {"scenes": ("scenes", coverage)},
     "docs/methods.md": {
-        "bayes": ("bayes", bayes), "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s), "bsd68": ("bsd68", bsd68),
-        "soon": ("soon", soon), "single": ("single_set12", single),
+        "bayes": ("bayes", posteriors.bayes), "diverse": ("diverse", posteriors.diverse),
+        "samples": ("samples", posteriors.sampling), "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s),
+        "bsd68": ("bsd68", bsd68), "soon": ("soon", soon), "single": ("single_set12", single),
         "lines": ("lines", stripes), "invention": ("invention", invention),
     },
 }  # fmt: skip

@@ -1,0 +1,78 @@
+"""Tables of methods that know the posterior, for `readme.py`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import diverse as fifteen_minutes
+from common import RESULTS, table
+
+
+def bayes() -> str:
+    rows = json.loads((RESULTS / "bayes.json").read_text())["rows"]
+    worlds = list(dict.fromkeys(row["world"] for row in rows))
+    by = {(f"`{row['method']}`", row["world"]): row for row in rows if "refused" not in row}
+    by |= {(f"`{row['method']}`, mean of {row['drawn']['samples']} samples", row["world"]): row["drawn"]
+           for row in rows if "drawn" in row}  # fmt: skip
+    lines = []
+    for method in sorted(dict.fromkeys(method for method, _ in by)):
+        line: list[Any] = [method]
+        for world in worlds:
+            row = by.get((method, world))
+            std = row and row.get("std")
+            line += [
+                row and f"{row['above_posterior_db']:+.3f}",
+                f"{row['above_blind_db']:+.3f}" if row and "above_blind_db" in row else "",
+                f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
+                f"{100 * std['within_90']:.1f} %" if std else "",
+            ]  # fmt: skip
+        lines.append(["" if cell is None else cell for cell in line])
+    titles = ("posterior", "blind", "std", "90 % hold")
+    header = [""] + [f"{world.replace('_', '-')}: {what}" for world in worlds for what in titles]
+    return "\n".join([
+        "Mean squared error above that of the exact posterior mean, and above that of the exact mean without the",
+        "pixel's own value, dB; how far the standard deviation is from the exact one; and how many signals lie in",
+        "the interval that should hold 90 %, as if errors were normal:", "", table(lines, header), *two_samples(rows),
+    ])  # fmt: skip
+
+
+def two_samples(rows: list[dict[str, Any]]) -> list[str]:
+    """Samples of methods that draw, against exact ones."""
+    lines = [
+        [
+            f"`{row['method']}`",
+            row["world"].replace("_", "-"),
+            name,
+            *(f"{s[key]:.3g}" for key in ("model", "exact", "ks")),
+        ]
+        for row in rows
+        if "drawn" in row
+        for name, s in row["drawn"]["two_samples"].items()
+    ]
+    if not lines:
+        return []
+    header = ["", "world", "of each sample", "model", "exact", "largest difference of the distributions"]
+    return ["", "Samples against samples of the exact posterior of the same noisy images:", "", table(lines, header)]
+
+
+def diverse() -> str:
+    result = json.loads((RESULTS / "diverse.json").read_text())
+    lines = fifteen_minutes.body(result["rows"])
+    methods = [f"`{method}`" for method in fifteen_minutes.METHODS]
+    return "\n".join([
+        f"{result['budget_s'] / 60:.0f} minutes of training on two cores (`benchmarks/diverse.py`): W2S, learned from",
+        "twelve fields of view and tested on four others, affine PSNR; FMD, each image by itself, PSNR; range 255, dB.",
+        "Means are averaged over flips and turns but for the last two columns:", "",
+        table(lines, ["", "noisy", *methods, "`hdn`, one pass", f"`hdn`, {result['draws']} samples"]),
+    ])  # fmt: skip
+
+
+def sampling() -> str:
+    found = json.loads((RESULTS / "samples.json").read_text())
+    few, *_, many = found["memory_mb"].items()
+    return "\n".join([
+        f"{found['samples']} samples of {found['side']} x {found['side']} pixels take {found['together_s']:.1f} s on",
+        f"two cores, {found['times_faster']:.1f} times less than reading the image anew for each; the process has",
+        f"{few[1]:.0f} MB at most for {few[0]} samples, and {many[1]:.0f} for {many[0]} (`benchmarks/samples.py`).",
+    ])  # fmt: skip
