@@ -20,6 +20,7 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 PHOTONS = 12.0  # a pixel, on average, in the image that is learned from
 START = 0.02  # a pixel, where a new image begins
+FEW = 0.03  # of them, in the image that is denoised
 PART = (slice(100, 228), slice(90, 218))  # (Y, X)
 SETTINGS = {"features": 24, "depth": 3, "faintest": 0.001, "patch_size": 64, "batch_size": 8}
 STEPS, SHOWN = 500, 5
@@ -34,15 +35,16 @@ def main(path: Path) -> None:
         "gap", rng.poisson(scene).astype(np.float32), noise=PoissonGaussian(1.0, 0.0, 0.0), steps=STEPS, **SETTINGS
     )  # fmt: skip
     beginnings = {
-        "from nothing": rng.poisson(START, (128, 128)), "from few photons": rng.poisson(scene[PART] * 0.03)
-    }  # fmt: skip
+        "from nothing": (START / PHOTONS, rng.poisson(START, (128, 128))),
+        "from few photons": (FEW, rng.poisson(scene[PART] * FEW)),
+    }
     figure = Figure(figsize=(13, 5.4), layout="constrained")
-    for row, (name, begun) in zip(figure.subplots(2, SHOWN), beginnings.items(), strict=True):
-        reach = np.geomspace(1, PHOTONS / begun.mean(), SHOWN)
+    for row, (name, (exposure, begun)) in zip(figure.subplots(2, SHOWN), beginnings.items(), strict=True):
+        reach = np.geomspace(1, 1 / exposure, SHOWN)
         for panel, growth in zip(row, reach, strict=True):
             image = begun.astype(np.float32)
             if growth > 1:
-                model.method = replace(model.method, growth=float(growth))
+                model.method = replace(model.method, growth=float(growth), exposure=exposure)
                 image = model.predict(image).sample(1)[0]
             panel.imshow(image, cmap="magma", vmin=0, vmax=np.percentile(image, 99.8) or 1, interpolation="nearest")
             panel.set(xticks=[], yticks=[], title=f"{growth * begun.mean():.2g} photons a pixel")

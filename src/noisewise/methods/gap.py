@@ -25,6 +25,7 @@ FAINTEST = 1e-4  # of the mean brightness: the least that is expected
 NARROWEST = 1e-3  # posterior variance, in that of the pixel's own photons
 WIDTH_WEIGHT = 0.1  # of the variance's likelihood beside that of the mean
 ONE = math.log(math.e - 1)  # softplus of it is one: a network that puts out zero tells the mean brightness
+LEVEL = 3.0  # logarithm of a share of the photons, which the network is told as one
 EVEN = 3 / 8  # photons added before the square root, that variances be alike (Anscombe 1948)
 MANY = 16.0  # photons, from which on numbers are drawn as Gaussian
 
@@ -34,12 +35,14 @@ class GAP(Method):
     """GAP: learns where the next photon falls (generative accumulation of photons); for counts of photons alone.
 
     Of the k photons in a pixel, y ~ Binomial(k, p) are shown, p drawn for each patch, and t = k − y are to be told.
-    Given the signal, they are independent. A network tells λ(y), the photons expected at the exposure of y, and
-    loss = Σ r λ(y) − t log λ(y), r = (1 − p) / p, is least at λ = E[p s | y]. The variance of p s given y is learned by
-    the negative binomial likelihood of t, as if p(s | y) were a gamma density. Predicted is λ(k), in one pass.
+    Given the signal, they are independent. A network tells λ(y, p), the photons expected at the exposure of y, and
+    loss = Σ r λ(y, p) − t log λ(y, p), r = (1 − p) / p, is least at λ = E[p s | y]. The variance of p s given y is
+    learned by the negative binomial likelihood of t, as if p(s | y) were a gamma density. Predicted is λ(k, 1), in one
+    pass.
 
-    A sample adds photons, little by little, where they are expected: y ← y + Poisson(β λ(y)), until there are `growth`
-    times as many. From hardly any photons, it makes new images.
+    A sample adds photons, little by little, where they are expected: y ← y + Poisson(β λ(y, p)), p ← (1 + β) p, until
+    there are `growth` times as many. From hardly any photons, it makes new images. Up to p = 1 it is exact as far as
+    λ is; beyond, λ has never been learned, and samples differ less than they should.
 
     Sources: Krull et al. 2023 (GAP), Monroy et al. 2025 (thinning and Poisson likelihoods).
     """
@@ -50,8 +53,11 @@ class GAP(Method):
 
     faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3
     """smallest share of the photons that is shown in training; far smaller, and images can be made from nothing"""
-    growth: Annotated[float, Gt(1)] = 10.0
-    """times as many photons as the image has, up to which a sample adds some"""
+    exposure: Annotated[float, Gt(0)] = 1.0
+    """of images to be denoised, relative to those that were learned from"""
+    growth: Annotated[float, Gt(1)] = 3.0
+    """times as many photons as the image has, up to which a sample adds some; brighter than what was learned from,
+    samples drift"""
     step: Annotated[float, Interval(gt=0, le=1)] = 0.1
     """share of the photons so far that is added at a time"""
 
@@ -62,6 +68,10 @@ class GAP(Method):
     @property
     def gives_samples(self) -> bool:
         return True
+
+    @property
+    def inputs(self) -> int:
+        return 2
 
     @property
     def heads(self) -> int:
@@ -84,12 +94,12 @@ class GAP(Method):
         share = self.faintest * (MOST_SHOWN / self.faintest) ** lots
         shown = torch.binomial(photons.cpu(), share.expand_as(photons), generator=batch.generator).to(photons)
         left, share = photons - shown, share.to(photons)
-        rate, variance = self.moments(net, shown)
+        rate, variance = self.moments(net, shown, share)
         ratio = (1 - share) / share
         expected, teach = ratio * rate, batch.teach
         deviance = expected - torch.xlogy(left, expected) + torch.xlogy(left, left) - left
-        # In units of the expected mean square, whatever the share: few photons say little.
-        weight = (1 - share) ** -0.5
+        # Where few are shown, many that were not expected are left, and where many are, few: none outvotes the others.
+        weight = share * (1 - share) ** -0.5
         if batch.held_out:
             return masked_mean(weight * deviance, teach)
         spread = negative_binomial(left, expected.detach(), ratio**2 * variance)
@@ -100,17 +110,19 @@ class GAP(Method):
         gain, offset, _ = self.scale(net)
         return ((noisy.float() - offset) / gain).round().clamp(min=0)
 
-    def moments(self, net: Standardized, photons: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the photons expected at the exposure of these: (N, C, *S)."""
-        gain, _, mean = self.scale(net)
-        contrast = net.std / gain / mean
-        seen = net.fold((((photons + EVEN) / (mean + EVEN)).sqrt() - 1) * 2 / contrast)
-        height, width = map(net.unfold, net.maps(net.backbone(seen)))
+    def moments(self, net: Standardized, photons: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the photons expected at the exposure of these: (N, C, *S); share p: (N, 1, ...)."""
+        gain, _, every = self.scale(net)
+        share = share.clamp(max=1)
+        mean, contrast = share * every, net.std / gain / every
+        seen = (((photons + EVEN) / (mean + EVEN)).sqrt() - 1) * 2 / contrast
+        told = torch.stack([seen, share.log().expand_as(seen) / LEVEL], 2).reshape(-1, net.width, *seen.shape[2:])
+        height, width = map(net.unfold, net.maps(net.backbone(told)))
         rate = mean * (F.softplus(contrast * height + ONE) ** 2 + FAINTEST)
         return rate, rate.detach() * (F.softplus(width) + NARROWEST)
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
-        rate, variance = self.moments(net, self.photons(net, noisy))
+        rate, variance = self.moments(net, self.photons(net, noisy), noisy.new_tensor(self.exposure))
         gain, offset, _ = self.scale(net)
         return Normal(offset + gain * rate, gain * variance.sqrt())
 
@@ -130,12 +142,14 @@ class GAP(Method):
             keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(noisy.shape[1])]
             lots = AddressedLots(where, [(1,) * net.dims] * self.rounds, keys)
             for level in range(self.rounds):
-                added = self.step * self.moments(net, grown)[0]
+                share = noisy.new_tensor(self.exposure * (1 + self.step) ** level)
+                added = self.step * self.moments(net, grown, share)[0]
                 if chance:
                     normal = lots(level, torch.Size([len(keys), 1, *grown.shape[2:]])).to(grown)
                     added = poisson(added, normal.reshape(grown.shape))
                 grown = grown + added
-            signal = self.moments(net, grown)[0] / (1 + self.step) ** self.rounds
+            growth = (1 + self.step) ** self.rounds
+            signal = self.moments(net, grown, noisy.new_tensor(self.exposure * growth))[0] / growth
             return (offset + gain * signal).reshape(len(numbers), *noisy.shape)
 
         return draw

@@ -25,14 +25,14 @@ class AddressedLots:
     def __call__(self, level: int, shape: torch.Size) -> Tensor:
         """(N, latent, *size), one image a key."""
         stride = self.strides[level]
-        dims = len(stride)
         every = (slice(None), *(slice(None, None, s) for s in stride))
-        places = self.coordinates[every] // torch.tensor(stride).reshape(-1, *[1] * dims)
+        places = self.coordinates[every] // torch.tensor(stride).reshape(-1, *[1] * len(stride))
         low, high = (part.tolist() for part in (places.flatten(1).amin(1), places.flatten(1).amax(1) + 1))
-        index = tuple(place - first for place, first in zip(places, low, strict=True))
-        drawn = {
-            key: window((*key, level), shape[1], low, high)[(slice(None), *index)] for key in dict.fromkeys(self.keys)
-        }
+        drawn = {key: window((*key, level), shape[1], low, high) for key in dict.fromkeys(self.keys)}
+        upright = torch.stack(torch.meshgrid(*map(torch.arange, low, high), indexing="ij"))
+        if not torch.equal(places, upright):  # the image was mirrored or turned
+            index = (slice(None), *(place - first for place, first in zip(places, low, strict=True)))
+            drawn = {key: image[index] for key, image in drawn.items()}
         return torch.stack([drawn[key] for key in self.keys])
 
 
