@@ -89,8 +89,9 @@ class Model:
 
         report: gets the fraction done.
         """
+        layout = self.layout_for(source)
         predictor = Predictor(self.method, self.net, tile=tile, average=average, sampling=samples is not None)
-        predictor.run(source, self.layout_for(source), sink, report, std, samples)
+        predictor.run(source, layout, sink, report, std, samples)
 
     @property
     def laws(self) -> tuple[Noise, ...]:
