@@ -50,7 +50,7 @@ def test_a_method_without_noise_models_gets_none_and_measures_nothing(monkeypatc
 
 @pytest.mark.parametrize("method", [N2V(), N2V(blind_shape="1x11")])
 def test_a_noise_model_that_is_not_used_is_refused(method: N2V) -> None:
-    with pytest.raises(UserError, match=r"'n2v' does not use a noise model; .*: divnoising, gap, hdn, pn2v, r2r, simulated, sure$"):
+    with pytest.raises(UserError, match=r"'n2v' does not use a noise model; .*: .*hdn, pn2v, .*simulated, sure$"):
         find_laws(method, [source(noisy(5.0))], Gaussian(5.0))
 
 
