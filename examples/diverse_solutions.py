@@ -57,7 +57,7 @@ def cells() -> tuple[str, list[np.ndarray]]:
     """A part of cells in little light."""
     scene = draw_cells(seed=0)
     noisy = np.random.default_rng(0).poisson(scene * PHOTONS / scene.mean()).astype(np.float32)
-    model = nw.train("hdn", noisy, noise=LAW, steps=STEPS, warm_up=STEPS // 2, **SETTINGS)
+    model = nw.train("hdn", noisy, noise=LAW, steps=STEPS, **SETTINGS)
     post = model.predict(noisy[PART])
     return "HDN", [noisy[PART], post.mean, post.std, *post.diverse(SHOWN, of=50)]
 

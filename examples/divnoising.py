@@ -39,7 +39,7 @@ def main(path: Path) -> None:
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.7))
     curve, panels = upper.subplots(), lower.subplots(2, 6)
     for row, (method, settings) in zip(panels, SETTINGS.items(), strict=True):
-        model = nw.train(method, noisy, noise=LAW, steps=STEPS, batch_size=4, warm_up=STEPS // 2, **settings)
+        model = nw.train(method, noisy, noise=LAW, steps=STEPS, batch_size=4, **settings)
         steps, risks = zip(*model.run.risks, strict=True)
         curve.plot(steps, risks, label=method)
         post = model.predict(noisy[PART])

@@ -29,7 +29,7 @@ def main(path: Path) -> None:
     scene *= PHOTONS / scene.mean()
     noisy = np.random.default_rng(0).poisson(scene).astype(np.float32)
     law = PoissonGaussian(1.0, 0.0, 0.0)
-    model = nw.train("hdn", noisy, noise=law, steps=STEPS, warm_up=STEPS // 2, **SETTINGS)
+    model = nw.train("hdn", noisy, noise=law, steps=STEPS, **SETTINGS)
     post, truth = model.predict(noisy[PART]), scene[PART]
     drawn = post.sample(max(COUNTS))
     errors = [float(np.mean((drawn[:n].mean(0) - truth) ** 2)) for n in COUNTS]

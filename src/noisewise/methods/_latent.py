@@ -52,8 +52,8 @@ class LatentMethod(Method):
     """residual blocks a level, of the part that reads"""
     free_bits: Annotated[float, Ge(0)] = 0.0
     """nats a pixel that each level may tell of the image at no cost"""
-    warm_up: Annotated[int, Ge(1)] = 1000
-    """steps until what is told has its full price"""
+    warm_up: Annotated[float, Interval(gt=0, le=1)] = 0.4
+    """share of the training until what is told has its full price"""
     draws: Annotated[int, Interval(ge=0, le=100_000)] = 0
     """samples that mean and standard deviation are made of (0: they are those of the direct network, in one pass)"""
     learning_rate: Annotated[float, Interval(gt=0, le=1)] = 1e-3
@@ -97,7 +97,7 @@ class LatentMethod(Method):
         drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
         signal = drawn.output.float()
         told = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
-        price = backbone.price(told.sum())
+        price = backbone.price(told.sum(), batch.progress)
         surprise = masked_mean(self.surprise(net, batch, signal), teach)
         cost: Tensor = price * told.clamp(min=self.free_bits).sum()
         return surprise + cost + halves + masked_mean(followed(direct, signal.detach()), teach)

@@ -52,6 +52,7 @@ class Batch:
     held_out: True for the fixed validation batch, in which exactly the `teach` pixels are scored.
     generator: the source of this step's randomness.
     coordinates: (N, dims, *patch), of each pixel in its whole image.
+    progress: how much of the training is over, 0 to 1; zero while its length is not known.
     """
 
     noisy: Tensor
@@ -60,6 +61,7 @@ class Batch:
     target: Tensor | None = None
     held_out: bool = False
     coordinates: Tensor | None = None
+    progress: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,7 +125,7 @@ class LadderVAE(nn.Module):
 class WithDirect(nn.Module):
     """A ladder, and beside it a network that tells in one pass what draws have in common."""
 
-    def __init__(self, ladder: LadderVAE, direct: nn.Module, warm_up: int) -> None:
+    def __init__(self, ladder: LadderVAE, direct: nn.Module, warm_up: float) -> None:
         super().__init__()
         self.ladder, self.direct, self.price = ladder, direct, Price(warm_up)
         others: Any = direct.stride
@@ -138,31 +138,31 @@ class WithDirect(nn.Module):
 
 
 class Price(nn.Module):
-    """What a nat of divergence costs in training: little at first, so that the ladder learns to use what it is told.
+    """What a nat of divergence costs in training: nothing at first, so that the ladder learns to use what it is told.
 
-    It rises to one in so many steps. If by then the image is told nothing of (a collapsed posterior, from which the
-    gradient does not lead back), it starts anew, a few times.
+    It rises to one within a share of the training. If the ladder is then told nothing (a collapsed posterior, from
+    which no gradient leads back), it starts anew, a few times.
     """
 
-    price: Tensor
+    start: Tensor
     told: Tensor
     restarts: Tensor
 
-    def __init__(self, warm_up: int) -> None:
+    def __init__(self, warm_up: float) -> None:
         super().__init__()
         self.warm_up = warm_up
-        for name in ("price", "told", "restarts"):
+        for name in ("start", "told", "restarts"):
             self.register_buffer(name, torch.zeros(()))
 
-    def forward(self, nats: Tensor) -> Tensor:
-        """The price at this step of training, in which so many nats a pixel were told."""
+    def forward(self, nats: Tensor, progress: float) -> Tensor:
+        """The price when so much of the training is over (0 to 1), and so many nats a pixel were told."""
+        price = ((progress - self.start) / self.warm_up).clamp(max=1)
         if self.training:
             self.told.lerp_(nats.detach(), RECENT)
-            self.price.add_(1 / self.warm_up).clamp_(max=1)
-            if self.price == 1 and self.collapsed and self.restarts < RESTARTS:
+            if price == 1 and self.collapsed and self.restarts < RESTARTS:
                 self.restarts += 1
-                self.price.zero_()
-        return self.price.clone()
+                self.start.fill_(progress)
+        return price
 
     @property
     def collapsed(self) -> bool:

@@ -187,6 +187,11 @@ class Trainer:
         """The step up to which nothing depends on the length of the run."""
         return max(WARM_UP_STEPS, int(HELD_FRACTION * self.run.steps)) if self.run.steps else math.inf
 
+    @property
+    def progress(self) -> float:
+        """How much of the run is over, of what depends on its length."""
+        return max(0.0, (self.run.step - self.held) / (self.run.steps - self.held)) if self.run.steps else 0.0
+
     def finish(self) -> None:
         """Averaged weights into the network; those of the lowest risk if the risk has clearly risen since.
 
@@ -210,7 +215,7 @@ class Trainer:
     def _loss(self, patches: Any, held_out: bool = False) -> Tensor:
         batch = Batch(
             noisy=patches.noisy, teach=patches.teach, target=patches.target,
-            generator=patches.generator, held_out=held_out, coordinates=patches.coordinates,
+            generator=patches.generator, held_out=held_out, coordinates=patches.coordinates, progress=self.progress,
         )  # fmt: skip
         enabled = self.precision is not None
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
