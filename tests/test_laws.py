@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import noisewise as nw
 from noisewise import UserError, denoise, laws
 from noisewise.denoise import choose_method
 from noisewise.io import open_source
@@ -176,3 +177,13 @@ def test_auto_takes_what_is_asked_of_it_into_account() -> None:
     assert choose_method("auto", None) == "n2v"
     assert choose_method("auto", None, std=True) == "pn2v"
     assert choose_method("sure", checkup, Gaussian(8.0), std=True) == "sure"
+
+
+@pytest.mark.parametrize(("offset", "gain", "odd"), [(0.0, 1.0, False), (900.0, 1.0, True), (0.0, 1 / 40, True)])
+def test_a_law_of_another_camera_is_said(offset: float, gain: float, odd: bool) -> None:
+    """The images are brighter than any that the law was made from, or vary less than its noise."""
+    frames = np.random.default_rng(0).normal(blobs((64, 64)), 5.0, (60, 64, 64)).astype(np.float32)
+    law = nw.calibrate(frames, kind="gaussian")
+    image = (offset + gain * (frames[0] - frames.mean()) + frames.mean()).astype(np.float32)
+    model = nw.train("pn2v", image, noise=law, steps=2, features=4, depth=1)
+    assert any("another camera" in note for note in model.notes) == odd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from noisewise.io.memory import MemorySink
 from noisewise.methods.base import ImageSpec, Method
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
+from noisewise.noise.fitting import misfit
 from noisewise.posterior import Normal, Point, Posterior, Sampled
 from noisewise.predict.memory import free_bytes, keep_pages
 from noisewise.predict.run import Predictor, Samples
@@ -163,7 +165,7 @@ class Training:
         self.model.provenance = self._provenance(noisy)
         self._notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
         caveats = self.model.method.caveats(self.model.spec, laws)
-        self._notes += caveats
+        self._notes += caveats + self._misfits()
         self.ready = self.model.method.starts_from_prior and not caveats  # denoises without any training
 
     def run(
@@ -195,6 +197,12 @@ class Training:
         model.notes = self._notes + self.patches.census.notes() + model.run.notes() + remarks
         save()
         return model
+
+    def _misfits(self) -> list[str]:
+        """What is odd about the laws of noise for these images."""
+        spec, laws = self.model.spec, self.model.laws
+        found = [misfit(*one) for one in zip(cycle(laws), spec.mean, spec.std, strict=False)] if laws else []
+        return list(dict.fromkeys(one for one in found if one is not None))
 
     def _calibrate(self) -> list[str]:
         """Hold standard deviations against errors, once training is over; says where they had to change."""
