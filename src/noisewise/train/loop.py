@@ -190,7 +190,7 @@ class Trainer:
     @property
     def progress(self) -> float:
         """How much of the run is over, of what depends on its length."""
-        return max(0.0, (self.run.step - self.held) / (self.run.steps - self.held)) if self.run.steps else 0.0
+        return max(0.0, (self.run.step - self.held) / max(1.0, self.run.steps - self.held))
 
     def finish(self) -> None:
         """Averaged weights into the network; those of the lowest risk if the risk has clearly risen since.
