@@ -126,7 +126,7 @@ class LatentMethod(Method):
 
     def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """−log p(x|s) of each pixel, s in normalised units; in the shape of the encoded image."""
-        signal = net.unfold(signal) * net.std + net.mean
+        signal = net.decode(signal)
         where = (grid_coordinates(batch.noisy) if batch.coordinates is None else batch.coordinates).movedim(1, -1)
         where = where.expand(len(signal), *where.shape[1:]).flatten(0, -2)
         nats = []
@@ -170,13 +170,9 @@ class LatentMethod(Method):
                 keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(channels)]
                 lots = AddressedLots(where, ladder.strides, keys)
             walked = ladder.draw([part.repeat(len(numbers), *[1] * (x.ndim - 1)) for part in said], lots, x.shape[2:])
-            return self.decoded(net, walked.output).reshape(len(numbers), *noisy.shape)
+            return net.decode(walked.output).reshape(len(numbers), *noisy.shape)
 
         return draw
-
-    def decoded(self, net: Standardized, signal: Tensor) -> Tensor:
-        """In image units."""
-        return net.unfold(signal.float()) * net.std + net.mean
 
     def remarks(self, net: Standardized) -> list[str]:
         price = parts(net).price

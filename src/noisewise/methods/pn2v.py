@@ -17,12 +17,12 @@ from noisewise.nets.blind import grid_coordinates, hide, predict_blind, some_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.correlated import gauss_hermite
+from noisewise.noise.robust import robust
 from noisewise.posterior import Normal, Posterior
 
 NARROWEST = 1e-3  # standard deviation of a prior's component, in those of the image
 CHUNK = 1 << 17  # pixels that are joined at a time
-OUTLIERS = 1e-3  # share of pixels that no law explains: any value within
-OUTLYING = 10.0  # standard deviations of the image is as likely for them
+OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
 SURPRISE = 5.0  # nats by which a law must favour x over a Gaussian, for x to be an outlier
 
 
@@ -154,8 +154,3 @@ def particles(
     log_weight = (log_prior[..., None] + weights.log() + ratio).flatten(1)
     signal = signal.flatten(1)
     return signal, log_weight, law.tabulated(x.expand_as(signal), signal, about)
-
-
-def robust(log_prob: Tensor, span: float) -> Tensor:
-    """log p of a law that has a few outliers, spread evenly over a span (ADU): no pixel can outvote all others."""
-    return torch.logaddexp(log_prob + math.log1p(-OUTLIERS), torch.full_like(log_prob, math.log(OUTLIERS / span)))
