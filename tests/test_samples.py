@@ -74,6 +74,16 @@ def test_mean_and_deviation_of_the_draws_are_those_of_the_samples(name):
     np.testing.assert_allclose(post.std, drawn.std(0, ddof=1), atol=1e-4)
 
 
+def test_a_mean_of_draws_has_no_seams_either():
+    model = trained("hdn", counts())
+    model.method, source, found = replace(model.method, draws=3), open_source(counts()), []
+    for tile in (None, (32, 40)):
+        sink = MemorySink(source.shape, np.float32)
+        model.run_over(source, sink, tile=tile)
+        found.append(sink.array)
+    np.testing.assert_allclose(*found, atol=1e-3 * counts().std())
+
+
 @pytest.mark.parametrize("name", SAMPLING)
 def test_channels_and_frames_in_space(name):
     image = np.stack([counts((4, 24, 28), seed) for seed in (0, 1)])

@@ -68,6 +68,10 @@ class LatentMethod(Method):
         return True
 
     @property
+    def made_of_samples(self) -> bool:
+        return self.draws > 0
+
+    @property
     def heads(self) -> int:
         return 2
 

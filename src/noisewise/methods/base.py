@@ -124,6 +124,11 @@ class Method(ABC):
         return False
 
     @property
+    def made_of_samples(self) -> bool:
+        """Whether the posterior's mean is that of samples, and so goes where they go."""
+        return False
+
+    @property
     def starts_from_prior(self) -> bool:
         """Whether a network as built denoises before any training."""
         return False

@@ -73,7 +73,10 @@ class Predictor:
     ) -> None:  # fmt: skip
         self.method, self.net, self.tile, self.average = method, folded(net), tile, average
         self.device = net.mean.device
-        self.parts = [(self.net.backbone, 1), *([method.sampled_by(self.net)] if sampling else [])]
+        self.parts = [
+            (self.net.backbone, 1),
+            *([method.sampled_by(self.net)] if sampling or method.made_of_samples else []),
+        ]
         most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
         room = MEMORY_SHARE * free_bytes(self.device) / (most * self._channels)
         # What goes through again and again has a halo beside which no such tile is large.
