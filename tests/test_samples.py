@@ -15,7 +15,7 @@ from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import standing_for_all
-from noisewise.predict.run import Samples
+from noisewise.predict.run import Predictor, Samples
 
 from .conftest import blobs
 
@@ -76,7 +76,9 @@ def test_mean_and_deviation_of_the_draws_are_those_of_the_samples(name):
 
 def test_a_mean_of_draws_has_no_seams_either():
     model = trained("hdn", counts())
+    direct, drawn = (Predictor(model.method, model.net, sampling=sampling).halo for sampling in (False, True))
     model.method, source, found = replace(model.method, draws=3), open_source(counts()), []
+    assert Predictor(model.method, model.net).halo == drawn > direct
     for tile in (None, (32, 40)):
         sink = MemorySink(source.shape, np.float32)
         model.run_over(source, sink, tile=tile)
