@@ -102,6 +102,14 @@ def test_pixels_near_the_cameras_limits_are_left_out():
     assert len(squared) == len(std) == 200
 
 
+def test_counts_near_zero_are_not_near_a_limit():
+    """Nothing of them is cut off: there are no fewer photons than none. With read noise, something is."""
+    noisy, generator = torch.full((1, 1, 20, 20), 2.0), torch.Generator().manual_seed(0)
+    for read_noise, count in ((0.0, 400), (0.1, 400), (0.5, 0)):
+        law = PoissonGaussian(1.0, 0.0, read_noise, Digital(1.0, 0.0, 255.0))
+        assert len(squared_errors(noisy, [law], smooth(0, 1.0), generator)[0][0]) == count
+
+
 def test_little_knowledge_changes_little():
     squared, std = 4 * torch.ones(100), torch.ones(100)
     sure, unsure = (reliability_unseen([(squared, std, 100.0)], error) for error in (0.0, 0.5))

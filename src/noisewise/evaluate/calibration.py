@@ -17,7 +17,6 @@ BINS = 15
 COVERAGES = (0.5, 0.9, 0.95)
 LIKELY = 0.3  # standard deviation of what spreads are before anything is known of them
 LAW_ERROR = 0.03  # relative error of a variance that was measured
-NEAR_LIMIT = 4.0  # standard deviations of the noise from the camera's limits, within which pixels are left out
 
 Denoiser = Callable[[Tensor], Posterior[Tensor]]
 
@@ -101,7 +100,8 @@ def squared_errors(
     takes over of the noise makes its residual smaller than its error, and how much that is, a new noise tells.
     Single pixels' estimates are as noisy as the image; their means over many are what is meant.
 
-    noisy: (N, C, *S), ADU. laws: one a channel. Pixels near the camera's limits are left out: what is left is flat.
+    noisy: (N, C, *S), ADU. laws: one a channel. Pixels whose noise the camera's limits cut are left out: what is left
+    is flat.
 
     Source: Efron 2004 (covariance penalties, by parametric bootstrap).
     """
@@ -114,10 +114,18 @@ def squared_errors(
     found = []
     for c, (law, part) in enumerate(channels):
         variance = law.mean_var(part)[1].to(part)
-        low, high = law.digital.low, law.digital.high
-        room = NEAR_LIMIT * variance.sqrt()
-        above, below = (-math.inf if low is None else low), (math.inf if high is None else high)
-        usable = (part > above + room) & (part < below - room)
+        usable = uncut(law, part)
         squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * taken[:, c : c + 1]
         found.append((squared[usable], std[:, c : c + 1][usable], float(variance.mean())))
     return found
+
+
+def uncut(law: Noise, signal: Tensor) -> Tensor:
+    """Where the camera's limits cut nothing of the noise."""
+    half, low, high = law.digital.step / 2, law.digital.low, law.digital.high
+    free = torch.ones_like(signal, dtype=torch.bool)
+    if low is not None:
+        free &= law.least(signal) >= low - half
+    if high is not None:
+        free &= law.most(signal) <= high + half
+    return free

@@ -17,6 +17,7 @@ from noisewise.noise.digital import CONTINUOUS, Digital, log_mass, standardised
 from noisewise.noise.table import LikelihoodTable
 
 Value = float | Tensor
+FAR = 4.0  # standard deviations, beyond which few values lie
 
 
 class Noise(nn.Module, ABC):
@@ -55,6 +56,16 @@ class Noise(nn.Module, ABC):
     @abstractmethod
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """E[x|s] (ADU) and Var[x|s] (ADU²), before clipping."""
+
+    def least(self, signal: Tensor) -> Tensor:
+        """What x, before rounding and clipping, seldom falls below (ADU)."""
+        mean, variance = self.mean_var(signal)
+        return mean - FAR * variance.sqrt()
+
+    def most(self, signal: Tensor) -> Tensor:
+        """What x, before rounding and clipping, seldom exceeds (ADU)."""
+        mean, variance = self.mean_var(signal)
+        return mean + FAR * variance.sqrt()
 
     def tabulated(self, noisy: Tensor, signal: Tensor, about: tuple[float, float]) -> Tensor:
         """`log_prob` from a table that is made when first asked for: float32, to about 0.02 nats, and fast.

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.noise.base import GaussianSum, Value, normal_like
+from noisewise.noise.base import FAR, GaussianSum, Value, normal_like
 from noisewise.noise.curve import Line, fit_line
 from noisewise.noise.digital import CONTINUOUS, Digital
 
@@ -125,6 +125,11 @@ class PoissonGaussian(GaussianSum):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         electrons, _ = self.electrons(signal)
         return signal, self.gain**2 * electrons + self.read_noise**2 + self.digital.step**2 / 12
+
+    def least(self, signal: Tensor) -> Tensor:
+        """No x is far below that of no photon."""
+        _, missing = self.electrons(signal)
+        return super().least(signal).maximum(self.offset + missing - FAR * self.read_noise)
 
     @classmethod
     def fit(cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS, offset: float | None = None) -> Self:

@@ -145,7 +145,7 @@ class Trainer:
         self.live = [t for t in net.state_dict().values() if t.is_floating_point()]
         self.average = [t.clone() for t in self.live]
         self.best = [t.clone() for t in self.live]
-        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True)
         self.device = self.weights[0].device
         self.precision = fast_precision(self.device)
         net.train()
@@ -262,10 +262,7 @@ class Trainer:
         for i, weight in enumerate(self.weights):
             if f"step.{i}" in tensors:
                 state = {name: tensors[f"{name}.{i}"] for name in ("exp_avg", "exp_avg_sq", "step")}
-                # AdamW counts its steps on the processor, wherever the weights are.
-                self.optimizer.state[weight] = {
-                    k: v.clone() if k == "step" else v.to(weight.device, copy=True) for k, v in state.items()
-                }
+                self.optimizer.state[weight] = {k: v.to(weight.device, copy=True) for k, v in state.items()}
 
 
 @contextmanager
