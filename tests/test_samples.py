@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 import noisewise as nw
-from noisewise import cli, methods
+from noisewise import cli, methods, posterior
 from noisewise.io import open_source
 from noisewise.io.animation import planes
 from noisewise.io.memory import MemorySink
@@ -176,16 +176,22 @@ def test_a_film_of_a_stack_shows_its_maximum():
     assert all(np.array_equal(frame, one[0].max(0)) for frame, one in zip(frames, image, strict=True))
 
 
-def test_few_samples_stand_for_all():
+def test_few_samples_stand_for_all(monkeypatch):
     """Three kinds of images, one of them rare: one of each is chosen."""
     rng = np.random.default_rng(0)
     kinds = [0] * 12 + [1] * 12 + [2] * 3
     rng.shuffle(kinds)
     centres = rng.normal(0, 1, (3, 40, 50))
-    images = [centres[kind] + rng.normal(0, 0.2, (40, 50)) for kind in kinds]
-    chosen = standing_for_all(3, len(images), images.__getitem__)
+    images = np.stack([centres[kind] + rng.normal(0, 0.2, (40, 50)) for kind in kinds])
+
+    def draw(numbers):
+        return images[list(numbers)]
+
+    chosen = standing_for_all(3, len(images), draw)
     assert sorted(kinds[number] for number in chosen) == [0, 1, 2]
-    assert len(standing_for_all(5, 5, images.__getitem__)) == 5
+    assert len(standing_for_all(5, 5, draw)) == 5
+    monkeypatch.setattr(posterior, "IN_MEMORY", 4 * images[0].size)
+    assert standing_for_all(3, len(images), draw) == chosen
 
 
 def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):

@@ -197,7 +197,7 @@ def numbers_of(model: Model, source: Source, writing: Writing, seed: int) -> Seq
     """Which samples are written: all, or some that stand for all."""
     if not writing.diverse:
         return range(writing.samples)
-    return standing_for_all(writing.diverse, writing.samples, lambda number: model.draw(source, [number], seed)[0])
+    return standing_for_all(writing.diverse, writing.samples, lambda numbers: model.draw(source, numbers, seed))
 
 
 def alone(region: Region, number: int) -> Region:  # noqa: ARG001

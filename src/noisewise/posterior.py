@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Generic, TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor
 from noisewise.axes import Array
 
 LOOKED_AT = 32
+IN_MEMORY = 1 << 24  # values of samples that are looked at together
 LIKELIEST = -1  # the number of the sample in which nothing is left to chance
 T = TypeVar("T", Array, Tensor)
 
@@ -97,16 +98,16 @@ class Sampled(Normal[T]):
         """n samples that stand for so many: each of these is nearest to one of the n; (n, *image)."""
         if not 0 < n <= of:
             raise ValueError(f"{n} samples cannot stand for {of}")
-        return self.draw(standing_for_all(n, of, lambda number: self.draw([number], seed)[0]), seed)
+        return self.draw(standing_for_all(n, of, lambda numbers: self.draw(numbers, seed)), seed)
 
 
-def standing_for_all(n: int, of: int, sample: Callable[[int], Array | Tensor]) -> list[int]:
+def standing_for_all(n: int, of: int, draw: Callable[[Sequence[int]], Array | Tensor]) -> list[int]:
     """Numbers of n medoids among samples: the sum of the distances from each sample to the nearest is small.
 
-    Samples are looked at one after the other, as means over blocks of the last two axes, `LOOKED_AT` a side.
+    Samples are looked at a few at a time, as means over blocks of the last two axes, `LOOKED_AT` a side.
     Found one by one, each where it helps most, then exchanged while that helps (Kaufman and Rousseeuw 1990).
     """
-    seen = np.stack([blocked(np.asarray(torch.as_tensor(sample(k)).cpu())).ravel() for k in range(of)])
+    seen = np.stack([blocked(image).ravel() for image in few_at_a_time(of, draw)])
     seen -= seen.mean(0)
     squares = (seen**2).sum(1)
     distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * seen @ seen.T, 0))
@@ -127,6 +128,15 @@ def standing_for_all(n: int, of: int, sample: Callable[[int], Array | Tensor]) -
             if costs.min() < costs[chosen[place]] * (1 - 1e-9):
                 chosen[place], improved = int(costs.argmin()), True
     return sorted(chosen)
+
+
+def few_at_a_time(of: int, draw: Callable[[Sequence[int]], Array | Tensor]) -> Iterator[Array]:
+    """One sample after the other, of as many together as memory allows."""
+    first = np.asarray(torch.as_tensor(draw([0])).cpu())
+    yield from first
+    together = max(1, IN_MEMORY // first.size)
+    for start in range(1, of, together):
+        yield from np.asarray(torch.as_tensor(draw(range(start, min(start + together, of)))).cpu())
 
 
 def blocked(image: Array) -> Array:
