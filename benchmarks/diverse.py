@@ -2,7 +2,7 @@
 
     python benchmarks/diverse.py                         (five hours on two cores)
     python benchmarks/diverse.py --sets w2s_1 --methods hdn
-    python benchmarks/diverse.py --device cuda --large   (also a network of the published size)
+    python benchmarks/diverse.py --device cuda           (also a network of the published size)
 
 W2S: trained on twelve fields of view of a dye, tested on four others, as in `w2s.py`; affine PSNR over the range 255.
 FMD: the first capture of each white condition, learned from alone, as in `quality.py`; PSNR over the range 255. `psnr`:
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import noisewise as nw
 from common import Rows, psnr, table
@@ -27,10 +28,14 @@ from noisewise.evaluate.metrics import psnr_affine
 from quality import WHITE, fmd
 from w2s import TESTED, TRAINED, load
 
-METHODS = ("n2v", "hdn")
+METHODS = {
+    "n2v": ("n2v", {}),
+    "hdn": ("hdn", {}),
+    "hdn_large": ("hdn", {"width": 64, "latent": 32, "blocks": 5, "depth": 6}),
+}
+SMALL = ("n2v", "hdn")
 SETS = [*(f"w2s_{dye}" for dye in range(3)), *(f"fmd_{index}" for index in range(WHITE))]
 DRAWS = 100
-LARGE = {"features": 64, "width": 64, "latent": 32, "blocks": 5, "depth": 6}
 
 
 def images(name: str) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
@@ -50,12 +55,12 @@ def score(name: str, found: list[np.ndarray], truth: list[np.ndarray]) -> float:
     return float(np.mean([psnr(np.clip(a, 0, 255), b, 255) for a, b in zip(found, truth, strict=True)]))
 
 
-def run(name: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def run(name: str, label: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One training, and its scores."""
     train, test, truth = images(name)
+    method, settings = METHODS[label]
     start = time.perf_counter()
     budget = None if arguments.steps else arguments.budget
-    settings = LARGE if arguments.large and method != "n2v" else {}
     model = nw.train(
         method, train, budget=budget, steps=arguments.steps, seed=arguments.seed, device=arguments.device, **settings
     )  # fmt: skip
@@ -63,7 +68,7 @@ def run(name: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]
     single = [model.predict(image) for image in test]
     average = [model.predict(image, average=True).mean for image in test]
     row = {
-        "set": name, "method": method + ("_large" if settings else ""), "seed": arguments.seed,
+        "set": name, "method": label, "seed": arguments.seed,
         "steps": model.run.step, "training_s": seconds,
         "noisy": score(name, test, truth), "psnr": score(name, average, truth),
         "one_pass": score(name, [post.mean for post in single], truth),
@@ -78,46 +83,45 @@ def run(name: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]
         row["calibration"] = model.provenance.get("calibration")
     if arguments.save:
         arguments.save.mkdir(parents=True, exist_ok=True)
-        np.save(arguments.save / f"{name}_{row['method']}.npy", np.stack([test[0], average[0], truth[0]]))
+        np.save(arguments.save / f"{name}_{label}.npy", np.stack([test[0], average[0], truth[0]]))
     return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--methods", nargs="*", choices=METHODS, help="default: on a GPU all, else the small ones")
     parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS)
     parser.add_argument("--budget", type=float, default=900.0)
     parser.add_argument("--steps", type=int, help="in place of a budget")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--large", action="store_true", help="networks of the published size")
     parser.add_argument("--dry", action="store_true", help="do not keep the results")
     parser.add_argument("--save", type=Path, help="folder for the denoised images")
     arguments = parser.parse_args()
     rows = Rows("diverse", ["set", "method", "seed"], budget_s=arguments.budget, draws=DRAWS)
     for name in arguments.sets:
-        for method in arguments.methods:
-            label = method + ("_large" if arguments.large and method != "n2v" else "")
+        for label in arguments.methods or (METHODS if torch.cuda.is_available() else SMALL):
             if not arguments.dry and rows.has(set=name, method=label, seed=arguments.seed):
                 continue
-            row = run(name, method, arguments)
+            row = run(name, label, arguments)
             print(row, flush=True)
             if not arguments.dry:
                 rows.keep(row)
-    print(table(body(rows.rows), ["", "noisy", *METHODS, "hdn, one pass", "hdn, 100 samples"]))
+    print(table(*body(rows.rows)))
 
 
-def body(rows: list[dict[str, Any]]) -> list[list[Any]]:
-    """A line a set of images."""
+def body(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], list[str]]:
+    """A line a set of images, and what stands above."""
+    labels = [label for label in METHODS if any(row["method"] == label for row in rows)]
+    shown = [(label, key) for label in labels for key in ("psnr", *(() if label == "n2v" else ("one_pass", "draws")))]
+    names = {"psnr": "{}", "one_pass": "{}, one pass", "draws": f"{{}}, {DRAWS} samples"}
     lines = []
     for name in SETS:
         of = {row["method"]: row for row in rows if row["set"] == name}
         if of:
-            cells = [of[method]["psnr"] if method in of else "" for method in METHODS]
-            hdn = of.get("hdn", {})
             noisy = next(iter(of.values()))["noisy"]
-            lines.append([name, noisy, *cells, hdn.get("one_pass", ""), hdn.get("draws", "")])
-    return lines
+            lines.append([name, noisy, *(of.get(label, {}).get(key, "") for label, key in shown)])
+    return lines, ["", "noisy", *(names[key].format(label) for label, key in shown)]
 
 
 if __name__ == "__main__":

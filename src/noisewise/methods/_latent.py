@@ -173,7 +173,8 @@ class LatentMethod(Method):
             if LIKELIEST not in numbers:
                 keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(channels)]
                 lots = AddressedLots(where, ladder.strides, keys)
-            walked = ladder.draw([part.repeat(len(numbers), *[1] * (x.ndim - 1)) for part in said], lots, x.shape[2:])
+            shared = [part.expand(len(numbers), *part.shape).flatten(0, 1) for part in said]
+            walked = ladder.draw(shared, lots, x.shape[2:])
             return net.decode(walked.output).reshape(len(numbers), *noisy.shape)
 
         return draw
