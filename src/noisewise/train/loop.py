@@ -262,7 +262,11 @@ class Trainer:
         for i, weight in enumerate(self.weights):
             if f"step.{i}" in tensors:
                 state = {name: tensors[f"{name}.{i}"] for name in ("exp_avg", "exp_avg_sq", "step")}
-                self.optimizer.state[weight] = {k: v.to(weight.device, copy=True) for k, v in state.items()}
+                # As the weight lies in memory: the fused step goes through all of them in that order.
+                self.optimizer.state[weight] = {
+                    k: torch.empty_like(weight if v.ndim else v, device=weight.device).copy_(v)
+                    for k, v in state.items()
+                }
 
 
 @contextmanager
