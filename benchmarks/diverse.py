@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import noisewise as nw
 from common import Rows, psnr, table
@@ -89,7 +88,9 @@ def run(name: str, label: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", choices=METHODS, help="default: on a GPU all, else the small ones")
+    parser.add_argument(
+        "--methods", nargs="*", choices=METHODS, help="default: with --device cuda all, else n2v and hdn"
+    )
     parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS)
     parser.add_argument("--budget", type=float, default=900.0)
     parser.add_argument("--steps", type=int, help="in place of a budget")
@@ -100,7 +101,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = Rows("diverse", ["set", "method", "seed"], budget_s=arguments.budget, draws=DRAWS)
     for name in arguments.sets:
-        for label in arguments.methods or (METHODS if torch.cuda.is_available() else SMALL):
+        for label in arguments.methods or (METHODS if arguments.device.startswith("cuda") else SMALL):
             if not arguments.dry and rows.has(set=name, method=label, seed=arguments.seed):
                 continue
             row = run(name, label, arguments)

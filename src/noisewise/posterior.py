@@ -132,11 +132,11 @@ def standing_for_all(n: int, of: int, draw: Callable[[Sequence[int]], Array | Te
 
 def few_at_a_time(of: int, draw: Callable[[Sequence[int]], Array | Tensor]) -> Iterator[Array]:
     """One sample after the other, of as many together as memory allows."""
-    first = np.asarray(torch.as_tensor(draw([0])).cpu())
-    yield from first
-    together = max(1, IN_MEMORY // first.size)
-    for start in range(1, of, together):
-        yield from np.asarray(torch.as_tensor(draw(range(start, min(start + together, of)))).cpu())
+    start, together = 0, 1
+    while start < of:
+        images = np.asarray(torch.as_tensor(draw(range(start, min(start + together, of)))).cpu())
+        yield from images
+        start, together = start + len(images), max(1, IN_MEMORY // images[0].size)
 
 
 def blocked(image: Array) -> Array:

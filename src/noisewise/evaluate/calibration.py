@@ -123,9 +123,7 @@ def squared_errors(
 def uncut(law: Noise, signal: Tensor) -> Tensor:
     """Where the camera's limits cut nothing of the noise."""
     half, low, high = law.digital.step / 2, law.digital.low, law.digital.high
-    free = torch.ones_like(signal, dtype=torch.bool)
-    if low is not None:
-        free &= law.least(signal) >= low - half
-    if high is not None:
-        free &= law.most(signal) <= high + half
-    return free
+    darkest, brightest = law.span(signal)
+    above = -math.inf if low is None else low - half
+    below = math.inf if high is None else high + half
+    return (darkest >= above) & (brightest <= below)

@@ -57,15 +57,10 @@ class Noise(nn.Module, ABC):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """E[x|s] (ADU) and Var[x|s] (ADU²), before clipping."""
 
-    def least(self, signal: Tensor) -> Tensor:
-        """What x, before rounding and clipping, seldom falls below (ADU)."""
+    def span(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest and highest x (ADU) that are not rare, before rounding and clipping."""
         mean, variance = self.mean_var(signal)
-        return mean - FAR * variance.sqrt()
-
-    def most(self, signal: Tensor) -> Tensor:
-        """What x, before rounding and clipping, seldom exceeds (ADU)."""
-        mean, variance = self.mean_var(signal)
-        return mean + FAR * variance.sqrt()
+        return mean - FAR * variance.sqrt(), mean + FAR * variance.sqrt()
 
     def tabulated(self, noisy: Tensor, signal: Tensor, about: tuple[float, float]) -> Tensor:
         """`log_prob` from a table that is made when first asked for: float32, to about 0.02 nats, and fast.

@@ -126,10 +126,11 @@ class PoissonGaussian(GaussianSum):
         electrons, _ = self.electrons(signal)
         return signal, self.gain**2 * electrons + self.read_noise**2 + self.digital.step**2 / 12
 
-    def least(self, signal: Tensor) -> Tensor:
+    def span(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """No x is far below that of no photon."""
+        low, high = super().span(signal)
         _, missing = self.electrons(signal)
-        return super().least(signal).maximum(self.offset + missing - FAR * self.read_noise)
+        return low.maximum(self.offset + missing - FAR * self.read_noise), high
 
     @classmethod
     def fit(cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS, offset: float | None = None) -> Self:
