@@ -44,7 +44,7 @@ STEPS = {"gaussian": 3000, "poisson": 8000, "poisson_gaussian": 8000}
 SCENES, SCENES_DRAWN = Path(tempfile.gettempdir()) / "scenes_of_a_world.npy", 400
 BLIND = {"n2v": {"blind_prediction": True}}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
-FINITE = {**BLIND, "pn2v": {"components": 3}, "hdn": {"depth": 2, "features": 64}, "divnoising": {"features": 64}}
+FINITE = {**BLIND, "pn2v": {"components": 3}, "hdn": {"levels": 2}, "divnoising": {}}
 DRAWS, DRAWN = 100, {"gaussian": 8, "poisson": 400, "poisson_gaussian": 400}  # samples of an image, images
 COMPARED = 20  # samples of an image that are held against exact ones
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {

@@ -30,7 +30,7 @@ from w2s import TESTED, TRAINED, load
 METHODS = {
     "n2v": ("n2v", {}),
     "hdn": ("hdn", {}),
-    "hdn_large": ("hdn", {"width": 64, "latent": 32, "blocks": 5, "depth": 6}),
+    "hdn_large": ("hdn", {"width": 64, "latent": 32, "blocks": 5, "levels": 6}),
 }
 SMALL = ("n2v", "hdn")
 SETS = [*(f"w2s_{dye}" for dye in range(3)), *(f"fmd_{index}" for index in range(WHITE))]

@@ -18,7 +18,7 @@ from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, Price, WithDirec
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
 
-SMALL = {"features": 24, "width": 16, "latent": 8, "blocks": 1, "depth": 2, "patch_size": 48}
+SMALL = {"features": 24, "reading": 24, "width": 16, "latent": 8, "blocks": 1, "levels": 2, "patch_size": 48}
 SPEC = ImageSpec(
     spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(0.0,), std=(1.0,), target_mean=(0.0,),
     target_std=(1.0,),
@@ -30,7 +30,7 @@ def test_a_short_training_comes_near_the_exact_posterior(name):
     """The direct network nearer than the best that any method with a blind spot could do, and draws near that."""
     world = GaussianWorld(side=128, margin=24)
     noisy = world.draw(16, 1)[1]
-    settings = SMALL if name == "hdn" else SMALL | {"depth": 1}
+    settings = SMALL if name == "hdn" else SMALL | {"levels": 1}
     model = nw.train(name, noisy.numpy(), noise=world.noise, steps=300, **settings)
     signal, noisy = world.draw(4, 2)
     inner = (slice(None), *[slice(world.margin, -world.margin)] * 2)
@@ -81,7 +81,7 @@ def test_quiet_levels_are_as_fine_as_the_noise_is_correlated(noise, expected):
 
 
 def test_one_level_for_divnoising_and_a_ladder_for_hdn():
-    for method, levels in ((DivNoising(features=8), 1), (HDN(features=8), 4), (HDN(features=8, depth=3), 3)):
+    for method, levels in ((DivNoising(features=8), 1), (HDN(features=8), 4), (HDN(features=8, levels=3), 3)):
         ladder = method.build(SPEC, [Gaussian(1.0)]).backbone.ladder
         assert isinstance(ladder, LadderVAE) and len(ladder.rungs) == levels
 

@@ -21,6 +21,7 @@ from .conftest import blobs
 
 SAMPLING = [name for name in sorted(methods.modules()) if methods.get(name)().gives_samples]
 TINY = {"features": 8, "depth": 2, "batch_size": 2, "patch_size": 32}
+QUICK = {"gap": {"growth": 1.5}, "hdn": {"reading": 8, "levels": 3}, "divnoising": {"reading": 8}}
 
 
 def counts(shape=(72, 84), seed=0):
@@ -28,13 +29,13 @@ def counts(shape=(72, 84), seed=0):
 
 
 def trained(name, image, steps=12, axes=None, **settings):
-    return nw.train(name, image, noise=PoissonGaussian(1.0, 0.0, 0.0), steps=steps, axes=axes, **TINY | settings)
+    settings = TINY | QUICK[name] | settings
+    return nw.train(name, image, noise=PoissonGaussian(1.0, 0.0, 0.0), steps=steps, axes=axes, **settings)
 
 
 @pytest.fixture(scope="module", params=SAMPLING)
 def model(request):
-    quick = {"growth": 1.5} if request.param == "gap" else {}
-    return trained(request.param, counts(), **quick)
+    return trained(request.param, counts())
 
 
 def test_samples_are_what_their_number_and_seed_say(model):

@@ -10,8 +10,9 @@ import torch
 
 import noisewise as nw
 from noisewise import methods
+from noisewise.methods._scenes import PRIOR
 from noisewise.methods.base import Batch, ImageSpec
-from noisewise.methods.simulated import PRIOR, Simulated
+from noisewise.methods.simulated import Simulated
 from noisewise.noise.correlated import Correlated, kernel_of
 from noisewise.noise.digital import Digital
 from noisewise.noise.gaussian import Gaussian

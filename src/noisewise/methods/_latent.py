@@ -4,48 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
-from noisewise.nets.blind import grid_coordinates, hide
+from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, flat, learned
+from noisewise.methods.base import Batch, ImageSpec, masked_mean
+from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.lots import AddressedLots
 from noisewise.nets.lvae import LadderVAE, Lots, WithDirect, fresh, likeliest, strides
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import Factor, pooling_plan
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
 from noisewise.noise.robust import robust
-from noisewise.noise.splitting import split
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
-NARROWEST = 1e-3  # standard deviation, in those of the image
-SHARE = 0.2  # of the image, which the direct network is to tell from the rest
-FOLLOWING = 0.2  # weight of draws beside that
-WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
+FOLLOWING = 0.2  # weight of the error against draws beside that against scenes
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentMethod(Method):
+class LatentMethod(SceneTaught):
     """A ladder of latent variables z as prior and posterior, any law of noise as likelihood.
 
     loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
-    negative of a lower bound of log p(x). Beside the ladder a U-Net learns mean and standard deviation of s(z) given x.
+    negative of a lower bound of log p(x). Beside the ladder a U-Net learns mean and standard deviation of s(z) given x,
+    from its draws, from drawn scenes and from blind spots.
     """
 
-    needs: ClassVar[Needs] = "noisy"
-    uses_noise: ClassVar[bool] = True
-    levels: ClassVar[int]
-    """of latent variables, unless `depth` says otherwise"""
-
+    levels: Annotated[int, Interval(ge=1, le=8)]
+    """of latent variables"""
+    reading: Annotated[int, Interval(ge=1, le=1024)] = 64
+    """features of the part of the ladder that reads the image"""
     width: Annotated[int, Interval(ge=1, le=1024)] = 32
-    """features of the part that is walked for each sample; `features` are those of the part that reads the image"""
+    """features of the part that is walked for each sample"""
     latent: Annotated[int, Interval(ge=1, le=1024)] = 16
     """latent variables at each position of each level"""
     blocks: Annotated[int, Interval(ge=1, le=16)] = 2
@@ -60,8 +55,8 @@ class LatentMethod(Method):
     """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
 
     @property
-    def gives_std(self) -> bool:
-        return True
+    def peak_rate(self) -> float:
+        return self.learning_rate
 
     @property
     def gives_samples(self) -> bool:
@@ -71,62 +66,39 @@ class LatentMethod(Method):
     def made_of_samples(self) -> bool:
         return self.draws > 0
 
-    @property
-    def heads(self) -> int:
-        return 2
-
     def silent(self, strides: Sequence[Factor], laws: Sequence[Noise]) -> int:  # noqa: ARG002
         """How many of the finest levels are told nothing of the image."""
         return 0
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
-        plan = pooling_plan(spec.spacing, spec.size, self.depth or self.levels)
-        channels = net.width
+        plan = pooling_plan(spec.spacing, spec.size, self.levels)
+        channels = spec.channels if self.joint_channels else 1
         ladder = LadderVAE(
-            channels, channels, stem=plan[0], pools=plan[1:], features=self.features or 64, width=self.width,
+            channels, channels, stem=plan[0], pools=plan[1:], features=self.reading, width=self.width,
             latent=self.latent, blocks=self.blocks, quiet=self.silent(strides(plan), laws),
         )  # fmt: skip
         net.backbone = WithDirect(ladder, net.backbone, self.warm_up)
         return net
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        backbone, x, teach = parts(net), net.encode(batch.noisy), net.fold(batch.teach)
-        if batch.held_out:  # what the direct network says of pixels that it cannot see
-            found = net.maps(backbone.direct(hide(x, teach, "mean", 1, batch.generator)))[0]
-            return masked_mean((found - x) ** 2, teach)
-        if not teach.any():
-            return 0.0 * self.moments(net, x)[0].sum()
-        direct, halves = self.taught_directly(net, batch, x, teach)
+        direct = super().loss(net, batch)
+        if batch.held_out or not batch.teach.any():
+            return direct
+        backbone, x = parts(net), net.encode(batch.noisy)
         drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
         signal = drawn.output.float()
         told = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
         price = backbone.price(told.sum(), batch.progress)
-        surprise = masked_mean(self.surprise(net, batch, signal), teach)
+        surprise = masked_mean(self.surprise(net, batch, signal), net.fold(batch.teach))
         cost: Tensor = price * told.clamp(min=self.free_bits).sum()
-        return surprise + cost + halves + masked_mean(followed(direct, signal.detach()), teach)
+        return surprise + cost + direct + self.taught_by_draws(net, batch, net.decode(signal.detach()))
 
-    def taught_directly(
-        self, net: Standardized, batch: Batch, x: Tensor, teach: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """The direct network's mean and standard deviation, and its squared error between parts of the image.
-
-        Without parts, where noise goes together in neighbours, zero.
-        """
-        if not self.splits(net):
-            return self.moments(net, x), x.new_zeros(())
-        laws = [cast(Noise, net.law(c)) for c in range(batch.noisy.shape[1])]
-        pairs = [
-            split(law, image, SHARE, net.about(c), batch.generator)
-            for c, (law, image) in enumerate(zip(laws, batch.noisy.float().chunk(len(laws), 1), strict=True))
-        ]
-        rest, share = (net.encode(torch.cat(part, 1)) for part in zip(*pairs, strict=True))
-        (mean, of_rest), (std, _) = (part.chunk(2) for part in self.moments(net, torch.cat([x, rest])))
-        return (mean, std), masked_mean((of_rest - share) ** 2, teach)
-
-    def splits(self, net: Standardized) -> bool:
-        """Whether an image can be split into parts with independent noise."""
-        return not any(isinstance(law, Correlated) for law in net.laws)
+    def taught_by_draws(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
+        """The direct network's squared error and likelihood against draws of p(s|x), in units of the noise."""
+        law = self.told(net, len(batch.noisy))
+        squared, likelihood = learned(net, flat(batch.noisy.float()), flat(signal), law)
+        return masked_mean(FOLLOWING * squared + WIDTH_WEIGHT * likelihood, flat(batch.teach))
 
     def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """−log p(x|s) of each pixel, s in normalised units; in the shape of the encoded image."""
@@ -140,15 +112,9 @@ class LatentMethod(Method):
             nats.append(-robust(likely, OUTLYING * net.about(c)[1]).reshape(x.shape))
         return net.fold(torch.stack(nats, 1))
 
-    def moments(self, net: Standardized, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the direct network, normalised."""
-        mean, width = net.maps(parts(net).direct(x))
-        return mean, F.softplus(width) + NARROWEST
-
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
         if self.draws == 0:
-            mean, std = self.moments(net, net.encode(noisy))
-            return Normal(net.decode(mean), net.unfold(std) * net.std)
+            return super().posterior(net, noisy, coordinates)
         draw = self.sampler(net, noisy, coordinates)
         middle = draw([LIKELIEST])[0]
         total, squares = torch.zeros((2, *middle.shape), dtype=torch.float64, device=middle.device)
@@ -190,13 +156,6 @@ class LatentMethod(Method):
 
     def sampled_by(self, net: Standardized) -> tuple[nn.Module, int]:
         return parts(net).ladder, 1
-
-
-def followed(direct: tuple[Tensor, Tensor], signal: Tensor) -> Tensor:
-    """Squared error of the direct network's mean against a draw, and its width's likelihood, the mean held fixed."""
-    mean, std = direct
-    error = mean - signal
-    return FOLLOWING * error**2 + WIDTH_WEIGHT * (0.5 * (error.detach() / std) ** 2 + std.log())
 
 
 def parts(net: Standardized) -> WithDirect:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
+
+from annotated_types import Interval
 
 from noisewise.methods._latent import LatentMethod
 
@@ -19,4 +21,5 @@ class DivNoising(LatentMethod):
     Source: Prakash et al. 2021.
     """
 
-    levels: ClassVar[int] = 1
+    levels: Annotated[int, Interval(ge=1, le=8)] = 1
+    """of latent variables"""

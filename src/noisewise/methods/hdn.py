@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 
@@ -30,14 +30,10 @@ class HDN(LatentMethod):
     Sources: Prakash et al. 2022 (HDN), Salmon and Krull 2024 (Direct Denoiser), Kingma et al. 2016 (free bits).
     """
 
-    levels: ClassVar[int] = 4
-
+    levels: Annotated[int, Interval(ge=1, le=8)] = 4
+    """of latent variables, each at half the resolution of the one below"""
     quiet: Literal["auto"] | Annotated[int, Interval(ge=0, le=7)] = 0
     """so many of the finest levels are told nothing of the image (auto: those as fine as the noise is correlated)"""
-
-    @property
-    def uses_correlation(self) -> bool:  # type: ignore[override]
-        return self.quiet == "auto"
 
     def silent(self, strides: Sequence[Factor], laws: Sequence[Noise]) -> int:
         if self.quiet != "auto":

@@ -65,6 +65,7 @@ class LadderVAE(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.dims, self.stem, self.pools = len(stem), tuple(stem), tuple(pools)
+        self.in_channels = in_channels
         self.stride = tuple(prod(factors) for factors in zip(stem, *pools, strict=True))
         self.quiet = quiet
         levels = range(len(pools) + 1)

@@ -23,7 +23,8 @@ def receptive_radius(net: Standardized, through: nn.Module | None = None) -> tup
             if tensor.is_floating_point():
                 positive = name.endswith(("weight", "running_var", "kernel"))
                 tensor.fill_(1.0 / max(1, tensor[0].numel()) if positive else 0.0)
-        return tuple(_radius_along(probe, axis, net.stride, net.width) for axis in range(net.dims))
+        channels = getattr(probe, "in_channels", net.width)
+        return tuple(_radius_along(probe, axis, net.stride, channels) for axis in range(net.dims))
 
 
 def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels: int) -> int:
@@ -54,7 +55,7 @@ def bytes_per_pixel(net: Standardized, through: nn.Module | None = None) -> floa
     size = [2 * s for s in net.stride]
     try:
         with torch.no_grad():
-            module(torch.zeros(1, net.width, *size, device=net.mean.device))
+            module(torch.zeros(1, getattr(module, "in_channels", net.width), *size, device=net.mean.device))
     finally:
         for hook in hooks:
             hook.remove()
