@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisewise.container import read_container
-from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods._scenes import PRIOR, WIDTH_WEIGHT, learned, prior_weights, save_prior
+from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import Simulated
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.correlated import filtered

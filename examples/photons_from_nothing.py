@@ -22,7 +22,7 @@ PHOTONS = 12.0  # a pixel, on average, in the image that is learned from
 START = 0.02  # a pixel, where a new image begins
 FEW = 0.03  # of them, in the image that is denoised
 PART = (slice(100, 228), slice(90, 218))  # (Y, X)
-SETTINGS = {"features": 24, "depth": 3, "faintest": 0.001, "patch_size": 64, "batch_size": 8}
+SETTINGS = {"features": 24, "depth": 3, "faintest": 0.001, "drawn": 0.0, "batch_size": 8}
 STEPS, SHOWN = 500, 5
 
 

@@ -26,7 +26,7 @@ def test_gamma_rates_have_the_posterior_of_the_textbook():
     signal = rng.gamma(a, 1 / b, (6, 96, 96))
     counts = rng.poisson(signal).astype(np.float32)
     law = PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))
-    settings = {"network": "classic", "features": 12, "depth": 1, "batch_size": 8, "patch_size": 48}
+    settings = {"network": "classic", "features": 12, "depth": 1, "batch_size": 8, "patch_size": 48, "drawn": 0.0}
     model = nw.train("gap", counts, noise=law, steps=700, **settings)
     fresh = rng.poisson(rng.gamma(a, 1 / b, (96, 96))).astype(np.float32)
     post = model.predict(fresh)

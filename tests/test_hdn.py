@@ -11,9 +11,10 @@ import torch
 
 import noisewise as nw
 from noisewise.evaluate.bayes import GaussianWorld, decibel_gap
-from noisewise.methods.base import ImageSpec
+from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.divnoising import DivNoising
 from noisewise.methods.hdn import HDN
+from noisewise.methods.simulated import Simulated
 from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, Price, WithDirect
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
@@ -43,6 +44,36 @@ def test_a_short_training_comes_near_the_exact_posterior(name):
         assert decibel_gap(error, (blind.mean - signal)[inner]) < most
         claimed = np.sqrt(np.mean(post.std[inner] ** 2)) / float((exact.std[inner] ** 2).mean().sqrt())
         assert 0.7 < claimed < 1.3
+
+
+def test_the_direct_network_has_learned_before_and_the_ladder_has_not():
+    """The mean of a network as built is that of `simulated`, and no step of an untrained ladder is asked for less."""
+    noisy = 100 + 20 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    law = Gaussian(15.0)
+    spec = replace(SPEC, mean=(100.0,), std=(20.0,))
+    with torch.no_grad():
+        found, expected = (
+            method.posterior(method.build(spec, [law]).eval(), noisy).mean for method in (HDN(reading=8), Simulated())
+        )
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(nw.UserError, match="0 is not a number of training steps"):
+        nw.train("hdn", noisy[0, 0].numpy(), noise=law, steps=0, reading=8)
+
+
+def test_samples_owe_nothing_to_drawn_scenes():
+    """What scenes, parts of the image and draws teach, they teach the direct network alone."""
+    method = HDN(network="fast", features=8, reading=8, width=8, levels=2)
+    net = method.build(SPEC, [Gaussian(0.5)])
+    noisy = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for kind in ("mixed", "puncta"):
+        net.zero_grad()
+        batch = Batch(noisy=noisy, teach=noisy < 9, generator=torch.Generator().manual_seed(1))
+        replace(method, scenes=kind).loss(net, batch).backward()
+        grads.append({name: p.grad.clone() for name, p in net.backbone.named_parameters()})
+    same = {name: torch.allclose(grads[0][name], grads[1][name], rtol=1e-4, atol=1e-7) for name in grads[0]}
+    assert all(alike for name, alike in same.items() if name.startswith("ladder"))
+    assert not any(alike for name, alike in same.items() if name.startswith("direct.tail"))
 
 
 def test_a_collapse_is_noticed_and_left():

@@ -134,5 +134,5 @@ def test_no_scene_is_beyond_what_can_be_recorded() -> None:
     own = ImageSpec(**(vars(spec(2)) | {"mean": (230.0,), "std": (25.0,)}))
     method = Simulated()
     batch = Batch(noisy=bright, teach=bright > 0, generator=torch.Generator().manual_seed(1))
-    _, signal = method.exposed(method.build(own, [law]), batch)
+    _, signal, _ = method.exposed(method.build(own, [law]), batch)
     assert float(signal.min()) >= 0 and float(signal.max()) == 255

@@ -170,7 +170,8 @@ def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
 
 def watched(model: Model, source: Source, checkup: CheckUp | None) -> list[str]:
     """Notes on what a model with a prior may have invented, or lost, in an image: see `Trust`."""
-    if checkup is None or not model.method.starts_from_prior or model.spec.dims != 2 or model.spec.channels != 1:
+    learned = model.method.starts_from_prior and not model.method.made_of_samples
+    if checkup is None or not learned or model.spec.dims != 2 or model.spec.channels != 1:
         return []
     planes, counts = planes_of(source, checkup, 0)
     return trust(planes, model.laws[0], denoiser(model.method, model.net), usable=counts).doubts

@@ -166,7 +166,7 @@ class Training:
         self._notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
         caveats = self.model.method.caveats(self.model.spec, laws)
         self._notes += caveats + self._misfits()
-        self.ready = self.model.method.starts_from_prior and not caveats  # denoises without any training
+        self.ready = self.model.method.ready_as_built and not caveats  # denoises without any training
 
     def run(
         self, *, steps: int | None = None, seconds: float | None = None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, flat, learned
+from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, first, flat, learned
 from noisewise.methods.base import Batch, ImageSpec, masked_mean
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.lots import AddressedLots
@@ -32,8 +32,10 @@ class LatentMethod(SceneTaught):
 
     loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
     negative of a lower bound of log p(x). Beside the ladder a U-Net learns mean and standard deviation of s(z) given x,
-    from its draws, from drawn scenes and from blind spots.
+    from its draws, from drawn scenes and from parts of the image.
     """
+
+    usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
 
     levels: Annotated[int, Interval(ge=1, le=8)]
     """of latent variables"""
@@ -82,9 +84,8 @@ class LatentMethod(SceneTaught):
         return net
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        direct = super().loss(net, batch)
         if batch.held_out or not batch.teach.any():
-            return direct
+            return super().loss(net, batch)
         backbone, x = parts(net), net.encode(batch.noisy)
         drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
         signal = drawn.output.float()
@@ -92,12 +93,16 @@ class LatentMethod(SceneTaught):
         price = backbone.price(told.sum(), batch.progress)
         surprise = masked_mean(self.surprise(net, batch, signal), net.fold(batch.teach))
         cost: Tensor = price * told.clamp(min=self.free_bits).sum()
-        return surprise + cost + direct + self.taught_by_draws(net, batch, net.decode(signal.detach()))
+        # The direct network has learned before, and the ladder has not: it gets less of each step.
+        half = first(batch, -(-len(batch.noisy) // 2))
+        direct = super().loss(net, half) + self.taught_by_draws(net, half, net.decode(signal.detach()))
+        return surprise + cost + direct
 
     def taught_by_draws(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """The direct network's squared error and likelihood against draws of p(s|x), in units of the noise."""
         law = self.told(net, len(batch.noisy))
-        squared, likelihood = learned(net, flat(batch.noisy.float()), flat(signal), law)
+        noisy, drawn = flat(batch.noisy.float()), flat(signal[: len(batch.noisy)])
+        squared, likelihood = learned(net, noisy, drawn, law)
         return masked_mean(FOLLOWING * squared + WIDTH_WEIGHT * likelihood, flat(batch.teach))
 
     def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisewise.container import read_container, write_container
 from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
-from noisewise.nets.blind import hide, some_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.description import FEATURES, LAGS, Description, describe, stack
-from noisewise.noise.splitting import neighbour_mean
+from noisewise.noise.splitting import neighbour_mean, split
 from noisewise.posterior import Normal, Posterior
 from noisewise.scenes.pool import is_drawn, patches
 
@@ -31,7 +30,6 @@ NARROWEST = 1e-3  # standard deviation, in those of the noise
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 FAR_APART = 1e6  # pixel sizes between slices
 BESIDE = 3  # patches of the image to one of a scene: enough not to forget the scenes
-BLIND = 11.0  # percent of the image's pixels that are hidden at a time
 COARSEST, FARTHEST, OPPOSED, UNEVEN = 3.0, 0.75, -0.4, 3.0  # of laws that the prior has seen, with some room
 DARKEST = 0.4  # photons, the 3/8 of the transform included
 CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
@@ -39,17 +37,9 @@ CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contras
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTaught(Method):
-    """A network that is told the law of the noise, and learns from drawn scenes s seen through it: f(x) = E[s | x].
+    """A network told the law of the noise, that learns E[s | x] and σ(x) from scenes s and from the image.
 
-    Let T be the transform under which the noise has unit variance, v the variance itself. The network corrects T(x),
-    f(x) = T⁻¹(T(x) − g(x)), and is told the law: how few the photons are, read noise, rounding, correlation, rows.
-    loss = mean (f(x) − s)² / v(f(x)) with the weight held fixed, so that the least is at E[s | x] in image units.
-    A second map σ(x) is fitted to what remains, as in `care`.
-
-    Where each pixel has its noise for itself, the image teaches too, by blind spots, as in `n2v`.
-
-    Sources: Achddou et al. 2021 (drawn scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix and
-    Weigend 1994; Krull et al. 2019 (blind spots).
+    loss = mean (f(x) − s)² / v(f(x)) over drawn scenes, and over parts of the image, as `simulated` has it.
     """
 
     needs: ClassVar[Needs] = "noisy"
@@ -60,14 +50,16 @@ class SceneTaught(Method):
     network: Literal["fast", "large", "classic", "n2v2"] = "large"
     spatial: Literal["auto", "YX", "ZYX"] = "YX"
     """axes that the network sees together; the packaged weights know single planes"""
-    batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
-    """patches a step (0: 4 in 2D, 2 in 3D)"""
     prior: bool = True
     """start from the packaged weights, where they fit the network"""
     scenes: str = "mixed"
     """what is drawn: mixed, one kind of scene, or a file of clean images in the units of the noisy ones"""
+    share: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    """of the image that becomes a target"""
+    drawn: Annotated[float, Interval(ge=0, le=100)] = 1.0
+    """weight of what drawn scenes teach (0: nothing)"""
     own: Annotated[float, Interval(ge=0, le=100)] = 2.0
-    """weight of what the image itself teaches beside the drawn scenes (0: nothing)"""
+    """weight of what the image itself teaches (0: nothing)"""
 
     @property
     def gives_std(self) -> bool:
@@ -83,28 +75,27 @@ class SceneTaught(Method):
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
-        if self.fits_prior:
+        if self.starts_from_prior:
             net.backbone.load_state_dict(prior_weights(spec.dims))
         return net
 
     @property
-    def fits_prior(self) -> bool:
-        """Whether the network is of the kind that the packaged weights are for."""
+    def starts_from_prior(self) -> bool:
         own = self.network == "large" and not (self.features or self.depth or self.joint_channels)
         return self.prior and own and PRIOR.exists()
 
     @property
     def peak_rate(self) -> float:
-        return self.learning_rate * (REFINING if self.fits_prior else 1.0)
+        return self.learning_rate * (REFINING if self.starts_from_prior else 1.0)
 
     def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
-        if spec.dims == 3 and self.fits_prior:  # slices are not pooled: the prior is for one at a time
+        if spec.dims == 3 and self.starts_from_prior:  # slices are not pooled: the prior is for one at a time
             spec = replace(spec, spacing=(FAR_APART, *spec.spacing[1:]))
         return super().backbone(spec, channels)
 
     def caveats(self, spec: ImageSpec, laws: Sequence[Noise]) -> list[str]:
         """Laws beyond those that the packaged weights were trained for."""
-        if not self.fits_prior:
+        if not self.starts_from_prior:
             return []
         told = [describe(law, mean, std) for law, mean, std in zip(cycle(laws), spec.mean, spec.std, strict=False)]
         strange = dict.fromkeys(what for law in told for what in beyond(law))
@@ -115,45 +106,55 @@ class SceneTaught(Method):
         ]  # fmt: skip
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        if not (self.own and self.told(net, 1).white):
-            return self.taught_by_scenes(net, batch)
+        own = self.own if self.told(net, 1).white else 0.0
         if batch.held_out:
-            return self.taught_by_itself(net, batch)
-        few = -(-len(batch.noisy) // BESIDE) if self.fits_prior else len(batch.noisy)
-        part = replace(batch, noisy=batch.noisy[:few], teach=batch.teach[:few])
-        return self.taught_by_scenes(net, part) + self.own * self.taught_by_itself(net, batch)
+            return self.taught_by_itself(net, batch) if own else self.taught_by_scenes(net, batch)
+        few = -(-len(batch.noisy) // BESIDE) if own and self.starts_from_prior else len(batch.noisy)
+        lessons = [
+            *([self.drawn * self.taught_by_scenes(net, first(batch, few))] if self.drawn else []),
+            *([own * self.taught_by_itself(net, batch)] if own else []),
+        ]
+        return sum(lessons, batch.noisy.new_zeros(()))
 
     def taught_by_scenes(self, net: Standardized, batch: Batch) -> Tensor:
         """Squared error and likelihood against drawn scenes, in units of the noise; held out: the error alone."""
         usable = flat(batch.teach)
         seen = usable.flatten(1).any(1).reshape(-1, *[1] * (usable.ndim - 1)).expand_as(usable)
-        noisy, signal = self.exposed(net, batch)
-        squared, likelihood = learned(net, noisy, signal, self.told(net, len(batch.noisy)))
+        squared, likelihood = learned(net, *self.exposed(net, batch))
         return masked_mean(squared if batch.held_out else squared + WIDTH_WEIGHT * likelihood, seen)
 
     def taught_by_itself(self, net: Standardized, batch: Batch) -> Tensor:
-        """Squared error at the blind spots of the image, in units of the noise."""
-        law, x, usable = self.told(net, len(batch.noisy)), flat(batch.noisy.float()), flat(batch.teach)
-        blind = usable if batch.held_out else some_of(usable, BLIND, batch.generator)
-        hidden = hide(x, blind, "mean", 1, batch.generator)
-        mean, _ = moments(net, hidden, law)
+        """Squared error of the image's rest against the share that was taken out, in units of the noise."""
+        law = self.told(net, len(batch.noisy))
+        parts = [
+            split(cast(Noise, net.law(c)), x, self.share, net.about(c), batch.generator)
+            for c, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1))
+        ]
+        rest, target = (flat(torch.cat(part, 1)) for part in zip(*parts, strict=True))
+        mean, _ = moments(net, rest, law.thinned(self.share))
         # What is compared with other networks must not count less where this one thinks it bright.
-        bright = neighbour_mean(hidden) if batch.held_out else mean.detach()
-        return masked_mean((mean - x) ** 2 / law.stabilizer.variance(bright), blind)
+        bright = neighbour_mean(rest) if batch.held_out else mean.detach()
+        return masked_mean((mean - target) ** 2 / law.stabilizer.variance(bright), flat(batch.teach))
 
-    def exposed(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scenes, drawn ones as bright as the image here and there, and their noisy images; both (N·C, 1, *S)."""
-        noisy, signal = [], []
+    def exposed(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor, Description]:
+        """Noisy images of drawn scenes, the scenes, both (N·C, 1, *S), and the law."""
+        signal = self.scenes_like(net, batch)
+        noisy = [
+            cast(Noise, net.law(c)).sample(s, batch.generator) for c, s in enumerate(signal.chunk(signal.shape[1], 1))
+        ]
+        return flat(torch.cat(noisy, 1)), flat(signal), self.told(net, len(signal))
+
+    def scenes_like(self, net: Standardized, batch: Batch) -> Tensor:
+        """Scenes (N, C, *S); drawn ones are as bright as the image here and there."""
+        scenes = []
         for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
-            law = cast(Noise, net.law(channel))
             scene = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
             if is_drawn(self.scenes):
                 low, high = brightness(x, batch.generator)
                 # How far a signal is beyond what can be recorded, no image tells.
-                scene = law.digital.clipped(low + (high - low) * scene)
-            signal.append(scene)
-            noisy.append(law.sample(scene, batch.generator))
-        return flat(torch.cat(noisy, 1)), flat(torch.cat(signal, 1))
+                scene = cast(Noise, net.law(channel)).digital.clipped(low + (high - low) * scene)
+            scenes.append(scene)
+        return torch.cat(scenes, 1)
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
         law = self.told(net, len(noisy))
@@ -165,6 +166,11 @@ class SceneTaught(Method):
         """The laws of the channels of so many images, for images (N·C, 1, *S)."""
         laws = [describe(cast(Noise, net.law(channel)), *net.about(channel)) for channel in range(len(net.mean))]
         return stack(laws, copies).of_dims(net.dims)
+
+
+def first(batch: Batch, few: int) -> Batch:
+    """So many patches of a batch; enough for lessons that do not need their coordinates."""
+    return replace(batch, noisy=batch.noisy[:few], teach=batch.teach[:few], coordinates=None)
 
 
 @lru_cache

@@ -94,7 +94,7 @@ class Method(ABC):
     patch_size: Annotated[int, Interval(ge=8, le=4096)] = 64
     """pixels along Y and X of a training patch (Z: up to 16 slices)"""
     batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
-    """patches a step (0: 8 in 2D, 2 in 3D)"""
+    """patches a step (0: as many as suit the method, 4 or 8 in 2D, 2 in 3D)"""
     learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3
     """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
     default_steps: Annotated[int, Ge(1)] = 2000
@@ -130,7 +130,12 @@ class Method(ABC):
 
     @property
     def starts_from_prior(self) -> bool:
-        """Whether a network as built denoises before any training."""
+        """Whether the network that gives the mean has learned before."""
+        return False
+
+    @property
+    def ready_as_built(self) -> bool:
+        """Whether all that the method gives is there before any training."""
         return False
 
     @property

@@ -10,45 +10,42 @@ from typing import Annotated, ClassVar, cast
 import torch
 from annotated_types import Gt, Interval
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
+from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, flat, moments
+from noisewise.methods.base import Batch, ImageSpec, masked_mean
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.lots import AddressedLots
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.counts import gain_and_offset
+from noisewise.noise.description import Description, describe, stack
+from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
 MOST_SHOWN = 0.9  # of the photons: the others are what is learned from
-FAINTEST = 1e-4  # of the mean brightness: the least that is expected
-NARROWEST = 1e-3  # posterior variance, in that of the pixel's own photons
-WIDTH_WEIGHT = 0.1  # of the variance's likelihood beside that of the mean
-ONE = math.log(math.e - 1)  # softplus of it is one: a network that puts out zero tells the mean brightness
-LEVEL = 3.0  # logarithm of a share of the photons, which the network is told as one
-EVEN = 3 / 8  # photons added before the square root, that variances be alike (Anscombe 1948)
+MOST_LIGHT = 4.0  # exposure of drawn scenes, relative to the image's
+FAINTEST = 1e-3  # photons a pixel: the least that is expected
 MANY = 16.0  # photons, from which on numbers are drawn as Gaussian
 
 
 @dataclass(frozen=True, kw_only=True)
-class GAP(Method):
+class GAP(SceneTaught):
     """GAP: learns where the next photon falls (generative accumulation of photons); for counts of photons alone.
 
     Of the k photons in a pixel, y ~ Binomial(k, p) are shown, p drawn for each patch, and t = k − y are to be told.
-    Given the signal, they are independent. A network tells λ(y, p), the photons expected at the exposure of y, and
-    loss = Σ r λ(y, p) − t log λ(y, p), r = (1 − p) / p, is least at λ = E[p s | y]. The variance of p s given y is
-    learned by the negative binomial likelihood of t, as if p(s | y) were a gamma density. Predicted is λ(k, 1), in one
-    pass.
+    Given the signal s, they are independent. A network tells λ(y, p), the photons expected in a whole exposure, and
+    loss = Σ r λ(y, p) − t log λ(y, p), r = 1 − p, is least at λ = E[s | y]. The variance of s given y is learned by the
+    negative binomial likelihood of t, as if p(s | y) were a gamma density. Drawn scenes teach both too, at exposures up
+    to four times that of the image, and the network starts from packaged weights, as in `simulated`. Predicted is
+    λ(k, 1), in one pass.
 
-    A sample adds photons, little by little, where they are expected: y ← y + Poisson(β λ(y, p)), p ← (1 + β) p, until
-    there are `growth` times as many. From hardly any photons, it makes new images. Up to p = 1 it is exact as far as
-    λ is; beyond, λ has never been learned, and samples differ less than they should.
+    A sample adds photons, little by little, where they are expected: y ← y + Poisson(β p λ(y, p)), p ← (1 + β) p, until
+    there are `growth` times as many. From hardly any photons, it makes new images. It is as exact as λ is.
 
     Sources: Krull et al. 2023 (GAP), Monroy et al. 2025 (thinning and Poisson likelihoods).
     """
 
-    needs: ClassVar[Needs] = "noisy"
-    uses_noise: ClassVar[bool] = True
+    uses_correlation: ClassVar[bool] = False
     counts_only: ClassVar[bool] = True
 
     faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3
@@ -56,75 +53,88 @@ class GAP(Method):
     exposure: Annotated[float, Gt(0)] = 1.0
     """of images to be denoised, relative to those that were learned from"""
     growth: Annotated[float, Gt(1)] = 3.0
-    """times as many photons as the image has, up to which a sample adds some; brighter than what was learned from,
-    samples drift"""
+    """times as many photons as the image has, up to which a sample adds some"""
     step: Annotated[float, Interval(gt=0, le=1)] = 0.1
     """share of the photons so far that is added at a time"""
-
-    @property
-    def gives_std(self) -> bool:
-        return True
 
     @property
     def gives_samples(self) -> bool:
         return True
 
     @property
-    def inputs(self) -> int:
-        return 2
-
-    @property
-    def heads(self) -> int:
-        return 2
+    def ready_as_built(self) -> bool:
+        return self.starts_from_prior
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
         self.scale(net)  # refuses what is no count, before the work
         return net
 
-    def scale(self, net: Standardized) -> tuple[Tensor, Tensor, Tensor]:
-        """Gain and offset (ADU), and the mean photon number, of each channel: (C, 1, ...)."""
+    def scale(self, net: Standardized) -> tuple[Tensor, Tensor]:
+        """Gain and offset (ADU) of each channel: (C, 1, ...)."""
         pairs = [gain_and_offset(cast(Noise, net.law(c)), *net.about(c)) for c in range(len(net.mean))]
         gain, offset = (torch.tensor(part).reshape(net.mean.shape).to(net.mean) for part in zip(*pairs, strict=True))
-        return gain, offset, ((net.mean - offset) / gain).clamp(min=1e-2)
+        return gain, offset
 
-    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+    def told(self, net: Standardized, copies: int) -> Description:
+        """Photons and nothing else: counts have no steps that rounding has made."""
+        pairs = zip(*(part.flatten().tolist() for part in self.scale(net)), strict=True)
+        laws = [describe(PoissonGaussian(gain, offset, 0.0), *net.about(c)) for c, (gain, offset) in enumerate(pairs)]
+        return stack(laws, copies).of_dims(net.dims)
+
+    def taught_by_itself(self, net: Standardized, batch: Batch) -> Tensor:
+        """Poisson deviance of the photons that were not shown, and the likelihood of the variance."""
         photons = self.photons(net, batch.noisy)
-        lots = torch.rand((len(photons), *[1] * (photons.ndim - 1)), generator=batch.generator)
-        share = self.faintest * (MOST_SHOWN / self.faintest) ** lots
-        shown = torch.binomial(photons.cpu(), share.expand_as(photons), generator=batch.generator).to(photons)
-        left, share = photons - shown, share.to(photons)
-        rate, variance = self.moments(net, shown, share)
-        ratio = (1 - share) / share
-        expected, teach = ratio * rate, batch.teach
-        deviance = expected - torch.xlogy(left, expected) + torch.xlogy(left, left) - left
+        share = exposures(photons, self.faintest, MOST_SHOWN, batch.generator)
+        shown = torch.binomial(photons.cpu(), share.cpu().expand_as(photons), generator=batch.generator).to(photons)
+        rate, variance = self.expected(net, shown, share)
+        hidden, left = 1 - share, photons - shown
+        expected = (hidden * rate).clamp(min=FAINTEST)
+        # Below the least rate the logarithm goes on as a line, so that a photon there pulls up.
+        log = expected.log() + (hidden * rate - expected) / expected
+        deviance = expected - left * log + torch.xlogy(left, left) - left
         # Where few are shown, many that were not expected are left, and where many are, few: none outvotes the others.
-        weight = share * (1 - share) ** -0.5
-        if batch.held_out:
-            return masked_mean(weight * deviance, teach)
-        spread = negative_binomial(left, expected.detach(), ratio**2 * variance)
-        return masked_mean(weight * (deviance - WIDTH_WEIGHT * spread), teach)
+        weight = share * hidden**-0.5
+        if not batch.held_out:
+            told = negative_binomial(left, expected.detach(), hidden**2 * variance)
+            deviance = deviance - WIDTH_WEIGHT * told
+        return masked_mean(weight * deviance, batch.teach)
+
+    def exposed(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor, Description]:
+        signal, (gain, offset) = self.scenes_like(net, batch), self.scale(net)
+        share = exposures(signal, self.faintest, MOST_LIGHT, batch.generator)
+        rate = ((signal - offset) / gain).clamp(min=0)
+        shown = torch.poisson((share * rate).cpu(), generator=batch.generator).to(signal)
+        noisy, law = self.seen(net, shown, share)
+        return noisy, flat(offset + gain * rate), law
 
     def photons(self, net: Standardized, noisy: Tensor) -> Tensor:
         """Numbers of photons, of images in their units."""
-        gain, offset, _ = self.scale(net)
+        gain, offset = self.scale(net)
         return ((noisy.float() - offset) / gain).round().clamp(min=0)
 
-    def moments(self, net: Standardized, photons: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the photons expected at the exposure of these: (N, C, *S); share p: (N, 1, ...)."""
-        gain, _, every = self.scale(net)
-        share = share.clamp(max=1)
-        mean, contrast = share * every, net.std / gain / every
-        seen = (((photons + EVEN) / (mean + EVEN)).sqrt() - 1) * 2 / contrast
-        told = torch.stack([seen, share.log().expand_as(seen) / LEVEL], 2).reshape(-1, net.width, *seen.shape[2:])
-        height, width = map(net.unfold, net.maps(net.backbone(told)))
-        rate = mean * (F.softplus(contrast * height + ONE) ** 2 + FAINTEST)
-        return rate, rate.detach() * (F.softplus(width) + NARROWEST)
+    def seen(self, net: Standardized, photons: Tensor, share: Tensor) -> tuple[Tensor, Description]:
+        """What photons (N, C, *S) of such a share of the exposure (N or 1, 1, ...) say of the whole: image and law."""
+        (gain, offset), dims = self.scale(net), [1] * net.dims
+        share = share.expand(len(photons), len(gain), *dims)
+        law = self.told(net, len(photons)).thinned(1 - share.reshape(-1, 1, *dims))
+        return flat(offset + gain * photons / share), law
+
+    def expected(self, net: Standardized, photons: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the photons of a whole exposure, (N, C, *S), given those of a share of it."""
+        (gain, offset), (noisy, law) = self.scale(net), self.seen(net, photons, share)
+        mean, width = moments(net, noisy, law)
+        variance = width**2 * law.stabilizer.variance(mean.detach())
+        return (net.unfold(mean) - offset) / gain, net.unfold(variance) / gain**2
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
-        rate, variance = self.moments(net, self.photons(net, noisy), noisy.new_tensor(self.exposure))
-        gain, offset, _ = self.scale(net)
-        return Normal(offset + gain * rate, gain * variance.sqrt())
+        rate, variance = self.expected(net, self.photons(net, noisy), self.share_of(noisy))
+        gain, offset = self.scale(net)
+        return Normal(offset + gain * self.exposure * rate.clamp(min=0), gain * self.exposure * variance.sqrt())
+
+    def share_of(self, noisy: Tensor, growth: float = 1.0) -> Tensor:
+        """The exposure of images that are to be denoised, with so many times their photons: (1, 1, ...)."""
+        return noisy.new_full((1, 1, *[1] * (noisy.ndim - 2)), self.exposure * growth)
 
     @property
     def rounds(self) -> int:
@@ -135,27 +145,33 @@ class GAP(Method):
         self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
     ) -> Callable[[Sequence[int]], Tensor]:
         where = (grid_coordinates(noisy) if coordinates is None else coordinates)[0]
-        photons, (gain, offset, _) = self.photons(net, noisy), self.scale(net)
+        photons, (gain, offset) = self.photons(net, noisy), self.scale(net)
 
         def draw(numbers: Sequence[int]) -> Tensor:
             grown, chance = photons.repeat(len(numbers), *[1] * (photons.ndim - 1)), LIKELIEST not in numbers
             keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(noisy.shape[1])]
             lots = AddressedLots(where, [(1,) * net.dims] * self.rounds, keys)
             for level in range(self.rounds):
-                share = noisy.new_tensor(self.exposure * (1 + self.step) ** level)
-                added = self.step * self.moments(net, grown, share)[0]
+                share = self.share_of(noisy, (1 + self.step) ** level)
+                added = self.step * share * self.expected(net, grown, share)[0].clamp(min=0)
                 if chance:
                     normal = lots(level, torch.Size([len(keys), 1, *grown.shape[2:]])).to(grown)
                     added = poisson(added, normal.reshape(grown.shape))
                 grown = grown + added
-            growth = (1 + self.step) ** self.rounds
-            signal = self.moments(net, grown, noisy.new_tensor(self.exposure * growth))[0] / growth
+            share = self.share_of(noisy, (1 + self.step) ** self.rounds)
+            signal = self.exposure * self.expected(net, grown, share)[0].clamp(min=0)
             return (offset + gain * signal).reshape(len(numbers), *noisy.shape)
 
         return draw
 
     def sampled_by(self, net: Standardized) -> tuple[nn.Module, int]:
         return net.backbone, 1 + self.rounds
+
+
+def exposures(images: Tensor, least: float, most: float, generator: torch.Generator) -> Tensor:
+    """One for each image, (N, 1, ...), any order of magnitude as likely as another."""
+    lots = torch.rand((len(images), *[1] * (images.ndim - 1)), generator=generator).to(images)
+    return least * (most / least) ** lots
 
 
 def negative_binomial(count: Tensor, mean: Tensor, excess: Tensor) -> Tensor:

@@ -21,8 +21,11 @@ class HDN(LatentMethod):
     Signals are s(z) of latent variables z in a hierarchy, each level at half the resolution of the one below:
     p(z) = p(z_L) Π p(z_l | z_>l). Given a noisy image, q(z | x) = Π q(z_l | x, z_>l) stands for the posterior.
     loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
-    negative of a lower bound of log p(x). A U-Net beside it learns mean and standard deviation of s(z) given x from the
-    draws of the training, so that both take one pass.
+    negative of a lower bound of log p(x).
+
+    A U-Net beside it, told the law of the noise, learns mean and standard deviation of s given x, so that both take one
+    pass: from the draws of the training, and as `simulated` does, from drawn scenes and parts of the image. Samples owe
+    nothing to drawn scenes.
 
     Noise with structures of a few pixels would be taken for signal. Levels that resolve them can be kept from knowing
     the image (`quiet`, HDN3-6), and then signals are as coarse.

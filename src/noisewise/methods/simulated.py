@@ -26,5 +26,5 @@ class Simulated(SceneTaught):
     removes: ClassVar[tuple[str, ...]] = ("white", "rows", "columns", "correlated")
 
     @property
-    def starts_from_prior(self) -> bool:
-        return self.fits_prior
+    def ready_as_built(self) -> bool:
+        return self.starts_from_prior

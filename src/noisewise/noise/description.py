@@ -50,8 +50,11 @@ class Description:
         parts = (part.reshape(-1, 1, *[1] * dims) for part in self.stabilizer.numbers)
         return Description(Stabilizer(*parts), self.features)
 
-    def thinned(self, share: float) -> Description:
-        """Of what is left of the images when a share of their light is taken out, scaled back to the old mean."""
+    def thinned(self, share: float | Tensor) -> Description:
+        """Of what is left of the images when a share of their light is taken out, scaled back to the old mean.
+
+        share: one, or one an image, that broadcasts against them; negative, it is light that was added.
+        """
         s, kept = self.stabilizer, 1 - share
         parts = (s.slope / kept, s.intercept / kept, s.floor / kept, s.mean)
         return Description(Stabilizer(*parts), self.features)

@@ -106,7 +106,7 @@ def fit(
         run.steps = run.steps or steps or method.default_steps
     started, first = time.perf_counter(), run.step
     saved = measured = started
-    if method.starts_from_prior and run.step == 0:
+    if method.ready_as_built and run.step == 0:
         trainer.check()
     with ctrl_c_flag() as interrupted:
         while not run.finished and not interrupted.is_set():
