@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 import noisewise as nw
+from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.gap import GAP, negative_binomial, poisson
 from noisewise.noise.base import Noise
 from noisewise.noise.counts import gain_and_offset
@@ -17,6 +18,11 @@ from noisewise.noise.digital import Digital
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.noise.pulses import Pulses
+
+SPEC = ImageSpec(
+    spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(180.0,), std=(20.0,), target_mean=(180.0,),
+    target_std=(20.0,),
+)  # fmt: skip
 
 
 def test_gamma_rates_have_the_posterior_of_the_textbook():
@@ -76,6 +82,40 @@ def test_what_is_no_count_is_refused(law: Noise, reason: str):
     with pytest.raises(nw.UserError, match=reason) as told:
         nw.train("gap", image, noise=law, steps=2, features=4, depth=1)
     assert "simulated" in str(told.value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 3.0])
+def test_a_share_of_the_exposure_is_told_as_what_it_is(share: float):
+    """Shown photons, scaled to a whole exposure: of the right mean, and of unit variance once they are stabilised."""
+    net = GAP(network="fast", features=4).build(SPEC, [PoissonGaussian(2.0, 100.0, 0.1)])
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.poisson(torch.full((2, 1, 200, 200), 40 * share), generator=generator)
+    image, law = GAP().seen(net, shown, torch.full((2, 1, 1, 1), share))
+    assert float(image.mean()) == pytest.approx(100 + 2 * 40, rel=0.01)
+    assert float(law.stabilizer(image).var()) == pytest.approx(1, abs=0.06)
+
+
+def test_scenes_are_exposed_as_they_are_told():
+    method = GAP(network="fast", features=4)
+    net = method.build(SPEC, [PoissonGaussian(2.0, 100.0, 0.1)])
+    noisy = 100 + 2 * torch.poisson(torch.full((6, 1, 64, 64), 40.0), generator=torch.Generator().manual_seed(0))
+    batch = Batch(noisy=noisy, teach=noisy > 0, generator=torch.Generator().manual_seed(1))
+    image, signal, law = method.exposed(net, batch)
+    errors = (law.stabilizer(image) - law.stabilizer(signal)).flatten(1)
+    assert float(signal.min()) >= 100
+    torch.testing.assert_close(errors.var(1), torch.ones(6), atol=0.15, rtol=0)
+    assert float(law.stabilizer.slope.max()) > 2 * float(law.stabilizer.slope.min())  # of each patch its own
+
+
+def test_it_denoises_and_draws_as_built():
+    signal = 8 + 6 * np.sin(np.mgrid[:96, :96][0] / 9)
+    counts = np.random.default_rng(0).poisson(signal).astype(np.float32)
+    model = nw.train("gap", counts, noise=PoissonGaussian(1.0, 0.0, 0.0), steps=0)
+    post = model.predict(counts)
+    error = np.mean((post.mean - signal) ** 2)
+    assert error < 0.05 * np.mean((counts - signal) ** 2)
+    assert 0.5 < np.sqrt(np.mean(post.std**2) / error) < 2
+    assert np.mean((post.sample(1)[0] - signal) ** 2) < 3 * error + 0.02 * signal.mean()
 
 
 def test_the_camera_makes_no_difference():

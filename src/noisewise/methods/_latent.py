@@ -22,6 +22,7 @@ from noisewise.noise.robust import robust
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
 FOLLOWING = 0.2  # weight of the error against draws beside that against scenes
+BETWEEN = 0.5  # of the learning rate, for a ladder that learns beside a network that has learned before
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
 
@@ -53,12 +54,10 @@ class LatentMethod(SceneTaught):
     """share of the training until what is told has its full price"""
     draws: Annotated[int, Interval(ge=0, le=100_000)] = 0
     """samples that mean and standard deviation are made of (0: they are those of the direct network, in one pass)"""
-    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 1e-3
-    """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
 
     @property
     def peak_rate(self) -> float:
-        return self.learning_rate
+        return self.learning_rate * (BETWEEN if self.starts_from_prior else 1.0)
 
     @property
     def gives_samples(self) -> bool:
@@ -95,7 +94,8 @@ class LatentMethod(SceneTaught):
         cost: Tensor = price * told.clamp(min=self.free_bits).sum()
         # The direct network has learned before, and the ladder has not: it gets less of each step.
         half = first(batch, -(-len(batch.noisy) // 2))
-        direct = super().loss(net, half) + self.taught_by_draws(net, half, net.decode(signal.detach()))
+        # Nor are its draws worth much at first.
+        direct = super().loss(net, half) + price * self.taught_by_draws(net, half, net.decode(signal.detach()))
         return surprise + cost + direct
 
     def taught_by_draws(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:

@@ -55,9 +55,7 @@ class Description:
 
         share: one, or one an image, that broadcasts against them; negative, it is light that was added.
         """
-        s, kept = self.stabilizer, 1 - share
-        parts = (s.slope / kept, s.intercept / kept, s.floor / kept, s.mean)
-        return Description(Stabilizer(*parts), self.features)
+        return Description(self.stabilizer.exposed(1 - share), self.features)
 
     def maps(self, noisy: Tensor) -> Tensor:
         """Images (N, 1, *S) in ADU -> (N, 2 + FEATURES, *S): stabilised, fewness of photons, features."""

@@ -35,6 +35,15 @@ class Stabilizer:
         floor = (read_variance + LOWEST * slope**2).clamp(min=1e-12)
         return cls(slope, intercept, torch.minimum(floor, slope * mean + intercept), mean)
 
+    def exposed(self, share: float | Tensor) -> Stabilizer:
+        """For a share of the light, or several times as much, scaled back to the old mean; variances grow by 1 / share.
+
+        What belongs to a single photon, now a larger one, grows by 1 / share².
+        """
+        photon = self.slope**2 * (1 / share - 1)
+        intercept, floor = self.intercept + ANSCOMBE * photon, self.floor + LOWEST * photon
+        return Stabilizer(self.slope / share, intercept / share, floor / share, self.mean)
+
     @property
     def numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What it is made of, in order."""
