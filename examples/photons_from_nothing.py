@@ -22,8 +22,8 @@ PHOTONS = 12.0  # a pixel, on average, in the image that is learned from
 START = 0.02  # a pixel, where a new image begins
 FEW = 0.03  # of them, in the image that is denoised
 PART = (slice(100, 228), slice(90, 218))  # (Y, X)
-SETTINGS = {"features": 24, "depth": 3, "faintest": 0.001, "drawn": 0.0, "batch_size": 8}
-STEPS, SHOWN = 500, 5
+SETTINGS = {"faintest": 0.001, "drawn": 0.0}
+STEPS, SHOWN = 160, 5
 
 
 def main(path: Path) -> None:

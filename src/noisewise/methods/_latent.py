@@ -91,12 +91,13 @@ class LatentMethod(SceneTaught):
         told = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
         price = backbone.price(told.sum(), batch.progress)
         surprise = masked_mean(self.surprise(net, batch, signal), net.fold(batch.teach))
-        cost: Tensor = price * told.clamp(min=self.free_bits).sum()
+        cost = price * told.clamp(min=self.free_bits).sum()
         # The direct network has learned before, and the ladder has not: it gets less of each step.
         half = first(batch, -(-len(batch.noisy) // 2))
         # Nor are its draws worth much at first.
         direct = super().loss(net, half) + price * self.taught_by_draws(net, half, net.decode(signal.detach()))
-        return surprise + cost + direct
+        total: Tensor = surprise + cost + direct
+        return total
 
     def taught_by_draws(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """The direct network's squared error and likelihood against draws of p(s|x), in units of the noise."""
