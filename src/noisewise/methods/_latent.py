@@ -21,7 +21,7 @@ from noisewise.noise.base import Noise
 from noisewise.noise.robust import robust
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
-FOLLOWING = 0.2  # weight of the error against draws beside that against scenes
+FOLLOWING = 0.05  # weight of the error against draws beside that against scenes: a ladder takes long to learn
 BETWEEN = 0.5  # of the learning rate, for a ladder that learns beside a network that has learned before
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
