@@ -47,7 +47,7 @@ def test_a_short_training_comes_near_the_exact_posterior(name):
 
 
 def test_the_direct_network_has_learned_before_and_the_ladder_has_not():
-    """The mean of a network as built is that of `simulated`, and no step of an untrained ladder is asked for less."""
+    """The mean of a network as built is that of `simulated`; to go without a step is refused."""
     noisy = 100 + 20 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     law = Gaussian(15.0)
     spec = replace(SPEC, mean=(100.0,), std=(20.0,))

@@ -118,6 +118,15 @@ def test_clean_images_take_the_place_of_drawn_scenes(tmp_path: Path) -> None:
     assert errors[1] < 0.8 * errors[0]
 
 
+@pytest.mark.parametrize(
+    ("law", "own"), [(Gaussian(15.0), 0.0), (Correlated(Gaussian(15.0), torch.tensor([[0.5, 1.0, 0.5]])), 2.0)]
+)
+def test_nothing_to_learn_from_is_refused(law: nw.Noise, own: float) -> None:
+    noisy = law.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
+    with pytest.raises(nw.UserError, match="leave drawn at 1"):
+        nw.train("simulated", noisy, noise=law, drawn=0.0, own=own, steps=2)
+
+
 def test_a_run_that_came_out_worse_than_the_prior_is_given_up() -> None:
     law = Gaussian(15.0)
     noisy = law.sample(scene(96), torch.Generator().manual_seed(6)).numpy()

@@ -22,7 +22,6 @@ from noisewise.noise.robust import robust
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
 FOLLOWING = 0.05  # weight of the error against draws beside that against scenes: a ladder takes long to learn
-BETWEEN = 0.5  # of the learning rate, for a ladder that learns beside a network that has learned before
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
 
@@ -37,6 +36,7 @@ class LatentMethod(SceneTaught):
     """
 
     usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
+    refining: ClassVar[float] = 0.5  # the ladder has not learned before
 
     levels: Annotated[int, Interval(ge=1, le=8)]
     """of latent variables"""
@@ -56,10 +56,6 @@ class LatentMethod(SceneTaught):
     """samples that mean and standard deviation are made of (0: they are those of the direct network, in one pass)"""
 
     @property
-    def peak_rate(self) -> float:
-        return self.learning_rate * (BETWEEN if self.starts_from_prior else 1.0)
-
-    @property
     def gives_samples(self) -> bool:
         return True
 
@@ -74,7 +70,7 @@ class LatentMethod(SceneTaught):
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
         plan = pooling_plan(spec.spacing, spec.size, self.levels)
-        channels = spec.channels if self.joint_channels else 1
+        channels = net.width // self.inputs
         ladder = LadderVAE(
             channels, channels, stem=plan[0], pools=plan[1:], features=self.reading, width=self.width,
             latent=self.latent, blocks=self.blocks, quiet=self.silent(strides(plan), laws),

@@ -1,4 +1,4 @@
-"""What `simulated`, `divnoising` and `hdn` share: a network with packaged weights, taught by drawn scenes."""
+"""What `simulated`, `gap`, `divnoising` and `hdn` share: a network with packaged weights, taught by drawn scenes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisewise.container import read_container, write_container
+from noisewise.errors import UserError
 from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
@@ -25,7 +26,6 @@ from noisewise.scenes.pool import is_drawn, patches
 
 PRIOR = Path(__file__).with_name("simulated.safetensors")
 INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, at the network's door
-REFINING = 0.25  # of the learning rate, for weights that have learned before
 NARROWEST = 1e-3  # standard deviation, in those of the noise
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 FAR_APART = 1e6  # pixel sizes between slices
@@ -46,6 +46,8 @@ class SceneTaught(Method):
     uses_noise: ClassVar[bool] = True
     uses_correlation: ClassVar[bool] = True
     usual_batch: ClassVar[dict[int, int]] = {2: 4, 3: 2}
+    refining: ClassVar[float] = 0.25
+    """of the learning rate, for weights that have learned before"""
 
     network: Literal["fast", "large", "classic", "n2v2"] = "large"
     spatial: Literal["auto", "YX", "ZYX"] = "YX"
@@ -75,6 +77,11 @@ class SceneTaught(Method):
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
+        if not (self.drawn or self.taught_by_the_image(net)):
+            raise UserError(
+                "with drawn = 0 only the image teaches, and it cannot where own is 0 or neighbouring pixels share "
+                "their noise; leave drawn at 1"
+            )
         if self.starts_from_prior:
             net.backbone.load_state_dict(prior_weights(spec.dims))
         return net
@@ -86,7 +93,7 @@ class SceneTaught(Method):
 
     @property
     def peak_rate(self) -> float:
-        return self.learning_rate * (REFINING if self.starts_from_prior else 1.0)
+        return self.learning_rate * (self.refining if self.starts_from_prior else 1.0)
 
     def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
         if spec.dims == 3 and self.starts_from_prior:  # slices are not pooled: the prior is for one at a time
@@ -106,7 +113,7 @@ class SceneTaught(Method):
         ]  # fmt: skip
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        own = self.own if self.told(net, 1).white else 0.0
+        own = self.own if self.taught_by_the_image(net) else 0.0
         if batch.held_out:
             return self.taught_by_itself(net, batch) if own else self.taught_by_scenes(net, batch)
         few = -(-len(batch.noisy) // BESIDE) if own and self.starts_from_prior else len(batch.noisy)
@@ -115,6 +122,10 @@ class SceneTaught(Method):
             *([own * self.taught_by_itself(net, batch)] if own else []),
         ]
         return sum(lessons, batch.noisy.new_zeros(()))
+
+    def taught_by_the_image(self, net: Standardized) -> bool:
+        """Whether the image teaches beside scenes: each pixel must have its noise for itself."""
+        return self.own > 0 and self.told(net, 1).white
 
     def taught_by_scenes(self, net: Standardized, batch: Batch) -> Tensor:
         """Squared error and likelihood against drawn scenes, in units of the noise; held out: the error alone."""

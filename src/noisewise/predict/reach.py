@@ -23,8 +23,13 @@ def receptive_radius(net: Standardized, through: nn.Module | None = None) -> tup
             if tensor.is_floating_point():
                 positive = name.endswith(("weight", "running_var", "kernel"))
                 tensor.fill_(1.0 / max(1, tensor[0].numel()) if positive else 0.0)
-        channels = getattr(probe, "in_channels", net.width)
-        return tuple(_radius_along(probe, axis, net.stride, channels) for axis in range(net.dims))
+        return tuple(_radius_along(probe, axis, net.stride, inputs_of(probe, net)) for axis in range(net.dims))
+
+
+def inputs_of(part: nn.Module, net: Standardized) -> int:
+    """Maps that a part of a network takes: those of the backbone, unless it says otherwise."""
+    channels: int = getattr(part, "in_channels", net.width)
+    return channels
 
 
 def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels: int) -> int:
@@ -55,7 +60,7 @@ def bytes_per_pixel(net: Standardized, through: nn.Module | None = None) -> floa
     size = [2 * s for s in net.stride]
     try:
         with torch.no_grad():
-            module(torch.zeros(1, getattr(module, "in_channels", net.width), *size, device=net.mean.device))
+            module(torch.zeros(1, inputs_of(module, net), *size, device=net.mean.device))
     finally:
         for hook in hooks:
             hook.remove()
