@@ -43,12 +43,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 STEPS = {"gaussian": 3000, "poisson": 8000, "poisson_gaussian": 8000}
 SCENES, SCENES_DRAWN = Path(tempfile.gettempdir()) / "scenes_of_a_world.npy", 400
 BLIND = {"n2v": {"blind_prediction": True}}
+ALONE = {"drawn": 0.0, "prior": False}  # what is learned is of this world, and of no scenes of others
+UNSUPERVISED = {"hdn": ALONE, "divnoising": ALONE, "gap": ALONE}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
-FINITE = {**BLIND, "pn2v": {"components": 3}, "hdn": {"levels": 2}, "divnoising": {}}
+FINITE = {**BLIND, **UNSUPERVISED, "pn2v": {"components": 3}, "hdn": {"levels": 2} | ALONE}
 DRAWS, DRAWN = 100, {"gaussian": 8, "poisson": 400, "poisson_gaussian": 400}  # samples of an image, images
 COMPARED = 20  # samples of an image that are held against exact ones
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {
-    "gaussian": {**BLIND, "care": {"uncertainty": True}, "simulated": {"own": 0.0}},
+    "gaussian": {**BLIND, **UNSUPERVISED, "care": {"uncertainty": True}, "simulated": {"own": 0.0}},
     "poisson": FINITE, "poisson_gaussian": FINITE,
 }  # fmt: skip
 

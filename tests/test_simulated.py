@@ -145,3 +145,21 @@ def test_no_scene_is_beyond_what_can_be_recorded() -> None:
     batch = Batch(noisy=bright, teach=bright > 0, generator=torch.Generator().manual_seed(1))
     _, signal, _ = method.exposed(method.build(own, [law]), batch)
     assert float(signal.min()) >= 0 and float(signal.max()) == 255
+
+
+@pytest.mark.parametrize(("contrast", "little"), [(0.0, True), (150.0, False)])
+def test_pixels_that_tell_little_of_themselves_teach_unseen(contrast: float, little: bool) -> None:
+    """Of a plain image nearly all; of one whose neighbours know nothing of each other nearly none."""
+    law, lots = Gaussian(10.0), torch.Generator().manual_seed(0)
+    signal = 200.0 + contrast * torch.randn((4, 1, 96, 96), generator=lots)
+    noisy = law.sample(signal, lots)
+    own = ImageSpec(**(vars(spec(2)) | {"mean": (float(noisy.mean()),), "std": (float(noisy.std()),)}))
+    method = Simulated()
+    batch = Batch(noisy=noisy, teach=torch.ones_like(noisy, dtype=torch.bool), generator=lots)
+    with torch.no_grad():
+        error, part = method.taught_by_blind_spots(method.build(own, [law]), batch)
+    if little:
+        assert part > 0.95
+        assert float(error) == pytest.approx(1.0, abs=0.1)  # the noise of pixels that were seen could be told
+    else:
+        assert part < 0.05

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from noisewise.container import read_container, write_container
 from noisewise.errors import UserError
 from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
+from noisewise.nets.blind import hide, some_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.description import FEATURES, LAGS, Description, describe, stack
@@ -33,13 +34,15 @@ BESIDE = 3  # patches of the image to one of a scene: enough not to forget the s
 COARSEST, FARTHEST, OPPOSED, UNEVEN = 3.0, 0.75, -0.4, 3.0  # of laws that the prior has seen, with some room
 DARKEST = 0.4  # photons, the 3/8 of the transform included
 CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
+BLIND = 11.0  # percent of the pixels, in lessons by blind spots
+LITTLE = 0.1  # of the variance of the noise: where less is left after denoising, a pixel tells little of itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTaught(Method):
     """A network told the law of the noise, that learns E[s | x] and σ(x) from scenes s and from the image.
 
-    loss = mean (f(x) − s)² / v(f(x)) over drawn scenes, and over parts of the image, as `simulated` has it.
+    loss = mean (f(x) − s)² / v(f(x)), over drawn scenes and over shares and blind spots of the image (see `simulated`).
     """
 
     needs: ClassVar[Needs] = "noisy"
@@ -135,16 +138,37 @@ class SceneTaught(Method):
         return masked_mean(squared if batch.held_out else squared + WIDTH_WEIGHT * likelihood, seen)
 
     def taught_by_itself(self, net: Standardized, batch: Batch) -> Tensor:
+        """Squared error of the image's rest against shares of it, and by blind spots, in units of the noise."""
+        half = len(batch.noisy) // 2
+        if batch.held_out or half == 0:
+            return self.taught_by_shares(net, batch)
+        blind, part = self.taught_by_blind_spots(net, first(batch, half))
+        return (1 - part / 2) * self.taught_by_shares(net, rest(batch, half)) + part / 2 * blind
+
+    def taught_by_blind_spots(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Squared error of pixels that were not seen, where they tell little of themselves; and how many do (0 to 1).
+
+        A pixel moves its own estimate by ∂f/∂x = Var[s|x] / v, v the variance of the noise (Miyasawa 1961): where that
+        is little, hardly more is known with it than without it. So it is a target, and the image loses no light.
+        """
+        law = self.told(net, len(batch.noisy))
+        noisy, blind = flat(batch.noisy.float()), some_of(flat(batch.teach), BLIND, batch.generator)
+        mean, width = moments(net, hide(noisy, blind, "mean", 1, batch.generator), law)
+        little = blind & (width.detach() ** 2 < LITTLE)
+        error = (mean - noisy) ** 2 / law.stabilizer.variance(mean.detach())
+        return masked_mean(error, little), little.sum() / blind.sum().clamp(min=1)
+
+    def taught_by_shares(self, net: Standardized, batch: Batch) -> Tensor:
         """Squared error of the image's rest against the share that was taken out, in units of the noise."""
         law = self.told(net, len(batch.noisy))
         parts = [
             split(cast(Noise, net.law(c)), x, self.share, net.about(c), batch.generator)
             for c, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1))
         ]
-        rest, target = (flat(torch.cat(part, 1)) for part in zip(*parts, strict=True))
-        mean, _ = moments(net, rest, law.thinned(self.share))
+        left, target = (flat(torch.cat(part, 1)) for part in zip(*parts, strict=True))
+        mean, _ = moments(net, left, law.thinned(self.share))
         # What is compared with other networks must not count less where this one thinks it bright.
-        bright = neighbour_mean(rest) if batch.held_out else mean.detach()
+        bright = neighbour_mean(left) if batch.held_out else mean.detach()
         return masked_mean((mean - target) ** 2 / law.stabilizer.variance(bright), flat(batch.teach))
 
     def exposed(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor, Description]:
@@ -182,6 +206,11 @@ class SceneTaught(Method):
 def first(batch: Batch, few: int) -> Batch:
     """So many patches of a batch; enough for lessons that do not need their coordinates."""
     return replace(batch, noisy=batch.noisy[:few], teach=batch.teach[:few], coordinates=None)
+
+
+def rest(batch: Batch, few: int) -> Batch:
+    """The patches of a batch after so many."""
+    return replace(batch, noisy=batch.noisy[few:], teach=batch.teach[few:], coordinates=None)
 
 
 @lru_cache

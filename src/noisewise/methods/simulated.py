@@ -17,10 +17,12 @@ class Simulated(SceneTaught):
     loss = mean (f(x) − s)² / v(f(x)) with the weight held fixed, so that the least is at E[s | x] in image units.
     A second map σ(x) is fitted to what remains, as in `care`.
 
-    Where each pixel has its noise for itself, the image teaches too: of it a share α is taken out, as in `r2r`.
+    Where each pixel has its noise for itself, the image teaches too: of half of the patches a share α is taken out, as
+    in `r2r`; of the others pixels are hidden, as in `n2v`, and teach where σ says that they tell little of themselves:
+    ∂f/∂x = Var[s|x] / v, below a tenth.
 
     Sources: Achddou et al. 2021 (drawn scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix and
-    Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (the image's share).
+    Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (the image's share); Miyasawa 1961 (∂f/∂x).
     """
 
     removes: ClassVar[tuple[str, ...]] = ("white", "rows", "columns", "correlated")
