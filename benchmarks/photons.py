@@ -65,9 +65,18 @@ def main() -> None:
                 row = run(method, level, arguments.budget, arguments.seed)
                 print(row, flush=True)
                 rows.keep(row)
-    of = {(row["method"], row["photons"]): row["psnr"] for row in rows.rows}
-    body = [[method, *(of.get((method, level), "") for level in LEVELS)] for method in METHODS]
-    print(table(body, ["", *(f"{level:g} photons" for level in LEVELS)]))
+    print(table(*body(rows.rows)))
+
+
+def body(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], list[str]]:
+    """A line a method, and what stands above."""
+    of = {(row["method"], row["photons"]): row for row in rows}
+    noisy = {level: next((row["noisy"] for row in rows if row["photons"] == level), "") for level in LEVELS}
+    lines: list[list[Any]] = [["noisy", *noisy.values()]]
+    for method in METHODS:
+        scores = [of.get((method, level), {}).get("psnr", "") for level in LEVELS]
+        lines += [[f"`{method}`", *scores]] if any(scores) else []
+    return lines, ["", *(f"{level:g} photons" for level in LEVELS)]
 
 
 if __name__ == "__main__":

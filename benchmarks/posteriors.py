@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import diverse as fifteen_minutes
+import photons as few_photons
 from common import RESULTS, table
 
 
@@ -66,6 +67,16 @@ def diverse() -> str:
         "(`benchmarks/diverse.py`): W2S, learned from twelve fields of view and tested on four others, affine PSNR;",
         "FMD, each image by itself, PSNR; range 255, dB. Means are averaged over flips and turns but for those in one",
         "pass, and of samples:", "",
+        table(lines, header),
+    ])  # fmt: skip
+
+
+def photons() -> str:
+    result = json.loads((RESULTS / "photons.json").read_text())
+    lines, header = few_photons.body(result["rows"])
+    return "\n".join([
+        f"Six images at so many photons a pixel, {result['budget_s'] / 60:.0f} minutes of training on two cores for",
+        "all of them (`benchmarks/photons.py`); PSNR after the best gain and offset over the range of the truth:", "",
         table(lines, header),
     ])  # fmt: skip
 

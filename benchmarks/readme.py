@@ -334,7 +334,8 @@ PAGES: dict[str, dict[str, tuple[str, Callable[[], str]]]] = {
     "docs/scenes.md": {"scenes": ("scenes", coverage)},
     "docs/methods.md": {
         "bayes": ("bayes", posteriors.bayes), "diverse": ("diverse", posteriors.diverse),
-        "samples": ("samples", posteriors.sampling), "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s),
+        "photons": ("photons", posteriors.photons), "samples": ("samples", posteriors.sampling),
+        "fmd": ("quality_fmd", fmd), "w2s": ("w2s", w2s),
         "bsd68": ("bsd68", bsd68), "soon": ("soon", soon), "single": ("single_set12", single),
         "lines": ("lines", stripes), "invention": ("invention", invention),
     },

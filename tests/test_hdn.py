@@ -19,7 +19,7 @@ from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, Price, WithDirec
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
 
-SMALL = {"features": 24, "reading": 24, "width": 16, "latent": 8, "blocks": 1, "levels": 2, "patch_size": 48}
+SMALL = {"features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 48}
 SPEC = ImageSpec(
     spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(0.0,), std=(1.0,), target_mean=(0.0,),
     target_std=(1.0,),
@@ -120,11 +120,11 @@ def test_one_level_for_divnoising_and_a_ladder_for_hdn():
 @torch.no_grad()
 def test_bfloat16_changes_little():
     torch.manual_seed(0)
-    ladder = LadderVAE(1, 1, stem=(2, 2), pools=((2, 2),), features=16, width=8, latent=4, blocks=1)
+    ladder = LadderVAE(1, 1, stem=(2, 2), pools=((2, 2), (2, 2)), features=16, width=8, latent=4, blocks=1)
     for weight in ladder.parameters():
         weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
     x = torch.randn(1, 1, 32, 32)
-    lots = {level: torch.randn(1, 4, 16 >> level, 16 >> level) for level in (0, 1)}
+    lots = {level: torch.randn(1, 4, 8 >> level, 8 >> level) for level in (0, 1)}
     exact = ladder.draw(ladder.read(x), lambda level, _: lots[level])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = ladder.draw(ladder.read(x), lambda level, _: lots[level])

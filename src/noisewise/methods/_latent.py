@@ -36,8 +36,9 @@ class LatentMethod(SceneTaught):
     """
 
     usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
-    refining: ClassVar[float] = 0.5  # the ladder has not learned before
 
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 4e-3
+    """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
     levels: Annotated[int, Interval(ge=1, le=8)]
     """of latent variables"""
     reading: Annotated[int, Interval(ge=1, le=1024)] = 64
@@ -69,14 +70,17 @@ class LatentMethod(SceneTaught):
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
-        plan = pooling_plan(spec.spacing, spec.size, self.levels)
+        plan = pooling_plan(spec.spacing, spec.size, self.levels + 1)
         channels = net.width // self.inputs
         ladder = LadderVAE(
             channels, channels, stem=plan[0], pools=plan[1:], features=self.reading, width=self.width,
-            latent=self.latent, blocks=self.blocks, quiet=self.silent(strides(plan), laws),
+            latent=self.latent, blocks=self.blocks, quiet=self.silent(strides(plan)[1:], laws),
         )  # fmt: skip
         net.backbone = WithDirect(ladder, net.backbone, self.warm_up)
         return net
+
+    def learned_before(self, net: Standardized) -> list[nn.Parameter]:
+        return list(parts(net).direct.parameters()) if self.starts_from_prior else []
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
         if batch.held_out or not batch.teach.any():

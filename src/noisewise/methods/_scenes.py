@@ -49,8 +49,6 @@ class SceneTaught(Method):
     uses_noise: ClassVar[bool] = True
     uses_correlation: ClassVar[bool] = True
     usual_batch: ClassVar[dict[int, int]] = {2: 4, 3: 2}
-    refining: ClassVar[float] = 0.25
-    """of the learning rate, for weights that have learned before"""
 
     network: Literal["fast", "large", "classic", "n2v2"] = "large"
     spatial: Literal["auto", "YX", "ZYX"] = "YX"
@@ -94,9 +92,8 @@ class SceneTaught(Method):
         own = self.network == "large" and not (self.features or self.depth or self.joint_channels)
         return self.prior and own and PRIOR.exists()
 
-    @property
-    def peak_rate(self) -> float:
-        return self.learning_rate * (self.refining if self.starts_from_prior else 1.0)
+    def learned_before(self, net: Standardized) -> list[nn.Parameter]:
+        return list(net.backbone.parameters()) if self.starts_from_prior else []
 
     def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
         if spec.dims == 3 and self.starts_from_prior:  # slices are not pooled: the prior is for one at a time

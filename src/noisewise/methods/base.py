@@ -138,10 +138,9 @@ class Method(ABC):
         """Whether all that the method gives is there before any training."""
         return False
 
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate at the schedule's peak."""
-        return self.learning_rate
+    def learned_before(self, net: Any) -> list[nn.Parameter]:  # noqa: ARG002
+        """Weights that come from a training elsewhere, and are not to forget it."""
+        return []
 
     @property
     def inputs(self) -> int:

@@ -43,4 +43,5 @@ class HDN(LatentMethod):
             return min(self.quiet, len(strides) - 1)
         shared = correlated_offsets(tuple(laws), len(strides[0]))
         reach = max((abs(o) for offset in shared for o in offset), default=0)
-        return sum(max(stride) <= reach for stride in strides[:-1])
+        # A position of 16 variables and more tells a block of pixels from end to end: half a stride is resolved.
+        return sum(max(stride) // 2 <= reach for stride in strides[:-1])

@@ -27,6 +27,8 @@ from noisewise.nets.unet import (
 RECENT = 0.05  # weight of the last step in the mean of what was told
 COLLAPSED, RESTARTS = 1e-3, 3  # nats a pixel, below which all is lost; and how often it is tried again
 
+FARTHEST = 10.0  # standard deviations of p(z) between its mean and that of q(z)
+
 Lots = Callable[[int, torch.Size], Tensor]
 """Standard normal numbers for a level (0 is the finest) in a shape (N, latent, *size)."""
 
@@ -48,12 +50,14 @@ class LadderVAE(nn.Module):
 
     q is told relative to p: with p = N(μ, σ²), q = N(μ + σ Δ, σ² e^{2δ}), so that their divergence is
     ½ (Δ² + e^{2δ} − 1) − δ whatever μ and σ are. What the image says is read once (`read`), by a network that may be
-    large; all draws (`draw`) share it and walk down a light one. The topmost prior is a number a channel, the same
+    large; all draws (`draw`) share it and walk down a light one, which ends a pool short of where reading begins: each
+    position of the finest variables stands for a block of pixels. The topmost prior is a number a channel, the same
     everywhere: images may have any size. Borders are repeated, so that no frame of zeros is learned.
 
-    stem: space-to-depth factor in front, the stride of the finest latent variables. pools: between one level and the
-    next, finest first; there is one level more than pools. features: of reading. width: of drawing. latent: variables
-    a position. quiet: so many of the finest levels are never informed by the image, and cannot carry its noise.
+    stem: space-to-depth factor in front, the stride at which reading begins. pools: between one level of reading and
+    the next, finest first, with variables after each of them. features: of reading. width: of drawing. latent:
+    variables a position. quiet: so many of the finest levels are never informed by the image, and cannot carry its
+    noise.
 
     Sources: Sønderby et al. 2016 (ladder VAE), Vahdat and Kautz 2020 (relative posteriors), Prakash et al. 2021
     (DivNoising) and 2022 (HDN, quiet levels).
@@ -67,39 +71,42 @@ class LadderVAE(nn.Module):
         self.dims, self.stem, self.pools = len(stem), tuple(stem), tuple(pools)
         self.in_channels = in_channels
         self.stride = tuple(prod(factors) for factors in zip(stem, *pools, strict=True))
+        self.block = tuple(map(prod, zip(stem, pools[0], strict=True)))
         self.quiet = quiet
-        levels = range(len(pools) + 1)
+        levels = range(len(pools))
         self.front = EXACT_CONV[self.dims](in_channels * prod(stem), features, 3, padding=1, padding_mode="replicate")
-        self.readers = nn.ModuleList(stack(self.dims, features, blocks) for _ in levels)
+        self.readers = nn.ModuleList(stack(self.dims, features, blocks) for _ in range(len(pools) + 1))
         self.downs = nn.ModuleList(make_pool("conv", features, factor) for factor in pools)
-        self.ups = nn.ModuleList(CONV[self.dims](features, features, 1) for _ in pools)
+        self.ups = nn.ModuleList(CONV[self.dims](features, features, 1) for _ in pools[1:])
+        told = width + 2 * latent
         self.tellers = nn.ModuleList(
-            nn.Sequential(*stack(self.dims, features, 1), CONV[self.dims](features, width, 1)) for _ in levels[quiet:]
+            nn.Sequential(*stack(self.dims, features, 1), CONV[self.dims](features, told, 1)) for _ in levels[quiet:]
         )
         self.rungs = nn.ModuleList(Rung(self.dims, width, latent, told=level >= quiet) for level in levels)
         self.top = nn.Parameter(torch.zeros(1, width, *[1] * self.dims))
         self.tail = nn.Sequential(
             *stack(self.dims, width, 1),
-            conv(self.dims, width, out_channels * prod(stem), "replicate"),
+            conv(self.dims, width, out_channels * prod(self.block), "replicate"),
         )
 
     @property
     def strides(self) -> list[Factor]:
         """Pixels between the variables of each level, finest first."""
-        return strides((self.stem, *self.pools))
+        return strides((self.block, *self.pools[1:]))
 
     def read(self, x: Tensor) -> list[Tensor]:
-        """What the image (N, in_channels, *spatial) says at each level, finest first: (N, width, *size).
+        """What the image (N, in_channels, *spatial) says at each level, finest first: (N, width + 2 latent, *size).
 
-        Nothing, (N, 0, *size), at the quiet ones.
+        For a state on the way down to take in, and of Δ and δ themselves. Nothing, (N, 0, *size), at the quiet levels.
         """
         x = self.front(space_to_depth(pad_to_multiple(x, self.stride), self.stem))
         seen: list[Tensor] = []
         for level, reader in enumerate(self.readers):
             x = reader(x if level == 0 else self.downs[level - 1](x))
             seen.append(x)
+        seen = seen[1:]  # nothing is drawn at the finest
         # Coarse levels help to read the finer ones.
-        for level in reversed(range(len(self.pools))):
+        for level in reversed(range(len(self.ups))):
             seen[level] = seen[level] + upsampled(self.ups[level](seen[level + 1]), seen[level].shape[2:])
         return [part[:, :0] for part in seen[: self.quiet]] + [
             teller(part) for teller, part in zip(self.tellers, seen[self.quiet :], strict=True)
@@ -110,12 +117,12 @@ class LadderVAE(nn.Module):
         state = self.top.expand(len(said[-1]), -1, *said[-1].shape[2:])
         divergence: list[Tensor] = []
         for level in reversed(range(len(self.rungs))):
-            if level < len(self.pools):
+            if level < len(self.rungs) - 1:
                 state = upsampled(state, said[level].shape[2:])
             state, nats = self.rungs[level](state, said[level], lots, level)
             if nats is not None:
                 divergence.insert(0, nats)
-        output = depth_to_space(self.tail(state), self.stem)
+        output = depth_to_space(self.tail(state), self.block)
         return Drawn(output if size is None else crop(output, size), divergence)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,7 +189,7 @@ class Rung(nn.Module):
             self.posterior = nn.Sequential(*stack(dims, width, 1), CONV[dims](width, 2 * latent, 1))
         self.join = CONV[dims](latent, width, 1)
         self.below = stack(dims, width, 1)
-        # At the start, all that is drawn is N(0, 1), told or not.
+        # At the start p is N(0, 1), and q is what reading alone makes of it.
         heads: list[Any] = [self.prior, *([self.posterior[-1]] if told else [])]
         for head in heads:
             nn.init.zeros_(head.weight)
@@ -195,8 +202,9 @@ class Rung(nn.Module):
         log_std = bounded(log_std)
         nats = None
         if told.shape[1]:
-            shift, stretch = exactly(self.posterior(state + told)).chunk(2, 1)
-            stretch = bounded(stretch)
+            heard, said = told.tensor_split([state.shape[1]], 1)
+            shift, stretch = exactly(self.posterior(state + heard) + said).chunk(2, 1)
+            shift, stretch = bounded(shift, FARTHEST), bounded(stretch)
             nats = (0.5 * (shift**2 + torch.expm1(2 * stretch)) - stretch).flatten(1).sum(1)
             mean, log_std = mean + log_std.exp() * shift, log_std + stretch
         z = mean + log_std.exp() * lots(level, mean.shape)
@@ -218,9 +226,9 @@ def exactly(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def bounded(log_std: Tensor) -> Tensor:
-    """Between -4 and 4, with unit slope at zero: no variance runs away or vanishes."""
-    return 4 * torch.tanh(log_std / 4)
+def bounded(x: Tensor, most: float = 4.0) -> Tensor:
+    """Between -most and most, with unit slope at zero: no mean runs away, and no variance, and none vanishes."""
+    return most * torch.tanh(x / most)
 
 
 def fresh(like: Tensor, generator: torch.Generator | None = None) -> Lots:

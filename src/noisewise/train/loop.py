@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -28,6 +28,7 @@ CHECKS = 20  # how often the held-out risk is looked at
 CLEARLY = 1.02  # a risk this much above the lowest is a rise, not chance
 PATIENCE = 5  # checks in a row with a risen risk, after which training stops
 WEIGHT_DECAY = 1e-4
+REFINING = 0.25  # of the learning rate, for weights that have learned before
 GRADIENT_NORM = 1.0
 EXPLODED = 1e3  # a loss (normalised units) beyond which a step is undone
 AVERAGED_FRACTION = 0.05  # of the run: the time constant of the averaged weights
@@ -145,7 +146,9 @@ class Trainer:
         self.live = [t for t in net.state_dict().values() if t.is_floating_point()]
         self.average = [t.clone() for t in self.live]
         self.best = [t.clone() for t in self.live]
-        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            rated(self.weights, method.learned_before(net)), betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True
+        )
         self.device = self.weights[0].device
         self.precision = fast_precision(self.device)
         net.train()
@@ -156,7 +159,7 @@ class Trainer:
         """One step of the optimiser, and of what follows it."""
         run = self.run
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = group["share"] * self.learning_rate()
         loss = self._loss(self.data.draw(run.step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -175,7 +178,7 @@ class Trainer:
     def learning_rate(self) -> float:
         """Linear warm-up, the peak, then a cosine to zero; halved for each recovery."""
         step, steps = self.run.step, self.run.steps
-        peak = self.method.peak_rate * 0.5**self.run.recoveries
+        peak = self.method.learning_rate * 0.5**self.run.recoveries
         if step < WARM_UP_STEPS:
             return peak * (step + 1) / WARM_UP_STEPS
         if step <= self.held:
@@ -267,6 +270,13 @@ class Trainer:
                     k: torch.empty_like(weight if v.ndim else v, device=weight.device).copy_(v)
                     for k, v in state.items()
                 }
+
+
+def rated(weights: Sequence[nn.Parameter], learned: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of weights for the optimiser, each with its share of the learning rate."""
+    known = {id(weight) for weight in learned}
+    new, old = ([w for w in weights if (id(w) in known) == wanted] for wanted in (False, True))
+    return [{"params": new, "share": 1.0}, {"params": old, "share": REFINING}]
 
 
 @contextmanager
