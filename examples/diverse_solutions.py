@@ -24,8 +24,8 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 LAW = PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))
 WORLD = FiniteWorld(LAW, brightnesses=(2.5,), ground=1.0)
 PHOTONS, PART = 2.0, (slice(150, 214), slice(300, 364))  # a pixel, on average; (Y, X)
-SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "width": 16, "latent": 8, "blocks": 1, "batch_size": 4}
-STEPS, SHOWN = 350, 5
+SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "blocks": 1, "batch_size": 4}
+STEPS, SHOWN = 250, 5
 
 
 def main(path: Path) -> None:

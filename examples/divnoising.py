@@ -24,10 +24,10 @@ PHOTONS = 6.0  # a pixel, on average
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
 LAW = PoissonGaussian(1.0, 0.0, 0.0)
 SETTINGS = {
-    "divnoising": {"network": "fast", "reading": 32, "width": 16, "latent": 8, "blocks": 1},
-    "hdn": {"levels": 3, "network": "fast", "reading": 32, "width": 16, "latent": 8, "blocks": 1},
+    "divnoising": {"network": "fast", "reading": 32, "blocks": 1},
+    "hdn": {"levels": 3, "network": "fast", "reading": 32, "blocks": 1},
 }
-STEPS = 300
+STEPS = 200
 
 
 def main(path: Path) -> None:

@@ -19,8 +19,8 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 PHOTONS = 6.0  # a pixel, on average
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
-SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "width": 16, "latent": 8, "blocks": 1, "batch_size": 4}
-STEPS, COUNTS = 400, (1, 2, 4, 8, 16, 32, 64)
+SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "blocks": 1, "batch_size": 4}
+STEPS, COUNTS = 250, (1, 2, 4, 8, 16, 32, 64)
 
 
 def main(path: Path) -> None:

@@ -37,8 +37,6 @@ class LatentMethod(SceneTaught):
 
     usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
 
-    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 4e-3
-    """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
     levels: Annotated[int, Interval(ge=1, le=8)]
     """of latent variables"""
     reading: Annotated[int, Interval(ge=1, le=1024)] = 64
