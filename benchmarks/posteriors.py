@@ -63,7 +63,7 @@ def diverse() -> str:
     steps = {row["method"]: row["steps"] for row in result["rows"]}
     spent = " and ".join(f"{count} of `{method}`" for method, count in steps.items())
     return "\n".join([
-        f"The steps that {result['budget_s'] / 60:.0f} minutes hold on two cores, {spent}",
+        f"No more steps than {result['budget_s'] / 60:.0f} minutes hold on two cores, {spent}",
         "(`benchmarks/diverse.py`): W2S, learned from twelve fields of view and tested on four others, affine PSNR;",
         "FMD, each image by itself, PSNR; range 255, dB. Means are averaged over flips and turns but for those in one",
         "pass, and of samples:", "",
