@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, first, flat, learned
+from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, flat, learned, some
 from noisewise.methods.base import Batch, ImageSpec, masked_mean
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.lots import AddressedLots
@@ -91,7 +91,7 @@ class LatentMethod(SceneTaught):
         surprise = masked_mean(self.surprise(net, batch, signal), net.fold(batch.teach))
         cost = price * told.clamp(min=self.free_bits).sum()
         # The direct network has learned before, and the ladder has not: it gets less of each step.
-        half = first(batch, -(-len(batch.noisy) // 2))
+        half = some(batch, slice(-(-len(batch.noisy) // 2)))
         # Nor are its draws worth much at first.
         direct = super().loss(net, half) + price * self.taught_by_draws(net, half, net.decode(signal.detach()))
         total: Tensor = surprise + cost + direct

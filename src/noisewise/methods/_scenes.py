@@ -118,7 +118,7 @@ class SceneTaught(Method):
             return self.taught_by_itself(net, batch) if own else self.taught_by_scenes(net, batch)
         few = -(-len(batch.noisy) // BESIDE) if own and self.starts_from_prior else len(batch.noisy)
         lessons = [
-            *([self.drawn * self.taught_by_scenes(net, first(batch, few))] if self.drawn else []),
+            *([self.drawn * self.taught_by_scenes(net, some(batch, slice(few)))] if self.drawn else []),
             *([own * self.taught_by_itself(net, batch)] if own else []),
         ]
         return sum(lessons, batch.noisy.new_zeros(()))
@@ -139,8 +139,8 @@ class SceneTaught(Method):
         half = len(batch.noisy) // 2
         if batch.held_out or half == 0:
             return self.taught_by_shares(net, batch)
-        blind, part = self.taught_by_blind_spots(net, first(batch, half))
-        return (1 - part / 2) * self.taught_by_shares(net, rest(batch, half)) + part / 2 * blind
+        blind, part = self.taught_by_blind_spots(net, some(batch, slice(half)))
+        return (1 - part / 2) * self.taught_by_shares(net, some(batch, slice(half, None))) + part / 2 * blind
 
     def taught_by_blind_spots(self, net: Standardized, batch: Batch) -> tuple[Tensor, Tensor]:
         """Squared error of pixels that were not seen, where they tell little of themselves; and how many do (0 to 1).
@@ -200,14 +200,9 @@ class SceneTaught(Method):
         return stack(laws, copies).of_dims(net.dims)
 
 
-def first(batch: Batch, few: int) -> Batch:
-    """So many patches of a batch; enough for lessons that do not need their coordinates."""
-    return replace(batch, noisy=batch.noisy[:few], teach=batch.teach[:few], coordinates=None)
-
-
-def rest(batch: Batch, few: int) -> Batch:
-    """The patches of a batch after so many."""
-    return replace(batch, noisy=batch.noisy[few:], teach=batch.teach[few:], coordinates=None)
+def some(batch: Batch, which: slice) -> Batch:
+    """Some patches of a batch; enough for lessons that do not need their coordinates."""
+    return replace(batch, noisy=batch.noisy[which], teach=batch.teach[which], coordinates=None)
 
 
 @lru_cache
