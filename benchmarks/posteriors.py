@@ -75,7 +75,7 @@ def photons() -> str:
     result = json.loads((RESULTS / "photons.json").read_text())
     lines, header = few_photons.body(result["rows"])
     return "\n".join([
-        f"Six images at so many photons a pixel, {result['budget_s'] / 60:.0f} minutes of training on two cores for",
+        f"Six images at so many photons a pixel, {result['budget_s']:.0f} s of training on two cores for",
         "all of them (`benchmarks/photons.py`); PSNR after the best gain and offset over the range of the truth:", "",
         table(lines, header),
     ])  # fmt: skip

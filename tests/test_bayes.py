@@ -1,6 +1,7 @@
 """Worlds whose posteriors are known: against dense linear algebra, enumeration, and Monte Carlo."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 TINY = GaussianWorld(side=8, mean=100.0, std=20.0, length=2.0, roughness=1.5, sigma=15.0, margin=0)
+KERNEL = ((0.0, 0.3, 0.1), (0.4, 1.0, 0.4), (0.1, 0.3, 0.0))
+COLOURED = replace(TINY, kernel=KERNEL)
+TEXTURES = pytest.mark.parametrize("world", [TINY, COLOURED], ids=["white", "coloured"])
 
 
 def covariance(world):
@@ -29,6 +33,18 @@ def covariance(world):
     return found
 
 
+def noise_covariance(world):
+    """Of the noise, (side², side²): what the kernel makes of white noise on a torus, pixel by pixel."""
+    side, kernel = world.side, np.array(world.kernel)
+    spread = np.zeros((side**2, side**2))
+    for pixel in range(side**2):
+        for y in range(kernel.shape[0]):
+            for x in range(kernel.shape[1]):
+                row, column = (pixel // side + y) % side, (pixel % side + x) % side
+                spread[pixel, row * side + column] += kernel[y, x]
+    return world.sigma**2 * spread @ spread.T / (kernel**2).sum()
+
+
 # -- textures --------------------------------------------------------------------------------------
 
 
@@ -36,55 +52,61 @@ def test_the_planted_covariance_has_the_planted_variance():
     np.testing.assert_allclose(np.diag(covariance(TINY)), TINY.std**2, rtol=1e-12)
 
 
-def test_the_posterior_is_that_of_linear_algebra():
-    """E[s|x] = m + C (C + σ² I)⁻¹ (x − m), covariance C − C (C + σ² I)⁻¹ C."""
-    c = covariance(TINY)
-    _, noisy = TINY.draw(3, seed=1)
-    gain = c @ np.linalg.inv(c + TINY.sigma**2 * np.eye(64))
+@TEXTURES
+def test_the_posterior_is_that_of_linear_algebra(world):
+    """E[s|x] = m + C (C + N)⁻¹ (x − m), covariance C − C (C + N)⁻¹ C."""
+    c = covariance(world)
+    _, noisy = world.draw(3, seed=1)
+    gain = c @ np.linalg.inv(c + noise_covariance(world))
     expected = 100 + (noisy.double().numpy().reshape(3, 64) - 100) @ gain.T
-    found = TINY.posterior(noisy)
+    found = world.posterior(noisy)
     np.testing.assert_allclose(found.mean.reshape(3, 64), expected, rtol=1e-9)
     np.testing.assert_allclose(found.std.reshape(3, 64), np.sqrt(np.diag(c - gain @ c))[None].repeat(3, 0), rtol=1e-9)
 
 
-def test_the_blind_answer_is_that_without_the_pixel():
+@TEXTURES
+def test_the_blind_answer_is_that_without_the_pixel(world):
     """Row and column of the pixel struck out, and the rest solved."""
-    c = covariance(TINY)
-    _, noisy = TINY.draw(2, seed=2)
-    found = TINY.blind(noisy)
+    c, n = covariance(world), noise_covariance(world)
+    _, noisy = world.draw(2, seed=2)
+    found = world.blind(noisy)
     x = noisy.double().numpy().reshape(2, 64)
     for pixel in (0, 7, 27, 63):
         rest = np.delete(np.arange(64), pixel)
-        weights = np.linalg.solve(c[np.ix_(rest, rest)] + TINY.sigma**2 * np.eye(63), c[rest, pixel])
+        weights = np.linalg.solve((c + n)[np.ix_(rest, rest)], c[rest, pixel])
         expected = 100 + (x[:, rest] - 100) @ weights
         np.testing.assert_allclose(found.mean.reshape(2, 64)[:, pixel], expected, rtol=1e-9)
         variance = c[pixel, pixel] - c[pixel, rest] @ weights
         np.testing.assert_allclose(found.std.reshape(2, 64)[:, pixel], math.sqrt(variance), rtol=1e-9)
 
 
-def test_the_blind_answer_does_not_depend_on_the_pixel():
-    _, noisy = TINY.draw(1, seed=3)
+@TEXTURES
+def test_the_blind_answer_does_not_depend_on_the_pixel(world):
+    _, noisy = world.draw(1, seed=3)
     other = noisy.clone()
     other[0, 3, 4] += 1000
-    one, two = TINY.blind(noisy).mean, TINY.blind(other).mean
+    one, two = world.blind(noisy).mean, world.blind(other).mean
     assert float((one - two).abs()[0, 3, 4]) < 1e-9 < 1 < float((one - two).abs()[0, 3, 5])
 
 
-def test_draws_have_the_covariance_and_noise():
-    signal, noisy = TINY.draw(6000, seed=4)
+@TEXTURES
+def test_draws_have_the_covariance_and_noise(world):
+    signal, noisy = world.draw(6000, seed=4)
     assert signal.dtype == noisy.dtype == torch.float32
-    c, flat = covariance(TINY), signal.double().reshape(-1, 64).numpy() - 100
+    c, flat = covariance(world), signal.double().reshape(-1, 64).numpy() - 100
     np.testing.assert_allclose(flat.T @ flat / len(flat), c, atol=6 * 400 / math.sqrt(len(flat)))
     noise = (noisy - signal).double()
     assert float(noise.std()) == pytest.approx(15, rel=0.01)
-    assert abs(float((noise[..., 1:] * noise[..., :-1]).mean())) < 5 * 225 / math.sqrt(noise[..., 1:].numel())
+    flat = noise.reshape(-1, 64).numpy()
+    np.testing.assert_allclose(flat.T @ flat / len(flat), noise_covariance(world), atol=6 * 225 / math.sqrt(len(flat)))
 
 
+@TEXTURES
 @pytest.mark.parametrize("answer", ["posterior", "blind"])
-def test_errors_of_textures_are_as_large_as_their_deviation_says(answer):
+def test_errors_of_textures_are_as_large_as_their_deviation_says(answer, world):
     """E (s − E[s|x])² = E Var[s|x], over draws."""
-    signal, noisy = TINY.draw(3000, seed=5)
-    found = getattr(TINY, answer)(noisy)
+    signal, noisy = world.draw(3000, seed=5)
+    found = getattr(world, answer)(noisy)
     squares = (signal.double() - found.mean) ** 2
     error = float(squares.mean((1, 2)).std()) / math.sqrt(3000)
     assert abs(float(squares.mean()) - float((found.std**2).mean())) < 4 * error
@@ -196,8 +218,12 @@ def test_the_gap_is_in_decibels():
 
 @pytest.mark.parametrize(
     "world",
-    [GaussianWorld(side=48, margin=0), FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0)],
-    ids=["gaussian", "finite"],
+    [
+        GaussianWorld(side=48, margin=0),
+        GaussianWorld(side=48, margin=0, kernel=KERNEL),
+        FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0),
+    ],
+    ids=["gaussian", "coloured", "finite"],
 )
 def test_samples_have_the_moments_of_the_posterior(world):
     noisy = world.draw(3, 5)[1]
@@ -217,3 +243,15 @@ def test_samples_of_a_finite_world_are_of_that_world():
     for image in drawn:
         inked = (image != image.min()).nonzero()
         assert ((inked.amax(0) - inked.amin(0)) == 4).all()
+
+
+def test_the_spectral_likelihood_is_that_of_linear_algebra():
+    """On a torus, log N(x; s, N) of all pixels together."""
+    world = replace(TINY, side=16, kernel=((0.1, 0.3, 0.0), (0.2, 1.0, 0.1), (0.0, 0.1, 0.2)))
+    signal, noisy = (part[:2].double() for part in world.draw(2, seed=8))
+    found = world.noise.log_prob_image(noisy, signal).sum((1, 2))
+    n = noise_covariance(world)
+    rest = (noisy - signal).reshape(2, -1).numpy()
+    _, log_det = np.linalg.slogdet(2 * np.pi * n)
+    expected = -0.5 * np.einsum("ni,ij,nj->n", rest, np.linalg.inv(n), rest) - 0.5 * log_det
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

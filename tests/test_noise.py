@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from noisewise import UserError, noise
+from noisewise.noise.autoregressive import Autoregressive
 from noisewise.noise.base import arguments, load_noise
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.digital import CONTINUOUS, Digital
@@ -14,6 +15,7 @@ from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.gmm_polynomial import GmmPolynomial
 from noisewise.noise.histogram import Histogram
 from noisewise.noise.maps import PixelMaps
+from noisewise.noise.memory import NARROWEST
 from noisewise.noise.mixture import Mixture
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.noise.pulses import Pulses
@@ -47,12 +49,26 @@ def example(kind, digital=CONTINUOUS):
         law = fitted(kind)
         return type(law)(**{**arguments(law), "digital": digital})
     return {
+        "autoregressive": lambda: forgetful(digital),
         "correlated": lambda: Correlated(TRUTH, digital=digital),
         "gaussian": lambda: Gaussian(12.0, digital),
         "maps": lambda: PixelMaps(2.2, 100.0, 3.5, digital, typical_gain=2.1, typical_offset=99.0),
         "poisson_gaussian": lambda: PoissonGaussian(2.2, 100.0, 3.5, digital),
         "pulses": lambda: Pulses(1.7, 0.55, 100.0, 3.5, 101.0, digital),
     }[kind]()
+
+
+def forgetful(digital):
+    """A law with a memory that makes no use of it: z ~ N(0, 1)."""
+    law = Autoregressive(
+        Gaussian(12.0, digital), torch.empty(0), signal_range=torch.tensor([0.0, 800.0]), digital=digital
+    )
+    with torch.no_grad():
+        for weights in law.memory.parameters():
+            weights.zero_()
+        last = law.memory.told.bias
+        last[2 * len(last) // 3 :] = torch.log(torch.expm1(torch.tensor(1.0 - NARROWEST)))
+    return law
 
 
 def std_at(law, signal):

@@ -20,6 +20,7 @@ from noisewise.errors import UserError
 if TYPE_CHECKING:
     from noisewise.noise.base import Noise
     from noisewise.noise.calibrate import Calibration
+    from noisewise.noise.structure import Structure
 
 Stack = Positional[Annotated[list[str], arg(metavar="STACK...", help_behavior_hint="")]]
 
@@ -38,8 +39,12 @@ class Calibrate:
     """noise model to write, such as camera.safetensors"""
     dark: File = None
     """frames without light: a file or a folder"""
-    kind: Literal["gaussian", "poisson_gaussian", "histogram", "mixture", "maps"] = "mixture"
-    """form of the noise model; maps: gain, offset and read noise of each pixel, which needs dark frames"""
+    kind: Literal["gaussian", "poisson_gaussian", "histogram", "mixture", "maps", "correlated", "autoregressive"] = (
+        "mixture"
+    )
+    """form of the noise model; maps: gain, offset and read noise of each pixel, which needs dark frames; correlated
+    (by its spectrum) and autoregressive (with a memory along rows, columns or both): how the noise of neighbouring
+    pixels goes together, also from dark frames or empty cut-outs alone"""
     offset: Annotated[float | None, arg(metavar="ADU", help_behavior_hint="")] = None
     """grey level without light, if it is known and there are no dark frames"""
     denoised: File = None
@@ -61,10 +66,13 @@ class Calibrate:
         refuse_inputs(inputs, [Path(name).expanduser() for name in (self.output, self.figure) if name is not None])
         started = time.monotonic()
         source = inputs[0] if len(inputs) == 1 else inputs
-        if self.denoised is None:
+        draw: Any
+        if self.kind in ("correlated", "autoregressive"):
+            noise, lines, draw = self._structured(source)
+        elif self.denoised is None:
             found = self._record(source)
             noise, lines = found.noise, summary(found)
-            draw: Any = found.figure
+            draw = found.figure
         else:
             noise = self._bootstrap(source)
             lines, draw = bootstrap_summary(noise), noise.figure
@@ -84,6 +92,8 @@ class Calibrate:
         refuse_taken(self.figure, self.overwrite)
         if self.denoised is not None and (self.dark is not None or self.offset is not None):
             raise UserError("--denoised needs no --dark and no --offset: give either a recording or denoised images")
+        if self.kind in ("correlated", "autoregressive") and (self.dark is not None or self.offset is not None):
+            raise UserError(f"--kind {self.kind} needs no --dark and no --offset: give dark frames as the recording")
         return path
 
     def _record(self, source: Any) -> Calibration:
@@ -97,6 +107,13 @@ class Calibrate:
 
         assert self.denoised is not None
         return bootstrap(source, listed(self.denoised), kind=self.kind, axes=self.axes)
+
+    def _structured(self, source: Any) -> tuple[Noise, list[str], Any]:
+        from noisewise.noise.structure import structured
+
+        twins = None if self.denoised is None else listed(self.denoised)
+        found = structured(source, twins, kind=self.kind, axes=self.axes, seed=self.seed)
+        return found.noise, structure_summary(found), found.figure
 
     def _finish(self, inputs: list[Path], noise: Noise, lines: list[str], seconds: float) -> int:
         say_notes(noise.provenance["warnings"], self.talking.quiet)
@@ -141,6 +158,22 @@ def summary(found: Calibration) -> list[str]:
 def with_unit(text: str, unit: str) -> str:
     """A figure with its unit, unless it is unknown."""
     return text if text.startswith("unknown") else f"{text} {unit}"
+
+
+def structure_summary(found: Structure) -> list[str]:
+    """A noise model with structure in words."""
+    from noisewise.noise.structure_figure import along
+
+    record = found.noise.provenance
+    real, drawn = ([along(part, axis) for axis in (-1, -2)] for part in (found.noisy - found.signal, found.sampled()))
+    off = max(abs(a - b) for pair in zip(real, drawn, strict=True) for a, b in zip(*pair, strict=True))
+    next_to = ", ".join(f"{part[1]:.2f} along {axis}" for axis, part in zip("XY", real, strict=True))
+    facts = {
+        "images": f"{record['frames']} of {found.noisy.shape[1]} x {found.noisy.shape[2]} pixels",
+        "noise": f"{float((found.noisy - found.signal).std()):.3g} ADU; neighbours correlate by {next_to}",
+        "fit": f"samples are off by {off:.2g} at most in the autocorrelation up to {len(real[0]) - 1} pixels",
+    }
+    return [f"{name + ':':<7} {text}" for name, text in facts.items()]
 
 
 def bootstrap_summary(noise: Noise) -> list[str]:

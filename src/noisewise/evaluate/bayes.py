@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisewise.noise.base import Noise
+from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
 
 
@@ -28,12 +29,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class GaussianWorld:
-    """Stationary Gaussian textures on a torus, with white Gaussian noise; (N, side, side), ADU.
+    """Stationary Gaussian textures on a torus, with Gaussian noise, white or not; (N, side, side), ADU.
 
     The power at spatial frequency f (radians a pixel) is proportional to (1 + (f · length)²)^−roughness; s has this
-    mean and standard deviation, the noise `sigma`. p(s|x) is Gaussian: its mean is the Wiener filter
-    ŝ(f) = P / (P + σ²) x(f), its variance the mean over f of P σ² / (P + σ²). With Q = 1 / (P + σ²), the precision of
-    x, E[s_i | x without x_i] = x_i − (Q x)_i / Q_ii, with the variance 1 / Q_ii − σ².
+    mean and standard deviation, the noise `sigma`, and the power N of `kernel`. p(s|x) is Gaussian: its mean is the
+    Wiener filter ŝ(f) = G(f) x(f), G = P / (P + N), its variance the mean over f of P N / (P + N). With
+    Q = 1 / (P + N), the precision of x, E[x_i | x without x_i] = x_i − (Q x)_i / Q_ii, with the variance 1 / Q_ii.
+    Put in the place of x_i, ŝ_i is E[s_i | x without x_i], and its variance grows by G_ii² / Q_ii.
 
     Source: Rue and Held 2005, section 2 (conditionals from a precision matrix).
     """
@@ -44,13 +46,23 @@ class GaussianWorld:
     length: float = 4.0
     roughness: float = 1.5
     sigma: float = 15.0
+    kernel: tuple[tuple[float, ...], ...] = ((1.0,),)
+    """(Y, X), odd sides: what white noise is convolved with"""
     margin: int = 32
     """pixels along the border, where a network cannot see round the torus: not scored"""
 
     @property
     def noise(self) -> Noise:
         """p(x|s)."""
-        return Gaussian(self.sigma)
+        law = Gaussian(self.sigma)
+        return law if len(self.kernel) == len(self.kernel[0]) == 1 else Correlated(law, torch.tensor(self.kernel))
+
+    @cached_property
+    def noise_power(self) -> Tensor:
+        """N, (side, side), ADU²."""
+        power = torch.fft.fft2(torch.tensor(self.kernel, dtype=torch.float64), s=(self.side, self.side)).abs() ** 2
+        found: Tensor = self.sigma**2 * power / power.mean()
+        return found
 
     @cached_property
     def power(self) -> Tensor:
@@ -64,27 +76,36 @@ class GaussianWorld:
         generator = torch.Generator().manual_seed(seed)
         white, noise = torch.randn((2, count, self.side, self.side), generator=generator, dtype=torch.float64)
         signal = self.mean + self.filtered(white, self.power.sqrt())
-        return signal.float(), (signal + self.sigma * noise).float()
+        return signal.float(), (signal + self.filtered(noise, self.noise_power.sqrt())).float()
 
     def posterior(self, noisy: Tensor) -> Answer:
         """p(s_i | x)."""
-        gain = self.power / (self.power + self.sigma**2)
-        mean = self.mean + self.filtered(noisy.double() - self.mean, gain)
-        return Answer(mean, ((gain * self.sigma**2).mean().sqrt()).expand(mean.shape))
+        mean = self.mean + self.filtered(noisy.double() - self.mean, self.gain)
+        return Answer(mean, self.left.mean().sqrt().expand(mean.shape))
+
+    @property
+    def gain(self) -> Tensor:
+        """G, (side, side)."""
+        return self.power / (self.power + self.noise_power)
+
+    @property
+    def left(self) -> Tensor:
+        """Power of what the noisy image leaves open, (side, side), ADU²."""
+        return self.gain * self.noise_power
 
     def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
-        """Draws of p(s | x): (N, count, side, side); their differences from the mean have the power P σ² / (P + σ²)."""
+        """Draws of p(s | x): (N, count, side, side); their differences from the mean have the power P N / (P + N)."""
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn((len(noisy), count, self.side, self.side), generator=generator, dtype=torch.float64)
-        left = self.power * self.sigma**2 / (self.power + self.sigma**2)
-        return (self.posterior(noisy).mean[:, None] + self.filtered(white, left.sqrt())).float()
+        return (self.posterior(noisy).mean[:, None] + self.filtered(white, self.left.sqrt())).float()
 
     def blind(self, noisy: Tensor) -> Answer:
         """p(s_i | x without x_i)."""
-        precision = 1 / (self.power + self.sigma**2)
-        diagonal = precision.mean()
-        mean = noisy.double() - self.filtered(noisy.double() - self.mean, precision) / diagonal
-        return Answer(mean, (1 / diagonal - self.sigma**2).sqrt().expand(mean.shape))
+        precision = 1 / (self.power + self.noise_power)
+        diagonal, own = precision.mean(), self.gain.mean()
+        surprise = self.filtered(noisy.double() - self.mean, precision) / diagonal
+        mean = self.posterior(noisy).mean - own * surprise
+        return Answer(mean, (self.left.mean() + own**2 / diagonal).sqrt().expand(mean.shape))
 
     @staticmethod
     def filtered(image: Tensor, transfer: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from noisewise.noise.base import Noise
 from noisewise.noise.robust import robust
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
-FOLLOWING = 0.05  # weight of the error against draws beside that against scenes: a ladder takes long to learn
+FOLLOWING = 0.05  # weight of the error against draws where scenes teach too: a ladder takes long to learn
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
 
@@ -102,7 +102,8 @@ class LatentMethod(SceneTaught):
         law = self.told(net, len(batch.noisy))
         noisy, drawn = flat(batch.noisy.float()), flat(signal[: len(batch.noisy)])
         squared, likelihood = learned(net, noisy, drawn, law)
-        return masked_mean(FOLLOWING * squared + WIDTH_WEIGHT * likelihood, flat(batch.teach))
+        weight = FOLLOWING if self.drawn else 1.0
+        return masked_mean(weight * squared + WIDTH_WEIGHT * likelihood, flat(batch.teach))
 
     def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """−log p(x|s) of each pixel, s in normalised units; in the shape of the encoded image."""

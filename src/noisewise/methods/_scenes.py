@@ -92,6 +92,9 @@ class SceneTaught(Method):
         own = self.network == "large" and not (self.features or self.depth or self.joint_channels)
         return self.prior and own and PRIOR.exists()
 
+    def directional(self, laws: Sequence[Noise], dims: int) -> bool:  # noqa: ARG002
+        return any(law.directional for law in laws)
+
     def learned_before(self, net: Standardized) -> list[nn.Parameter]:
         return list(net.backbone.parameters()) if self.starts_from_prior else []
 

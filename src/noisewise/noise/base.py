@@ -49,6 +49,13 @@ class Noise(nn.Module, ABC):
     def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
         """log p(x|s) of each pixel: a density per ADU; where x is quantised, the mass of its step over the step."""
 
+    def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        """log p(x|s) of whole images (..., Y, X), told pixel by pixel: their sum is that of the image.
+
+        Of noise whose pixels know their neighbours'; otherwise `log_prob`.
+        """
+        return self.log_prob(noisy, signal)
+
     @abstractmethod
     def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
         """P(X <= x | s) of each pixel."""
@@ -90,6 +97,20 @@ class Noise(nn.Module, ABC):
     def typical(self) -> Noise:
         """The law of a pixel like most; itself where all are alike."""
         return self
+
+    def spectral(self) -> Noise:
+        """Where pixels remember others, the spectral Gaussian law with this autocorrelation; otherwise itself."""
+        return self
+
+    @property
+    def white(self) -> bool:
+        """Whether each pixel has its noise for itself."""
+        return True
+
+    @property
+    def directional(self) -> bool:
+        """Whether noise along Y differs from noise along X."""
+        return False
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -10,13 +10,17 @@ from torch import Tensor
 
 from noisewise.errors import UserError
 from noisewise.noise.base import Noise, Value, buffer
+from noisewise.noise.curve import fit_line
 from noisewise.noise.digital import CONTINUOUS, Digital
+from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
 LEVELS, NORMALS, VALUES = 96, 161, 1601  # of the quantile table: signals, normal scores, noisy values
 FARTHEST = 6.0  # normal score at the table's ends
 HERMITE = 9  # nodes of the average over row and column offsets
-LAGS = 7
+FARTHEST_LAG = 25  # pixels, up to which the autocorrelation is fitted; what goes on is that of whole lines
+WHITE = 0.15  # largest correlation of neighbours that is taken for none: so much is measured where texture is
+FAINTEST = 0.01  # of the mean power: less is not trusted
 
 
 class Correlated(Noise):
@@ -29,7 +33,9 @@ class Correlated(Noise):
     (Y, X), odd sides. row_kernel, column_kernel: the same for the offsets along Y and along X, ADU; a single number
     for independent ones, zero for none.
 
-    log_prob and cdf are those of each pixel for itself (the marginal law).
+    log_prob and cdf are those of each pixel for itself (the marginal law). log_prob_image is that of a Gaussian field
+    e = (x − s) / σ(s) on a torus, σ² the variance of all parts: −½ Σ_k |ê(k)|² / P(k) − ½ Σ_k log P(k) − Σ_i log σ_i,
+    less a constant; exact where the field is Gaussian, σ does not change, and the image has no borders.
     """
 
     kernel: Tensor
@@ -129,6 +135,49 @@ class Correlated(Noise):
             for offset, log_weight in zip(offsets, log_weights, strict=True)
         ]), 0)  # fmt: skip
 
+    @property
+    def white(self) -> bool:
+        side = max(self.kernel.shape)
+        rho = lagged(self.kernel, (side, side))
+        rho[0, 0] = 0.0
+        return float(rho.abs().max()) < WHITE and max(self.offset_shares) < WHITE**2
+
+    @property
+    def directional(self) -> bool:
+        side = max(self.kernel.shape)
+        along_y, along_x = (lagged(kernel, (side, side)) for kernel in (self.kernel, self.kernel.mT))
+        rows, columns = self.offset_shares
+        return float((along_y - along_x).abs().max()) > WHITE or abs(rows - columns) > WHITE**2
+
+    @property
+    def offset_shares(self) -> tuple[float, float]:
+        """Variance of row and of column offsets over that of a dark pixel."""
+        darkest = torch.tensor(float(self.provenance.get("signal_range", [0.0])[0]), dtype=torch.float64)
+        pixel = float(self.law.mean_var(darkest)[1].abs().clamp(min=1e-12))
+        rows, columns = (float((kernel**2).sum()) / pixel for kernel in (self.row_kernel, self.column_kernel))
+        return rows, columns
+
+    def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
+        signal = signal + 0 * noisy
+        std = self.mean_var(signal)[1].sqrt()
+        size = signal.shape[-2:]
+        power = self.power(float((std.detach() ** 2).mean()), (size[0], size[1])).to(signal)
+        field = torch.fft.fft2((noisy - signal) / std) / power.sqrt()
+        white = torch.fft.ifft2(field).real
+        found: Tensor = -0.5 * (white**2 + power.log().mean() + math.log(2 * math.pi)) - std.log()
+        return found
+
+    def power(self, variance: float, size: tuple[int, int]) -> Tensor:
+        """Mean power of unit noise at each frequency of an image (Y, X), offsets with their share of a variance."""
+        rows, columns = float((self.row_kernel**2).sum()), float((self.column_kernel**2).sum())
+        pixel = max(variance - rows - columns, 0.0)
+        found = pixel * torch.fft.fft2(self.kernel, s=size).abs() ** 2
+        found[:, 0] += size[1] * torch.fft.fft(self.row_kernel, n=size[0]).abs() ** 2
+        found[0] += size[0] * torch.fft.fft(self.column_kernel, n=size[1]).abs() ** 2
+        found = found.clamp(min=FAINTEST * found.mean())
+        unit: Tensor = found / found.mean()
+        return unit
+
     def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
         law, (offsets, log_weights) = self.single(), self.offset_nodes()
         parts = zip(offsets, log_weights.exp(), strict=True)
@@ -147,14 +196,26 @@ class Correlated(Noise):
         if noisy.ndim < 2 or min(noisy.shape[-2:]) < 2:
             raise UserError("correlated noise is fitted to images (..., Y, X), not to single pixels")
         residual = (noisy - signal).double()
-        rows, columns = residual.mean(-1, keepdim=True), residual.mean(-2, keepdim=True)
         row_variance, column_variance = shared_variance(residual), shared_variance(residual.mT)
-        law = PoissonGaussian.fit(
-            (noisy - (rows if row_variance else 0) - (columns if column_variance else 0)).double(), signal
-        )
-        unit = residual / law.mean_var(signal.double())[1].sqrt()
-        kernel = kernel_of(autocorrelation(unit, row_variance > 0, column_variance > 0))
+        rows, columns = residual.mean(-1, keepdim=True), residual.mean(-2, keepdim=True)
+        alone = noisy - (rows if row_variance else 0) - (columns if column_variance else 0)
+        law = of_single_pixels(alone.double(), signal.double(), CONTINUOUS)
+        std = law.mean_var(signal.double())[1].sqrt()
+        rho = autocovariance(residual / std, FARTHEST_LAG)
+        rho[0] -= row_variance * float((1 / std**2).mean())
+        rho[:, 0] -= column_variance * float((1 / std**2).mean())
+        kernel = kernel_of(rho / rho[0, 0])
         return cls(law, kernel, row_variance**0.5, column_variance**0.5, digital)
+
+
+def of_single_pixels(noisy: Tensor, signal: Tensor, digital: Digital) -> Noise:
+    """The law of each pixel for itself; Gaussian where the variance does not rise, as in the dark."""
+    flat, squares = signal.flatten(), ((noisy - signal) ** 2).flatten()
+    if float(flat.max() - flat.min()) > 1e-6 * float(squares.mean().sqrt()):
+        line = fit_line(flat, squares)
+        if line.slope > 0:
+            return PoissonGaussian.from_line(line, float(flat.min()), digital)
+    return Gaussian.fit(noisy, signal, digital=digital)
 
 
 def filtered(like: Tensor, kernel: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -175,10 +236,10 @@ def kernel_of(rho: Tensor) -> Tensor:
 
     Its spectrum is the root of that of the autocorrelation, zero where errors have made that negative.
     """
-    lags = [min(n - 1, LAGS) for n in rho.shape]
+    lags = [n - 1 for n in rho.shape]
     if not any(lags):
         return torch.ones(1, 1, dtype=torch.float64)
-    size = 64
+    size = max(64, 2 ** math.ceil(math.log2(4 * max(lags) + 2)))
     y, x = (torch.arange(-lag, lag + 1) for lag in lags)
     full = torch.zeros(size, size, dtype=torch.float64)
     full[y[:, None] % size, x % size] = rho.double()[y.abs()[:, None], x.abs()]
@@ -190,17 +251,25 @@ def kernel_of(rho: Tensor) -> Tensor:
     return unit
 
 
-def autocorrelation(noise: Tensor, drop_rows: bool, drop_columns: bool) -> Tensor:
-    """Autocorrelation (1 + LAGS, 1 + LAGS) of noise images (..., Y, X), row and column means taken off if asked."""
-    noise = noise - (noise.mean(-1, keepdim=True) if drop_rows else 0)
-    noise = noise - (noise.mean(-2, keepdim=True) if drop_columns else 0)
+def autocovariance(noise: Tensor, lags: int) -> Tensor:
+    """Mean products (1 + lags, 1 + lags) of noise images (..., Y, X) at vertical and horizontal distances."""
     noise = noise - noise.mean()
     height, width = noise.shape[-2:]
-    found = torch.empty(min(LAGS, height - 1) + 1, min(LAGS, width - 1) + 1, dtype=torch.float64)
+    found = torch.empty(min(lags, height // 4) + 1, min(lags, width // 4) + 1, dtype=torch.float64)
     for y in range(found.shape[0]):
         for x in range(found.shape[1]):
             found[y, x] = (noise[..., y:, x:] * noise[..., : height - y, : width - x]).mean()
-    return found / found[0, 0]
+    return found
+
+
+def lagged(kernel: Tensor, lags: tuple[int, int]) -> Tensor:
+    """Autocovariance (lags) of white noise convolved with a kernel (Y, X)."""
+    height, width = kernel.shape
+    found = torch.zeros(lags, dtype=torch.float64)
+    for y in range(min(lags[0], height)):
+        for x in range(min(lags[1], width)):
+            found[y, x] = (kernel[y:, x:] * kernel[: height - y, : width - x]).sum()
+    return found
 
 
 def shared_variance(noise: Tensor) -> float:
@@ -211,7 +280,7 @@ def shared_variance(noise: Tensor) -> float:
     width = noise.shape[-1]
     if width < 4 or noise.shape[-2] < 4:
         return 0.0
-    lags = range(min(LAGS + 1, width // 2), min(5 * LAGS, width // 2) + 1)
+    lags = range(min(FARTHEST_LAG, width // 4) + 1, min(2 * FARTHEST_LAG, width // 2) + 1)
     centred = noise - noise.mean()
     # Between neighbouring rows the same lags hold what is no row offset: differences on a large scale.
     found = torch.stack([

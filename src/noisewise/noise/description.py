@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
+from noisewise.noise.correlated import WHITE, Correlated
 from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 from noisewise.noise.pulses import Pulses
@@ -18,7 +18,6 @@ from noisewise.noise.stabilize import ANSCOMBE, Stabilizer
 
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
 FEATURES = 2 + len(LAGS) + 2
-WHITE = 0.15  # largest correlation of neighbours that is taken for none: so much is measured where texture is
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,7 @@ class Description:
 
 def describe(law: Noise, mean: float, std: float) -> Description:
     """The law of images of this mean and standard deviation (ADU)."""
+    law = law.spectral()
     inner = (law.law if isinstance(law, Correlated) else law).typical()
     slope, intercept = variance_line(inner, mean, std)
     rounding = law.digital.step**2 / 12 if law.digital != inner.digital else 0.0

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
+from noisewise.noise.correlated import Correlated, lagged
+from noisewise.noise.memory import Axis
 
 SHARED = 0.05  # autocorrelation, from which on a pixel tells of its neighbour's noise
 FARTHEST = 5  # pixels to each side: rows and columns share their offsets without end
@@ -22,10 +23,17 @@ def correlated_offsets(laws: tuple[Noise, ...], dims: int) -> tuple[tuple[int, .
     """
     found: set[tuple[int, ...]] = set()
     for law in laws:
-        rho = autocorrelation_of(law)
+        rho = autocorrelation_of(law.spectral())
         for y, x in (rho.abs() > SHARED).nonzero().tolist():
             found |= {(*[0] * (dims - 2), a * y, b * x) for a in (-1, 1) for b in (-1, 1)}
     return tuple(sorted(found - {(0,) * dims}))
+
+
+def axis_of(laws: tuple[Noise, ...]) -> Axis:
+    """The axis along which noise goes together, YX for both; where it does not, X, the one that cameras read along."""
+    along = torch.stack([autocorrelation_of(law.spectral()).abs() for law in laws]).amax(0)
+    y, x = (bool(part.max() > SHARED) for part in (along[1:, 0], along[0, 1:]))
+    return ("YX" if x else "Y") if y else "X"
 
 
 def autocorrelation_of(law: Noise) -> Tensor:
@@ -45,13 +53,3 @@ def autocorrelation_of(law: Noise) -> Tensor:
     rows, columns = lagged(law.row_kernel[:, None], (side, 1)), lagged(law.column_kernel[None], (1, side))
     covariance: Tensor = pixel * field + rows + columns
     return covariance / total
-
-
-def lagged(kernel: Tensor, lags: tuple[int, int]) -> Tensor:
-    """Autocovariance (lags) of white noise convolved with a kernel (Y, X)."""
-    height, width = kernel.shape
-    found = torch.zeros(lags, dtype=torch.float64)
-    for y in range(min(lags[0], height)):
-        for x in range(min(lags[1], width)):
-            found[y, x] = (kernel[y:, x:] * kernel[: height - y, : width - x]).sum()
-    return found

@@ -73,6 +73,7 @@ def photon_law(law: Noise, mean: float, std: float) -> Noise:
 
     Source: Snyder et al. 1995 (read noise as photons).
     """
+    law = law.spectral()
     law = (law.law if isinstance(law, Correlated) else law).typical()
     if isinstance(law, PoissonGaussian | Pulses):
         return law

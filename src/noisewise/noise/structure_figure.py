@@ -1,0 +1,66 @@
+"""Pictures of noise with structure: real and sampled, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisewise.noise.figures import COLOURS, canvas, save
+from noisewise.noise.structure import Structure
+
+LAGS, SHOWN = 25, 96  # pixels
+
+
+def draw_structure(found: Structure, path: Path) -> None:
+    """Six panels: a part of real and of sampled noise, their autocorrelations, and these along both axes."""
+    figure, panels = canvas(2, 3, (12.5, 8.0))
+    noise = {"real": found.noisy - found.signal, "sampled": found.sampled()}
+    span = 3 * float(noise["real"].std())
+    for row, (name, part) in zip(panels, noise.items(), strict=True):
+        shown = row[0].imshow(part[0, :SHOWN, :SHOWN], cmap="gray", vmin=-span, vmax=span)
+        figure.colorbar(shown, ax=row[0], shrink=0.8)
+        row[0].set(title=f"{name} noise, ADU")
+        shown = row[1].imshow(
+            spread(part), cmap="RdBu_r", vmin=-0.5, vmax=0.5, extent=(-LAGS, LAGS, LAGS, -LAGS), interpolation="nearest"
+        )
+        figure.colorbar(shown, ax=row[1], shrink=0.8)
+        row[1].set(title=f"its autocorrelation, {name}", xlabel="distance along X, pixels", ylabel="along Y, pixels")
+    for panel, axis in zip(panels[:, 2], (-1, -2), strict=True):
+        draw_along(panel, noise, axis)
+    save(figure, path)
+
+
+def draw_along(panel: Any, noise: dict[str, Tensor], axis: int) -> None:
+    """Autocorrelation against the distance along one axis."""
+    for name, style, colour in (("real", "-", COLOURS[0]), ("sampled", "--", COLOURS[2])):
+        rho = along(noise[name], axis)[1:]
+        panel.plot(range(1, len(rho) + 1), rho, style, color=colour, label=name)
+    panel.axhline(0, color="0.7", linewidth=0.8)
+    letter = "XY"[-axis - 1]
+    panel.set(title=f"along {letter}", xlabel="distance, pixels", ylabel="autocorrelation")
+    panel.legend(frameon=False)
+
+
+def along(noise: Tensor, axis: int, lags: int = LAGS) -> list[float]:
+    """Autocorrelation of noise images (..., Y, X) at distances from 0 to `lags` along an axis."""
+    noise = (noise - noise.mean()).double().movedim(axis, -1)
+    width = noise.shape[-1]
+    found = [float((noise[..., lag:] * noise[..., : width - lag]).mean()) for lag in range(min(lags, width // 2) + 1)]
+    return [part / found[0] for part in found]
+
+
+def spread(noise: Tensor, lags: int = LAGS) -> Any:
+    """Autocorrelation (1 + 2 lags, 1 + 2 lags), its centre left out, by the spectrum."""
+    noise = (noise - noise.mean()).double()
+    size = [n + lags for n in noise.shape[-2:]]
+    power = (torch.fft.rfft2(noise, s=size).abs() ** 2).mean(0)
+    found = torch.fft.irfft2(power, s=size).roll((lags, lags), (0, 1))[: 2 * lags + 1, : 2 * lags + 1].numpy()
+    pairs = [n - np.abs(np.arange(-lags, lags + 1)) for n in noise.shape[-2:]]
+    found = found / (pairs[0][:, None] * pairs[1])
+    centre = found[lags, lags]
+    found[lags, lags] = np.nan
+    return found / centre
