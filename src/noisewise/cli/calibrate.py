@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from noisewise.noise.calibrate import Calibration
     from noisewise.noise.structure import Structure
 
+STRUCTURED = ("correlated", "autoregressive")  # kinds that say how pixels go together
 Stack = Positional[Annotated[list[str], arg(metavar="STACK...", help_behavior_hint="")]]
 
 
@@ -67,7 +68,7 @@ class Calibrate:
         started = time.monotonic()
         source = inputs[0] if len(inputs) == 1 else inputs
         draw: Any
-        if self.kind in ("correlated", "autoregressive"):
+        if self.kind in STRUCTURED:
             noise, lines, draw = self._structured(source)
         elif self.denoised is None:
             found = self._record(source)
@@ -92,7 +93,7 @@ class Calibrate:
         refuse_taken(self.figure, self.overwrite)
         if self.denoised is not None and (self.dark is not None or self.offset is not None):
             raise UserError("--denoised needs no --dark and no --offset: give either a recording or denoised images")
-        if self.kind in ("correlated", "autoregressive") and (self.dark is not None or self.offset is not None):
+        if self.kind in STRUCTURED and (self.dark is not None or self.offset is not None):
             raise UserError(f"--kind {self.kind} needs no --dark and no --offset: give dark frames as the recording")
         return path
 

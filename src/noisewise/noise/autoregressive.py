@@ -60,7 +60,8 @@ class Autoregressive(Noise):
 
     def std(self, signal: Tensor) -> Tensor:
         """σ(s), ADU."""
-        return spread_of(self.law, signal)
+        variance: Tensor = self.law.mean_var(signal)[1]
+        return variance.clamp(min=1e-12).sqrt()
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Noise of each image (Y, X) of a signal (..., Y, X) by itself."""
@@ -162,12 +163,6 @@ class Autoregressive(Noise):
             self.memory.linear.bias.zero_()
             components = len(self.memory.told.bias) // 3
             self.memory.told.bias[2 * components :] = torch.log(torch.expm1(torch.tensor(max(left, 0.03))))
-
-
-def spread_of(law: Noise, signal: Tensor) -> Tensor:
-    """Standard deviation at each signal, ADU."""
-    variance: Tensor = law.mean_var(signal)[1]
-    return variance.clamp(min=1e-12).sqrt()
 
 
 def without(law: Noise, variance: float) -> Noise:

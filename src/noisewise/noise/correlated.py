@@ -152,10 +152,16 @@ class Correlated(Noise):
     @property
     def offset_shares(self) -> tuple[float, float]:
         """Variance of row and of column offsets over that of a dark pixel."""
-        darkest = torch.tensor(float(self.provenance.get("signal_range", [0.0])[0]), dtype=torch.float64)
-        pixel = float(self.law.mean_var(darkest)[1].abs().clamp(min=1e-12))
+        pixel = float(self.dark_variance.abs().clamp(min=1e-12))
         rows, columns = (float((kernel**2).sum()) / pixel for kernel in (self.row_kernel, self.column_kernel))
         return rows, columns
+
+    @property
+    def dark_variance(self) -> Tensor:
+        """Variance of a pixel, without offsets, at the darkest signal that the law was made for, ADU²."""
+        darkest = torch.tensor(float(self.provenance.get("signal_range", [0.0])[0]), dtype=torch.float64)
+        variance: Tensor = self.law.mean_var(darkest)[1]
+        return variance
 
     def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
         signal = signal + 0 * noisy
@@ -169,8 +175,7 @@ class Correlated(Noise):
 
     def power(self, variance: float, size: tuple[int, int]) -> Tensor:
         """Mean power of unit noise at each frequency of an image (Y, X), offsets with their share of a variance."""
-        rows, columns = float((self.row_kernel**2).sum()), float((self.column_kernel**2).sum())
-        pixel = max(variance - rows - columns, 0.0)
+        pixel = max(variance - float(self.offset_variance()), 0.0)
         found = pixel * torch.fft.fft2(self.kernel, s=size).abs() ** 2
         found[:, 0] += size[1] * torch.fft.fft(self.row_kernel, n=size[0]).abs() ** 2
         found[0] += size[0] * torch.fft.fft(self.column_kernel, n=size[1]).abs() ** 2

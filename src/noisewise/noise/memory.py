@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from noisewise.noise.base import drawn
+
 Axis = Literal["X", "Y", "YX"]
 FAR, NEAR = 32, 3  # pixels along the axis; about the pixel, in a raster
 NARROWEST = 0.02  # standard deviations
@@ -68,7 +70,7 @@ class Memory(nn.Module):
         above, left, right = self.reach
         count, height, width = context.shape[:3]
         shape = (height + above, width + left + right)
-        drawn, known = (context.new_zeros(count, shape[0] * shape[1]) for _ in range(2))
+        z, known = (context.new_zeros(count, shape[0] * shape[1]) for _ in range(2))
         offsets = torch.tensor([y * shape[1] + x for y, x in self.offsets], device=context.device)
         # Down the rows, each begins as late as all that it remembers is there; or columns go together, row after row.
         slant = (right + 1) if above and left else 0
@@ -83,9 +85,8 @@ class Memory(nn.Module):
         for start, end in zip([0, *ends], ends, strict=False):
             pixels = order[start:end]
             seen = places[pixels][:, None] + offsets
-            log_weight, mean, std = self(torch.cat([drawn[:, seen], known[:, seen]], -1), told[:, pixels])
-            chosen = (lots[:, pixels, None] > log_weight.exp().cumsum(-1)).sum(-1, keepdim=True)
-            chosen = chosen.clamp(max=mean.shape[-1] - 1)
+            log_weight, mean, std = self(torch.cat([z[:, seen], known[:, seen]], -1), told[:, pixels])
+            chosen = drawn(log_weight.exp(), lots[:, pixels, None])
             value = mean.gather(-1, chosen)[..., 0] + std.gather(-1, chosen)[..., 0] * normal[:, pixels]
-            drawn[:, places[pixels]], known[:, places[pixels]] = value, 1.0
-        return drawn.reshape(count, *shape)[:, above:, left : left + width]
+            z[:, places[pixels]], known[:, places[pixels]] = value, 1.0
+        return z.reshape(count, *shape)[:, above:, left : left + width]

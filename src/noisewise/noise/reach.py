@@ -46,8 +46,7 @@ def autocorrelation_of(law: Noise) -> Tensor:
     rho[0, 0] = 1.0
     if not isinstance(law, Correlated):
         return rho
-    signal = torch.tensor(float(law.provenance.get("signal_range", [0.0])[0]), dtype=torch.float64)
-    pixel = law.law.mean_var(signal)[1]
+    pixel = law.dark_variance
     total = pixel + law.offset_variance()
     field = lagged(law.kernel, (side, side))
     rows, columns = lagged(law.row_kernel[:, None], (side, 1)), lagged(law.column_kernel[None], (1, side))
