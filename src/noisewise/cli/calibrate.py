@@ -166,7 +166,7 @@ def structure_summary(found: Structure) -> list[str]:
     from noisewise.noise.structure_figure import along
 
     record = found.noise.provenance
-    real, drawn = ([along(part, axis) for axis in (-1, -2)] for part in (found.noisy - found.signal, found.sampled()))
+    real, drawn = ([along(part, axis) for axis in (-1, -2)] for part in (found.noisy - found.signal, found.sampled))
     off = max(abs(a - b) for pair in zip(real, drawn, strict=True) for a, b in zip(*pair, strict=True))
     next_to = ", ".join(f"{part[1]:.2f} along {axis}" for axis, part in zip("XY", real, strict=True))
     facts = {

@@ -258,13 +258,20 @@ def kernel_of(rho: Tensor) -> Tensor:
 
 def autocovariance(noise: Tensor, lags: int) -> Tensor:
     """Mean products (1 + lags, 1 + lags) of noise images (..., Y, X) at vertical and horizontal distances."""
-    noise = noise - noise.mean()
+    rows, columns = (min(lags, n // 4) for n in noise.shape[-2:])
+    return covariances(noise, rows, columns)[rows:, columns:]
+
+
+def covariances(noise: Tensor, rows: int, columns: int) -> Tensor:
+    """The same at distances to both sides, (1 + 2 rows, 1 + 2 columns), float64: by the spectrum."""
+    noise = (noise - noise.mean()).double()
     height, width = noise.shape[-2:]
-    found = torch.empty(min(lags, height // 4) + 1, min(lags, width // 4) + 1, dtype=torch.float64)
-    for y in range(found.shape[0]):
-        for x in range(found.shape[1]):
-            found[y, x] = (noise[..., y:, x:] * noise[..., : height - y, : width - x]).mean()
-    return found
+    size = (height + rows, width + columns)
+    power = (torch.fft.rfft2(noise, s=size).abs() ** 2).reshape(-1, size[0], size[1] // 2 + 1).mean(0)
+    found = torch.fft.irfft2(power, s=size).roll((rows, columns), (0, 1))[: 2 * rows + 1, : 2 * columns + 1]
+    pairs = [n - torch.arange(-lags, lags + 1).abs() for n, lags in ((height, rows), (width, columns))]
+    mean: Tensor = found / (pairs[0][:, None] * pairs[1])
+    return mean
 
 
 def lagged(kernel: Tensor, lags: tuple[int, int]) -> Tensor:

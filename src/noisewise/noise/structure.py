@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,9 +42,10 @@ class Structure:
 
         draw_structure(self, Path(path))
 
-    def sampled(self, seed: int = 0) -> Tensor:
+    @cached_property
+    def sampled(self) -> Tensor:
         """Noise that the law draws for the same signals, ADU."""
-        return self.noise.sample(self.signal, torch.Generator().manual_seed(seed)) - self.signal
+        return self.noise.sample(self.signal, torch.Generator().manual_seed(0)) - self.signal
 
 
 def structured(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from noisewise.noise.correlated import covariances
 from noisewise.noise.figures import COLOURS, canvas, save
 from noisewise.noise.structure import Structure
 
@@ -18,7 +18,7 @@ LAGS, SHOWN = 25, 96  # pixels
 def draw_structure(found: Structure, path: Path) -> None:
     """Six panels: a part of real and of sampled noise, their autocorrelations, and these along both axes."""
     figure, panels = canvas(2, 3, (12.5, 8.0))
-    noise = {"real": found.noisy - found.signal, "sampled": found.sampled()}
+    noise = {"real": found.noisy - found.signal, "sampled": found.sampled}
     span = 3 * float(noise["real"].std())
     for row, (name, part) in zip(panels, noise.items(), strict=True):
         shown = row[0].imshow(part[0, :SHOWN, :SHOWN], cmap="gray", vmin=-span, vmax=span)
@@ -47,20 +47,14 @@ def draw_along(panel: Any, noise: dict[str, Tensor], axis: int) -> None:
 
 def along(noise: Tensor, axis: int, lags: int = LAGS) -> list[float]:
     """Autocorrelation of noise images (..., Y, X) at distances from 0 to `lags` along an axis."""
-    noise = (noise - noise.mean()).double().movedim(axis, -1)
-    width = noise.shape[-1]
-    found = [float((noise[..., lag:] * noise[..., : width - lag]).mean()) for lag in range(min(lags, width // 2) + 1)]
-    return [part / found[0] for part in found]
+    lags = min(lags, noise.shape[axis] // 2)
+    found = covariances(noise, *((0, lags) if axis == -1 else (lags, 0))).flatten()[lags:]
+    return [float(part) for part in found / found[0]]
 
 
-def spread(noise: Tensor, lags: int = LAGS) -> Any:
-    """Autocorrelation (1 + 2 lags, 1 + 2 lags), its centre left out, by the spectrum."""
-    noise = (noise - noise.mean()).double()
-    size = [n + lags for n in noise.shape[-2:]]
-    power = (torch.fft.rfft2(noise, s=size).abs() ** 2).mean(0)
-    found = torch.fft.irfft2(power, s=size).roll((lags, lags), (0, 1))[: 2 * lags + 1, : 2 * lags + 1].numpy()
-    pairs = [n - np.abs(np.arange(-lags, lags + 1)) for n in noise.shape[-2:]]
-    found = found / (pairs[0][:, None] * pairs[1])
-    centre = found[lags, lags]
-    found[lags, lags] = np.nan
-    return found / centre
+def spread(noise: Tensor, lags: int = LAGS) -> Tensor:
+    """Autocorrelation (1 + 2 lags, 1 + 2 lags), its centre left out."""
+    found = covariances(noise, lags, lags)
+    found = found / found[lags, lags]
+    found[lags, lags] = torch.nan
+    return found
