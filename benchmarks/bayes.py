@@ -29,28 +29,35 @@ from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, World, decibel_
 from noisewise.noise.digital import Digital
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
+ALONG_X = tuple(0.8 ** abs(lag) for lag in range(-5, 6))
 WORLDS: dict[str, World] = {
     "gaussian": GaussianWorld(),
+    "correlated": GaussianWorld(kernel=(ALONG_X,)),
     "poisson": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))),
     "poisson_gaussian": FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0),
 }
-TRAINING = {"gaussian": 64, "poisson": 60_000, "poisson_gaussian": 60_000}  # images
-TESTED = {"gaussian": 24, "poisson": 4000, "poisson_gaussian": 4000}
+TRAINING = {"gaussian": 64, "correlated": 64, "poisson": 60_000, "poisson_gaussian": 60_000}  # images
+TESTED = {"gaussian": 24, "correlated": 24, "poisson": 4000, "poisson_gaussian": 4000}
 SMALL = {"patch_size": 12, "batch_size": 128, "features": 96, "depth": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "gaussian": {"patch_size": 64, "batch_size": 8}, "poisson": SMALL, "poisson_gaussian": SMALL,
+    "gaussian": {"patch_size": 64, "batch_size": 8}, "correlated": {"patch_size": 64, "batch_size": 8},
+    "poisson": SMALL, "poisson_gaussian": SMALL,
 }  # fmt: skip
-STEPS = {"gaussian": 3000, "poisson": 8000, "poisson_gaussian": 8000}
+STEPS = {"gaussian": 3000, "correlated": 2000, "poisson": 8000, "poisson_gaussian": 8000}
 SCENES, SCENES_DRAWN = Path(tempfile.gettempdir()) / "scenes_of_a_world.npy", 400
 BLIND = {"n2v": {"blind_prediction": True}}
 ALONE = {"drawn": 0.0, "prior": False}  # what is learned is of this world, and of no scenes of others
-UNSUPERVISED = {"hdn": ALONE, "divnoising": ALONE, "gap": ALONE}
+UNSUPERVISED = {"hdn": ALONE, "divnoising": ALONE, "gap": ALONE, "cosdd": ALONE}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
 FINITE = {**BLIND, **UNSUPERVISED, "pn2v": {"components": 3}, "hdn": {"levels": 2} | ALONE}
-DRAWS, DRAWN = 100, {"gaussian": 8, "poisson": 400, "poisson_gaussian": 400}  # samples of an image, images
+DRAWS, DRAWN = (
+    100,
+    {"gaussian": 8, "correlated": 8, "poisson": 400, "poisson_gaussian": 400},
+)  # samples of an image, images
 COMPARED = 20  # samples of an image that are held against exact ones
+STATIONARY = {**BLIND, **UNSUPERVISED, "care": {"uncertainty": True}, "simulated": {"own": 0.0}}
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {
-    "gaussian": {**BLIND, **UNSUPERVISED, "care": {"uncertainty": True}, "simulated": {"own": 0.0}},
+    "gaussian": STATIONARY, "correlated": STATIONARY | {"n2v": {"blind_shape": "auto", "blind_prediction": True}},
     "poisson": FINITE, "poisson_gaussian": FINITE,
 }  # fmt: skip
 

@@ -479,7 +479,7 @@ def test_white_noise_hides_nothing_more() -> None:
 def test_auto_takes_the_shape_from_the_law() -> None:
     method = N2V(blind_shape="auto")
     rows, white = Correlated(Gaussian(10.0), row_kernel=6.0), Gaussian(10.0)
-    assert set(method.shape((rows,), 2)) == {(0, x) for x in range(-5, 6) if x} and method.shape((white,), 2) == ()
+    assert set(method.shape((rows,), 2)) == {(0, x) for x in range(-25, 26) if x} and method.shape((white,), 2) == ()
     assert method.directional((rows,), 2) and not method.directional((white,), 2)
     assert method.wants_noise and not N2V().wants_noise
 

@@ -85,8 +85,12 @@ def train(
     noisy, targets = open_all(images, axes), open_all(target, axes)
     if resume is not None and not resume.run.steps:
         resume = None  # interrupted before its length was measured: a few steps, taken again
-    laws = resume.laws if resume is not None else find_laws(method, noisy, noise, bootstrapping(noisy, seed, device))
-    training = Training(method, noisy, targets, laws=laws, seed=seed, device=device, resume=resume)
+    checkup = check_up(noisy[0]) if method.needs == "noisy" else None
+    if resume is not None:
+        laws = resume.laws
+    else:
+        laws = find_laws(method, noisy, noise, bootstrapping(noisy, seed, device), checkup)
+    training = Training(method, noisy, targets, laws=laws, checkup=checkup, seed=seed, device=device, resume=resume)
     return run_training(training, seconds=parse_budget(budget), steps=steps, report=report, output=output)
 
 
@@ -125,7 +129,7 @@ def denoise(
     method = make_method(choose_method(method, checkup, noise), settings)
     average = choose_average(average, [source], budget)
     laws = find_laws(method, [source], noise, bootstrapping([source], seed, device), checkup)
-    training = Training(method, [source], targets, laws=laws, seed=seed, device=device)
+    training = Training(method, [source], targets, laws=laws, checkup=checkup, seed=seed, device=device)
     seconds = training_seconds(training, [source], budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
     posterior = model.posterior(source, average=average, report=lambda f: report(Stage("predict", f)))
@@ -133,7 +137,7 @@ def denoise(
         record = provenance(model, source, average)
         with create_sink(output, source, provenance=record, overwrite=overwrite) as file:
             file.write(source.everything, posterior.mean)
-    notes = model.notes + doubts(method, checkup) + watched(model, source, checkup)
+    notes = model.notes + watched(model, source, checkup)
     return Result(posterior, model, checkup, notes, None if output is None else Path(output))
 
 
@@ -156,16 +160,9 @@ def choose_method(
         return asked
     if samples:
         return "hdn"
-    if noise or (checkup is not None and checkup.kind in methods.get("simulated").removes):
+    if noise or (checkup is not None and checkup.kind in methods.get("simulated")().removes):
         return "simulated"
     return "pn2v" if std else "n2v"
-
-
-def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
-    """A note where the method cannot take away this sort of noise."""
-    if checkup is None or method.needs != "noisy" or checkup.kind in ("none", *method.removes):
-        return []
-    return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
 
 
 def watched(model: Model, source: Source, checkup: CheckUp | None) -> list[str]:
@@ -194,12 +191,14 @@ def run_training(
     training: Training, *, seconds: float | None, steps: int | None, report: Report,
     output: str | Path | None = None,
 ) -> Model:  # fmt: skip
-    """Run a prepared training, report its progress, and keep its model file up to date."""
+    """Run a prepared training, report what is to be known before and its progress, and keep its model file."""
 
     def tell(progress: Progress) -> None:
         fraction = progress.step / progress.steps if progress.steps else 0.0
         report(Stage("train", fraction, progress))
 
+    if training.notes:
+        report(Stage("notes", 0.0, notes=training.notes))
     return training.run(steps=steps, seconds=seconds, report=tell, output=output)
 
 

@@ -20,7 +20,6 @@ from noisewise.denoise import (
     check_up,
     choose_average,
     choose_method,
-    doubts,
     make_method,
     open_all,
     provenance,
@@ -126,10 +125,10 @@ def denoise_files(
     writing.refuse_early(method, sources, outputs)
     checkup = checkup or check_up(sources[0])
     laws = find_laws(method, sources, list(noise) or None, bootstrapping(sources, seed, device), checkup)
-    training = Training(method, sources, open_all(list(targets), axes), laws=laws, seed=seed, device=device)
+    given = open_all(list(targets), axes)
+    training = Training(method, sources, given, laws=laws, checkup=checkup, seed=seed, device=device)
     seconds = training_seconds(training, sources, budget, steps, average, started)
     model = run_training(training, seconds=seconds, steps=steps, report=report)
-    model.notes = model.notes + doubts(method, checkup)
     trained(model)  # first of all: whatever ends the rest, the model is kept
     if model.run.finished:
         model.notes = model.notes + watched(model, sources[0], checkup)

@@ -24,6 +24,7 @@ from noisewise.io.memory import MemorySink
 from noisewise.methods.base import ImageSpec, Method
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
+from noisewise.noise.checkup import CheckUp
 from noisewise.noise.fitting import misfit
 from noisewise.posterior import Normal, Point, Posterior, Sampled
 from noisewise.predict.memory import free_bytes, keep_pages
@@ -138,7 +139,8 @@ class Training:
 
     def __init__(
         self, method: Method, noisy: Sequence[Source], targets: Sequence[Source] = (), *,
-        laws: Sequence[Noise] = (), seed: int = 0, device: str = "auto", resume: Model | None = None,
+        laws: Sequence[Noise] = (), checkup: CheckUp | None = None, seed: int = 0, device: str = "auto",
+        resume: Model | None = None,
     ) -> None:  # fmt: skip
         if resume is not None:
             check_resumed(resume, noisy)
@@ -154,7 +156,7 @@ class Training:
         self.patches = PatchSource(
             scenes, method.patch_shape(dims), method.patches_per_step(dims), seed=seed,
             memory_bytes=TRAINING_SHARE * free_bytes(self.device), device=self.device,
-            turned=not method.directional(laws, dims),
+            turned=not method.directional(laws, dims), one_way=method.one_way(laws),
         )  # fmt: skip
         if resume is None:
             spec = make_spec(scenes, spatial, self.patches, same_units=method.needs == "pairs")
@@ -163,9 +165,9 @@ class Training:
         else:
             self.model = resume.to(self.device)
         self.model.provenance = self._provenance(noisy)
-        self._notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
+        self.notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
         caveats = self.model.method.caveats(self.model.spec, laws)
-        self._notes += caveats + self._misfits()
+        self.notes += caveats + self._misfits() + doubts(self.model.method, checkup)
         self.ready = self.model.method.ready_as_built and not caveats  # denoises without any training
 
     def run(
@@ -194,7 +196,7 @@ class Training:
             remarks = self._calibrate() + model.method.remarks(model.net)
         finally:
             self.patches.close()
-        model.notes = self._notes + self.patches.census.notes() + model.run.notes() + remarks
+        model.notes = self.notes + self.patches.census.notes() + model.run.notes() + remarks
         save()
         return model
 
@@ -221,6 +223,13 @@ class Training:
             "trained_on": [source.name for source in noisy],
             "threads": torch.get_num_threads(),
         }
+
+
+def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
+    """A note where the method cannot take away this sort of noise."""
+    if checkup is None or method.needs != "noisy" or checkup.kind in ("none", *method.removes):
+        return []
+    return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
 
 
 def make_scenes(

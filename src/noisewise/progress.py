@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -18,11 +18,15 @@ class Progress:
 
 @dataclass
 class Stage:
-    """What is going on, for a progress display: `train` with numbers, `predict` or `evaluate` with a fraction."""
+    """What is going on, for a progress display: `train` with numbers, `predict` or `evaluate` with a fraction.
+
+    notes: what is to be known before it begins.
+    """
 
     name: str
     fraction: float
     progress: Progress | None = None
+    notes: Sequence[str] = ()
 
 
 Report = Callable[[Stage], None]

@@ -26,6 +26,7 @@ class Display:
 
     def __init__(self, quiet: bool, short: str = "") -> None:
         self.quiet, self.shown, self.name = quiet, time.monotonic(), short
+        self.said: set[str] = set()
         self.started: dict[str, float] = {}
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -46,11 +47,19 @@ class Display:
     def __call__(self, stage: Stage) -> None:
         if self.quiet:
             return
+        if stage.notes:
+            self.say(stage.notes)
+            return
         self.started.setdefault(stage.name, time.monotonic())
         if self.bar is not None:
             self._draw(stage)
         else:
             self._log(stage)
+
+    def say(self, notes: Iterable[str]) -> None:
+        """Notes that were not said before."""
+        say_notes([note for note in notes if note not in self.said], self.quiet)
+        self.said.update(notes)
 
     def _draw(self, stage: Stage) -> None:
         assert self.bar is not None

@@ -96,8 +96,9 @@ class Denoise:
             if path is not None:
                 model.save(path)
 
+        display = Display(self.talking.quiet)
         try:
-            with Display(self.talking.quiet) as display:
+            with display:
                 denoise_files(
                     plan.inputs, plan.outputs, method=self.method, targets=targets,
                     noise=[Path(name).expanduser() for name in self.noise], axes=self.axes,
@@ -111,11 +112,11 @@ class Denoise:
             return keep_interrupted(kept[0], path, plan, targets, self.axes)
         if not kept[0].run.finished:
             return keep_interrupted(kept[0], path, plan, targets, self.axes)
+        display.say(kept[0].notes)
         return self._finish(plan, kept[0], path, time.monotonic() - started)
 
     def _finish(self, plan: Plan, model: Model | None, path: Path | None, seconds: float) -> int:
         found = model.notes if model is not None else []
-        say_notes(found, self.talking.quiet)
         if self.talking.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
             record |= self.writing.record(plan.outputs)

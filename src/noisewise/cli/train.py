@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.cli import INTERRUPTED, OK, fail
-from noisewise.cli._display import Display, print_json, say_notes
+from noisewise.cli._display import Display, print_json
 from noisewise.cli._files import find_images
 from noisewise.cli._models import how_to_resume, plan_model, run_record, summary
 from noisewise.cli._options import (
@@ -88,7 +88,8 @@ class Train:
         from noisewise.denoise import train
 
         started = time.monotonic()
-        with Display(self.talking.quiet) as display:
+        display = Display(self.talking.quiet)
+        with display:
             model = train(
                 self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
                 noise=[Path(name).expanduser() for name in self.noise] or None,
@@ -97,6 +98,7 @@ class Train:
             )  # fmt: skip
         if not model.run.finished:
             return fail(how_to_resume(model, path, self.inputs, self.target, self.axes), INTERRUPTED)
+        display.say(model.notes)
         return self._finish(model, path, inputs, time.monotonic() - started)
 
     def _begun(self, path: Path) -> Model:
@@ -119,7 +121,6 @@ class Train:
         return model
 
     def _finish(self, model: Model, path: Path, inputs: list[Path], seconds: float) -> int:
-        say_notes(model.notes, self.talking.quiet)
         if self.talking.json:
             record = {
                 "input": inputs,

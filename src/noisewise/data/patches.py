@@ -60,7 +60,7 @@ class PatchSource:
     """Training patches from scenes, held whole in memory if they fit, streamed block by block if not.
 
     patch: spatial size; cut to the smallest image. count: patches a draw. memory_bytes: what the blocks may take.
-    turned: whether Y and X may be swapped.
+    turned: whether Y and X may be swapped. one_way: axes that are never mirrored.
     Errors: `UserError` if there is nothing to learn from (no usable pixel, constant images).
     """
 
@@ -74,8 +74,9 @@ class PatchSource:
         memory_bytes: float,
         device: torch.device,
         turned: bool = True,
+        one_way: str = "",
     ) -> None:
-        self.turned = turned
+        self.turned, self.one_way = turned, one_way
         self.scenes, self.count, self.seed, self.device = list(scenes), count, seed, device
         self.dims = len(self.scenes[0].layout.spatial)
         self.patch = tuple(min(p, *(scene.size[a] for scene in scenes)) for a, p in enumerate(patch))
@@ -199,9 +200,10 @@ class PatchSource:
         )
 
     def _symmetry(self, generator: torch.Generator) -> tuple[list[int], list[int]]:
-        """A random mirroring of the spatial axes, and a swap of Y and X where it is allowed and the patch is square."""
+        """A random mirroring of the spatial axes, and a swap of Y and X, where allowed (and the patch is square)."""
         coins = torch.randint(2, (self.dims + 1,), generator=generator).tolist()
-        flips = [2 + axis for axis in range(self.dims) if coins[axis]]
+        letters = self.scenes[0].layout.spatial
+        flips = [2 + axis for axis in range(self.dims) if coins[axis] and letters[axis] not in self.one_way]
         order = list(range(2 + self.dims))
         if coins[-1] and self.turned and self.patch[-1] == self.patch[-2]:
             order[-1], order[-2] = order[-2], order[-1]

@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from noisewise.methods._scenes import WIDTH_WEIGHT, SceneTaught, flat, learned, some
-from noisewise.methods.base import Batch, ImageSpec, masked_mean
+from noisewise.methods.base import Batch, ImageSpec, entropy_power, masked_mean
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.lots import AddressedLots
 from noisewise.nets.lvae import LadderVAE, Lots, WithDirect, fresh, likeliest, strides
@@ -21,7 +21,6 @@ from noisewise.noise.base import Noise
 from noisewise.noise.robust import robust
 from noisewise.posterior import LIKELIEST, Normal, Posterior
 
-FOLLOWING = 0.05  # weight of the error against draws where scenes teach too: a ladder takes long to learn
 TOGETHER = 8  # draws at a time, where mean and standard deviation are made of them
 OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
 
@@ -31,8 +30,8 @@ class LatentMethod(SceneTaught):
     """A ladder of latent variables z as prior and posterior, any law of noise as likelihood.
 
     loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
-    negative of a lower bound of log p(x). Beside the ladder a U-Net learns mean and standard deviation of s(z) given x,
-    from its draws, from drawn scenes and from parts of the image.
+    negative of a lower bound of log p(x). Beside the ladder a U-Net learns mean and standard deviation of s given x, as
+    in `simulated`; without scenes (drawn = 0) from the draws of the ladder, which takes longer to learn.
     """
 
     usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
@@ -70,51 +69,64 @@ class LatentMethod(SceneTaught):
         net = super().build(spec, laws)
         plan = pooling_plan(spec.spacing, spec.size, self.levels + 1)
         channels = net.width // self.inputs
-        ladder = LadderVAE(
-            channels, channels, stem=plan[0], pools=plan[1:], features=self.reading, width=self.width,
+        ladder = self.ladder(
+            laws, channels, stem=plan[0], pools=plan[1:], features=self.reading, width=self.width,
             latent=self.latent, blocks=self.blocks, quiet=self.silent(strides(plan)[1:], laws),
         )  # fmt: skip
         net.backbone = WithDirect(ladder, net.backbone, self.warm_up)
         return net
 
+    def ladder(self, laws: Sequence[Noise], channels: int, **shape: Any) -> LadderVAE:  # noqa: ARG002
+        """From normalised images to signals."""
+        return LadderVAE(channels, channels, **shape)
+
     def learned_before(self, net: Standardized) -> list[nn.Parameter]:
         return list(parts(net).direct.parameters()) if self.starts_from_prior else []
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        if batch.held_out or not batch.teach.any():
+        if (batch.held_out and super().taught(net)) or not batch.teach.any():
             return super().loss(net, batch)
         backbone, x = parts(net), net.encode(batch.noisy)
         drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
-        signal = drawn.output.float()
+        output = drawn.output.float()
         told = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
         price = backbone.price(told.sum(), batch.progress)
-        surprise = masked_mean(self.surprise(net, batch, signal), net.fold(batch.teach))
+        surprise = masked_mean(self.surprise(net, batch, output), net.fold(batch.teach))
+        if batch.held_out:
+            return entropy_power(surprise + told.sum())
         cost = price * told.clamp(min=self.free_bits).sum()
         # The direct network has learned before, and the ladder has not: it gets less of each step.
         half = some(batch, slice(-(-len(batch.noisy) // 2)))
-        # Nor are its draws worth much at first.
-        direct = super().loss(net, half) + price * self.taught_by_draws(net, half, net.decode(signal.detach()))
-        total: Tensor = surprise + cost + direct
+        total: Tensor = surprise + cost + super().loss(net, half)
+        if not self.drawn:
+            # At first the ladder's draws are worth little.
+            signal = net.decode(backbone.ladder.signal(output.detach()).detach())
+            total = total + price * self.taught_by_draws(net, half, signal)
         return total
+
+    def taught(self, net: Standardized) -> bool:  # noqa: ARG002
+        return True  # by draws, if by nothing else
 
     def taught_by_draws(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
         """The direct network's squared error and likelihood against draws of p(s|x), in units of the noise."""
         law = self.told(net, len(batch.noisy))
         noisy, drawn = flat(batch.noisy.float()), flat(signal[: len(batch.noisy)])
         squared, likelihood = learned(net, noisy, drawn, law)
-        weight = FOLLOWING if self.drawn else 1.0
-        return masked_mean(weight * squared + WIDTH_WEIGHT * likelihood, flat(batch.teach))
+        return masked_mean(squared + WIDTH_WEIGHT * likelihood, flat(batch.teach))
 
-    def surprise(self, net: Standardized, batch: Batch, signal: Tensor) -> Tensor:
+    def surprise(self, net: Standardized, batch: Batch, output: Tensor) -> Tensor:
         """−log p(x|s) of each pixel, s in normalised units; in the shape of the encoded image."""
-        signal = net.decode(signal)
+        signal = net.decode(output)
         where = (grid_coordinates(batch.noisy) if batch.coordinates is None else batch.coordinates).movedim(1, -1)
         where = where.expand(len(signal), *where.shape[1:]).flatten(0, -2)
         nats = []
         for c, (x, s) in enumerate(zip(batch.noisy.float().unbind(1), signal.unbind(1), strict=True)):
             law: Any = net.law(c)
-            likely = law.at(where).tabulated(x.reshape(-1, 1), s.reshape(-1, 1), net.about(c))
-            nats.append(-robust(likely, OUTLYING * net.about(c)[1]).reshape(x.shape))
+            if law.white:
+                likely = law.at(where).tabulated(x.reshape(-1, 1), s.reshape(-1, 1), net.about(c)).reshape(x.shape)
+            else:  # all pixels of a plane together
+                likely = law.log_prob_image(x, s)
+            nats.append(-robust(likely, OUTLYING * net.about(c)[1]))
         return net.fold(torch.stack(nats, 1))
 
     def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
@@ -146,7 +158,7 @@ class LatentMethod(SceneTaught):
                 lots = AddressedLots(where, ladder.strides, keys)
             shared = [part.expand(len(numbers), *part.shape).flatten(0, 1) for part in said]
             walked = ladder.draw(shared, lots, x.shape[2:])
-            return net.decode(walked.output).reshape(len(numbers), *noisy.shape)
+            return net.decode(ladder.signal(walked.output)).reshape(len(numbers), *noisy.shape)
 
         return draw
 

@@ -78,7 +78,7 @@ class SceneTaught(Method):
 
     def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
         net = super().build(spec, laws)
-        if not (self.drawn or self.taught_by_the_image(net)):
+        if not self.taught(net):
             raise UserError(
                 "with drawn = 0 only the image teaches, and it cannot where own is 0 or neighbouring pixels share "
                 "their noise; leave drawn at 1"
@@ -94,6 +94,9 @@ class SceneTaught(Method):
 
     def directional(self, laws: Sequence[Noise], dims: int) -> bool:  # noqa: ARG002
         return any(law.directional for law in laws)
+
+    def one_way(self, laws: Sequence[Noise]) -> str:
+        return "".join(axis for axis in "YX" if any(axis in law.one_way for law in laws))
 
     def learned_before(self, net: Standardized) -> list[nn.Parameter]:
         return list(net.backbone.parameters()) if self.starts_from_prior else []
@@ -125,6 +128,10 @@ class SceneTaught(Method):
             *([own * self.taught_by_itself(net, batch)] if own else []),
         ]
         return sum(lessons, batch.noisy.new_zeros(()))
+
+    def taught(self, net: Standardized) -> bool:
+        """Whether anything teaches."""
+        return self.drawn > 0 or self.taught_by_the_image(net)
 
     def taught_by_the_image(self, net: Standardized) -> bool:
         """Whether the image teaches beside scenes: each pixel must have its noise for itself."""

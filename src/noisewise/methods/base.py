@@ -75,8 +75,6 @@ class Method(ABC):
     """whether it asks the law how the noise of neighbouring pixels goes together"""
     counts_only: ClassVar[bool] = False
     """whether it is for pixels that count photons, and no others"""
-    removes: ClassVar[tuple[str, ...]] = ("white",)
-    """which kinds of noise, as a check-up calls them"""
     usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
     """patches a step, by the number of spatial dimensions"""
 
@@ -107,6 +105,11 @@ class Method(ABC):
     def patches_per_step(self, dims: int) -> int:
         """The batch size."""
         return self.batch_size or self.usual_batch[dims]
+
+    @property
+    def removes(self) -> tuple[str, ...]:
+        """Which kinds of noise, as a check-up calls them."""
+        return ("white",)
 
     @property
     def wants_noise(self) -> bool:
@@ -155,6 +158,10 @@ class Method(ABC):
     def directional(self, laws: Sequence[Noise], dims: int) -> bool:  # noqa: ARG002
         """Whether Y and X differ for this method, so that images may be mirrored but not turned."""
         return False
+
+    def one_way(self, laws: Sequence[Noise]) -> str:  # noqa: ARG002
+        """Axes (Y, X) along which an image is another one when mirrored, to this method."""
+        return ""
 
     def margin(self, laws: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
         """Pixels beyond the network's receptive field that a posterior depends on."""

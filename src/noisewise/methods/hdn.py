@@ -24,8 +24,8 @@ class HDN(LatentMethod):
     negative of a lower bound of log p(x).
 
     A U-Net beside it, told the law of the noise, learns mean and standard deviation of s given x, so that both take one
-    pass: from the draws of the training, and as `simulated` does, from drawn scenes and parts of the image. Samples owe
-    nothing to drawn scenes.
+    pass: as `simulated` does, from drawn scenes and parts of the image, or without scenes (drawn = 0) from the draws of
+    the training. Samples owe nothing to drawn scenes.
 
     Noise with structures of a few pixels would be taken for signal. Levels that resolve them can be kept from knowing
     the image (`quiet`, HDN3-6), and then signals are as coarse.

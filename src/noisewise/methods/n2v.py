@@ -26,6 +26,8 @@ from noisewise.noise.base import Noise
 from noisewise.noise.reach import correlated_offsets
 from noisewise.posterior import Point, Posterior
 
+FAR = 25  # pixels to each side that auto hides, where so many share their noise
+
 
 @dataclass(frozen=True, kw_only=True)
 class N2V(Method):
@@ -55,13 +57,17 @@ class N2V(Method):
     """predict each pixel without having seen it, which takes 9 passes or more; else in one pass that sees it"""
 
     @property
+    def removes(self) -> tuple[str, ...]:
+        return ("white",) if self.blind_shape == "pixel" else ("white", "rows", "columns")
+
+    @property
     def wants_noise(self) -> bool:
         return self.blind_shape == "auto"
 
     def shape(self, laws: Sequence[Noise], dims: int) -> tuple[Offset, ...]:
         """Offsets of the pixels that are hidden with a blind one. Errors: `UserError` if the setting is no shape."""
         if self.blind_shape == "auto":
-            return correlated_offsets(tuple(laws), dims)
+            return correlated_offsets(tuple(laws), dims, FAR)
         try:
             return parse_shape(self.blind_shape, dims)
         except (ValueError, KeyError, IndexError, TypeError) as error:

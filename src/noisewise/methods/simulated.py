@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from noisewise.methods._scenes import SceneTaught
 
@@ -25,7 +24,9 @@ class Simulated(SceneTaught):
     Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (the image's share); Miyasawa 1961 (∂f/∂x).
     """
 
-    removes: ClassVar[tuple[str, ...]] = ("white", "rows", "columns", "correlated")
+    @property
+    def removes(self) -> tuple[str, ...]:
+        return ("white", "rows", "columns", "correlated")
 
     @property
     def ready_as_built(self) -> bool:

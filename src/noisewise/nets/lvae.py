@@ -72,7 +72,7 @@ class LadderVAE(nn.Module):
         self.in_channels = in_channels
         self.stride = tuple(prod(factors) for factors in zip(stem, *pools, strict=True))
         self.block = tuple(map(prod, zip(stem, pools[0], strict=True)))
-        self.quiet = quiet
+        self.quiet, self.width = quiet, width
         levels = range(len(pools))
         self.front = EXACT_CONV[self.dims](in_channels * prod(stem), features, 3, padding=1, padding_mode="replicate")
         self.readers = nn.ModuleList(stack(self.dims, features, blocks) for _ in range(len(pools) + 1))
@@ -125,9 +125,13 @@ class LadderVAE(nn.Module):
         output = depth_to_space(self.tail(state), self.block)
         return Drawn(output if size is None else crop(output, size), divergence)
 
+    def signal(self, output: Tensor) -> Tensor:
+        """What a walk's output says of the signal: it is the signal."""
+        return output
+
     def forward(self, x: Tensor) -> Tensor:
-        """The walk on which each variable takes its likeliest value."""
-        return self.draw(self.read(x), likeliest(x), x.shape[2:]).output
+        """The signal of the walk on which each variable takes its likeliest value."""
+        return self.signal(self.draw(self.read(x), likeliest(x), x.shape[2:]).output)
 
 
 class WithDirect(nn.Module):

@@ -96,6 +96,10 @@ class Autoregressive(Noise):
     def directional(self) -> bool:
         return self.axis != "YX" or self.spectral().directional
 
+    @property
+    def one_way(self) -> str:
+        return self.axis
+
     def spectral(self) -> Correlated:
         if self._twin is None:
             signal = self.signal_range.mean().expand(TWIN[0], TWIN[1], TWIN[1])

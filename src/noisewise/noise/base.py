@@ -113,6 +113,11 @@ class Noise(nn.Module, ABC):
         return False
 
     @property
+    def one_way(self) -> str:
+        """Axes (Y, X) that it runs along in one direction, so that it is other noise when mirrored."""
+        return ""
+
+    @property
     def size(self) -> tuple[int, int] | None:
         """Pixels (Y, X) of the sensor, where they differ from each other; else None."""
         return None

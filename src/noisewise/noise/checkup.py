@@ -160,7 +160,8 @@ class CheckUp:
         if self.kind == "correlated":
             return (
                 f"The noise is correlated along both axes ({x:.2f} along X, {y:.2f} along Y): methods that predict a "
-                f"pixel from its neighbours would keep it. It needs simulated, or pairs (n2n)."
+                f"pixel from its neighbours would keep it. It needs simulated, pairs (n2n), a recording of the noise "
+                f"(noisewise calibrate), or binning."
             )
         if self.kind in ("rows", "columns"):
             return self._line_verdict(x, y)
@@ -174,7 +175,8 @@ class CheckUp:
             what = f"each {each} carries an offset of its own (standard deviation {std:.3g} ADU)"
         else:
             what = f"its autocorrelation there is {max(x, y):.2f}"
-        return f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes; simulated does not."
+        best = "Pixel-wise methods leave stripes; simulated and cosdd do not."
+        return f"The noise is correlated along {axis}: {what}. {best}"
 
     @property
     def suggests(self) -> str:

@@ -20,7 +20,7 @@ FARTHEST = 6.0  # normal score at the table's ends
 HERMITE = 9  # nodes of the average over row and column offsets
 FARTHEST_LAG = 25  # pixels, up to which the autocorrelation is fitted; what goes on is that of whole lines
 WHITE = 0.15  # largest correlation of neighbours that is taken for none: so much is measured where texture is
-FAINTEST = 0.01  # of the mean power: less is not trusted
+FAINTEST = 0.1  # of the mean power: less is not trusted, as a patch is no torus
 
 
 class Correlated(Noise):

@@ -12,18 +12,18 @@ from noisewise.noise.correlated import Correlated, lagged
 from noisewise.noise.memory import Axis
 
 SHARED = 0.05  # autocorrelation, from which on a pixel tells of its neighbour's noise
-FARTHEST = 5  # pixels to each side: rows and columns share their offsets without end
+NEAR = 5  # pixels to each side: rows and columns share their offsets without end
 
 
 @lru_cache(maxsize=16)
-def correlated_offsets(laws: tuple[Noise, ...], dims: int) -> tuple[tuple[int, ...], ...]:
+def correlated_offsets(laws: tuple[Noise, ...], dims: int, far: int = NEAR) -> tuple[tuple[int, ...], ...]:
     """Offsets ([Z], Y, X) at which the noise of any of the laws has an autocorrelation above 0.05, without the centre.
 
-    Noise of different slices is taken to be independent.
+    far: pixels to each side that are looked at. Noise of different slices is taken to be independent.
     """
     found: set[tuple[int, ...]] = set()
     for law in laws:
-        rho = autocorrelation_of(law.spectral())
+        rho = autocorrelation_of(law.spectral(), far)
         for y, x in (rho.abs() > SHARED).nonzero().tolist():
             found |= {(*[0] * (dims - 2), a * y, b * x) for a in (-1, 1) for b in (-1, 1)}
     return tuple(sorted(found - {(0,) * dims}))
@@ -36,12 +36,12 @@ def axis_of(laws: tuple[Noise, ...]) -> Axis:
     return ("YX" if x else "Y") if y else "X"
 
 
-def autocorrelation_of(law: Noise) -> Tensor:
-    """ρ (1 + F, 1 + F) of a law's noise at vertical and horizontal distances up to `FARTHEST` pixels.
+def autocorrelation_of(law: Noise, far: int = NEAR) -> Tensor:
+    """ρ (1 + far, 1 + far) of a law's noise at vertical and horizontal distances in pixels.
 
     Rows and columns count with their share of the variance at the darkest signal the law was made for.
     """
-    side = FARTHEST + 1
+    side = far + 1
     rho = torch.zeros(side, side, dtype=torch.float64)
     rho[0, 0] = 1.0
     if not isinstance(law, Correlated):

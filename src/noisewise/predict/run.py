@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -229,8 +230,9 @@ class Predictor:
     def _turns(self) -> list[tuple[Turn, Turn]]:
         if not self.average:
             return [(unturned, unturned)]
-        directional = self.method.directional(tuple(self.net.laws), self.net.dims)  # type: ignore[arg-type]
-        return list(turns(swaps=(False,) if directional else (False, True)))
+        laws: Any = tuple(self.net.laws)
+        swaps = (False,) if self.method.directional(laws, self.net.dims) else (False, True)
+        return list(turns(swaps, self.method.one_way(laws)))
 
     def _shrink(self, error: Exception) -> None:
         """Smaller tiles after memory ran out; any other error goes on."""
@@ -262,10 +264,16 @@ def unturned(x: Tensor) -> Tensor:
     return x
 
 
-def turns(swaps: Sequence[bool] = (False, True)) -> Iterator[tuple[Turn, Turn]]:
-    """The eight flips and quarter turns of YX (without swaps of Y and X, four), each with the one that undoes it."""
+def turns(swaps: Sequence[bool] = (False, True), one_way: str = "") -> Iterator[tuple[Turn, Turn]]:
+    """The eight flips and quarter turns of YX, or those without swaps of Y and X, or without flips along some axes.
+
+    Each with the one that undoes it.
+    """
+    kept = [axis for axis, letter in ((-2, "Y"), (-1, "X")) if letter in one_way]
     for swap in swaps:
         for flips in ([], [-1], [-2], [-1, -2]):
+            if not set(flips).isdisjoint(kept):
+                continue
 
             def turn(x: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
                 return (x.transpose(-1, -2) if swap else x).flip(flips).contiguous()

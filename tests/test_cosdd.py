@@ -1,0 +1,122 @@
+"""COSDD: the likelihood remembers along one axis and no other, signals come from a code, and rows are taken away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import noisewise as nw
+from noisewise.data.patches import PatchSource
+from noisewise.data.scene import Layout, Scene
+from noisewise.evaluate.bayes import GaussianWorld, decibel_gap
+from noisewise.io import open_source
+from noisewise.methods._latent import parts
+from noisewise.methods.base import ImageSpec
+from noisewise.methods.cosdd import COSDD
+from noisewise.noise.autoregressive import Autoregressive
+from noisewise.noise.correlated import Correlated
+from noisewise.noise.gaussian import Gaussian
+from noisewise.predict.run import turns
+
+SMALL = {"features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 48}
+SPEC = ImageSpec(
+    spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(0.0,), std=(1.0,), target_mean=(0.0,),
+    target_std=(1.0,),
+)  # fmt: skip
+ROWS = Correlated(Gaussian(10.0), row_kernel=6.0)
+COLUMNS = Correlated(Gaussian(10.0), column_kernel=6.0)
+
+
+def stirred(method, law, spec=SPEC):
+    """A network in which no weight is zero."""
+    torch.manual_seed(0)
+    net = method.build(spec, [law])
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("law", "axis"),
+    [
+        (ROWS, "X"),
+        (COLUMNS, "Y"),
+        (Gaussian(3.0), "X"),
+        (Correlated(Gaussian(3.0), row_kernel=2.0, column_kernel=2.0), "YX"),
+    ],
+)
+def test_the_axis_is_that_of_the_measured_noise(law, axis):
+    method = COSDD()
+    assert method.along((law,)) == axis and method.one_way((law,)) == axis and method.directional((law,), 2)
+    assert replace(method, axis="Y").along((law,)) == "Y"
+
+
+@pytest.mark.parametrize(("law", "moved"), [(ROWS, (0, 1)), (COLUMNS, (1, 0))])
+def test_given_the_code_a_pixel_is_told_by_those_before_it_on_its_line(law, moved):
+    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8, far=6)
+    ladder = parts(stirred(method, law)).ladder
+    x, code = torch.randn(1, 1, 24, 24), torch.randn(1, 16, 24, 24)
+    x.requires_grad_(True)
+    ladder.likelihood(x, code)[0, 0, 12, 12].backward()
+    seen = {tuple(offset) for offset in (x.grad[0, 0].nonzero() - 12).tolist()}
+    assert seen == {(-step * moved[0], -step * moved[1]) for step in range(7)}
+
+
+def test_the_likelihood_is_a_density():
+    """Over the values of one pixel it adds up to one, whatever those before it are."""
+    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8)
+    ladder = parts(stirred(method, ROWS)).ladder
+    values = torch.linspace(-30, 30, 6001)
+    x = torch.randn(1, 1, 1, 9).expand(6001, 1, 1, 9).clone()
+    x[:, 0, 0, -1] = values
+    with torch.no_grad():
+        likely = ladder.likelihood(x, torch.randn(1, 16, 1, 9).expand(6001, 16, 1, 9))[:, 0, 0, -1]
+    assert float(torch.trapezoid(likely.exp(), values)) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_signal_is_learned_from_the_code_and_shapes_it_not():
+    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8)
+    ladder = parts(stirred(method, ROWS)).ladder
+    code = torch.randn(2, 16, 12, 12, requires_grad=True)
+    assert ladder.signal(code.detach()).requires_grad and ladder.signal(code).shape == (2, 1, 12, 12)
+    assert (
+        parts(stirred(method, ROWS, replace(SPEC, spatial="ZYX", spacing=(1, 1, 1), size=(8, 32, 32)))).ladder.dims == 3
+    )
+
+
+def test_images_are_mirrored_across_the_noise_and_not_along_it():
+    image = np.arange(64 * 70, dtype=np.float32).reshape(64, 70)
+    data = PatchSource(
+        [Scene(open_source(image), Layout("YX", "YX"))], (16, 16), 2, seed=0, memory_bytes=1e9,
+        device=torch.device("cpu"), turned=False, one_way="X",
+    )  # fmt: skip
+    drawn = [data.draw(step).noisy for step in range(40)]
+    assert {float(step) for d in drawn for step in (d[..., 1:] - d[..., :-1]).flatten()} == {1.0}
+    assert {float(step) for d in drawn for step in (d[..., 1:, :] - d[..., :-1, :]).flatten()} == {70.0, -70.0}
+    kept = [turn(torch.tensor([[1, 2], [3, 4]])).tolist() for turn, _ in turns((False,), "X")]
+    assert kept == [[[1, 2], [3, 4]], [[3, 4], [1, 2]]]
+    assert [len(list(turns(one_way=axes))) for axes in ("", "X", "YX")] == [8, 4, 2]
+    assert Autoregressive(Gaussian(1.0), torch.empty(0), "Y").one_way == "Y"
+
+
+def test_noise_along_x_is_taken_away_by_images_alone():
+    """Nearer the exact posterior than a method that is told the same noise, but not that neighbours share it."""
+    falling = [0.8**lag for lag in range(6)]
+    world = GaussianWorld(side=128, margin=24, kernel=((*falling[:0:-1], *falling),))
+    noisy = world.draw(16, 1)[1].numpy()
+    signal, unseen = world.draw(4, 2)
+    exact = world.posterior(unseen).mean
+    inner = (slice(None), *[slice(world.margin, -world.margin)] * 2)
+    gaps = {}
+    for name, law in (("cosdd", world.noise), ("hdn", world.noise), ("white", Gaussian(world.sigma))):
+        model = nw.train(
+            "cosdd" if name == "cosdd" else "hdn", noisy, noise=law, steps=250, drawn=0.0, own=0.0, prior=False, **SMALL
+        )
+        found = torch.from_numpy(model.predict(unseen.numpy()).mean)
+        gaps[name] = decibel_gap((found - signal)[inner], (exact - signal)[inner])
+    assert gaps["cosdd"] < gaps["white"] - 0.5 and gaps["hdn"] < gaps["white"] - 0.5
+    assert max(gaps["cosdd"], gaps["hdn"]) < 2.0
