@@ -345,6 +345,24 @@ def test_measure_refuses_in_one_line(tmp_path, capsys):
     assert main(["measure", str(tmp_path / "missing.tif")]) == 2
 
 
+def test_train_says_before_it_begins_when_its_method_does_not_suit(tmp_path, capsys):
+    noise = 10 * np.random.default_rng(0).normal(size=(96, 1)) + 5 * np.random.default_rng(1).normal(size=(96, 96))
+    image = (100 + scene(96) + noise).astype(np.float32)
+    told = []
+    nw.train("n2v", image, steps=2, features=4, report=told.append)
+    assert "n2v may not suit this image" in told[0].notes[-1] and "simulated and cosdd do not" in told[0].notes[-1]
+    assert [stage.name for stage in told] == ["notes", "train", "train"]
+    for settings in ({"blind_shape": "auto"}, {"blind_shape": "1x11"}):
+        told.clear()
+        nw.train("n2v", image, steps=1, features=4, report=told.append, **settings)
+        assert not any("may not suit" in note for stage in told for note in stage.notes)
+    tifffile.imwrite(tmp_path / "rows.tif", image)
+    arguments = ["--steps", "2", "--features", "4", "-o", str(tmp_path / "a.safetensors")]
+    assert main(["train", "n2v", str(tmp_path / "rows.tif"), *arguments]) == 0
+    error = capsys.readouterr().err
+    assert error.count("may not suit") == 1 and error.index("may not suit") < error.index("training")
+
+
 def test_denoise_says_when_its_method_does_not_suit(tmp_path):
     noise = correlated((96, 96), np.outer([1, 2, 1], [1, 2, 1]))
     image = (100 + scene(96) + 10 * noise).astype(np.float32)

@@ -65,6 +65,10 @@ class SceneTaught(Method):
     """weight of what the image itself teaches (0: nothing)"""
 
     @property
+    def removes(self) -> tuple[str, ...]:
+        return ("white", "rows", "columns", "correlated")
+
+    @property
     def gives_std(self) -> bool:
         return True
 

@@ -47,10 +47,6 @@ class COSDD(LatentMethod):
     code: Annotated[int, Interval(ge=1, le=256)] = 16
     """maps of the code"""
 
-    @property
-    def removes(self) -> tuple[str, ...]:
-        return ("white", "rows", "columns", "correlated")
-
     def along(self, laws: Sequence[Noise]) -> Axis:
         """The axis of the noise."""
         return axis_of(tuple(laws)) if self.axis == "auto" else self.axis

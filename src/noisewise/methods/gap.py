@@ -58,6 +58,10 @@ class GAP(SceneTaught):
     """share of the photons so far that is added at a time"""
 
     @property
+    def removes(self) -> tuple[str, ...]:
+        return ("white",)
+
+    @property
     def gives_samples(self) -> bool:
         return True
 

@@ -25,9 +25,5 @@ class Simulated(SceneTaught):
     """
 
     @property
-    def removes(self) -> tuple[str, ...]:
-        return ("white", "rows", "columns", "correlated")
-
-    @property
     def ready_as_built(self) -> bool:
         return self.starts_from_prior

@@ -1,0 +1,74 @@
+"""Noise with structure: where Noise2Void fails, and what methods make of it that know how noise goes together.
+
+A camera adds to each row an offset, and a ripple that lasts for some pixels along it. The neighbours of a pixel know
+both, so a method that predicts pixels from their neighbours keeps them (`n2v`). A longer blind spot hides those that
+know (structN2V), at the price of all that they know of the scene. `simulated` learns from drawn scenes with noise of
+the kind that was measured; `cosdd` learns from the noisy image a code of the scene, and a memory of the noise along the
+rows. Below: what each took away. It should be the noise, stripes and all, and nothing of the cells.
+
+    python examples/structured_noise.py [OUT.png]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.signal import lfilter
+
+import noisewise as nw
+from noisewise.demo import draw_cells
+
+CAMERA = nw.Camera(gain=2.2, read_noise=1.6, offset=100)
+BRIGHTEST, STRENGTH, LASTING = 30.0, 2.0, 6.0  # photons; electrons rms; pixels
+PART = (slice(120, 280), slice(240, 400))  # (Y, X)
+METHODS = {
+    "n2v": ("n2v", 400, {}),
+    "structN2V": ("n2v", 400, {"blind_shape": "auto"}),
+    "simulated": ("simulated", 0, {}),
+    "cosdd": ("cosdd", 60, {"levels": 3, "reading": 32, "blocks": 1, "batch_size": 4}),
+}
+
+
+def lines(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """An offset for each row, and a ripple along it, electrons."""
+    stays = np.exp(-1 / LASTING)
+    fresh = (1 - stays**2) ** 0.5 * rng.standard_normal((shape[0], shape[1] + 100))
+    ripple = lfilter([1.0], [1.0, -stays], fresh, axis=-1)[:, 100:]
+    return STRENGTH * (ripple + rng.standard_normal((shape[0], 1)))
+
+
+def main(path: Path) -> None:
+    """Draw the figure into a file."""
+    photons = draw_cells(seed=0)
+    photons *= BRIGHTEST / np.percentile(photons, 99.9)
+    noise = CAMERA.gain_adu_per_e * lines(photons.shape, np.random.default_rng(0))
+    truth = CAMERA.signal(photons)
+    noisy = (CAMERA.expose(photons) + np.round(noise)).astype(np.float32)
+    figure = Figure(figsize=(14, 5.4), layout="constrained")
+    panels = figure.subplots(2, 2 + len(METHODS))
+    low, high = np.percentile(truth[PART], (0.5, 99.8))
+    look = {"cmap": "magma", "vmin": low, "vmax": high, "interpolation": "nearest"}
+    panels[0, 0].imshow(truth[PART], **look)
+    panels[0, 0].set_title("scene")
+    panels[0, 1].imshow(noisy[PART], **look)
+    panels[0, 1].set_title("noisy")
+    spread = 2.5 * np.std(noisy - truth)
+    away = {"cmap": "gray", "vmin": -spread, "vmax": spread, "interpolation": "nearest"}
+    panels[1, 0].axis("off")
+    panels[1, 1].imshow((noisy - truth)[PART], **away)
+    panels[1, 1].set_title("its noise")
+    for column, (label, (method, steps, settings)) in zip(panels.T[2:], METHODS.items(), strict=True):
+        found = nw.train(method, noisy, steps=steps, **settings).predict(noisy).mean
+        error = np.sqrt(np.mean((found - truth) ** 2))
+        column[0].imshow(found[PART], **look)
+        column[0].set_title(f"{label}, error {error:.1f}")
+        column[1].imshow((noisy - found)[PART], **away)
+        column[1].set_title("what it took away")
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".png"))
