@@ -21,7 +21,8 @@ from .conftest import blobs
 
 SAMPLING = [name for name in sorted(methods.modules()) if methods.get(name)().gives_samples]
 TINY = {"features": 8, "depth": 2, "batch_size": 2, "patch_size": 32}
-QUICK = {"gap": {"growth": 1.5}, "hdn": {"reading": 8, "levels": 3}, "divnoising": {"reading": 8}}
+LADDER = {"reading": 8, "levels": 3}
+QUICK = {"gap": {"growth": 1.5}, "hdn": LADDER, "divnoising": {"reading": 8}, "cosdd": LADDER}
 
 
 def counts(shape=(72, 84), seed=0):
