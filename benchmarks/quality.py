@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py                        (all methods, eight conditions: an hour on two cores)
     python benchmarks/quality.py --methods r2r
+    python benchmarks/quality.py --methods structn2v hdn divnoising cosdd --conditions WideField_BPAE_B WideField_BPAE_G
     python benchmarks/quality.py --methods careamics    (30 minutes; `make peer` first)
 
 FMD: first capture of each of eight conditions against the mean of 50, range 255, output clipped to 0..255. `n2n`
@@ -37,6 +38,7 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
 LEARNED = ("n2v", "pn2v", "r2r", "sure", "prior", "prior_told", "simulated", "n2n")
+DRAWING = ("structn2v", "hdn", "divnoising", "cosdd")  # asked for by name
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
 PEER_SECONDS = (60, 300)
 BINS = 200  # of the signals of four repeats
@@ -63,7 +65,8 @@ def learned(
     else:
         kind, steps = asked(method, steps)
         law = law_of_repeats(captures) if method == "prior_told" else None
-        result = nw.denoise(captures[0], method=kind, noise=law, budget=budget, steps=steps, seed=seed)
+        kind, settings = ("n2v", {"blind_shape": "auto"}) if method == "structn2v" else (kind, {})
+        result = nw.denoise(captures[0], method=kind, noise=law, budget=budget, steps=steps, seed=seed, **settings)
         model, mean = result.model, result.mean
     return mean, {"steps": model.run.step, "seconds": time.perf_counter() - start}
 
@@ -111,6 +114,7 @@ def scores(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=["noisy", *LEARNED, *CLASSICAL])
+    parser.add_argument("--conditions", nargs="*", help="default: all eight")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--steps", type=int, help="in place of a budget")
     parser.add_argument("--seeds", type=int, default=1)
@@ -129,11 +133,13 @@ def main() -> None:
 
     for method in arguments.methods:
         for index in range(len(names)):
+            if arguments.conditions and names[index] not in arguments.conditions:
+                continue
             if method == "careamics":
                 for name, found in peer(captures[index, 0]):
                     keep(name, index, found)
                 continue
-            for seed in range(arguments.seeds if method in LEARNED else 1):
+            for seed in range(arguments.seeds if method in LEARNED + DRAWING else 1):
                 if rows.has(condition=names[index], method=method, seed=seed):
                     continue
                 if method == "noisy":
