@@ -9,6 +9,11 @@ import diverse as fifteen_minutes
 import photons as few_photons
 from common import RESULTS, table
 
+WORLDS = {
+    "gaussian": "textures, white noise", "correlated": "textures, noise along X", "poisson": "figures, photons",
+    "poisson_gaussian": "figures, photons and read noise",
+}  # fmt: skip
+
 
 def bayes() -> str:
     rows = json.loads((RESULTS / "bayes.json").read_text())["rows"]
@@ -16,26 +21,25 @@ def bayes() -> str:
     by = {(f"`{row['method']}`", row["world"]): row for row in rows if "refused" not in row}
     by |= {(f"`{row['method']}`, mean of {row['drawn']['samples']} samples", row["world"]): row["drawn"]
            for row in rows if "drawn" in row}  # fmt: skip
-    lines = []
-    for method in sorted(dict.fromkeys(method for method, _ in by)):
-        line: list[Any] = [method]
-        for world in worlds:
-            row = by.get((method, world))
-            std = row and row.get("std")
-            line += [
-                row and f"{row['above_posterior_db']:+.3f}",
-                f"{row['above_blind_db']:+.3f}" if row and "above_blind_db" in row else "",
-                f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
-                f"{100 * std['within_90']:.1f} %" if std else "",
-            ]  # fmt: skip
-        lines.append(["" if cell is None else cell for cell in line])
-    titles = ("posterior", "blind", "std", "90 % hold")
-    header = [""] + [f"{world.replace('_', '-')}: {what}" for world in worlds for what in titles]
-    return "\n".join([
+    said = [
         "Mean squared error above that of the exact posterior mean, and above that of the exact mean without the",
         "pixel's own value, dB; how far the standard deviation is from the exact one; and how many signals lie in",
-        "the interval that should hold 90 %, as if errors were normal:", "", table(lines, header), *two_samples(rows),
-    ])  # fmt: skip
+        "the interval that should hold 90 %, as if errors were normal.",
+    ]
+    for world in worlds:
+        lines = []
+        for method in sorted(method for method, where in by if where == world):
+            row = by[method, world]
+            std = row.get("std")
+            lines.append([
+                method, f"{row['above_posterior_db']:+.3f}",
+                f"{row['above_blind_db']:+.3f}" if "above_blind_db" in row else "",
+                f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
+                f"{100 * std['within_90']:.1f} %" if std else "",
+            ])  # fmt: skip
+        header = [WORLDS[world], "posterior", "blind", "std", "90 % hold"]
+        said += ["", table(lines, header)]
+    return "\n".join([*said, *two_samples(rows)])
 
 
 def two_samples(rows: list[dict[str, Any]]) -> list[str]:
