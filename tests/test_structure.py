@@ -34,7 +34,7 @@ RHO = [1.0, *((4 * STAYS**lag + 4) / 17 for lag in range(1, 26))]
 
 @cache
 def fitted(axis, kind="autoregressive"):
-    return structured(planted(axis), kind=kind, axes="TYX").noise
+    return structured(planted(axis), kind=kind, axes="TYX", steps=600).noise
 
 
 @pytest.mark.parametrize("axis", ["X", "Y"])
@@ -73,7 +73,7 @@ def test_a_raster_remembers_both_ways():
     white = rng.standard_normal((10, 98, 98))
     field = sum(white[:, y : y + 96, x : x + 96] for y in range(3) for x in range(3)) / 3
     noise = 4 * (field + rng.standard_normal(field.shape))
-    law = structured(50 + noise, kind="autoregressive", axes="TYX").noise
+    law = structured(50 + noise, kind="autoregressive", axes="TYX", steps=600).noise
     assert law.axis == "YX" and not law.directional
     drawn = law.sample(torch.full((10, 96, 96), 50.0), torch.Generator().manual_seed(0)) - 50
     for axis in (-1, -2):
@@ -92,7 +92,7 @@ def test_what_is_not_gaussian_is_remembered_too():
 
     drawn = {}
     for kind in ("autoregressive", "correlated"):
-        law = structured(100 + noise, kind=kind, axes="TYX").noise
+        law = structured(100 + noise, kind=kind, axes="TYX", steps=600).noise
         drawn[kind] = law.sample(signal, torch.Generator().manual_seed(0)) - 100
     assert kurtosis(torch.tensor(noise)) < 1.3 and kurtosis(drawn["autoregressive"]) < 1.5 < 2.5 < kurtosis(
         drawn["correlated"]
@@ -106,7 +106,7 @@ def test_noise_that_depends_on_the_signal():
     signal = np.tile(np.linspace(50, 500, 96), (20, 96, 1)).swapaxes(-1, -2)
     std = 0.2 * signal**0.5
     noisy = signal + std * (rng.standard_normal(signal.shape) + 0.7 * rng.standard_normal((20, 96, 1)))
-    law = structured(noisy, signal, axes="TYX").noise
+    law = structured(noisy, signal, axes="TYX", steps=600).noise
     drawn = law.sample(torch.tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
     for rows in (slice(0, 20), slice(76, 96)):
         wanted = np.sqrt(1 + 0.49) * std[:, rows].mean()

@@ -16,7 +16,7 @@ from noisewise.noise.gaussian import Gaussian
 from noisewise.noise.memory import FAR, Axis, Memory, before
 from noisewise.noise.poisson_gaussian import PoissonGaussian
 
-STEPS, RATE, PATCH, PATCHES = 600, 4e-3, 64, 4
+STEPS, RATE, PATCH, PATCHES = 2000, 4e-3, 64, 4
 RIDGE = 1e-4  # of the variance
 TWIN = (8, 128)  # images and pixels a side of samples, from which the autocorrelation is told
 
@@ -112,9 +112,10 @@ class Autoregressive(Noise):
 
     @classmethod
     def fit(
-        cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS, axis: Axis = "X", seed: int = 0
-    ) -> Self:
-        """From images (..., Y, X) and their signals.
+        cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS, axis: Axis = "X", seed: int = 0,
+        steps: int = STEPS,
+    ) -> Self:  # fmt: skip
+        """From images (..., Y, X) and their signals, in so many steps.
 
         Errors: `UserError` for anything but images.
         """
@@ -125,17 +126,17 @@ class Autoregressive(Noise):
         low, high, spread = float(s.min()), float(s.max()), float((x - s).std())
         reach = torch.tensor([low, max(high, low + spread)])  # of dark frames, one signal and as good as none
         self = cls(law, torch.empty(0), axis, signal_range=reach, digital=digital)
-        self.learn(x.float(), s.float(), torch.Generator().manual_seed(seed))
+        self.learn(x.float(), s.float(), torch.Generator().manual_seed(seed), steps)
         return self
 
-    def learn(self, noisy: Tensor, signal: Tensor, generator: torch.Generator) -> None:
+    def learn(self, noisy: Tensor, signal: Tensor, generator: torch.Generator, steps: int) -> None:
         """Maximum likelihood: a linear prediction in closed form, then all of it by stochastic gradients."""
         self.start((noisy - signal) / self.std(signal))
         self.memory.requires_grad_(True)
         optimiser = torch.optim.AdamW(self.memory.parameters(), RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         height, width = (min(PATCH, n) for n in noisy.shape[-2:])
-        for _ in range(STEPS):
+        for _ in range(steps):
             corners = [
                 torch.randint(n, (PATCHES,), generator=generator).tolist()
                 for n in (len(noisy), noisy.shape[1] - height + 1, noisy.shape[2] - width + 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from noisewise import __version__
 from noisewise.errors import UserError
 from noisewise.io import checksum
-from noisewise.noise.autoregressive import Autoregressive
+from noisewise.noise.autoregressive import STEPS, Autoregressive
 from noisewise.noise.base import Noise
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.digital import Digital
@@ -50,14 +50,14 @@ class Structure:
 
 def structured(
     noisy: Any, signal: Any = None, *, kind: str = "autoregressive", along: Literal["auto", "X", "Y", "YX"] = "auto",
-    axes: str | None = None, seed: int = 0,
+    axes: str | None = None, seed: int = 0, steps: int = STEPS,
 ) -> Structure:  # fmt: skip
     """p(x|s) with its memory or its spectrum, from pure noise, frames of one still scene, or images and their twins.
 
     noisy: frames (paths or an array), such as dark frames, cut-outs of empty regions, or a recording; or images.
     signal: their denoised twins. Without them the signal is the mean of all frames, of a single one its mean value;
     residuals of n frames are too small by √(1 − 1/n), which is put right. kind: correlated (the spectral Gaussian), or
-    autoregressive. along: the axis that a memory runs along (auto: as is found).
+    autoregressive. along: the axis that a memory runs along (auto: as is found). steps: of learning a memory.
 
     Errors: `UserError` for frames that are too small, or twins that do not fit.
     """
@@ -82,7 +82,7 @@ def structured(
     law: Noise = Correlated.fit(x, s, digital=digital)
     axis: Axis = axis_of((law,)) if along == "auto" else along
     if kind == "autoregressive":
-        law = Autoregressive.fit(x, s, digital=digital, axis=axis, seed=seed)
+        law = Autoregressive.fit(x, s, digital=digital, axis=axis, seed=seed, steps=steps)
     law.provenance = provenance(kind, frames, axis, s, digital)
     return Structure(law, x, s)
 
