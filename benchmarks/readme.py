@@ -115,10 +115,11 @@ def wide_field() -> str:
     of = {(row["condition"], row["method"]): row["psnr"] for row in rows if row["seed"] == 0}
     lines = [[label, *(of.get((name, key), "") for name in names)] for key, label in labels.items()]
     lines.insert(4, ["VST+BM3D, told the noise", *VST_BM3D[WHITE:]])
+    table_of = table(lines, ["", *(name.replace("_", " ") for name in names)])
     return "\n".join([
         "Wide-field images, whose noise goes together along both axes (0.6 between neighbours), each by itself, 60 s",
-        "on two cores; PSNR in dB, range 255 (`benchmarks/quality.py`). `gap` refuses them, as they are no counts, and",
-        "`care` needs a truth:", "", table(lines, ["", *(name.replace("_", " ") for name in names)]),
+        "on two cores or as many steps as these hold; PSNR in dB, range 255 (`benchmarks/quality.py`). `gap` refuses",
+        "them, as they are no counts, and `care` needs a truth:", "", table_of,
     ])  # fmt: skip
 
 
@@ -230,9 +231,9 @@ def structures() -> str:
     return "\n".join([
         "Planted noise on clean images, PSNR in dB on an image that was not learned from: lines along X or Y (an",
         "offset, and what lasts for six pixels, each of so many electrons), a telegraph, and pulses that are smeared.",
-        "`spectral` and `memory` are `simulated` with a noise model of twenty exposures of a still scene,",
-        "`cosdd_alone` is `cosdd` without drawn scenes, `care` knows the truth. The axis was found in "
-        f"{found} of {len(rows)} runs", "(`benchmarks/structured.py`):", "", table(lines, header),
+        "`spectral` and `memory` are `simulated` with a noise model of twenty exposures of a still scene, `care` knows",
+        f"the truth. The axis was found in {found} of {len(rows)} runs (`benchmarks/structured.py`):",
+        "", table(lines, header),
     ])  # fmt: skip
 
 

@@ -164,7 +164,8 @@ def body(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], list[str]]:
     cases = [case for case in CASES if any(row["case"] == case for row in rows)]
     of = {(row["case"], row["method"]): row["psnr"] for row in rows}
     noisy = {row["case"]: row["noisy"] for row in rows}
-    lines_of = [[label, *(of.get((case, label), "") for case in cases)] for label in METHODS]
+    done = [label for label in METHODS if any(row["method"] == label for row in rows)]
+    lines_of = [[label, *(of.get((case, label), "") for case in cases)] for label in done]
     return [["noisy", *(noisy[case] for case in cases)], *lines_of], ["", *cases]
 
 
