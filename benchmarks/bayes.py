@@ -38,10 +38,10 @@ WORLDS: dict[str, World] = {
 }
 TRAINING = {"gaussian": 64, "correlated": 64, "poisson": 60_000, "poisson_gaussian": 60_000}  # images
 TESTED = {"gaussian": 24, "correlated": 24, "poisson": 4000, "poisson_gaussian": 4000}
+LARGE = {"patch_size": 64, "batch_size": 8}
 SMALL = {"patch_size": 12, "batch_size": 128, "features": 96, "depth": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "gaussian": {"patch_size": 64, "batch_size": 8}, "correlated": {"patch_size": 64, "batch_size": 8},
-    "poisson": SMALL, "poisson_gaussian": SMALL,
+    "gaussian": LARGE, "correlated": LARGE, "poisson": SMALL, "poisson_gaussian": SMALL,
 }  # fmt: skip
 STEPS = {"gaussian": 3000, "correlated": 2000, "poisson": 8000, "poisson_gaussian": 8000}
 SCENES, SCENES_DRAWN = Path(tempfile.gettempdir()) / "scenes_of_a_world.npy", 400
@@ -50,10 +50,8 @@ ALONE = {"drawn": 0.0, "prior": False}  # what is learned is of this world, and 
 UNSUPERVISED = {"hdn": ALONE, "divnoising": ALONE, "gap": ALONE, "cosdd": ALONE}
 # Signals of a finite world are few: what the surroundings leave open of a pixel has several modes.
 FINITE = {**BLIND, **UNSUPERVISED, "pn2v": {"components": 3}, "hdn": {"levels": 2} | ALONE}
-DRAWS, DRAWN = (
-    100,
-    {"gaussian": 8, "correlated": 8, "poisson": 400, "poisson_gaussian": 400},
-)  # samples of an image, images
+DRAWS = 100  # samples of an image
+DRAWN = {"gaussian": 8, "correlated": 8, "poisson": 400, "poisson_gaussian": 400}  # images
 COMPARED = 20  # samples of an image that are held against exact ones
 STATIONARY = {**BLIND, **UNSUPERVISED, "care": {"uncertainty": True}, "simulated": {"own": 0.0}}
 EXTRA: dict[str, dict[str, dict[str, Any]]] = {

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ class Rows:
     def has(self, **key: Any) -> bool:
         """Whether a row is there."""
         return any(all(row.get(k) == v for k, v in key.items()) for row in self.rows)
+
+    def once(self, measure: Callable[[], dict[str, Any]], dry: bool, **key: Any) -> None:
+        """Measure a row that is not there yet, say it and keep it; dry: always, and it is not kept."""
+        if not dry and self.has(**key):
+            return
+        row = measure()
+        print(row, flush=True)
+        if not dry:
+            self.keep(row)
 
     def keep(self, row: dict[str, Any]) -> None:
         """Add a row, in place of an older one with the same keys, and write the file."""

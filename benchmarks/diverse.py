@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,8 @@ def main() -> None:
     rows = Rows("diverse", ["set", "method", "seed"], budget_s=arguments.budget, draws=DRAWS)
     for name in arguments.sets:
         for label in arguments.methods or (METHODS if arguments.device.startswith("cuda") else SMALL):
-            if not arguments.dry and rows.has(set=name, method=label, seed=arguments.seed):
-                continue
-            row = run(name, label, arguments)
-            print(row, flush=True)
-            if not arguments.dry:
-                rows.keep(row)
+            key = {"set": name, "method": label, "seed": arguments.seed}
+            rows.once(partial(run, name, label, arguments), arguments.dry, **key)
     print(table(*body(rows.rows)))
 
 

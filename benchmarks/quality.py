@@ -38,7 +38,7 @@ from noisewise.noise.poisson_gaussian import PoissonGaussian
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
 LEARNED = ("n2v", "pn2v", "r2r", "sure", "prior", "prior_told", "simulated", "n2n")
-DRAWING = ("structn2v", "hdn", "divnoising", "cosdd")  # asked for by name
+BY_NAME = ("structn2v", "hdn", "divnoising", "cosdd")  # asked for by name
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
 PEER_SECONDS = (60, 300)
 BINS = 200  # of the signals of four repeats
@@ -139,7 +139,7 @@ def main() -> None:
                 for name, found in peer(captures[index, 0]):
                     keep(name, index, found)
                 continue
-            for seed in range(arguments.seeds if method in LEARNED + DRAWING else 1):
+            for seed in range(arguments.seeds if method in LEARNED + BY_NAME else 1):
                 if rows.has(condition=names[index], method=method, seed=seed):
                     continue
                 if method == "noisy":

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +151,8 @@ def main() -> None:
     rows = Rows("structured", ["case", "method", "seed"])
     for case in arguments.cases:
         for label in arguments.methods:
-            if not arguments.dry and rows.has(case=case, method=label, seed=arguments.seed):
-                continue
-            row = run(case, label, arguments)
-            print(row, flush=True)
-            if not arguments.dry:
-                rows.keep(row)
+            key = {"case": case, "method": label, "seed": arguments.seed}
+            rows.once(partial(run, case, label, arguments), arguments.dry, **key)
     print(table(*body(rows.rows)))
 
 

@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 # Tests run side by side, a process for each core; what they start inherits this.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,6 +23,15 @@ def blobs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     )
     waves = (waves - waves.min()) / np.ptp(waves)
     return (20 + 80 * waves).astype(np.float32)
+
+
+def stirred(net: nn.Module) -> nn.Module:
+    """No weight at zero, where a fresh residual block has some: all layers matter."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
+    return net
 
 
 @pytest.fixture(scope="session")

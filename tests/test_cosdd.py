@@ -22,6 +22,8 @@ from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
 from noisewise.predict.run import turns
 
+from .conftest import stirred
+
 SMALL = {"features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 48}
 SPEC = ImageSpec(
     spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(0.0,), std=(1.0,), target_mean=(0.0,),
@@ -31,14 +33,10 @@ ROWS = Correlated(Gaussian(10.0), row_kernel=6.0)
 COLUMNS = Correlated(Gaussian(10.0), column_kernel=6.0)
 
 
-def stirred(method, law, spec=SPEC):
-    """A network in which no weight is zero."""
-    torch.manual_seed(0)
-    net = method.build(spec, [law])
-    with torch.no_grad():
-        for weight in net.parameters():
-            weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
-    return net
+def small_ladder(law, spec=SPEC, **settings):
+    """What comes from a code, in a network in which no weight is zero."""
+    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8, **settings)
+    return parts(stirred(method.build(spec, [law]))).ladder
 
 
 @pytest.mark.parametrize(
@@ -58,8 +56,7 @@ def test_the_axis_is_that_of_the_measured_noise(law, axis):
 
 @pytest.mark.parametrize(("law", "moved"), [(ROWS, (0, 1)), (COLUMNS, (1, 0))])
 def test_given_the_code_a_pixel_is_told_by_those_before_it_on_its_line(law, moved):
-    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8, far=6)
-    ladder = parts(stirred(method, law)).ladder
+    ladder = small_ladder(law, far=6)
     x, code = torch.randn(1, 1, 24, 24), torch.randn(1, 16, 24, 24)
     x.requires_grad_(True)
     ladder.likelihood(x, code)[0, 0, 12, 12].backward()
@@ -69,8 +66,7 @@ def test_given_the_code_a_pixel_is_told_by_those_before_it_on_its_line(law, move
 
 def test_the_likelihood_is_a_density():
     """Over the values of one pixel it adds up to one, whatever those before it are."""
-    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8)
-    ladder = parts(stirred(method, ROWS)).ladder
+    ladder = small_ladder(ROWS)
     values = torch.linspace(-30, 30, 6001)
     x = torch.randn(1, 1, 1, 9).expand(6001, 1, 1, 9).clone()
     x[:, 0, 0, -1] = values
@@ -80,13 +76,10 @@ def test_the_likelihood_is_a_density():
 
 
 def test_the_signal_is_learned_from_the_code_and_shapes_it_not():
-    method = COSDD(reading=8, width=8, latent=4, levels=2, features=8)
-    ladder = parts(stirred(method, ROWS)).ladder
+    ladder = small_ladder(ROWS)
     code = torch.randn(2, 16, 12, 12, requires_grad=True)
     assert ladder.signal(code.detach()).requires_grad and ladder.signal(code).shape == (2, 1, 12, 12)
-    assert (
-        parts(stirred(method, ROWS, replace(SPEC, spatial="ZYX", spacing=(1, 1, 1), size=(8, 32, 32)))).ladder.dims == 3
-    )
+    assert small_ladder(ROWS, replace(SPEC, spatial="ZYX", spacing=(1, 1, 1), size=(8, 32, 32))).dims == 3
 
 
 def test_images_are_mirrored_across_the_noise_and_not_along_it():

@@ -7,16 +7,9 @@ from torch.distributions import Normal, kl_divergence
 from noisewise.nets import lvae
 from noisewise.nets.lvae import LadderVAE, Rung, fresh
 
+from .conftest import stirred
+
 SMALL = {"features": 8, "width": 6, "latent": 3, "blocks": 1}
-
-
-def stirred(net):
-    """No weight at zero, where a fresh residual block has some: all layers matter."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for weight in net.parameters():
-            weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
-    return net
 
 
 def ladder(dims=2, levels=3, **settings):

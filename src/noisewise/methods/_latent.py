@@ -100,7 +100,8 @@ class LatentMethod(SceneTaught):
         total: Tensor = surprise + cost + super().loss(net, half)
         if not self.drawn:
             # At first the ladder's draws are worth little.
-            signal = net.decode(backbone.ladder.signal(output.detach()).detach())
+            with torch.no_grad():
+                signal = net.decode(backbone.ladder.signal(output))
             total = total + price * self.taught_by_draws(net, half, signal)
         return total
 

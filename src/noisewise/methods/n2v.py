@@ -23,10 +23,9 @@ from noisewise.nets.blind import (
 )  # fmt: skip
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
+from noisewise.noise.correlated import FARTHEST_LAG
 from noisewise.noise.reach import correlated_offsets
 from noisewise.posterior import Point, Posterior
-
-FAR = 25  # pixels to each side that auto hides, where so many share their noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class N2V(Method):
     def shape(self, laws: Sequence[Noise], dims: int) -> tuple[Offset, ...]:
         """Offsets of the pixels that are hidden with a blind one. Errors: `UserError` if the setting is no shape."""
         if self.blind_shape == "auto":
-            return correlated_offsets(tuple(laws), dims, FAR)
+            return correlated_offsets(tuple(laws), dims, FARTHEST_LAG)
         try:
             return parse_shape(self.blind_shape, dims)
         except (ValueError, KeyError, IndexError, TypeError) as error:

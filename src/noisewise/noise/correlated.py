@@ -35,7 +35,8 @@ class Correlated(Noise):
 
     log_prob and cdf are those of each pixel for itself (the marginal law). log_prob_image is that of a Gaussian field
     e = (x − s) / σ(s) on a torus, σ² the variance of all parts: −½ Σ_k |ê(k)|² / P(k) − ½ Σ_k log P(k) − Σ_i log σ_i,
-    less a constant; exact where the field is Gaussian, σ does not change, and the image has no borders.
+    less a constant; exact where the field is Gaussian, σ does not change, the image has no borders, and P is above a
+    tenth of its mean everywhere: where it is less, it is taken for that.
     """
 
     kernel: Tensor
