@@ -65,14 +65,13 @@ def compare(noisy: np.ndarray, found: np.ndarray, shown: np.ndarray | None = Non
     smooth = ndimage.gaussian_filter(shown, (0, 6, 6))
     dark = smooth <= np.quantile(smooth, DARK)
     places, level = objects(shown, dark), np.median(shown[dark])
-    peaks, sums = [], []
-    for z, y, x in places:
-        box = np.s_[z, y - 3 : y + 4, x - 3 : x + 4]
-        peaks.append((found[box].max() - level) / (noisy[box].max() - level))
-        sums.append((found[box] - level).sum() / (noisy[box] - level).sum())
+    boxes = [np.s_[z, y - 3 : y + 4, x - 3 : x + 4] for z, y, x in places]
+    means = {"peak": (found, noisy), "top": [ndimage.uniform_filter(stack, (1, 3, 3)) for stack in (found, noisy)]}
+    kept = {name: [(a[box].max() - level) / (b[box].max() - level) for box in boxes] for name, (a, b) in means.items()}
+    kept["sum"] = [(found[box] - level).sum() / (noisy[box] - level).sum() for box in boxes]
     return {
         "left": row_variance(found, dark) / row_variance(noisy, dark), "objects": len(places),
-        "peak": float(np.median(peaks)) if peaks else None, "sum": float(np.median(sums)) if sums else None,
+        **{name: float(np.median(ratios)) if ratios else None for name, ratios in kept.items()},
     }  # fmt: skip
 
 
@@ -80,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=["prior", "simulated", "cosdd", "n2v"])
     parser.add_argument("--budget", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, help="in place of a budget")
     parser.add_argument("--figure", type=Path, help="only draw what the packaged network makes of each stack")
     parser.add_argument("--save", type=Path, help="folder for the denoised stacks")
     arguments = parser.parse_args()
@@ -92,17 +92,18 @@ def main() -> None:
             if rows.has(stack=name, method=method):
                 continue
             noisy, start = tifffile.imread(DATA / path), time.perf_counter()
-            kind, steps = asked(method, None)
+            kind, steps = asked(method, arguments.steps)
             result = nw.denoise(noisy, axes="ZYX", method=kind, budget=arguments.budget, steps=steps, average=False)
             about = {"seconds": time.perf_counter() - start, "steps": result.model.run.step}
             again = noisier(result)
-            found = compare(noisy, result.mean) | {"perfect": compare(again, result.mean, noisy)["peak"]}
+            ideal = compare(again, result.mean, noisy)
+            found = compare(noisy, result.mean) | {f"perfect_{key}": ideal[key] for key in ("peak", "top")}
             rows.keep({"stack": name, "method": method, **found, **about})
             print(rows.rows[-1], flush=True)
             if arguments.save:
                 arguments.save.mkdir(exist_ok=True, parents=True)
                 tifffile.imwrite(arguments.save / f"{name}_{method}.tif", result.mean)
-    keys = ["stack", "method", "left", "objects", "peak", "perfect", "sum"]
+    keys = ["stack", "method", "left", "objects", "peak", "perfect_peak", "top", "perfect_top", "sum"]
     print(table([[row.get(key) for key in keys] for row in rows.rows], keys))
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisewise.container import read_container
-from noisewise.methods._scenes import PRIOR, WIDTH_WEIGHT, learned, prior_weights, save_prior
+from noisewise.methods._scenes import PRIOR, WIDTH_WEIGHT, hardness, learned, prior_weights, save_prior
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import Simulated
 from noisewise.nets.standardized import Standardized
@@ -40,7 +40,6 @@ from noisewise.scenes.pool import cut
 from noisewise.train.loop import Run, fit
 
 SCENES, SIDE, PATCH = 8000, 192, 64
-EASIEST = 0.003  # mean squared error of a patch, in units of the noise, below which it counts like any other
 HELD_OUT = 200  # scenes that only test
 HELD_OUT_BATCH = 128
 FURTHER_RATE = 1e-3  # peak of the learning rate for weights that have learned before
@@ -172,7 +171,7 @@ class Prior(Simulated):
         signal, noisy = (torch.stack([part[i] for part in parts])[:, None] for i in (0, 1))
         law = told([part[2] for part in parts], [part[3] for part in parts])
         squared, likelihood = learned(net, noisy, signal, law)
-        hard = (squared.detach().mean((1, 2, 3), keepdim=True) + EASIEST).sqrt()
+        hard = hardness(squared)
         if batch.held_out:
             return hard.mean()
         return (squared / hard + WIDTH_WEIGHT * likelihood).mean()

@@ -54,7 +54,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 STEPS = {
     "n2v": 8000, "structn2v": 4000, "care": 4000, "cosdd": 2000, "cosdd_alone": 2000, "simulated": 1000,
-    "spectral": 2000, "memory": 2000,
+    "spectral": 1000, "memory": 1000,
 }  # fmt: skip
 FITTED = {"spectral": "correlated", "memory": "autoregressive"}
 

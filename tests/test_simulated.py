@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 import noisewise as nw
 from noisewise import methods
-from noisewise.methods._scenes import PRIOR
+from noisewise.methods._scenes import CONTRAST, PRIOR, brightness, hardness
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import Simulated
 from noisewise.noise.correlated import Correlated, kernel_of
@@ -139,7 +140,8 @@ def test_a_run_that_came_out_worse_than_the_prior_is_given_up() -> None:
 def test_no_scene_is_beyond_what_can_be_recorded() -> None:
     """Else saturated pixels are taken for as bright as the brightest scenes, and drag others with them."""
     law = PoissonGaussian(4.0, 0.0, 3.0, Digital(1.0, 0.0, 255.0))
-    bright = law.sample(torch.full((8, 1, 64, 64), 230.0), torch.Generator().manual_seed(0))
+    halves = torch.tensor([60.0, 230.0]).repeat_interleave(32).expand(8, 1, 64, 64)
+    bright = law.sample(halves, torch.Generator().manual_seed(0))
     own = ImageSpec(**(vars(spec(2)) | {"mean": (230.0,), "std": (25.0,)}))
     method = Simulated()
     batch = Batch(noisy=bright, teach=bright > 0, generator=torch.Generator().manual_seed(1))
@@ -163,3 +165,26 @@ def test_pixels_that_tell_little_of_themselves_teach_unseen(contrast: float, lit
         assert float(error) == pytest.approx(1.0, abs=0.1)  # the noise of pixels that were seen could be told
     else:
         assert part < 0.05
+
+
+LINES = Correlated(Gaussian(20.0), None, torch.tensor([30.0]))
+
+
+@pytest.mark.parametrize("law", [Gaussian(40.0), LINES], ids=["white", "rows"])
+def test_drawn_scenes_have_the_contrast_of_each_patch_and_not_of_its_noise(law: nw.Noise) -> None:
+    """A faint ramp and a strong one: from the darkest fifth to the brightest, as the smooth truth is."""
+    generator = torch.Generator().manual_seed(3)
+    ramps = torch.stack([5.0 * torch.linspace(-1, 1, 64), 200.0 * torch.linspace(-1, 1, 64)])
+    signal = 300 + ramps[:, None, None].expand(2, 1, 64, 64)
+    levels = [brightness(law.sample(signal, generator), law, generator) for _ in range(100)]
+    low, high = (torch.stack(part)[..., 0, 0, 0].mean(0) for part in zip(*levels, strict=True))
+    play = math.exp(CONTRAST**2 / 2)  # mean of the factor by which a scene may differ
+    # Ranks are 0.1 and 1 − 0.2 / 3 in the mean: of a ramp from -1 to 1 its levels are -0.8 and 0.87.
+    assert float(high[1] - low[1]) == pytest.approx(200 * 1.67 * play, rel=0.2)
+    assert float(low[1]) == pytest.approx(300 - 0.8 * 200, rel=0.1)
+    assert 5 * 1.67 * play < float(high[0] - low[0]) < 25  # with what the noise adds it would be 54 and 65
+
+
+def test_a_flat_scene_counts_like_one_full_of_details() -> None:
+    squared = torch.tensor([0.01, 1.0])[:, None, None, None].expand(2, 1, 8, 8)
+    torch.testing.assert_close(hardness(squared).flatten(), torch.tensor([0.114, 1.001]), atol=1e-3, rtol=0)

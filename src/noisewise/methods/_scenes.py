@@ -30,11 +30,13 @@ INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, at
 NARROWEST = 1e-3  # standard deviation, in those of the noise
 WIDTH_WEIGHT = 0.1  # of the standard deviation's likelihood beside the squared error of the mean
 FAR_APART = 1e6  # pixel sizes between slices
+EASIEST = 0.003  # mean squared error of a patch, in units of the noise, below which it counts like any other
 BESIDE = 3  # patches of the image to one of a scene: enough not to forget the scenes
 COARSEST, FARTHEST, OPPOSED, UNEVEN = 3.0, 0.75, -0.4, 3.0  # of laws that the prior has seen, with some room
 DARKEST = 0.4  # photons, the 3/8 of the transform included
 CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
 BLIND = 11.0  # percent of the pixels, in lessons by blind spots
+TINY = 1e-20  # variance, ADU²: of an image that has none
 LITTLE = 0.1  # of the variance of the noise: where less is left after denoising, a pixel tells little of itself
 
 
@@ -142,11 +144,17 @@ class SceneTaught(Method):
         return self.own > 0 and self.told(net, 1).white
 
     def taught_by_scenes(self, net: Standardized, batch: Batch) -> Tensor:
-        """Squared error and likelihood against drawn scenes, in units of the noise; held out: the error alone."""
+        """Squared error and likelihood against drawn scenes, in units of the noise; held out: the error alone.
+
+        A patch's error counts over its root, as in the training of the packaged weights: flat scenes count too.
+        """
         usable = flat(batch.teach)
         seen = usable.flatten(1).any(1).reshape(-1, *[1] * (usable.ndim - 1)).expand_as(usable)
         squared, likelihood = learned(net, *self.exposed(net, batch))
-        return masked_mean(squared if batch.held_out else squared + WIDTH_WEIGHT * likelihood, seen)
+        hard = hardness(squared)
+        if batch.held_out:
+            return masked_mean(hard.expand_as(squared), seen)
+        return masked_mean(hard.mean() * squared / hard + WIDTH_WEIGHT * likelihood, seen)
 
     def taught_by_itself(self, net: Standardized, batch: Batch) -> Tensor:
         """Squared error of the image's rest against shares of it, and by blind spots, in units of the noise."""
@@ -196,9 +204,10 @@ class SceneTaught(Method):
         for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
             scene = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
             if is_drawn(self.scenes):
-                low, high = brightness(x, batch.generator)
+                law = cast(Noise, net.law(channel))
+                low, high = brightness(x, law, batch.generator)
                 # How far a signal is beyond what can be recorded, no image tells.
-                scene = cast(Noise, net.law(channel)).digital.clipped(low + (high - low) * scene)
+                scene = law.digital.clipped(low + (high - low) * scene)
             scenes.append(scene)
         return torch.cat(scenes, 1)
 
@@ -278,11 +287,25 @@ def learned(net: Standardized, noisy: Tensor, signal: Tensor, law: Description) 
     return error**2, likelihood
 
 
-def brightness(noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Dark and bright level of each drawn scene, (N, 1, ...): of the image, smoothed, with some play."""
-    values = neighbour_mean(noisy).flatten().sort().values
+def hardness(squared: Tensor) -> Tensor:
+    """Root of each patch's mean squared error, (N, 1, ...), held fixed."""
+    mean = squared.detach().mean(tuple(range(1, squared.ndim)), keepdim=True)
+    return (mean + EASIEST).sqrt()
+
+
+def brightness(noisy: Tensor, law: Noise, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Dark and bright level of each drawn scene, (N, 1, ...): those of a patch each, with some play.
+
+    A patch is smoothed, and then of too much contrast by the noise that is left in it: c² = 1 − Var[noise] / Var[x].
+    """
+    smooth = neighbour_mean(noisy)
+    noise = neighbour_mean(law.sample(smooth, generator) - smooth).flatten(1)
+    values = smooth.flatten(1).sort(dim=1).values
+    middle = values.mean(1, keepdim=True)
+    left = 1 - noise.var(1, keepdim=True) / values.var(1, keepdim=True).clamp(min=TINY)
+    values = middle + left.clamp(min=0).sqrt() * (values - middle)
     lots = torch.rand((2, len(noisy)), generator=generator).to(noisy)
-    ranks = torch.stack([0.2 * lots[0], 1 - 0.2 * lots[1] ** 2]) * (len(values) - 1)
-    low, high = values[ranks.long()].reshape(2, -1, *[1] * (noisy.ndim - 1))
+    ranks = torch.stack([0.2 * lots[0], 1 - 0.2 * lots[1] ** 2], 1) * (values.shape[1] - 1)
+    low, high = values.gather(1, ranks.long()).T.reshape(2, -1, *[1] * (noisy.ndim - 1))
     play = torch.exp(CONTRAST * torch.randn(len(noisy), generator=generator)).to(noisy)
     return low, low + (high - low) * play.reshape(low.shape)
