@@ -23,10 +23,10 @@ CAMERA = nw.Camera(gain=2.2, read_noise=1.6, offset=100)
 BRIGHTEST, STRENGTH, LASTING = 30.0, 2.0, 6.0  # photons; electrons rms; pixels
 PART = (slice(120, 280), slice(240, 400))  # (Y, X)
 METHODS = {
-    "n2v": ("n2v", 400, {}),
-    "structN2V": ("n2v", 400, {"blind_shape": "auto"}),
+    "n2v": ("n2v", 250, {}),
+    "structN2V": ("n2v", 250, {"blind_shape": "auto"}),
     "simulated": ("simulated", 0, {}),
-    "cosdd": ("cosdd", 60, {"levels": 3, "reading": 32, "blocks": 1, "batch_size": 4}),
+    "cosdd": ("cosdd", 40, {"levels": 3, "reading": 32, "blocks": 1, "batch_size": 4}),
 }
 
 
