@@ -5,16 +5,17 @@
 
 row_noise_3d: beads, sCMOS; line_noise_3d: zebrafish, two photons. `left` is the variance of the difference between
 the means of neighbouring rows, over pixels that are dark in both (slow gradients fall out), against that of the noisy
-stack. `peak` and `sum` compare the brightest pixels of bright objects, and the sums over 7 x 7 pixels about them, with
-those of the noisy stack: medians of ratios above the dark level. Noise makes the brightest of some noisy pixels too
-bright, so a peak must fall: `perfect` is what the same comparison says of the denoised stack against itself with noise
-drawn anew, by the law that was measured.
+stack. `peak`, `top` and `sum` compare the brightest pixels of bright objects, their brightest 3 x 3 pixels, and sums
+over 7 x 7 pixels about them, with those of the noisy stack: medians of ratios above the dark level. Noise makes the
+brightest of some noisy pixels too bright, so the first two must fall: `perfect_peak` and `perfect_top` are what the
+same comparison says of the denoised stack against itself with noise drawn anew, by the law that was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,20 @@ def compare(noisy: np.ndarray, found: np.ndarray, shown: np.ndarray | None = Non
     }  # fmt: skip
 
 
+def run(name: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One stack denoised, and what is left of its rows and objects."""
+    noisy, start = tifffile.imread(DATA / STACKS[name]), time.perf_counter()
+    kind, steps = asked(method, arguments.steps)
+    result = nw.denoise(noisy, axes="ZYX", method=kind, budget=arguments.budget, steps=steps, average=False)
+    about = {"seconds": time.perf_counter() - start, "steps": result.model.run.step}
+    ideal = compare(noisier(result), result.mean, noisy)
+    found = compare(noisy, result.mean) | {f"perfect_{key}": ideal[key] for key in ("peak", "top")}
+    if arguments.save:
+        arguments.save.mkdir(exist_ok=True, parents=True)
+        tifffile.imwrite(arguments.save / f"{name}_{method}.tif", result.mean)
+    return {"stack": name, "method": method, **found, **about}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=["prior", "simulated", "cosdd", "n2v"])
@@ -88,21 +103,8 @@ def main() -> None:
         return
     rows = Rows("lines", ["stack", "method"], budget_s=arguments.budget)
     for method in arguments.methods:
-        for name, path in STACKS.items():
-            if rows.has(stack=name, method=method):
-                continue
-            noisy, start = tifffile.imread(DATA / path), time.perf_counter()
-            kind, steps = asked(method, arguments.steps)
-            result = nw.denoise(noisy, axes="ZYX", method=kind, budget=arguments.budget, steps=steps, average=False)
-            about = {"seconds": time.perf_counter() - start, "steps": result.model.run.step}
-            again = noisier(result)
-            ideal = compare(again, result.mean, noisy)
-            found = compare(noisy, result.mean) | {f"perfect_{key}": ideal[key] for key in ("peak", "top")}
-            rows.keep({"stack": name, "method": method, **found, **about})
-            print(rows.rows[-1], flush=True)
-            if arguments.save:
-                arguments.save.mkdir(exist_ok=True, parents=True)
-                tifffile.imwrite(arguments.save / f"{name}_{method}.tif", result.mean)
+        for name in STACKS:
+            rows.once(partial(run, name, method, arguments), False, stack=name, method=method)
     keys = ["stack", "method", "left", "objects", "peak", "perfect_peak", "top", "perfect_top", "sum"]
     print(table([[row.get(key) for key in keys] for row in rows.rows], keys))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from noisewise.nets.lvae import LadderVAE
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import CONV, EXACT_CONV, Residual
 from noisewise.noise.base import Noise
+from noisewise.noise.digital import CONTINUOUS, log_mass
 from noisewise.noise.memory import Axis, Memory, before
 from noisewise.noise.reach import axis_of
 
@@ -96,6 +96,5 @@ class CodedLadder(LadderVAE):
         context = code.movedim(1, -1).reshape(-1, *size, code.shape[1])
         with torch.autocast(x.device.type, enabled=False):
             log_weight, mean, std = self.memory(self.memory.remembered(off), context.float())
-            score = (off[..., None] - mean) / std
-            nats = torch.logsumexp(log_weight - 0.5 * score**2 - std.log(), -1) - 0.5 * math.log(2 * math.pi)
+            nats = torch.logsumexp(log_weight + log_mass(off[..., None], mean, std, CONTINUOUS), -1)
         return nats.reshape(x.shape)
