@@ -440,7 +440,8 @@ def test_nor_where_a_size_is_no_multiple_of_the_pooling(network: str, average: b
 def correlation_along(law: Correlated, axis: int, lag: int) -> float:
     """Of a drawn image of even signal, between pixels so far apart."""
     noise = law.sample(torch.full((40, 64, 64), 100.0, dtype=torch.float64), dice(1)) - 100
-    one, two = noise.narrow(axis, 0, 64 - lag), noise.narrow(axis, lag, 64 - lag)
+    size = noise.shape[axis] - lag
+    one, two = noise.narrow(axis, 0, size), noise.narrow(axis, lag, size)
     return float((one * two).mean() / noise.var())
 
 
@@ -457,6 +458,23 @@ def test_columns_that_share_an_offset_are_hidden_along_y() -> None:
     assert correlation_along(columns, 1, 3) == pytest.approx(36 / 136, abs=0.03)  # along Y
     assert abs(correlation_along(columns, 2, 1)) < 0.03
     assert set(correlated_offsets((columns,), 2)) == {(y, 0) for y in range(-5, 6) if y}
+
+
+def test_slices_that_share_their_noise_are_hidden_too() -> None:
+    """Of three quarters the powers stay above 0.05 over ten slices; what a row shares, it has for itself in each."""
+    law = Correlated(Gaussian(10.0), between=0.75)
+    for lag in (1, 2, 4):
+        assert correlation_along(law, 0, lag) == pytest.approx(0.75**lag, abs=0.03)
+    assert abs(correlation_along(law, 1, 1)) < 0.03 and abs(correlation_along(law, 2, 1)) < 0.03
+    assert correlated_offsets((law,), 2) == ()
+    assert set(correlated_offsets((law,), 3, 20)) == {(z, 0, 0) for z in range(-10, 11) if z}
+    rows = Correlated(Gaussian(10.0), kernel=torch.ones(1, 2), row_kernel=4.0, between=-0.3)
+    noise = rows.sample(torch.full((16, 256, 64), 5.0), dice(2)) - 5
+    assert float((noise[1:] * noise[:-1]).mean() / noise.var()) == pytest.approx(-0.3 * 100 / 116, abs=0.02)
+    shared = {(0, 0, x) for x in range(-5, 6)} | {(z, 0, x) for z in (-1, 1) for x in (-1, 0, 1)}
+    shared |= {(z, 0, 0) for z in (-2, 2)}
+    assert set(correlated_offsets((rows,), 3)) == shared - {(0, 0, 0)}
+    assert N2V(blind_shape="auto").shape((law,), 2) == ()
 
 
 def test_a_field_is_hidden_as_far_as_it_reaches() -> None:

@@ -363,6 +363,24 @@ def test_train_says_before_it_begins_when_its_method_does_not_suit(tmp_path, cap
     assert error.count("may not suit") == 1 and error.index("may not suit") < error.index("training")
 
 
+def test_slices_that_share_their_noise_are_measured_and_told(tmp_path):
+    rho = 0.5
+    noise = np.random.default_rng(0).normal(size=(8, 96, 96))
+    for z in range(1, 8):
+        noise[z] = rho * noise[z - 1] + (1 - rho**2) ** 0.5 * noise[z]
+    stack = (100 + scene(96) + 10 * noise).astype(np.float32)
+    found = nw.measure(stack, axes="ZYX")
+    assert found.kind == "white" and found.between == pytest.approx(rho, abs=0.06)
+    assert float(found.noise.between) == found.between
+    assert nw.measure(stack, axes="TYX").between == 0  # between frames, something else is meant by it
+    path = tmp_path / "law.safetensors"
+    found.noise.save(path)
+    assert float(nw.load_noise(path).between) == found.between
+    for settings, said in (({}, 1), ({"spatial": "YX"}, 0), ({"blind_shape": "auto"}, 0)):
+        model = nw.train("n2v", stack, axes="ZYX", steps=1, features=4, patch_size=32, batch_size=1, **settings)
+        assert sum(f"share their noise (correlation {found.between:.2f})" in note for note in model.notes) == said
+
+
 def test_denoise_says_when_its_method_does_not_suit(tmp_path):
     noise = correlated((96, 96), np.outer([1, 2, 1], [1, 2, 1]))
     image = (100 + scene(96) + 10 * noise).astype(np.float32)

@@ -167,7 +167,7 @@ class Training:
         self.model.provenance = self._provenance(noisy)
         self.notes = [note for source in [*noisy, *targets] for note in source.notes] + pair_notes
         caveats = self.model.method.caveats(self.model.spec, laws)
-        self.notes += caveats + self._misfits() + doubts(self.model.method, checkup)
+        self.notes += caveats + self._misfits() + doubts(self.model.method, checkup, dims)
         self.ready = self.model.method.ready_as_built and not caveats  # denoises without any training
 
     def run(
@@ -225,11 +225,20 @@ class Training:
         }
 
 
-def doubts(method: Method, checkup: CheckUp | None) -> list[str]:
-    """A note where the method cannot take away this sort of noise."""
-    if checkup is None or method.needs != "noisy" or checkup.kind in ("none", *method.removes):
+def doubts(method: Method, checkup: CheckUp | None, dims: int) -> list[str]:
+    """Notes where the method cannot take away this sort of noise."""
+    if checkup is None or method.needs != "noisy" or checkup.kind == "none":
         return []
-    return [f"{methods.name_of(method)} may not suit this image. {checkup.verdict}"]
+    name, sees_slices = methods.name_of(method), dims == 3 and "rows" not in method.removes
+    said = [
+        (checkup.kind not in method.removes, checkup.verdict),
+        (
+            sees_slices and checkup.between != 0,
+            f"Successive slices share their noise (correlation {checkup.between:.2f}): give --spatial YX, so that it "
+            f"sees one at a time, or n2v with --blind-shape auto, which hides them.",
+        ),
+    ]
+    return [f"{name} may not suit this image. {sentence}" for holds, sentence in said if holds]
 
 
 def make_scenes(

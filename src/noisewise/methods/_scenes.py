@@ -21,6 +21,7 @@ from noisewise.nets.blind import hide, some_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.description import FEATURES, LAGS, Description, describe, stack
+from noisewise.noise.reach import correlated_offsets
 from noisewise.noise.splitting import neighbour_mean, split
 from noisewise.posterior import Normal, Posterior
 from noisewise.scenes.pool import is_drawn, patches
@@ -141,7 +142,9 @@ class SceneTaught(Method):
 
     def taught_by_the_image(self, net: Standardized) -> bool:
         """Whether the image teaches beside scenes: each pixel must have its noise for itself."""
-        return self.own > 0 and self.told(net, 1).white
+        shared = correlated_offsets(cast(tuple[Noise, ...], tuple(net.laws)), net.dims)
+        between_slices = any(any(offset[:-2]) for offset in shared)
+        return self.own > 0 and self.told(net, 1).white and not between_slices
 
     def taught_by_scenes(self, net: Standardized, batch: Batch) -> Tensor:
         """Squared error and likelihood against drawn scenes, in units of the noise; held out: the error alone.

@@ -117,6 +117,12 @@ class CheckUp:
 
         return pixel_law_of(self)
 
+    @property
+    def between(self) -> float:
+        """Correlation of a pixel's noise with that of the next slice's; 0 where there is little."""
+        rho = self.along.get("Z", 0.0)
+        return rho if abs(rho) > CORRELATED_PLANES else 0.0
+
     # -- the meaning -------------------------------------------------------------------------------
 
     @property

@@ -28,10 +28,11 @@ class Correlated(Noise):
 
     F(·; s) is the distribution function of `law`, so each pixel is distributed as the law says; the field's spectrum
     makes neighbours go together (a Gaussian copula). Row and column offsets do not depend on the signal.
+    The fields of slices (..., Z, Y, X) have the correlation `between` from one to the next, and its powers beyond.
 
     law: of one pixel, neither rounded nor clipped. kernel: what white noise is convolved with to become the field,
     (Y, X), odd sides. row_kernel, column_kernel: the same for the offsets along Y and along X, ADU; a single number
-    for independent ones, zero for none.
+    for independent ones, zero for none. between: above -1, below 1.
 
     log_prob and cdf are those of each pixel for itself (the marginal law). log_prob_image is that of a Gaussian field
     e = (x − s) / σ(s) on a torus, σ² the variance of all parts: −½ Σ_k |ê(k)|² / P(k) − ½ Σ_k log P(k) − Σ_i log σ_i,
@@ -42,10 +43,11 @@ class Correlated(Noise):
     kernel: Tensor
     row_kernel: Tensor
     column_kernel: Tensor
+    between: Tensor
 
     def __init__(
         self, law: Noise, kernel: Tensor | None = None, row_kernel: Value = 0.0, column_kernel: Value = 0.0,
-        digital: Digital = CONTINUOUS,
+        digital: Digital = CONTINUOUS, between: Value = 0.0,
     ) -> None:  # fmt: skip
         super().__init__(digital)
         kernel = torch.ones(1, 1) if kernel is None else kernel
@@ -53,11 +55,12 @@ class Correlated(Noise):
         self.register_buffer("kernel", buffer(kernel / (kernel**2).sum().sqrt()))
         self.register_buffer("row_kernel", buffer(row_kernel).reshape(-1))
         self.register_buffer("column_kernel", buffer(column_kernel).reshape(-1))
+        self.keep(between=between)
         self._table: tuple[float, float, Tensor] | None = None
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Noise of each image (Y, X) of a signal (..., Y, X) by itself."""
-        field = filtered(signal, self.kernel, generator)
+        """Noise of each image (Y, X) of a signal (..., Y, X) by itself, but for fields that slices share."""
+        field = linked(filtered(signal, self.kernel, generator), float(self.between))
         rows = filtered(signal[..., :1], self.row_kernel[:, None], generator)
         columns = filtered(signal[..., :1, :], self.column_kernel[None], generator)
         return self.digital((self.quantile(field, signal) + rows + columns).to(signal.dtype))
@@ -235,6 +238,16 @@ def filtered(like: Tensor, kernel: Tensor, generator: torch.Generator | None) ->
     spectrum = torch.fft.rfft2(white) * torch.fft.rfft2(kernel.to(like), s=size)
     field: Tensor = torch.fft.irfft2(spectrum, s=size)[..., height - 1 :, width - 1 :]
     return field
+
+
+def linked(fields: Tensor, between: float) -> Tensor:
+    """Fields (..., Z, Y, X) of unit variance, each in part the one before: an autoregression of first order."""
+    if not between or fields.ndim < 3:
+        return fields
+    slices = list(fields.unbind(-3))
+    for z in range(1, len(slices)):
+        slices[z] = between * slices[z - 1] + math.sqrt(1 - between**2) * slices[z]
+    return torch.stack(slices, -3)
 
 
 def kernel_of(rho: Tensor) -> Tensor:

@@ -34,16 +34,16 @@ LINE_LAGS = 4  # rows (columns) over which neighbouring offsets may correlate
 
 
 def law_of(found: CheckUp) -> Noise:
-    """The law of one pixel; with a spectrum and row and column offsets where neighbouring pixels are correlated."""
+    """The law of one pixel; with a spectrum and row and column offsets where neighbours or slices are correlated."""
     digital = digital_of(found)
     white = bool(np.abs(found.correlation.rho.ravel()[1:]).max(initial=0.0) < 0.02)
     law = single(found)
-    if not white or found.row_std_adu or found.column_std_adu:
+    if not white or found.row_std_adu or found.column_std_adu or found.between:
         law.digital = CONTINUOUS
         law = Correlated(
             law, kernel_of(torch.as_tensor(found.correlation.rho)),
             line_kernel(found.correlation.rows, found.row_std_adu),
-            line_kernel(found.correlation.columns, found.column_std_adu), digital,
+            line_kernel(found.correlation.columns, found.column_std_adu), digital, found.between,
         )  # fmt: skip
     return told(law, found)
 

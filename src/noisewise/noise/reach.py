@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -19,13 +20,13 @@ NEAR = 5  # pixels to each side: rows and columns share their offsets without en
 def correlated_offsets(laws: tuple[Noise, ...], dims: int, far: int = NEAR) -> tuple[tuple[int, ...], ...]:
     """Offsets ([Z], Y, X) at which the noise of any of the laws has an autocorrelation above 0.05, without the centre.
 
-    far: pixels to each side that are looked at. Noise of different slices is taken to be independent.
+    far: pixels and slices to each side that are looked at.
     """
     found: set[tuple[int, ...]] = set()
     for law in laws:
-        rho = autocorrelation_of(law.spectral(), far)
-        for y, x in (rho.abs() > SHARED).nonzero().tolist():
-            found |= {(*[0] * (dims - 2), a * y, b * x) for a in (-1, 1) for b in (-1, 1)}
+        for z in range(far + 1 if dims == 3 else 1):
+            for y, x in (autocorrelation_of(law.spectral(), far, z).abs() > SHARED).nonzero().tolist():
+                found |= {offset[-dims:] for offset in product({-z, z}, {-y, y}, {-x, x})}
     return tuple(sorted(found - {(0,) * dims}))
 
 
@@ -36,19 +37,21 @@ def axis_of(laws: tuple[Noise, ...]) -> Axis:
     return ("YX" if x else "Y") if y else "X"
 
 
-def autocorrelation_of(law: Noise, far: int = NEAR) -> Tensor:
-    """ρ (1 + far, 1 + far) of a law's noise at vertical and horizontal distances in pixels.
+def autocorrelation_of(law: Noise, far: int = NEAR, slices: int = 0) -> Tensor:
+    """ρ (1 + far, 1 + far) of a law's noise at vertical and horizontal distances in pixels, so many slices away.
 
     Rows and columns count with their share of the variance at the darkest signal the law was made for.
     """
     side = far + 1
     rho = torch.zeros(side, side, dtype=torch.float64)
-    rho[0, 0] = 1.0
     if not isinstance(law, Correlated):
+        rho[0, 0] = float(slices == 0)
         return rho
     pixel = law.dark_variance
     total = pixel + law.offset_variance()
-    field = lagged(law.kernel, (side, side))
+    field = pixel * law.between**slices * lagged(law.kernel, (side, side))
+    if slices:
+        return field / total
     rows, columns = lagged(law.row_kernel[:, None], (side, 1)), lagged(law.column_kernel[None], (1, side))
-    covariance: Tensor = pixel * field + rows + columns
+    covariance: Tensor = field + rows + columns
     return covariance / total
