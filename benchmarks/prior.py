@@ -190,6 +190,7 @@ class Randomness:
     teach: Any = None
     target: Any = None
     coordinates: Any = None
+    background: tuple[Any, ...] = ()
 
 
 class Steps:

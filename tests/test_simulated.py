@@ -11,7 +11,7 @@ import torch
 
 import noisewise as nw
 from noisewise import methods
-from noisewise.methods._scenes import CONTRAST, PRIOR, brightness, hardness
+from noisewise.methods._scenes import CONTRAST, PRIOR, brightness, hardness, spread_of_means
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import Simulated
 from noisewise.noise.correlated import Correlated, kernel_of
@@ -183,6 +183,22 @@ def test_drawn_scenes_have_the_contrast_of_each_patch_and_not_of_its_noise(law: 
     assert float(high[1] - low[1]) == pytest.approx(200 * 1.67 * play, rel=0.2)
     assert float(low[1]) == pytest.approx(300 - 0.8 * 200, rel=0.1)
     assert 5 * 1.67 * play < float(high[0] - low[0]) < 25  # with what the noise adds it would be 54 and 65
+
+
+def test_scenes_as_dark_as_the_background_are_so_but_for_the_noise_of_a_patch() -> None:
+    """Of rows with offsets of 30 a patch of 64 has a mean with a standard deviation of 30 / 8."""
+    size, generator = torch.Size((64, 64)), torch.Generator().manual_seed(3)
+    assert spread_of_means(LINES, 300.0, size, torch.device("cpu")) == pytest.approx(30 / 8, rel=0.25)
+    signal = torch.tensor([300.0, 300.0, 380.0])[:, None, None, None].expand(3, 1, *size)
+    levels = [brightness(LINES.sample(signal, generator), LINES, generator, (300.0, 5.0)) for _ in range(40)]
+    low, high = (torch.stack(part).flatten(1) for part in zip(*levels, strict=True))
+    assert float((low[:, :2] == 300.0).float().mean()) > 0.95 and not (low[:, 2] == 300.0).any()
+    assert (high >= low).all() and float(low[:, 2].mean()) == pytest.approx(380, abs=12)
+    uneven, _ = brightness(LINES.sample(signal, generator), LINES, generator, (300.0, 15.0))
+    assert not (uneven == 300.0).any()
+    faint = 312 + torch.zeros(1, 1, *size)  # each pixel for itself: so little stands out
+    found = brightness(Gaussian(20.0).sample(faint, generator), Gaussian(20.0), generator, (300.0, 0.5))[0]
+    assert float(found) == pytest.approx(312, abs=8) and float(found) != 300.0
 
 
 def test_a_flat_scene_counts_like_one_full_of_details() -> None:

@@ -14,7 +14,7 @@ import torch
 import noisewise as nw
 from noisewise.axes import Layout
 from noisewise.data import patches as patches_module
-from noisewise.data.patches import PatchSource
+from noisewise.data.patches import PatchSource, commonest, tile_means
 from noisewise.data.scene import Scene
 from noisewise.denoise import choose_average
 from noisewise.io import open_source
@@ -127,6 +127,40 @@ def test_streaming_keeps_held_out_pixels_out(monkeypatch: pytest.MonkeyPatch) ->
         drawn = data.draw(step)
         assert not held & set(drawn.noisy[drawn.teach].tolist())
     data.close()
+
+
+def test_tiles_have_the_means_of_their_usable_pixels() -> None:
+    image = np.arange(5 * 8, dtype=np.float32).reshape(5, 8)
+    usable = np.ones_like(image, dtype=bool)
+    usable[0, 0] = usable[2:4, 2:4] = False
+    found = tile_means([(image, usable), (image[:2, :2] + 100, usable[2:4, :2])], (2, 2))
+    tiles = [image[y : y + 2, x : x + 2] for y in (0, 2) for x in (0, 2, 4, 6)]
+    expected = [tile.mean() for tile in tiles]
+    expected[0] = tiles[0].ravel()[1:].mean()
+    np.testing.assert_allclose(found, [*expected[:5], *expected[6:], image[:2, :2].mean() + 100])
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_background_is_found_beside_brighter_things(share: float) -> None:
+    dice = np.random.default_rng(4)
+    found = []
+    for _ in range(30):
+        values = 50 + dice.normal(size=200)
+        values[int(share * 200) :] += dice.exponential(15.0, 200 - int(share * 200))
+        found.append(commonest(values))
+        values[0] = 30.0
+        assert commonest(values) is None  # something is darker than it
+    levels, widths = np.array(found, float).T
+    assert np.sqrt(np.mean((levels - 50) ** 2)) < 0.3 and 0.4 < widths.mean() < 1.4
+    assert commonest(np.full(100, 7.0)) == (7.0, 0.0) and commonest(np.zeros(8)) is None
+
+
+def test_patches_tell_the_background_of_their_images() -> None:
+    image = np.full((192, 256), 30.0, np.float32)
+    image[:64] = np.linspace(50, 500, 64)[:, None]
+    data = source([image, image])
+    assert data.draw(0).background == data.held_out.background == ((30.0, 0.0),)
+    assert source([image[:64]]).draw(0).background == (None,)
 
 
 @dataclass(frozen=True, kw_only=True)

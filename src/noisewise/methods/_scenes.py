@@ -37,6 +37,9 @@ COARSEST, FARTHEST, OPPOSED, UNEVEN = 3.0, 0.75, -0.4, 3.0  # of laws that the p
 DARKEST = 0.4  # photons, the 3/8 of the transform included
 CONTRAST = 0.5  # by how much (log) a drawn scene may be of more or less contrast than the image
 BLIND = 11.0  # percent of the pixels, in lessons by blind spots
+ALIKE = 4.0  # standard deviations: of the mean of a patch above the background, of its darkest pixels below
+EVEN = 3.0  # of these, that a quarter of the means may spread where the background is even
+MEANS = 64  # patches, that tell that
 TINY = 1e-20  # variance, ADU²: of an image that has none
 LITTLE = 0.1  # of the variance of the noise: where less is left after denoising, a pixel tells little of itself
 
@@ -208,7 +211,7 @@ class SceneTaught(Method):
             scene = patches(self.scenes, x.shape[2:], len(x), batch.generator).to(x)
             if is_drawn(self.scenes):
                 law = cast(Noise, net.law(channel))
-                low, high = brightness(x, law, batch.generator)
+                low, high = brightness(x, law, batch.generator, batch.background[channel] if batch.background else None)
                 # How far a signal is beyond what can be recorded, no image tells.
                 scene = law.digital.clipped(low + (high - low) * scene)
             scenes.append(scene)
@@ -296,10 +299,14 @@ def hardness(squared: Tensor) -> Tensor:
     return (mean + EASIEST).sqrt()
 
 
-def brightness(noisy: Tensor, law: Noise, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def brightness(
+    noisy: Tensor, law: Noise, generator: torch.Generator, background: tuple[float, float] | None = None
+) -> tuple[Tensor, Tensor]:
     """Dark and bright level of each drawn scene, (N, 1, ...): those of a patch each, with some play.
 
     A patch is smoothed, and then of too much contrast by the noise that is left in it: c² = 1 − Var[noise] / Var[x].
+    Where the background is even, but for noise, and the patch as dark, the scene is so too: what all images have in
+    common teaches to tell lines, which brighten and darken patches as a whole.
     """
     smooth = neighbour_mean(noisy)
     noise = neighbour_mean(law.sample(smooth, generator) - smooth).flatten(1)
@@ -311,4 +318,17 @@ def brightness(noisy: Tensor, law: Noise, generator: torch.Generator) -> tuple[T
     ranks = torch.stack([0.2 * lots[0], 1 - 0.2 * lots[1] ** 2], 1) * (values.shape[1] - 1)
     low, high = values.gather(1, ranks.long()).T.reshape(2, -1, *[1] * (noisy.ndim - 1))
     play = torch.exp(CONTRAST * torch.randn(len(noisy), generator=generator)).to(noisy)
+    if background is not None:
+        level, width = background
+        spread = spread_of_means(law, level, noisy.shape[2:], noisy.device)
+        alike = (low < level + ALIKE * spread) & (low > level - ALIKE * noise.std())
+        low = torch.where(alike & (width < EVEN * spread), level, low)
+        high = high.maximum(low)
     return low, low + (high - low) * play.reshape(low.shape)
+
+
+@lru_cache(maxsize=16)
+def spread_of_means(law: Noise, signal: float, patch: torch.Size, device: torch.device) -> float:
+    """Standard deviation of the means of patches of an even signal, ADU."""
+    even = torch.full((MEANS, 1, *patch), signal, device=device)
+    return float(law.sample(even, torch.Generator(device).manual_seed(0)).flatten(1).mean(1).std())

@@ -53,6 +53,7 @@ class Batch:
     generator: the source of this step's randomness.
     coordinates: (N, dims, *patch), of each pixel in its whole image.
     progress: how much of the training is over, 0 to 1; zero while its length is not known.
+    background: the commonest brightness of patches and how wide it spreads, a channel; None where it is not known.
     """
 
     noisy: Tensor
@@ -62,6 +63,7 @@ class Batch:
     held_out: bool = False
     coordinates: Tensor | None = None
     progress: float = 1.0
+    background: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

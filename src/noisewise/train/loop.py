@@ -40,7 +40,7 @@ class Data(Protocol):
     held_out: Any
 
     def draw(self, step: int) -> Any:
-        """Patches with `noisy`, `teach`, `target`, `generator` and `coordinates`."""
+        """Patches with `noisy`, `teach`, `target`, `generator`, `coordinates` and `background`."""
 
 
 @dataclass
@@ -219,6 +219,7 @@ class Trainer:
         batch = Batch(
             noisy=patches.noisy, teach=patches.teach, target=patches.target,
             generator=patches.generator, held_out=held_out, coordinates=patches.coordinates, progress=self.progress,
+            background=patches.background,
         )  # fmt: skip
         enabled = self.precision is not None
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
