@@ -207,7 +207,7 @@ def soon() -> str:
 
 
 def stripes() -> str:
-    rows = json.loads((RESULTS / "lines.json").read_text())["rows"]
+    rows = sorted(json.loads((RESULTS / "lines.json").read_text())["rows"], key=lambda row: row["stack"])
     kept = ("peak", "perfect_peak", "top", "perfect_top", "sum")
     lines = [
         [
