@@ -10,6 +10,7 @@ import torch
 
 import noisewise as nw
 from noisewise.cli import main
+from noisewise.noise.base import pack, unpack
 from noisewise.noise.blocks import Pair, cut, flattest, mean_around, transform
 from noisewise.noise.correlated import Correlated
 from noisewise.noise.gaussian import Gaussian
@@ -376,6 +377,9 @@ def test_slices_that_share_their_noise_are_measured_and_told(tmp_path):
     path = tmp_path / "law.safetensors"
     found.noise.save(path)
     assert float(nw.load_noise(path).between) == found.between
+    content, tensors = pack(found.noise)
+    del content["arguments"]["between"], tensors["between"]  # a file of before it was measured
+    assert float(unpack(content, tensors).between) == 0
     for settings, said in (({}, 1), ({"spatial": "YX"}, 0), ({"blind_shape": "auto"}, 0)):
         model = nw.train("n2v", stack, axes="ZYX", steps=1, features=4, patch_size=32, batch_size=1, **settings)
         assert sum(f"share their noise (correlation {found.between:.2f})" in note for note in model.notes) == said

@@ -68,7 +68,7 @@ def test_a_law_of_noise_is_kept_with_all_that_is_known_of_it(image: np.ndarray, 
         names = set(file.keys())
     assert {name.split(".")[0] for name in names} == {"net", "law"}
     assert {name for name in names if name.startswith("law.1.")} == {
-        f"law.1.{name}" for name in ("kernel", "row_kernel", "column_kernel", "law.std")
+        f"law.1.{name}" for name in ("kernel", "row_kernel", "column_kernel", "between", "law.std")
     }
     again = nw.load(tmp_path / "m.safetensors").laws
     assert [type(law) for law in again] == [PoissonGaussian, Correlated]
