@@ -14,7 +14,8 @@ import torch
 import noisewise as nw
 from noisewise.axes import Layout
 from noisewise.data import patches as patches_module
-from noisewise.data.patches import PatchSource, commonest, tile_means
+from noisewise.data.background import commonest, tile_means
+from noisewise.data.patches import PatchSource
 from noisewise.data.scene import Scene
 from noisewise.denoise import choose_average
 from noisewise.io import open_source

@@ -5,7 +5,6 @@ Everything random is a function of the seed and the step's number, so that a res
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,10 +14,9 @@ import torch
 from torch import Tensor
 
 from noisewise.axes import Array, Region, whole
+from noisewise.data.background import Background, backgrounds
 from noisewise.data.scene import Census, Pixels, Scene, load, nbytes
 from noisewise.errors import UserError
-
-Background = tuple[float, float]
 
 BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # what is streamed at a time, pixels
 STEPS_PER_BLOCK = 4  # the oldest block of a streamed pool is replaced after so many steps
@@ -26,15 +24,13 @@ COMPUTABLE = (1e-30, 1e30)  # standard deviations with room to compute in float3
 HELD_OUT_PATCHES = 16  # at least
 HELD_OUT_PIXELS = 1 << 16  # of these patches, where the images have so many
 HELD_OUT_FRACTION = 0.03  # of the pixels of those patches
-DARKER = 8.0  # widths of a quarter of them, each half a standard deviation or more
-FEWEST_TILES = 32  # of patch size, from which on it is told which brightness is commonest
 
 
 @dataclass(frozen=True)
 class Patches:
     """N patches (N, C, *patch) in image units, where they may teach, and the randomness that goes with them.
 
-    coordinates: (N, dims, *patch), of each pixel in its whole image. background: see `Statistics`.
+    coordinates: (N, dims, *patch), of each pixel in its whole image. background: of each channel of the images.
     """
 
     noisy: Tensor
@@ -47,15 +43,10 @@ class Patches:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean, standard deviation and background a channel, over usable pixels, in image units.
-
-    background: the commonest mean brightness of a patch, and how wide a quarter of them spreads about it; None where
-    patches are few, or some darker.
-    """
+    """Mean and standard deviation a channel, over usable pixels, in image units."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    background: tuple[Background | None, ...]
 
 
 @dataclass(frozen=True)
@@ -103,6 +94,7 @@ class PatchSource:
         self._held: list[tuple[Place, Array]] = []
         self._fill_pool(0)
         self.noisy_statistics, self.target_statistics = self._statistics()
+        self.background = backgrounds([(block.noisy, block.usable) for block in self._pool.values()], self.patch)
         self.held_out = self._hold_out()
 
     def draw(self, step: int) -> Patches:
@@ -208,7 +200,7 @@ class PatchSource:
             stack(targets) if targets else None,
             generator,
             stack([np.indices(self.patch) + np.reshape(corner, (-1, *[1] * self.dims)) for corner in corners]),
-            self.noisy_statistics.background,
+            self.background,
         )
 
     def _symmetry(self, generator: torch.Generator) -> tuple[list[int], list[int]]:
@@ -225,7 +217,7 @@ class PatchSource:
 
     def _statistics(self) -> tuple[Statistics, Statistics]:
         blocks = list(self._pool.values())
-        noisy = statistics([(block.noisy, block.usable) for block in blocks], self.patch)
+        noisy = moments([(block.noisy, block.usable) for block in blocks])
         names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
         if not any(std > 0 for std in noisy.std):
             raise UserError(f"{names}: the image is constant or has no usable pixel; there is nothing to learn from")
@@ -235,7 +227,7 @@ class PatchSource:
         noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
         if not pairs:
             return noisy, noisy
-        target = statistics(pairs, self.patch)
+        target = moments(pairs)
         return noisy, replace(target, std=tuple(std or 1.0 for std in target.std))
 
     def _hold_out(self) -> Patches:
@@ -280,8 +272,8 @@ def withhold(usable: Array, place: Place, held: Place, mask: Array) -> None:
     usable[tuple(inner)] &= ~mask[tuple(outer)]
 
 
-def statistics(pieces: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> Statistics:
-    """Of images (C, *S) over the pixels that masks (C, *S) select, in float64."""
+def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
+    """Mean and standard deviation a channel over the pixels that a mask selects, in float64."""
     channels = range(len(pieces[0][0]))
 
     def values(channel: int) -> Iterator[Array]:
@@ -293,37 +285,4 @@ def statistics(pieces: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> S
     return Statistics(
         tuple(float(m) for m in means),
         tuple(float(np.sqrt(s / n)) for s, n in zip(squares, counts, strict=True)),
-        tuple(commonest(tile_means([(x[c], u[c]) for x, u in pieces], patch)) for c in channels),
     )
-
-
-def tile_means(pieces: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> Array:
-    """Means of tiles of patch size, side by side in each image, of those that are usable for the most part."""
-    found = []
-    for image, usable in pieces:
-        sides = [side for n, p in zip(image.shape, patch, strict=True) for side in (n // p, p)]
-        kept = tuple(slice(count * p) for count, p in zip(sides[::2], patch, strict=True))
-        total, number = (
-            part[kept].reshape(sides).sum(tuple(range(1, len(sides), 2)), dtype=np.float64)
-            for part in (np.where(usable, image, 0), usable)
-        )
-        most = number > np.prod(patch) / 2
-        found.append(total[most] / number[most])
-    return np.concatenate(found)
-
-
-def commonest(values: Array) -> Background | None:
-    """Mean of the values that lie densest: about the shortest interval with a quarter of them, three times as wide.
-
-    And that interval's width. None where values are few, or one is farther below than chance puts it.
-    """
-    if len(values) < FEWEST_TILES:
-        return None
-    ordered = np.sort(values)
-    count = math.ceil(len(ordered) / 4)
-    lengths = ordered[count - 1 :] - ordered[: len(ordered) - count + 1]
-    first = int(lengths.argmin())
-    middle, width = ordered[first : first + count].mean(), lengths[first]
-    for _ in range(5):
-        middle = ordered[np.abs(ordered - middle) <= 1.5 * width].mean()
-    return None if ordered[0] < middle - DARKER * width else (float(middle), float(width))

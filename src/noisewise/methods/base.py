@@ -53,7 +53,7 @@ class Batch:
     generator: the source of this step's randomness.
     coordinates: (N, dims, *patch), of each pixel in its whole image.
     progress: how much of the training is over, 0 to 1; zero while its length is not known.
-    background: the commonest brightness of patches and how wide it spreads, a channel; None where it is not known.
+    background: a channel, the brightness that most patches have, and its spread; None where there is none.
     """
 
     noisy: Tensor

@@ -49,9 +49,7 @@ def autocorrelation_of(law: Noise, far: int = NEAR, slices: int = 0) -> Tensor:
         return rho
     pixel = law.dark_variance
     total = pixel + law.offset_variance()
-    field = pixel * law.between**slices * lagged(law.kernel, (side, side))
-    if slices:
-        return field / total
-    rows, columns = lagged(law.row_kernel[:, None], (side, 1)), lagged(law.column_kernel[None], (1, side))
-    covariance: Tensor = field + rows + columns
+    covariance: Tensor = pixel * law.between**slices * lagged(law.kernel, (side, side))
+    if slices == 0:  # each has rows and columns of its own
+        covariance += lagged(law.row_kernel[:, None], (side, 1)) + lagged(law.column_kernel[None], (1, side))
     return covariance / total
