@@ -25,15 +25,15 @@ from scipy.stats import ks_2samp
 import noisewise as nw
 from common import Rows
 from noisewise import methods
-from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, World, decibel_gap
-from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.testing.worlds import FiniteWorld, GaussianWorld, World, decibel_gap
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 ALONG_X = tuple(0.8 ** abs(lag) for lag in range(-5, 6))
 WORLDS: dict[str, World] = {
     "gaussian": GaussianWorld(),
     "correlated": GaussianWorld(kernel=(ALONG_X,)),
-    "poisson": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))),
+    "poisson": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))),
     "poisson_gaussian": FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0),
 }
 TRAINING = {"gaussian": 64, "correlated": 64, "poisson": 60_000, "poisson_gaussian": 60_000}  # images

@@ -21,7 +21,7 @@ import tifffile
 import noisewise as nw
 from common import DATA, Rows, natural, psnr
 from noisewise import methods
-from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.models.gaussian import Gaussian
 
 SIGMA = 25.0
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

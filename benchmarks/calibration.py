@@ -17,7 +17,7 @@ import numpy as np
 
 import noisewise as nw
 from common import DATA, table, write
-from noisewise.noise.calibrate import record
+from noisewise.calibration.calibrate import record
 
 REPEATS, FRAMES, SIZE = 100, 100, 128
 GAIN, READ_NOISE_E, OFFSET = 2.2, 1.6, 100.0
@@ -94,7 +94,7 @@ def joined(data: Any, prefix: str) -> np.ndarray:
     return np.concatenate([data[name] for name in sorted(data.files) if name.startswith(prefix)], 2)
 
 
-def laws() -> list[dict[str, Any]]:
+def noise_models() -> list[dict[str, Any]]:
     """Held-out log-likelihood and time of each kind of law, on an EMCCD, sCMOS cameras and a photomultiplier."""
     cameras = {
         "EMCCD": (nw.Camera.emccd(), ramp(60.0)),
@@ -117,7 +117,7 @@ def laws() -> list[dict[str, Any]]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    result = {"emccd": emccd(), "laws": laws(), "planted": planted()}
+    result = {"emccd": emccd(), "laws": noise_models(), "planted": planted()}
     print(result["emccd"])
     print(table([list(row.values()) for row in result["laws"]], ["camera", "kind", "nats", "KS", "s"]))
     for way, scores in result["planted"].items():

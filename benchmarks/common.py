@@ -72,7 +72,7 @@ class Rows:
     """
 
     def __init__(self, name: str, keys: list[str], **about: Any) -> None:
-        self.name, self.keys, self.about, self.path = name, keys, about, RESULTS / f"{name}.json"
+        self.name, self.keys, self.input_statistics, self.path = name, keys, about, RESULTS / f"{name}.json"
         self.rows = self.read()
 
     def read(self) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ class Rows:
     def keep(self, row: dict[str, Any]) -> None:
         """Add a row, in place of an older one with the same keys, and write the file."""
         self.rows = [old for old in self.read() if any(old.get(k) != row.get(k) for k in self.keys)] + [row]
-        write(self.name, {**self.about, "rows": self.rows})
+        write(self.name, {**self.input_statistics, "rows": self.rows})
 
 
 def table(rows: list[list[Any]], header: list[str]) -> str:

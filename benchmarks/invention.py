@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 import noisewise as nw
 from common import DATA, natural, table, write
-from noisewise.evaluate.trust import trust
-from noisewise.noise.gaussian import Gaussian
-from noisewise.refine import denoiser, packaged
+from noisewise.evaluate.consistency import trust
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.workflow.refine_noise import denoiser, packaged
 from noisewise.scenes import draw
 
 SIDE, CONTRAST = 256, 8.0  # contrast in standard deviations of the noise
@@ -57,13 +57,13 @@ def looked_at(model: nw.Model | None, name: str, truth: np.ndarray) -> dict[str,
     """Error, standard deviation and checks of one image."""
     spread = np.ptp(np.quantile(truth, (0.005, 0.995)))
     signal = torch.from_numpy(CONTRAST * truth / spread if spread else truth).float()[None, None]
-    law = Gaussian(1.0)
-    noisy = law.sample(signal, torch.Generator().manual_seed(77))
-    look = denoiser(model.method, model.net) if model else packaged(noisy, law)
+    noise_model = Gaussian(1.0)
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(77))
+    look = denoiser(model.method, model.net) if model else packaged(noisy, noise_model)
     found = look(noisy)
     error, std = (found.mean - signal), found.std
     pooled = [F.avg_pool2d(part**2, 8).sqrt().flatten() for part in (error, std)]
-    checks = trust(noisy, law, look)
+    checks = trust(noisy, noise_model, look)
     return {
         "image": name, "error": float((error**2).mean().sqrt()), "std": float((std**2).mean().sqrt()),
         "correlation": float(torch.corrcoef(torch.stack(pooled))[0, 1]),

@@ -55,8 +55,8 @@ def objects(stack: np.ndarray, dark: np.ndarray) -> np.ndarray:
 
 def noisier(result: nw.Result) -> np.ndarray:
     """The denoised stack with noise of the measured law, drawn anew."""
-    law = result.model.laws[0] if result.model.laws else result.checkup.noise
-    return law.sample(torch.from_numpy(result.mean), torch.Generator().manual_seed(0)).numpy()
+    noise_model = result.model.noise_models[0] if result.model.noise_models else result.checkup.noise
+    return noise_model.sample(torch.from_numpy(result.mean), torch.Generator().manual_seed(0)).numpy()
 
 
 def compare(noisy: np.ndarray, found: np.ndarray, shown: np.ndarray | None = None) -> dict[str, Any]:

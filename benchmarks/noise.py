@@ -162,9 +162,9 @@ def drawn() -> list[dict[str, Any]]:
     """Noise drawn from the law of one capture beside the real noise of another one."""
     rows = []
     for name, captures, mean in fmd_data():
-        law = nw.measure(captures[0]).noise
+        noise_model = nw.measure(captures[0]).noise
         real = captures[2].astype(np.float64) - mean
-        rows.append({"data": f"fmd {name}"} | compare(law, mean, real))
+        rows.append({"data": f"fmd {name}"} | compare(noise_model, mean, real))
     for c in range(3):
         noisy = tifffile.imread(DATA / "w2s" / f"noisy_avg1_ch{c}.tif")[0]
         truth = tifffile.imread(DATA / "w2s" / f"gt_avg400_ch{c}.tif")[0].astype(np.float64)
@@ -176,17 +176,17 @@ def drawn() -> list[dict[str, Any]]:
         ("line_noise_3d/stack0_z000-029", np.s_[8:12, 64:128, 0:128]),
     ):
         stack = tifffile.imread(DATA / f"{name}.tif").astype(np.float64)
-        law = nw.measure(stack, axes="ZYX").noise
+        noise_model = nw.measure(stack, axes="ZYX").noise
         empty = stack[crop]
         mean = np.broadcast_to(np.median(empty, 0), empty.shape[1:]).copy()
         mean[:] = np.median(mean)
-        rows.append({"data": name} | compare(law, mean, empty[0] - np.median(empty[0])))
+        rows.append({"data": name} | compare(noise_model, mean, empty[0] - np.median(empty[0])))
     return rows
 
 
-def compare(law: nw.Noise, mean: np.ndarray, real: np.ndarray) -> dict[str, Any]:
+def compare(noise_model: nw.Noise, mean: np.ndarray, real: np.ndarray) -> dict[str, Any]:
     """Real and drawn noise of the same signal; in thirds of the signal the worst of KS distance and std ratio."""
-    drawn = law.sample(torch.as_tensor(mean), torch.Generator().manual_seed(0)).numpy() - mean
+    drawn = noise_model.sample(torch.as_tensor(mean), torch.Generator().manual_seed(0)).numpy() - mean
     edges = np.quantile(mean, (0.02, 0.35, 0.65, 0.95)) if np.ptp(mean) else np.array([mean.min(), mean.max()])
     thirds = [(mean >= a) & (mean <= b) for a, b in itertools.pairwise(edges)]
     everywhere = np.ones_like(mean, bool)

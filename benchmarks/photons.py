@@ -20,13 +20,13 @@ import noisewise as nw
 from common import Rows, table
 from noisewise import methods
 from noisewise.evaluate.metrics import psnr_affine
-from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from quality import WHITE, fmd
 
 METHODS = ("n2v", "gap", "pn2v", "r2r")
 LEVELS = (0.5, 2.0, 10.0)
-LAW = PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0, 0.0))
+LAW = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0, 0.0))
 
 
 def run(method: str, level: float, budget: float, seed: int) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def run(method: str, level: float, budget: float, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng((seed, int(100 * level)))
     noisy = [rng.poisson(truth).astype(np.float32) for truth in truths]
     start = time.perf_counter()
-    law = LAW if methods.get(method)().wants_noise else None
-    model = nw.train(method, noisy, noise=law, budget=budget, seed=seed)
+    noise_model = LAW if methods.get(method)().wants_noise else None
+    model = nw.train(method, noisy, noise=noise_model, budget=budget, seed=seed)
     seconds = time.perf_counter() - start
     posts = [model.predict(image, average=True) for image in noisy]
     scores = [psnr_affine(post.mean, truth, float(np.ptp(truth))) for post, truth in zip(posts, truths, strict=True)]

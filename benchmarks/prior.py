@@ -32,12 +32,12 @@ from noisewise.methods._scenes import PRIOR, WIDTH_WEIGHT, hardness, learned, pr
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import Simulated
 from noisewise.nets.standardized import Standardized
-from noisewise.noise.correlated import filtered
-from noisewise.noise.description import LAGS, Description, correlation
+from noisewise.noise.models.correlated import filtered
+from noisewise.noise.ops.conditioning import LAGS, NoiseFeatures, correlation
 from noisewise.scenes import draw
-from noisewise.scenes.chance import Chance
+from noisewise.scenes.rng import Rng
 from noisewise.scenes.pool import cut
-from noisewise.train.loop import Run, fit
+from noisewise.train.loop import TrainState, fit
 
 SCENES, SIDE, PATCH = 8000, 192, 64
 HELD_OUT = 200  # scenes that only test
@@ -59,32 +59,32 @@ class Law:
     clipped: bool = False
 
 
-def choose_law(chance: Chance, unit: float) -> Law:
+def choose_law(chance: Rng, unit: float) -> Law:
     """A law for a scene whose noise at its mean has about this standard deviation."""
-    law = Law(1.0, 0.0)
+    noise_model = Law(1.0, 0.0)
     if not chance.happens(0.45):
-        law.read = chance.log_uniform(0.2, 10) ** 2
+        noise_model.read = chance.log_uniform(0.2, 10) ** 2
     if chance.happens(0.2):
-        law.spread = chance.uniform(0.2, 1.0)
-        law.slope = 1 + law.spread**2
-    return finish(law, chance, unit)
+        noise_model.spread = chance.uniform(0.2, 1.0)
+        noise_model.slope = 1 + noise_model.spread**2
+    return finish(noise_model, chance, unit)
 
 
-def finish(law: Law, chance: Chance, unit: float) -> Law:
+def finish(noise_model: Law, chance: Rng, unit: float) -> Law:
     """Correlation, rows, columns and rounding, each by chance."""
     if chance.happens(0.35):
-        law.kernel = choose_kernel(chance)
+        noise_model.kernel = choose_kernel(chance)
     if chance.happens(0.12):
-        law.rows = chance.log_uniform(0.08, 2) * unit
+        noise_model.rows = chance.log_uniform(0.08, 2) * unit
     if chance.happens(0.06):
-        law.columns = chance.log_uniform(0.08, 2) * unit
+        noise_model.columns = chance.log_uniform(0.08, 2) * unit
     if chance.happens(0.3):
-        law.step = chance.log_uniform(0.1, 2.0) * (1.0 if law.slope else unit)
-        law.clipped = chance.happens(0.7) and law.slope > 0
-    return law
+        noise_model.step = chance.log_uniform(0.1, 2.0) * (1.0 if noise_model.slope else unit)
+        noise_model.clipped = chance.happens(0.7) and noise_model.slope > 0
+    return noise_model
 
 
-def choose_kernel(chance: Chance) -> Tensor:
+def choose_kernel(chance: Rng) -> Tensor:
     """What white noise is convolved with: a blur, a mean of pixels, or little with the neighbours alone."""
     kind = chance.uniform(0, 1)
     if kind < 0.6:
@@ -105,7 +105,7 @@ def choose_kernel(chance: Chance) -> Tensor:
     return kernel / (kernel**2).sum().sqrt()
 
 
-def exposed(scene: Tensor, chance: Chance) -> tuple[Tensor, Tensor, Law, float]:
+def exposed(scene: Tensor, chance: Rng) -> tuple[Tensor, Tensor, Law, float]:
     """Signal, noisy image, law, and the level that the image is told to have as its mean."""
     if chance.happens(0.3):
         scene = scene.amax() - scene
@@ -114,45 +114,45 @@ def exposed(scene: Tensor, chance: Chance) -> tuple[Tensor, Tensor, Law, float]:
     if chance.happens(0.3):  # Gaussian noise: contrast in its standard deviations
         contrast = chance.log_uniform(1.5, 60)
         signal = contrast * scene
-        law = finish(Law(0.0, 1.0), chance, 1.0)
+        noise_model = finish(Law(0.0, 1.0), chance, 1.0)
         mean = float(signal.mean()) + 0.3 * min(contrast, 5) * float(chance.normal(1))
     else:  # photons at the brightest
         peak, ground = chance.log_uniform(0.4, 1000), chance.uniform(0, 0.5 if chance.happens(0.5) else 0.05)
         signal = peak * (ground + (1 - ground) * scene)
         mean = float(signal.mean()) * math.exp(0.3 * float(chance.normal(1)))
-        law = choose_law(chance, math.sqrt(mean + 0.4))
-    return signal, seen_through(law, signal, chance), law, mean
+        noise_model = choose_law(chance, math.sqrt(mean + 0.4))
+    return signal, seen_through(noise_model, signal, chance), noise_model, mean
 
 
-def seen_through(law: Law, signal: Tensor, chance: Chance) -> Tensor:
+def seen_through(noise_model: Law, signal: Tensor, chance: Rng) -> Tensor:
     """A noisy image of a signal."""
     g = chance.generator
-    if law.kernel is not None:
-        noisy = signal + filtered(signal, law.kernel, g) * (law.slope * signal + law.read).sqrt()
-    elif law.slope:
+    if noise_model.kernel is not None:
+        noisy = signal + filtered(signal, noise_model.kernel, g) * (noise_model.slope * signal + noise_model.read).sqrt()
+    elif noise_model.slope:
         photons = torch.poisson(signal, generator=g)
-        noisy = photons + (law.read + photons * law.spread**2).sqrt() * chance.normal(*signal.shape)
+        noisy = photons + (noise_model.read + photons * noise_model.spread**2).sqrt() * chance.normal(*signal.shape)
     else:
-        noisy = signal + law.read**0.5 * chance.normal(*signal.shape)
-    noisy = noisy + law.rows * chance.normal(len(signal), 1) + law.columns * chance.normal(1, len(signal))
-    if law.step:
-        noisy = (noisy / law.step).round() * law.step
-    return noisy.clamp(min=0) if law.clipped else noisy
+        noisy = signal + noise_model.read**0.5 * chance.normal(*signal.shape)
+    noisy = noisy + noise_model.rows * chance.normal(len(signal), 1) + noise_model.columns * chance.normal(1, len(signal))
+    if noise_model.step:
+        noisy = (noisy / noise_model.step).round() * noise_model.step
+    return noisy.clamp(min=0) if noise_model.clipped else noisy
 
 
-def told(laws: list[Law], means: list[float]) -> Description:
+def told(noise_models: list[Law], means: list[float]) -> NoiseFeatures:
     """The laws of a batch."""
 
     def numbers(values: list[float]) -> Tensor:
         return torch.tensor(values)
 
-    read = numbers([law.read + law.step**2 / 12 for law in laws])
+    read = numbers([noise_model.read + noise_model.step**2 / 12 for noise_model in noise_models])
     white = torch.zeros(len(LAGS))
-    return Description.make(
-        numbers([law.slope for law in laws]), read, read.clamp(min=1e-12), numbers(means),
-        step=numbers([law.step for law in laws]), rows=numbers([law.rows for law in laws]),
-        columns=numbers([law.columns for law in laws]),
-        rho=torch.stack([white if law.kernel is None else correlation(law.kernel) for law in laws]),
+    return NoiseFeatures.make(
+        numbers([noise_model.slope for noise_model in noise_models]), read, read.clamp(min=1e-12), numbers(means),
+        step=numbers([noise_model.step for noise_model in noise_models]), rows=numbers([noise_model.rows for noise_model in noise_models]),
+        columns=numbers([noise_model.columns for noise_model in noise_models]),
+        rho=torch.stack([white if noise_model.kernel is None else correlation(noise_model.kernel) for noise_model in noise_models]),
     ).of_dims(2)  # fmt: skip
 
 
@@ -164,19 +164,19 @@ class Prior(Simulated):
     pool: Tensor = field(default_factory=lambda: torch.zeros(0), compare=False)
 
     def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        chance = Chance(batch.generator)
+        chance = Rng(batch.generator)
         rows = (len(self.pool) - HELD_OUT, len(self.pool)) if batch.held_out else (0, len(self.pool) - HELD_OUT)
         count = HELD_OUT_BATCH if batch.held_out else self.patches_per_step(2)
         parts = [exposed(self.crop(chance, *rows), chance) for _ in range(count)]
         signal, noisy = (torch.stack([part[i] for part in parts])[:, None] for i in (0, 1))
-        law = told([part[2] for part in parts], [part[3] for part in parts])
-        squared, likelihood = learned(net, noisy, signal, law)
+        noise_model = told([part[2] for part in parts], [part[3] for part in parts])
+        squared, likelihood = learned(net, noisy, signal, noise_model)
         hard = hardness(squared)
         if batch.held_out:
             return hard.mean()
         return (squared / hard + WIDTH_WEIGHT * likelihood).mean()
 
-    def crop(self, chance: Chance, first: int, last: int) -> Tensor:
+    def crop(self, chance: Rng, first: int, last: int) -> Tensor:
         """A patch of a scene, mirrored and turned."""
         return cut(self.pool[chance.integer(first, last - 1)], (PATCH, PATCH), chance.generator)
 
@@ -187,7 +187,7 @@ class Randomness:
 
     generator: torch.Generator
     noisy: Any = None
-    teach: Any = None
+    valid: Any = None
     target: Any = None
     coordinates: Any = None
     background: tuple[Any, ...] = ()
@@ -215,10 +215,10 @@ def scene(seed: int) -> np.ndarray:
     return draw("mixed", (SIDE, SIDE), seed).half().numpy()
 
 
-def keep(path: Path, net: Standardized, run: Run) -> None:
+def keep(path: Path, net: Standardized, run: TrainState) -> None:
     """Weights and state of an unfinished run."""
     state = {f"run.{name}": tensor.contiguous() for name, tensor in run.tensors.items()}
-    numbers = torch.tensor([[*pair] for pair in run.risks] or [[0, 0]], dtype=torch.float64)
+    numbers = torch.tensor([[*pair] for pair in run.validation_losses] or [[0, 0]], dtype=torch.float64)
     save_file(
         {**state, "risks": numbers, "step": torch.tensor([run.step, run.steps])}
         | {f"net.{n}": t.contiguous() for n, t in net.backbone.state_dict().items()},
@@ -226,14 +226,14 @@ def keep(path: Path, net: Standardized, run: Run) -> None:
     )  # fmt: skip
 
 
-def resumed(path: Path) -> Run:
+def resumed(path: Path) -> TrainState:
     """The state that `keep` wrote; a fresh one if there is none."""
     if not path.exists():
-        return Run()
+        return TrainState()
     kept = load_file(path)
     step, steps = kept["step"].tolist()
-    risks = [(int(s), float(r)) for s, r in kept["risks"].tolist() if s]
-    return Run(steps, step, risks=risks, tensors={n[4:]: t for n, t in kept.items() if n.startswith("run.")})
+    validation_losses = [(int(s), float(r)) for s, r in kept["risks"].tolist() if s]
+    return TrainState(steps, step, validation_losses=validation_losses, tensors={n[4:]: t for n, t in kept.items() if n.startswith("run.")})
 
 
 def main() -> None:
@@ -263,12 +263,12 @@ def main() -> None:
 
     def save() -> None:
         keep(path, net, run)
-        print(run.step, round(time.perf_counter() - start), run.risks[-1:], flush=True)
+        print(run.step, round(time.perf_counter() - start), run.validation_losses[-1:], flush=True)
 
     run = fit(method, net, Steps(), steps=arguments.steps, run=run, save=save)
     save()
     if arguments.install and run.finished:
-        record = {"steps": run.step, "batch": 8, "scenes": SCENES, "risks": run.risks, "before": before}
+        record = {"steps": run.step, "batch": 8, "scenes": SCENES, "risks": run.validation_losses, "before": before}
         save_prior(PRIOR, net.backbone, record)
 
 

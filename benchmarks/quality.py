@@ -31,9 +31,9 @@ import noisewise as nw
 from common import DATA, PEER, Rows, asked, psnr, table
 from noisewise.evaluate import baselines
 from noisewise.evaluate.metrics import psnr_affine
-from noisewise.noise.curve import fit_line
-from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.fit.variance_line import fit_line
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
@@ -64,9 +64,9 @@ def learned(
         mean = model.predict(captures[0], average=True).mean
     else:
         kind, steps = asked(method, steps)
-        law = law_of_repeats(captures) if method == "prior_told" else None
+        noise_model = law_of_repeats(captures) if method == "prior_told" else None
         kind, settings = ("n2v", {"blind_shape": "auto"}) if method == "structn2v" else (kind, {})
-        result = nw.denoise(captures[0], method=kind, noise=law, budget=budget, steps=steps, seed=seed, **settings)
+        result = nw.denoise(captures[0], method=kind, noise=noise_model, budget=budget, steps=steps, seed=seed, **settings)
         model, mean = result.model, result.mean
     return mean, {"steps": model.run.step, "seconds": time.perf_counter() - start}
 
@@ -75,7 +75,7 @@ def law_of_repeats(captures: np.ndarray) -> nw.Noise:
     """Gain and read noise from four repeats: an oracle that a single image does not have."""
     signal, variance = map(torch.from_numpy, transfer_curve(captures))
     line = fit_line(signal, variance, 3.0 * captures[0].size / BINS)
-    return PoissonGaussian.from_line(line, float(signal[0]), Digital(1.0, 0.0, 255.0))
+    return PoissonGaussian.from_line(line, float(signal[0]), Quantization(1.0, 0.0, 255.0))
 
 
 def transfer_curve(captures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

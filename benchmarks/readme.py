@@ -336,14 +336,14 @@ def calibration() -> str:
     cameras = list(dict.fromkeys(row["camera"] for row in result["laws"]))
     kinds = list(dict.fromkeys(row["kind"] for row in result["laws"]))
     nats = {(row["camera"], row["kind"]): row["log_likelihood"] for row in result["laws"]}
-    laws = [[camera, *(f"{nats[camera, kind]:.3f}" for kind in kinds)] for camera in cameras]
+    noise_models = [[camera, *(f"{nats[camera, kind]:.3f}" for kind in kinds)] for camera in cameras]
     real = result["emccd"]
     return "\n".join([
         "`benchmarks/calibration.py`: a planted camera (100 frames of 128 x 128 pixels, 100 times), errors and the",
         "share of 95 % intervals that hold the truth:",
         "", table(rows, ["", "median error", "largest error", "coverage"]), "",
         "How well the noise models fit frames that were held out, log-likelihood in nats a pixel (more is better):",
-        "", table(laws, ["", *kinds]), "",
+        "", table(noise_models, ["", *kinds]), "",
         f"A real EMCCD: {real['electrons_per_adu']:.2f} electrons per ADU without EM gain, where its authors have 3.86 "
         f"({100 * real['relative_to_authors']:+.1f} %).",
         f"At a gain of {real['em_gain']:.0f} the variance is {real['excess_factor_from_gains']:.2f} times that of "

@@ -29,7 +29,7 @@ def ratios(image: np.ndarray, std: Any) -> dict[str, float]:
     seconds = time.perf_counter() - start
     signal = torch.from_numpy(np.quantile(image, np.linspace(0.1, 0.9, 17)).astype(np.float64))
 
-    def told(checkup: nw.CheckUp) -> float:
+    def told(checkup: nw.NoiseReport) -> float:
         return float((checkup.noise.mean_var(signal)[1].sqrt() / std(signal)).median())
 
     return {"measured": told(found), "refined": told(refined), "factor": refined.refined or 1.0, "seconds": seconds}

@@ -25,7 +25,7 @@ import noisewise as nw
 from common import machine, write
 from noisewise.io import open_source
 from noisewise.io.base import Sink
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.predict.run import Predictor, Samples
 
 SIDE, COUNT, REPEATS = 512, 100, 3
@@ -53,15 +53,15 @@ class Moments(Sink):
 def model_of(method: str, device: str, settings: dict[str, Any]) -> tuple[nw.Model, np.ndarray]:
     """A model that was hardly trained, and an image."""
     image = np.random.default_rng(0).poisson(20.0, (SIDE, SIDE)).astype(np.float32)
-    law = PoissonGaussian(1.0, 0.0, 0.0)
-    return nw.train(method, image, noise=law, steps=2, device=device, **settings), image
+    noise_model = PoissonGaussian(1.0, 0.0, 0.0)
+    return nw.train(method, image, noise=noise_model, steps=2, device=device, **settings), image
 
 
 def draw(model: nw.Model, image: np.ndarray, numbers: range) -> np.ndarray:
     """The sum of samples, streamed."""
     source, sink = open_source(image), Moments()
     samples = Samples(numbers, 0, sink, lambda region, number: (slice(number, number + 1), *region))
-    model.run_over(source, None, samples=samples)
+    model.predict_to(source, None, samples=samples)
     return sink.total
 
 

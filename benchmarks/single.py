@@ -25,10 +25,10 @@ import tifffile
 
 import noisewise as nw
 from common import DATA, Rows, asked, natural, psnr, table
-from noisewise.evaluate.baselines import anscombe, inverse_anscombe
+from noisewise.testing.baselines import anscombe, inverse_anscombe
 from noisewise.evaluate.metrics import psnr_affine
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from w2s import DYES, TESTED
 
 SIGMAS, PEAKS = (15, 25, 50), (4, 30)
@@ -45,7 +45,7 @@ class Case:
     level: float
     noisy: np.ndarray
     truth: np.ndarray
-    law: nw.Noise | None
+    noise_model: nw.Noise | None
     score: Callable[[np.ndarray], float]
 
 
@@ -75,9 +75,9 @@ def w2s(every: int) -> Iterator[Case]:
             )
 
 
-def case(name: str, level: float, noisy: np.ndarray, truth: np.ndarray, law: nw.Noise, data_range: float) -> Case:
+def case(name: str, level: float, noisy: np.ndarray, truth: np.ndarray, noise_model: nw.Noise, data_range: float) -> Case:
     """One that is scored by PSNR over a range."""
-    return Case(name, level, noisy, truth, law, lambda image: psnr(image, truth, data_range))
+    return Case(name, level, noisy, truth, noise_model, lambda image: psnr(image, truth, data_range))
 
 
 SUITES: dict[str, Callable[[int], Iterator[Case]]] = {
@@ -94,8 +94,8 @@ def denoised(method: str, case: Case, budget: float, steps: int | None, seed: in
     if method == "bm3d":
         return vst_bm3d(case), {"seconds": time.perf_counter() - start}
     kind, steps = asked(method, steps)
-    law = case.law if method == "prior_told" else None
-    result = nw.denoise(case.noisy, method=kind, noise=law, budget=budget, steps=steps, seed=seed)
+    noise_model = case.noise_model if method == "prior_told" else None
+    result = nw.denoise(case.noisy, method=kind, noise=noise_model, budget=budget, steps=steps, seed=seed)
     return result.mean, {"steps": result.model.run.step, "seconds": time.perf_counter() - start}
 
 
@@ -104,15 +104,15 @@ def vst_bm3d(case: Case) -> np.ndarray:
     from bm3d import bm3d
 
     x = case.noisy.astype(np.float64)
-    if isinstance(case.law, Gaussian):
-        return np.asarray(bm3d(x, float(case.law.std)))
-    law = (1.0, 0.0)
-    if case.law is None:
+    if isinstance(case.noise_model, Gaussian):
+        return np.asarray(bm3d(x, float(case.noise_model.std)))
+    noise_model = (1.0, 0.0)
+    if case.noise_model is None:
         line = nw.measure(case.noisy).line
-        law = (line.slope, -line.intercept / line.slope)
-    stable = anscombe(x, *law)
+        noise_model = (line.slope, -line.intercept / line.slope)
+    stable = anscombe(x, *noise_model)
     low, span = stable.min(), np.ptp(stable)
-    return inverse_anscombe(np.asarray(bm3d((stable - low) / span, 1 / span)) * span + low, *law)
+    return inverse_anscombe(np.asarray(bm3d((stable - low) / span, 1 / span)) * span + low, *noise_model)
 
 
 def main() -> None:

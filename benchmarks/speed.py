@@ -29,7 +29,7 @@ from common import PEER, matrix_peak, table, write
 from noisewise.io import open_source
 from noisewise.methods.n2v import N2V
 from noisewise.model import Model, Training
-from noisewise.train.loop import Run, Trainer
+from noisewise.train.loop import TrainState, Trainer
 
 PATCH, BATCH = 64, 16
 
@@ -58,7 +58,7 @@ def flops_per_pixel(model: Model) -> float:
 def measure(method: N2V, seconds: float) -> dict[str, float]:
     """Steps and megapixels a second of this package."""
     training = Training(method, [open_source(image(512))])
-    trainer = Trainer(method, training.model.net, training.patches, Run(steps=1_000_000))
+    trainer = Trainer(method, training.model.net, training.patches, TrainState(steps=1_000_000))
     for _ in range(5):
         trainer.step()
     count, start = 0, time.perf_counter()

@@ -31,8 +31,8 @@ from scipy.signal import lfilter
 
 import noisewise as nw
 from common import DATA, Rows, psnr, table
-from noisewise.noise.reach import axis_of
-from noisewise.noise.structure import structured
+from noisewise.noise.ops.correlation_length import axis_of
+from noisewise.calibration.correlated import structured
 
 CAMERA = nw.Camera(gain=2.2, read_noise=1.6, offset=100, bits=16)
 LASTING, SETTLED, FRAMES = 6.0, 100, 20

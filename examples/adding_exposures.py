@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from noisewise.demo import draw_cells
+from noisewise.workflow.demo import draw_cells
 from noisewise.noise.camera import Camera
 
 EXPOSURES = (1, 2, 4)
@@ -38,9 +38,9 @@ def main(path: Path) -> None:
             total = ((frames - camera.offset_adu) / camera.gain_adu_per_e).sum(0)
             shown = panel.imshow(total, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
             error = float(np.sqrt(np.mean((total - photons) ** 2)))
-            law = float(np.sqrt(photons.mean() + n * camera.read_noise_e**2))
+            noise_model = float(np.sqrt(photons.mean() + n * camera.read_noise_e**2))
             panel.set(xticks=[], yticks=[])
-            panel.set_xlabel(f"noise ±{error:.2f}, by the law ±{law:.2f}", fontsize=13)
+            panel.set_xlabel(f"noise ±{error:.2f}, by the law ±{noise_model:.2f}", fontsize=13)
     for panel, n in zip(panels[0], EXPOSURES, strict=True):
         panel.set_title(f"{n} × {100 / n:.0f} % of the light", fontsize=16, weight="bold")
     figure.colorbar(shown, ax=panels, shrink=0.6).set_label("photons a pixel", fontsize=13)

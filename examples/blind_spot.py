@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.demo import draw_cells
+from noisewise.workflow.demo import draw_cells
 
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
 NOISE = 12.0  # photons

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from noisewise.demo import draw_cells
+from noisewise.workflow.demo import draw_cells
 from noisewise.noise.camera import Camera
 
 FRAMES = 20_000

@@ -16,12 +16,12 @@ import torch
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.demo import draw_cells
-from noisewise.evaluate.bayes import FiniteWorld
-from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.workflow.demo import draw_cells
+from noisewise.testing.worlds import FiniteWorld
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
-LAW = PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))
+LAW = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
 WORLD = FiniteWorld(LAW, brightnesses=(2.5,), ground=1.0)
 PHOTONS, PART = 2.0, (slice(150, 214), slice(300, 364))  # a pixel, on average; (Y, X)
 SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "blocks": 1, "batch_size": 4}

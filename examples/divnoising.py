@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.demo import draw_cells
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.workflow.demo import draw_cells
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 PHOTONS = 6.0  # a pixel, on average
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
@@ -40,8 +40,8 @@ def main(path: Path) -> None:
     curve, panels = upper.subplots(), lower.subplots(2, 6)
     for row, (method, settings) in zip(panels, SETTINGS.items(), strict=True):
         model = nw.train(method, noisy, noise=LAW, steps=STEPS, batch_size=4, **settings)
-        steps, risks = zip(*model.run.risks, strict=True)
-        curve.plot(steps, risks, label=method)
+        steps, validation_losses = zip(*model.run.validation_losses, strict=True)
+        curve.plot(steps, validation_losses, label=method)
         post = model.predict(noisy[PART])
         shown = [scene[PART], noisy[PART], post.mean, *post.sample(2), post.std]
         titles = ["scene", "noisy", "mean", "sample 1", "sample 2", "standard deviation"]

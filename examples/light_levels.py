@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from noisewise.demo import draw_cells
+from noisewise.workflow.demo import draw_cells
 from noisewise.noise.camera import Camera
 
 LIGHTS = (1.0, 0.5, 0.25)

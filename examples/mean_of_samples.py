@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.demo import draw_cells
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.workflow.demo import draw_cells
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 PHOTONS = 6.0  # a pixel, on average
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
@@ -28,8 +28,8 @@ def main(path: Path) -> None:
     scene = draw_cells(seed=0)
     scene *= PHOTONS / scene.mean()
     noisy = np.random.default_rng(0).poisson(scene).astype(np.float32)
-    law = PoissonGaussian(1.0, 0.0, 0.0)
-    model = nw.train("hdn", noisy, noise=law, steps=STEPS, **SETTINGS)
+    noise_model = PoissonGaussian(1.0, 0.0, 0.0)
+    model = nw.train("hdn", noisy, noise=noise_model, steps=STEPS, **SETTINGS)
     post, truth = model.predict(noisy[PART]), scene[PART]
     drawn = post.sample(max(COUNTS))
     errors = [float(np.mean((drawn[:n].mean(0) - truth) ** 2)) for n in COUNTS]

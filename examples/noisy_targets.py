@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.evaluate.bayes import GaussianWorld
+from noisewise.testing.worlds import GaussianWorld
 
 WORLD = GaussianWorld(side=80, margin=16)
 STEPS = (20, 60, 180)

@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.demo import draw_cells
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.workflow.demo import draw_cells
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 PHOTONS = 12.0  # a pixel, on average, in the image that is learned from
 START = 0.02  # a pixel, where a new image begins

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.demo import draw_cells
-from noisewise.noise.checkup_figure import draw_lags, draw_levels
+from noisewise.workflow.demo import draw_cells
+from noisewise.plots.noise_report import draw_lags, draw_levels
 
 PART = (slice(120, 248), slice(270, 398))  # (Y, X), shown
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisewise.noise.calibrate import record
+from noisewise.calibration.calibrate import record
 from noisewise.noise.camera import Camera
 
 SIZE, FRAMES = 128, 100

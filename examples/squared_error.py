@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from noisewise.evaluate.bayes import FiniteWorld
-from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.testing.worlds import FiniteWorld
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 FACES = np.arange(1, 7)
-WORLD = FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0)))
+WORLD = FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0)))
 
 
 def main(path: Path) -> None:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy.signal import lfilter
 
 import noisewise as nw
-from noisewise.demo import draw_cells
+from noisewise.workflow.demo import draw_cells
 
 CAMERA = nw.Camera(gain=2.2, read_noise=1.6, offset=100)
 BRIGHTEST, STRENGTH, LASTING = 30.0, 2.0, 6.0  # photons; electrons rms; pixels

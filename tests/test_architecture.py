@@ -149,7 +149,7 @@ def test_nothing_heavy_is_loaded_early(code, banned):
 def test_public_names_stay_functions():
     """Importing `noisewise.train.loop` binds the folder to its package; `nw.train` must not become it."""
     code = (
-        "import noisewise.train.loop, noisewise.denoise, noisewise as nw\n"
+        "import noisewise.train.loop, noisewise.workflow.denoise, noisewise as nw\n"
         "from noisewise.train import loop\n"
         "assert callable(nw.train) and callable(nw.denoise) and callable(loop.fit)\n"
         "assert all(getattr(nw, name) is not None for name in nw.__all__)"

@@ -184,7 +184,7 @@ def test_disk_is_full(refused, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr("noisewise.files.Training", None)  # found out before the work
+    monkeypatch.setattr("noisewise.workflow.files.Training", None)  # found out before the work
     assert "disk is full" in refused("denoise", "good.tif", *STEPS)
 
 
@@ -258,7 +258,7 @@ def test_targets_of_another_shape(refused):
 @pytest.fixture
 def camera(folder):
     """A noise model as a file."""
-    from noisewise.noise.gaussian import Gaussian
+    from noisewise.noise.models.gaussian import Gaussian
 
     Gaussian(5.0).save("camera.safetensors")
     return Path("camera.safetensors")
@@ -266,8 +266,8 @@ def camera(folder):
 
 def no_work(monkeypatch):
     """What is refused must be refused before anything is trained."""
-    monkeypatch.setattr("noisewise.files.Training", None)
-    monkeypatch.setattr(importlib.import_module("noisewise.denoise"), "Training", None)  # the name is a function's too
+    monkeypatch.setattr("noisewise.workflow.files.Training", None)
+    monkeypatch.setattr(importlib.import_module("noisewise.workflow.denoise"), "Training", None)  # the name is a function's too
 
 
 @pytest.mark.parametrize("verb", [("denoise", "--method", "n2v"), ("train", "n2v")])
@@ -282,7 +282,7 @@ def test_standard_deviations_of_a_method_without_them(refused, model, monkeypatc
     said = refused("predict", model, "good.tif", "--std")
     assert "n2v gives one answer without a standard deviation; use hdn" in said
     no_work(monkeypatch)
-    monkeypatch.setattr("noisewise.files.check_up", None)
+    monkeypatch.setattr("noisewise.workflow.files.check_up", None)
     for method in (("--method", "n2v"), ("--method", "r2r"), ("--method", "sure")):
         assert "use hdn" in refused("denoise", "good.tif", "--std", *method, *STEPS)
 
@@ -329,7 +329,7 @@ def test_a_noise_model_of_a_smaller_sensor(refused, method):
     """Maps of the pixels: of another size than the image, or for a method that takes all pixels to be alike."""
     import torch
 
-    from noisewise.noise.maps import PixelMaps
+    from noisewise.noise.models.pixel_maps import PixelMaps
 
     gain, offset, read_noise = (torch.full((20, 20), value, dtype=torch.float64) for value in (1.0, 0.0, 2.0))
     PixelMaps(gain, offset, read_noise).save("maps.safetensors")

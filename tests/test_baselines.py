@@ -8,7 +8,7 @@ from scipy.integrate import quad_vec
 from scipy.stats import norm, poisson
 
 from noisewise import UserError
-from noisewise.evaluate.baselines import (
+from noisewise.testing.baselines import (
     BRIGHT,
     anscombe,
     denoise_nlm,
@@ -39,8 +39,8 @@ def moments(electrons, read_noise_e):
 
 def expose(electrons, read_noise_e, seed=0):
     """An image in ADU."""
-    dice = np.random.default_rng(seed)
-    counts = dice.poisson(electrons) + dice.normal(0, read_noise_e, np.shape(electrons))
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(electrons) + rng.normal(0, read_noise_e, np.shape(electrons))
     return GAIN * counts + OFFSET
 
 
@@ -148,9 +148,9 @@ def test_stacks(denoise):
 @pytest.mark.parametrize("denoise", DENOISERS)
 def test_what_is_refused(denoise, monkeypatch):
     image = np.random.default_rng(0).poisson(5.0, (32, 32)).astype(float)
-    for law in ((0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (1.0, np.nan, 0.0), (1.0, 0.0, -1.0), (np.inf, 0.0, 0.0)):
+    for noise_model in ((0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (1.0, np.nan, 0.0), (1.0, 0.0, -1.0), (np.inf, 0.0, 0.0)):
         with pytest.raises(UserError, match="gain"):
-            denoise(image, *law)
+            denoise(image, *noise_model)
     with pytest.raises(UserError, match="shape"):
         denoise(image[0], 1.0)
     image[3, 4] = np.nan

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from noisewise.evaluate.bayes import FiniteWorld, GaussianWorld, decibel_gap
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.testing.worlds import FiniteWorld, GaussianWorld, decibel_gap
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 TINY = GaussianWorld(side=8, mean=100.0, std=20.0, length=2.0, roughness=1.5, sigma=15.0, margin=0)
 KERNEL = ((0.0, 0.3, 0.1), (0.4, 1.0, 0.4), (0.1, 0.3, 0.0))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import noisewise as nw
 from noisewise.axes import Layout
 from noisewise.data.patches import PatchSource
-from noisewise.data.scene import Scene
+from noisewise.data.images import Scene
 from noisewise.io import open_source
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.n2v import N2V
@@ -31,9 +31,9 @@ from noisewise.nets.blind import (
     window_radius,
 )
 from noisewise.nets.standardized import Standardized
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.reach import correlated_offsets
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.ops.correlation_length import correlated_offsets
 from noisewise.predict.run import Predictor
 
 ROW = tuple((0, x) for x in (-2, -1, 1, 2))
@@ -41,7 +41,7 @@ CROSS = ((-1, 0), (0, -1), (0, 1), (1, 0))
 MASKINGS = ["uniform", "mean", "median"]
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -138,10 +138,10 @@ def spread_by_hand(blind: Tensor, shape: tuple) -> Tensor:
 )  # fmt: skip
 def test_spread_against_brute_force(size: tuple[int, ...], text: str) -> None:
     shape = parse_shape(text, len(size))
-    blind = torch.rand((2, 3, *size), generator=dice(1)) < 0.1
+    blind = torch.rand((2, 3, *size), generator=rng(1)) < 0.1
     for axis in range(2, 2 + len(size)):  # borders have their share
-        blind.select(axis, 0)[0, 0] |= torch.rand(blind.select(axis, 0)[0, 0].shape, generator=dice(axis)) < 0.3
-        blind.select(axis, -1)[1, 2] |= torch.rand(blind.select(axis, -1)[1, 2].shape, generator=dice(axis)) < 0.3
+        blind.select(axis, 0)[0, 0] |= torch.rand(blind.select(axis, 0)[0, 0].shape, generator=rng(axis)) < 0.3
+        blind.select(axis, -1)[1, 2] |= torch.rand(blind.select(axis, -1)[1, 2].shape, generator=rng(axis)) < 0.3
     before = blind.clone()
     assert torch.equal(spread(blind, shape), spread_by_hand(blind, shape))
     assert torch.equal(blind, before)
@@ -165,10 +165,10 @@ def sparse(size: tuple[int, ...]) -> Tensor:
     ],
 )  # fmt: skip
 def test_the_replaced_image_does_not_depend_on_hidden_pixels(size: tuple[int, ...], text: str, masking: str) -> None:
-    x, blind, shape = torch.rand((1, 1, *size), generator=dice(1)), sparse(size), parse_shape(text, len(size))
+    x, blind, shape = torch.rand((1, 1, *size), generator=rng(1)), sparse(size), parse_shape(text, len(size))
     hidden = spread_by_hand(blind, shape)
-    one = hide(x, blind, masking, 1, dice(2), shape)
-    two = hide(torch.where(hidden, torch.rand(x.shape, generator=dice(3)) + 100, x), blind, masking, 1, dice(2), shape)
+    one = hide(x, blind, masking, 1, rng(2), shape)
+    two = hide(torch.where(hidden, torch.rand(x.shape, generator=rng(3)) + 100, x), blind, masking, 1, rng(2), shape)
     assert torch.equal(one, two)
     assert torch.equal(one[~hidden], x[~hidden]) and (one[hidden] <= 1).all()
 
@@ -179,21 +179,21 @@ def test_nor_where_blind_spots_lie_close_together(text: str, masking: str) -> No
     """As dense as in training, and as held-out pixels, of which 3 % are drawn without regard to each other."""
     shape = parse_shape(text, 2)
     for blind in (
-        draw_mask(torch.Size((4, 1, 64, 64)), lattice_sides(5.0, shape, 2), dice()),
-        torch.rand((1, 1, 64, 64), generator=dice(1)) < 0.03,
+        draw_mask(torch.Size((4, 1, 64, 64)), lattice_sides(5.0, shape, 2), rng()),
+        torch.rand((1, 1, 64, 64), generator=rng(1)) < 0.03,
     ):
         hidden = spread(blind, shape)
-        x = torch.rand(blind.shape, generator=dice(2))
-        one = hide(x, blind, masking, 1, dice(3), shape)
-        two = hide(torch.where(hidden, x + 100, x), blind, masking, 1, dice(3), shape)
+        x = torch.rand(blind.shape, generator=rng(2))
+        one = hide(x, blind, masking, 1, rng(3), shape)
+        two = hide(torch.where(hidden, x + 100, x), blind, masking, 1, rng(3), shape)
         assert (one != two).sum().item() == 0
 
 
 @pytest.mark.parametrize("text", ["pixel", "1x5", "3x3", "010/111/010"])
 def test_the_mean_is_that_of_the_visible_neighbours(text: str) -> None:
-    x, blind, shape = torch.rand((1, 1, 24, 30), generator=dice(1)), sparse((24, 30)), parse_shape(text, 2)
+    x, blind, shape = torch.rand((1, 1, 24, 30), generator=rng(1)), sparse((24, 30)), parse_shape(text, 2)
     hidden, radius = spread_by_hand(blind, shape)[0, 0], window_radius(shape, 1)
-    found = hide(x, blind, "mean", 1, dice(), shape)[0, 0]
+    found = hide(x, blind, "mean", 1, rng(), shape)[0, 0]
     for y, x0 in hidden.nonzero().tolist():
         window = (slice(max(0, y - radius), y + radius + 1), slice(max(0, x0 - radius), x0 + radius + 1))
         expected = x[0, 0][window][~hidden[window]].double().mean().item()
@@ -203,11 +203,11 @@ def test_the_mean_is_that_of_the_visible_neighbours(text: str) -> None:
 def test_the_loss_scores_centres_only_and_hides_their_shape() -> None:
     """Held-out pixels are the centres: others may have any value, unless the network sees them."""
     method, net = N2V(blind_shape="1x5"), Standardized(Tiny(2, 1, 1), 2, [0.0], [1.0], [0.0], [1.0])
-    x, teach = torch.rand((1, 1, 24, 30), generator=dice()), torch.zeros((1, 1, 24, 30), dtype=torch.bool)
-    teach[0, 0, 12, 15] = True
+    x, valid = torch.rand((1, 1, 24, 30), generator=rng()), torch.zeros((1, 1, 24, 30), dtype=torch.bool)
+    valid[0, 0, 12, 15] = True
 
     def loss(image: Tensor) -> float:
-        return method.loss(net, Batch(noisy=image, teach=teach, generator=dice(), held_out=True)).item()
+        return method.loss(net, Batch(noisy=image, valid=valid, generator=rng(), held_out=True)).item()
 
     def changed(y: int, x0: int) -> Tensor:
         image = x.clone()
@@ -217,7 +217,7 @@ def test_the_loss_scores_centres_only_and_hides_their_shape() -> None:
     for beside in (13, 14, 16, 17):
         assert loss(changed(12, beside)) == loss(x)
     assert loss(changed(11, 15)) != loss(x)
-    predicted = net(hide(x, teach, "mean", 1, dice(), ROW))[0, 0, 12, 15].item()
+    predicted = net(hide(x, valid, "mean", 1, rng(), ROW))[0, 0, 12, 15].item()
     assert loss(x) == pytest.approx((predicted - x[0, 0, 12, 15].item()) ** 2, rel=1e-5)
 
 
@@ -287,7 +287,7 @@ def tiny(dims: int, channels: int = 1, heads: int = 1, joint: bool = False) -> S
 
 
 def noisy_like(*shape: int) -> Tensor:
-    return 100 + 10 * torch.randn(shape, generator=dice(5))
+    return 100 + 10 * torch.randn(shape, generator=rng(5))
 
 
 CASES = [
@@ -367,7 +367,7 @@ def test_a_blind_prediction_never_saw_its_pixel_nor_its_shape(
         blind[(0, 0, *at)] = True
         spot = spread_by_hand(blind, shape)[0, 0]
         other = noisy.clone()
-        other[n, c][spot] += 50 * torch.randn(int(spot.sum()), generator=dice(7))
+        other[n, c][spot] += 50 * torch.randn(int(spot.sum()), generator=rng(7))
         after = predict(other)
         assert torch.equal(before[(slice(None), n, c, *at)], after[(slice(None), n, c, *at)])
         if min(size) > 3:  # what is visible counts
@@ -437,9 +437,9 @@ def test_nor_where_a_size_is_no_multiple_of_the_pooling(network: str, average: b
 # -- the reach of noise ----------------------------------------------------------------------------
 
 
-def correlation_along(law: Correlated, axis: int, lag: int) -> float:
+def correlation_along(noise_model: Correlated, axis: int, lag: int) -> float:
     """Of a drawn image of even signal, between pixels so far apart."""
-    noise = law.sample(torch.full((40, 64, 64), 100.0, dtype=torch.float64), dice(1)) - 100
+    noise = noise_model.sample(torch.full((40, 64, 64), 100.0, dtype=torch.float64), rng(1)) - 100
     size = noise.shape[axis] - lag
     one, two = noise.narrow(axis, 0, size), noise.narrow(axis, lag, size)
     return float((one * two).mean() / noise.var())
@@ -462,19 +462,19 @@ def test_columns_that_share_an_offset_are_hidden_along_y() -> None:
 
 def test_slices_that_share_their_noise_are_hidden_too() -> None:
     """Of three quarters the powers stay above 0.05 over ten slices; what a row shares, it has for itself in each."""
-    law = Correlated(Gaussian(10.0), between=0.75)
+    noise_model = Correlated(Gaussian(10.0), between=0.75)
     for lag in (1, 2, 4):
-        assert correlation_along(law, 0, lag) == pytest.approx(0.75**lag, abs=0.03)
-    assert abs(correlation_along(law, 1, 1)) < 0.03 and abs(correlation_along(law, 2, 1)) < 0.03
-    assert correlated_offsets((law,), 2) == ()
-    assert set(correlated_offsets((law,), 3, 20)) == {(z, 0, 0) for z in range(-10, 11) if z}
+        assert correlation_along(noise_model, 0, lag) == pytest.approx(0.75**lag, abs=0.03)
+    assert abs(correlation_along(noise_model, 1, 1)) < 0.03 and abs(correlation_along(noise_model, 2, 1)) < 0.03
+    assert correlated_offsets((noise_model,), 2) == ()
+    assert set(correlated_offsets((noise_model,), 3, 20)) == {(z, 0, 0) for z in range(-10, 11) if z}
     rows = Correlated(Gaussian(10.0), kernel=torch.ones(1, 2), row_kernel=4.0, between=-0.3)
-    noise = rows.sample(torch.full((16, 256, 64), 5.0), dice(2)) - 5
+    noise = rows.sample(torch.full((16, 256, 64), 5.0), rng(2)) - 5
     assert float((noise[1:] * noise[:-1]).mean() / noise.var()) == pytest.approx(-0.3 * 100 / 116, abs=0.02)
     shared = {(0, 0, x) for x in range(-5, 6)} | {(z, 0, x) for z in (-1, 1) for x in (-1, 0, 1)}
     shared |= {(z, 0, 0) for z in (-2, 2)}
     assert set(correlated_offsets((rows,), 3)) == shared - {(0, 0, 0)}
-    assert N2V(blind_shape="auto").shape((law,), 2) == ()
+    assert N2V(blind_shape="auto").shape((noise_model,), 2) == ()
 
 
 def test_a_field_is_hidden_as_far_as_it_reaches() -> None:
@@ -490,15 +490,15 @@ def test_a_field_is_hidden_as_far_as_it_reaches() -> None:
 
 def test_white_noise_hides_nothing_more() -> None:
     faint = Correlated(Gaussian(10.0), row_kernel=1.0)  # 1 % of the variance
-    for laws in ((), (Gaussian(3.0),), (Correlated(Gaussian(10.0)),), (faint,)):
-        assert correlated_offsets(laws, 2) == ()
+    for noise_models in ((), (Gaussian(3.0),), (Correlated(Gaussian(10.0)),), (faint,)):
+        assert correlated_offsets(noise_models, 2) == ()
 
 
 def test_auto_takes_the_shape_from_the_law() -> None:
     method = N2V(blind_shape="auto")
     rows, white = Correlated(Gaussian(10.0), row_kernel=6.0), Gaussian(10.0)
     assert set(method.shape((rows,), 2)) == {(0, x) for x in range(-25, 26) if x} and method.shape((white,), 2) == ()
-    assert method.directional((rows,), 2) and not method.directional((white,), 2)
+    assert method.anisotropic((rows,), 2) and not method.anisotropic((white,), 2)
     assert method.wants_noise and not N2V().wants_noise
 
 
@@ -533,9 +533,9 @@ def test_patches_are_not_turned_where_y_and_x_differ() -> None:
         ({"blind_shape": "auto"}, Gaussian(10.0), True),
     ],
 )  # fmt: skip
-def test_training_turns_patches_unless_the_method_is_directional(settings: dict, law: object, allowed: bool) -> None:
+def test_training_turns_patches_unless_the_method_is_directional(settings: dict, noise_model: object, allowed: bool) -> None:
     image = np.random.default_rng(0).normal(100, 10, (32, 32)).astype(np.float32)
-    training = Training(N2V(features=4, **settings), [open_source(image)], laws=[] if law is None else [law])
+    training = Training(N2V(features=4, **settings), [open_source(image)], noise_models=[] if noise_model is None else [noise_model])
     assert training.patches.turned is allowed
 
 

@@ -12,24 +12,25 @@ import tifffile
 import torch
 from scipy import ndimage, stats
 
-from noisewise import UserError, noise
+from noisewise import UserError
+from noisewise.noise import models
 from noisewise.cli import main
-from noisewise.noise.base import load_noise
-from noisewise.noise.bootstrap import bootstrap
-from noisewise.noise.calibrate import KINDS, calibrate, record
+from noisewise.noise.files import load_noise
+from noisewise.calibration.bootstrap import bootstrap
+from noisewise.calibration.calibrate import KINDS, calibrate, record
 from noisewise.noise.camera import Camera
-from noisewise.noise.detector import Unknown, student
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.goodness import assess
-from noisewise.noise.histogram import Histogram
-from noisewise.noise.levels import Values
-from noisewise.noise.maps import PixelMaps
-from noisewise.noise.mixture import Mixture
-from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.noise.recording import open_frames
-from noisewise.noise.survey import survey
-from noisewise.noise.transfer import photon_transfer, samples_of
+from noisewise.calibration.detector import Unknown, student
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.calibration.goodness_of_fit import assess
+from noisewise.noise.models.histogram import Histogram
+from noisewise.noise.fit.recorded_values import Values
+from noisewise.noise.models.pixel_maps import PixelMaps
+from noisewise.noise.models.mixture import Mixture
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.calibration.frames import open_frames
+from noisewise.calibration.frame_statistics import survey
+from noisewise.calibration.photon_transfer import photon_transfer, samples_of
 
 CAMERA = Camera(gain=2.2, read_noise=1.6, offset=100)
 
@@ -148,7 +149,7 @@ def test_counted_photons():
 )
 def test_other_pixel_types(frames, change):
     changed = fast(change(frames[:20]))
-    factor = 1 / 7 if changed.noise.digital.step == 0 else 1
+    factor = 1 / 7 if changed.noise.quantization.step == 0 else 1
     assert changed.detector.gain_adu_per_e.value == pytest.approx(2.2 * factor, rel=0.03)
 
 
@@ -189,7 +190,7 @@ def test_frames_are_read_one_at_a_time(tmp_path, frames, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_made_and_kept(kind, recorded, tmp_path):
     found = recorded(kind)
-    assert type(found.noise) is noise.get(kind)
+    assert type(found.noise) is models.get(kind)
     told = json.loads(json.dumps(found.record()))
     assert told["kind"] == kind and told["frames"] == 60 and told["gain_adu_per_e"]["value"] > 0
     found.noise.save(tmp_path / "law.safetensors")
@@ -201,12 +202,12 @@ def test_every_kind_is_made_and_kept(kind, recorded, tmp_path):
 
 
 def test_a_recorded_mixture_predicts_as_the_true_law(recorded):
-    law = recorded("mixture").noise
-    assert isinstance(law, Mixture)
-    truth = PoissonGaussian(2.2, 100, 3.52, Digital.of_bits(16))
+    noise_model = recorded("mixture").noise
+    assert isinstance(noise_model, Mixture)
+    truth = PoissonGaussian(2.2, 100, 3.52, Quantization.of_bits(16))
     fresh = torch.from_numpy(CAMERA.expose(ramp(), seed=77).astype(float))
     signal = torch.from_numpy(CAMERA.signal(ramp()))
-    lost = truth.log_prob(fresh, signal).mean() - law.log_prob(fresh, signal).mean()
+    lost = truth.log_prob(fresh, signal).mean() - noise_model.log_prob(fresh, signal).mean()
     assert -0.002 < lost < 0.004
 
 
@@ -214,23 +215,23 @@ def test_maps_of_pixels():
     """Read noise with a long tail and offsets of single pixels are found; gains are drawn to the typical one."""
     camera = Camera.scmos((96, 96), seed=3)
     black, bright = np.zeros((96, 96)), ramp(high=600)
-    law = calibrate(
+    noise_model = calibrate(
         camera.expose(bright, frames=80, seed=1), dark=camera.expose(black, frames=100, seed=2), kind="maps"
     )
-    assert isinstance(law, PixelMaps)
-    assert np.abs(law.offset.numpy() - camera.offset_adu - 0.01 * camera.gain_adu_per_e).mean() < 0.5
+    assert isinstance(noise_model, PixelMaps)
+    assert np.abs(noise_model.offset.numpy() - camera.offset_adu - 0.01 * camera.gain_adu_per_e).mean() < 0.5
     truth = np.hypot(camera.gain_adu_per_e * camera.read_noise_e, 2.2 * 0.3)
-    assert np.corrcoef(np.log(law.read_noise.numpy().ravel()), np.log(truth.ravel()))[0, 1] > 0.9
-    assert (law.gain.numpy() / 2.2).std() < 0.03  # the variance of one pixel alone is off by 16 %
-    assert float(law.typical_gain) == pytest.approx(2.2, rel=0.02)
+    assert np.corrcoef(np.log(noise_model.read_noise.numpy().ravel()), np.log(truth.ravel()))[0, 1] > 0.9
+    assert (noise_model.gain.numpy() / 2.2).std() < 0.03  # the variance of one pixel alone is off by 16 %
+    assert float(noise_model.typical_gain) == pytest.approx(2.2, rel=0.02)
 
 
 def test_goodness_tells_a_wrong_law(frames):
     signal = torch.from_numpy(np.broadcast_to(CAMERA.signal(ramp()), frames.shape).copy())[:4]
     noisy = torch.from_numpy(frames[:4].astype(float))
-    digital = Digital.of_bits(16)
-    right = assess(PoissonGaussian(2.2, 100, 3.52, digital), noisy, signal, 4)
-    wide = assess(PoissonGaussian(2.6, 100, 3.52, digital), noisy, signal, 4)
+    quantization = Quantization.of_bits(16)
+    right = assess(PoissonGaussian(2.2, 100, 3.52, quantization), noisy, signal, 4)
+    wide = assess(PoissonGaussian(2.6, 100, 3.52, quantization), noisy, signal, 4)
     assert right.distance < 1.5 * right.chance < wide.distance
     assert right.log_likelihood > wide.log_likelihood and sum(right.shares) == pytest.approx(1)
 
@@ -241,19 +242,19 @@ def test_goodness_tells_a_wrong_law(frames):
 @pytest.mark.parametrize(
     ("pixels", "expected"),
     [
-        (np.random.default_rng(0).normal(1000, 50, (64, 64)).astype(np.uint16), Digital(1.0, 0, 65535)),
-        (np.random.default_rng(0).normal(1000, 50, (64, 64)).astype(np.uint16) * 16, Digital(16.0, 0, 65535)),
-        (np.random.default_rng(0).normal(4000, 100, (64, 64)).clip(0, 4095).astype(np.uint16), Digital(1.0, 0, 4095)),
-        (np.random.default_rng(0).normal(100, 50, (64, 64)).clip(50, 255).astype(np.uint8), Digital(1.0, 50, 255)),
-        (np.random.default_rng(0).normal(0, 50, (64, 64)).astype(np.int16), Digital(1.0, -32768, 32767)),
-        (np.random.default_rng(0).normal(0, 50, (64, 64)), Digital()),
-        (np.random.default_rng(0).normal(0, 50, (64, 64)).round().astype(np.float32), Digital(1.0)),
+        (np.random.default_rng(0).normal(1000, 50, (64, 64)).astype(np.uint16), Quantization(1.0, 0, 65535)),
+        (np.random.default_rng(0).normal(1000, 50, (64, 64)).astype(np.uint16) * 16, Quantization(16.0, 0, 65535)),
+        (np.random.default_rng(0).normal(4000, 100, (64, 64)).clip(0, 4095).astype(np.uint16), Quantization(1.0, 0, 4095)),
+        (np.random.default_rng(0).normal(100, 50, (64, 64)).clip(50, 255).astype(np.uint8), Quantization(1.0, 50, 255)),
+        (np.random.default_rng(0).normal(0, 50, (64, 64)).astype(np.int16), Quantization(1.0, -32768, 32767)),
+        (np.random.default_rng(0).normal(0, 50, (64, 64)), Quantization()),
+        (np.random.default_rng(0).normal(0, 50, (64, 64)).round().astype(np.float32), Quantization(1.0)),
     ],
 )  # fmt: skip
 def test_steps_and_limits(pixels, expected):
     values = Values(pixels.dtype)
     values.add(pixels.astype(float))
-    assert values.digital == expected
+    assert values.quantization == expected
 
 
 # -- what is wrong is said -------------------------------------------------------------------------
@@ -380,36 +381,36 @@ def test_a_bootstrapped_law_is_nearer_to_the_truth(denoiser):
         "median": lambda x: ndimage.median_filter(x, 5),
         "donut": lambda x: ndimage.convolve(x, donut),
     }[denoiser](noisy.astype(float))
-    law = bootstrap(noisy, denoised, kind="histogram")
-    plain = Histogram.fit(torch.from_numpy(noisy.astype(float)), torch.from_numpy(denoised), digital=law.digital)
-    truth = PoissonGaussian(2.2, 100, 3.52, law.digital)
+    noise_model = bootstrap(noisy, denoised, kind="histogram")
+    plain = Histogram.fit(torch.from_numpy(noisy.astype(float)), torch.from_numpy(denoised), quantization=noise_model.quantization)
+    truth = PoissonGaussian(2.2, 100, 3.52, noise_model.quantization)
     fresh = torch.from_numpy(CAMERA.expose(photons, seed=4).astype(float))
     signal = torch.from_numpy(CAMERA.signal(photons))
     best = truth.log_prob(fresh, signal).mean()
-    lost, lost_plainly = (float(best - one.log_prob(fresh, signal).mean()) for one in (law, plain))
+    lost, lost_plainly = (float(best - one.log_prob(fresh, signal).mean()) for one in (noise_model, plain))
     assert lost < 0.025 and lost < 0.6 * lost_plainly
     low, high = np.percentile(CAMERA.signal(photons), [10, 90])
     at = torch.linspace(low, high, 20, dtype=torch.float64)
-    torch.testing.assert_close(law.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
+    torch.testing.assert_close(noise_model.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "mixture", "poisson_gaussian"])
 def test_other_bootstrapped_kinds(kind):
     noisy = CAMERA.expose(ramp(), seed=3)
-    law = bootstrap(noisy, ndimage.gaussian_filter(noisy.astype(float), 2), kind=kind)
-    assert type(law) is noise.get(kind)
+    noise_model = bootstrap(noisy, ndimage.gaussian_filter(noisy.astype(float), 2), kind=kind)
+    assert type(noise_model) is models.get(kind)
     signal = torch.tensor([200.0], dtype=torch.float64)
     if kind != "gaussian":
-        assert float(law.mean_var(signal)[1]) == pytest.approx(2.2 * 100 + 3.52**2, rel=0.08)
+        assert float(noise_model.mean_var(signal)[1]) == pytest.approx(2.2 * 100 + 3.52**2, rel=0.08)
 
 
 def test_whole_twins_make_no_comb():
     """Residuals of whole twins are whole: a mixture would fit that comb, and be wrong between the steps."""
     noisy = CAMERA.expose(ramp(192, high=12), seed=3)
-    law = bootstrap(noisy, ndimage.median_filter(noisy, 7))
+    noise_model = bootstrap(noisy, ndimage.median_filter(noisy, 7))
     at = torch.linspace(100.5, 123.5, 200, dtype=torch.float64)
-    truth = PoissonGaussian(2.2, 100, 3.52, law.digital)
-    torch.testing.assert_close(law.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
+    truth = PoissonGaussian(2.2, 100, 3.52, noise_model.quantization)
+    torch.testing.assert_close(noise_model.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
 
 
 def test_bootstraps_that_cannot_be():
@@ -456,9 +457,9 @@ def test_the_command(run):
     )
     assert code == 0 and out == "camera.safetensors\ncamera.png\n"
     assert "ADU per electron" in err and "electrons" in err and "held-out" in err
-    law = load_noise("camera.safetensors")
-    assert isinstance(law, Histogram) and law.provenance["recording"] == "frames.tif"
-    assert law.provenance["sha256"] == [hashlib.sha256(Path("frames.tif").read_bytes()).hexdigest()]
+    noise_model = load_noise("camera.safetensors")
+    assert isinstance(noise_model, Histogram) and noise_model.provenance["recording"] == "frames.tif"
+    assert noise_model.provenance["sha256"] == [hashlib.sha256(Path("frames.tif").read_bytes()).hexdigest()]
     assert Path("camera.png").read_bytes()[:4] == b"\x89PNG"
     code, _, err = run("frames.tif", "-o", "camera.safetensors")
     assert code == 2 and "--overwrite" in err

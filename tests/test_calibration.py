@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisewise.evaluate.bayes import GaussianWorld
+from noisewise.testing.worlds import GaussianWorld
 from noisewise.evaluate.calibration import reliability, reliability_unseen, squared_errors
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Normal, Posterior
 
 WORLD = GaussianWorld(side=128)
@@ -76,29 +76,29 @@ def test_so_it_is_without_the_truth(claim):
 
 
 LAWS = [
-    Gaussian(12.0), PoissonGaussian(2.5, 20.0, 4.0, Digital(1.0, 0.0, 4095.0)),
+    Gaussian(12.0), PoissonGaussian(2.5, 20.0, 4.0, Quantization(1.0, 0.0, 4095.0)),
     Correlated(Gaussian(10.0), torch.tensor([[0.0, 0.3, 0.0], [0.3, 1.0, 0.3], [0.0, 0.3, 0.0]]), row_kernel=3.0),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+@pytest.mark.parametrize("law", LAWS, ids=lambda noise_model: type(noise_model).__name__)
 @pytest.mark.parametrize("radius", [0, 1, 3])
-def test_squared_errors_of_any_filter_under_any_law(law: Noise, radius: int):
+def test_squared_errors_of_any_filter_under_any_law(noise_model: Noise, radius: int):
     """Also of a filter that leaves all noise, and of one that takes structure away."""
     signal = 150 + 3 * (WORLD.draw(12, 3)[0] - 100)
-    noisy = law.sample(signal.double(), torch.Generator().manual_seed(4)).float()
+    noisy = noise_model.sample(signal.double(), torch.Generator().manual_seed(4)).float()
     denoise = smooth(radius, 5.0)
     generator = torch.Generator().manual_seed(5)
-    squared, _, variance = squared_errors(noisy[:, None], [law], denoise, generator)[0]
+    squared, _, variance = squared_errors(noisy[:, None], [noise_model], denoise, generator)[0]
     truth = float(((denoise(noisy[:, None]).mean[:, 0] - signal) ** 2).mean())
     assert float(squared.mean()) == pytest.approx(truth, abs=0.04 * variance)
 
 
 def test_pixels_near_the_cameras_limits_are_left_out():
-    law = Gaussian(5.0, Digital(1.0, 0.0, 255.0))
+    noise_model = Gaussian(5.0, Quantization(1.0, 0.0, 255.0))
     noisy = torch.full((1, 1, 20, 20), 100.0)
     noisy[..., :10] = 2.0
-    squared, std, _ = squared_errors(noisy, [law], smooth(0, 1.0), torch.Generator().manual_seed(0))[0]
+    squared, std, _ = squared_errors(noisy, [noise_model], smooth(0, 1.0), torch.Generator().manual_seed(0))[0]
     assert len(squared) == len(std) == 200
 
 
@@ -106,8 +106,8 @@ def test_counts_near_zero_are_not_near_a_limit():
     """Nothing of them is cut off: there are no fewer photons than none. With read noise, something is."""
     noisy, generator = torch.full((1, 1, 20, 20), 2.0), torch.Generator().manual_seed(0)
     for read_noise, count in ((0.0, 400), (0.1, 400), (0.5, 0)):
-        law = PoissonGaussian(1.0, 0.0, read_noise, Digital(1.0, 0.0, 255.0))
-        assert len(squared_errors(noisy, [law], smooth(0, 1.0), generator)[0][0]) == count
+        noise_model = PoissonGaussian(1.0, 0.0, read_noise, Quantization(1.0, 0.0, 255.0))
+        assert len(squared_errors(noisy, [noise_model], smooth(0, 1.0), generator)[0][0]) == count
 
 
 def test_little_knowledge_changes_little():

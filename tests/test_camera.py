@@ -26,11 +26,11 @@ def flat(photons, shape=(200, 250)):
 
 def poisson_p_value(counts, mean):
     """Chi-square test of counts against the Poisson law; bins with an expectation below 10 are pooled."""
-    law = stats.poisson(mean)
-    low, high = int(law.ppf(20 / counts.size)), int(law.ppf(1 - 20 / counts.size))
+    noise_model = stats.poisson(mean)
+    low, high = int(noise_model.ppf(20 / counts.size)), int(noise_model.ppf(1 - 20 / counts.size))
     inside = np.bincount(np.clip(counts.ravel(), low, high) - low, minlength=high - low + 1)
-    expected = law.pmf(np.arange(low, high + 1))
-    expected[0], expected[-1] = law.cdf(low), law.sf(high - 1)
+    expected = noise_model.pmf(np.arange(low, high + 1))
+    expected[0], expected[-1] = noise_model.cdf(low), noise_model.sf(high - 1)
     return stats.chisquare(inside, expected * counts.size).pvalue
 
 
@@ -131,10 +131,10 @@ def test_a_single_electron_leaves_the_register_exponentially():
 
 
 def test_maps_hold_pixel_by_pixel():
-    dice = np.random.default_rng(0)
-    gain, read, offset = dice.uniform(1, 3, (6, 7)), dice.uniform(1, 5, (6, 7)), dice.uniform(50, 150, (6, 7))
+    rng = np.random.default_rng(0)
+    gain, read, offset = rng.uniform(1, 3, (6, 7)), rng.uniform(1, 5, (6, 7)), rng.uniform(50, 150, (6, 7))
     camera = Camera(gain=gain, read_noise=read, offset=offset, bits=0)
-    photons = dice.uniform(5, 50, (6, 7))
+    photons = rng.uniform(5, 50, (6, 7))
     images = camera.expose(np.broadcast_to(photons, (40_000, 6, 7))).astype(np.float64)
     error = 5 * np.sqrt(camera.variance(photons) / len(images))
     assert (abs(images.mean(0) - offset - gain * photons) < error).all()

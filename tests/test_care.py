@@ -21,7 +21,7 @@ from .conftest import blobs
 SMALL = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -39,21 +39,21 @@ def net_of(method: CARE) -> Standardized:
 
 def planted(count: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     """Input, target that scatters about a bent line by 2 to 10 units, and by how much, as functions of the input."""
-    noisy = 6 + 8 * torch.rand((count, 1, 64, 64), generator=dice(1))
+    noisy = 6 + 8 * torch.rand((count, 1, 64, 64), generator=rng(1))
     std = noisy - 4
-    target = 50 + 5 * (noisy - 10) + std * torch.randn(noisy.shape, generator=dice(2))
+    target = 50 + 5 * (noisy - 10) + std * torch.randn(noisy.shape, generator=rng(2))
     return noisy, target, std
 
 
 @cache
 def fitted(steps: int = 400) -> Standardized:
     (noisy, target, _), method = planted(), CARE(uncertainty=True)
-    net, teach = net_of(method), torch.ones_like(noisy, dtype=torch.bool)
+    net, valid = net_of(method), torch.ones_like(noisy, dtype=torch.bool)
     optimiser = torch.optim.Adam(net.parameters(), 0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         optimiser.zero_grad()
-        method.loss(net, Batch(noisy=noisy, teach=teach, target=target, generator=dice())).backward()
+        method.loss(net, Batch(noisy=noisy, valid=valid, target=target, generator=rng())).backward()
         optimiser.step()
         schedule.step()
     return net.eval()
@@ -72,7 +72,7 @@ def test_the_standard_deviation_is_the_planted_one() -> None:
 def test_intervals_hold_what_they_say() -> None:
     net = fitted()
     fresh = planted(8)[0][4:]
-    truth = 50 + 5 * (fresh - 10) + (fresh - 4) * torch.randn(fresh.shape, generator=dice(5))
+    truth = 50 + 5 * (fresh - 10) + (fresh - 4) * torch.randn(fresh.shape, generator=rng(5))
     with torch.no_grad():
         low, high = CARE(uncertainty=True).posterior(net, fresh).interval(0.9)
     assert float(((low < truth) & (truth < high)).float().mean()) == pytest.approx(0.9, abs=0.02)
@@ -83,30 +83,30 @@ def test_intervals_hold_what_they_say() -> None:
 def test_the_mean_is_taught_as_without_uncertainty() -> None:
     """The gradient at what the network puts out for the mean is that of the squared error alone."""
     noisy, target, _ = planted(1)
-    teach = torch.rand(noisy.shape, generator=dice(3)) < 0.7
+    valid = torch.rand(noisy.shape, generator=rng(3)) < 0.7
     gradients = []
     for method in (CARE(), CARE(uncertainty=True)):
-        maps = torch.randn((1, 2, 64, 64), generator=dice(4))[:, : method.heads].requires_grad_()
+        maps = torch.randn((1, 2, 64, 64), generator=rng(4))[:, : method.heads].requires_grad_()
         net = net_of(method)
         net.backbone.forward = lambda _, maps=maps: maps  # type: ignore[method-assign]
-        method.loss(net, Batch(noisy=noisy, teach=teach, target=target, generator=dice())).backward()
+        method.loss(net, Batch(noisy=noisy, valid=valid, target=target, generator=rng())).backward()
         gradients.append(maps.grad)
-    assert torch.equal(gradients[0][:, 0], gradients[1][:, 0]) and (gradients[1][:, 1][teach[:, 0]] != 0).all()
-    expected = 2 * (maps[:, 0] - (target[:, 0] - 50) / 8) * teach[:, 0] / teach.sum()
+    assert torch.equal(gradients[0][:, 0], gradients[1][:, 0]) and (gradients[1][:, 1][valid[:, 0]] != 0).all()
+    expected = 2 * (maps[:, 0] - (target[:, 0] - 50) / 8) * valid[:, 0] / valid.sum()
     torch.testing.assert_close(gradients[0][:, 0], expected.detach())
 
 
 def test_the_loss_is_the_squared_error_and_the_likelihood_of_the_residuals() -> None:
     noisy, target, _ = planted(1)
     method = CARE(uncertainty=True)
-    net, teach = net_of(method), torch.rand(noisy.shape, generator=dice(3)) < 0.7
+    net, valid = net_of(method), torch.rand(noisy.shape, generator=rng(3)) < 0.7
     with torch.no_grad():
         found = method.posterior(net, noisy)
-        batch = Batch(noisy=noisy, teach=teach, target=target, generator=dice())
+        batch = Batch(noisy=noisy, valid=valid, target=target, generator=rng())
         loss, held_out = method.loss(net, batch), method.loss(net, Batch(**{**vars(batch), "held_out": True}))
-    squared = (((found.mean - target) / 8) ** 2)[teach].mean()
+    squared = (((found.mean - target) / 8) ** 2)[valid].mean()
     normal = torch.distributions.Normal(found.mean / 8, found.std / 8)
-    nats = -normal.log_prob(target / 8)[teach].mean() - 0.5 * math.log(2 * math.pi)
+    nats = -normal.log_prob(target / 8)[valid].mean() - 0.5 * math.log(2 * math.pi)
     torch.testing.assert_close(loss, squared + nats, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(held_out, squared, rtol=1e-4, atol=1e-4)  # the risk of care with and without
 

@@ -212,7 +212,7 @@ def test_outputs_are_kept_unless_asked(run, cells, monkeypatch):
     output = cells.with_name("cells_denoised.tif")
     output.write_text("precious")
     with monkeypatch.context() as patch:
-        patch.setattr("noisewise.files.Training", None)  # refused before the work
+        patch.setattr("noisewise.workflow.files.Training", None)  # refused before the work
         code, _, err = run("denoise", cells, *STEPS)
         assert code == 2 and "exists already" in err and output.read_text() == "precious"
         code, out, err = run("denoise", cells, *STEPS, "--skip-existing")
@@ -351,11 +351,11 @@ def test_files_are_streamed(run, cells, monkeypatch):
 @pytest.fixture
 def camera(cells):
     """A noise model of the camera, as a file."""
-    from noisewise.noise.digital import Digital
-    from noisewise.noise.poisson_gaussian import PoissonGaussian
+    from noisewise.noise.quantization import Quantization
+    from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
     path = cells.with_name("camera.safetensors")
-    PoissonGaussian(1.0, 100.0, 1.0, Digital(1.0)).save(path)
+    PoissonGaussian(1.0, 100.0, 1.0, Quantization(1.0)).save(path)
     return path
 
 
@@ -421,7 +421,7 @@ def test_a_standard_deviation_that_exists_is_kept(run, cells, camera, monkeypatc
     Path("cells_denoised_std.tif").write_text("precious")
     denoise = ("denoise", cells, "--method", "pn2v", "--noise", camera, "--std", "--no-average", *STEPS)
     with monkeypatch.context() as patch:
-        patch.setattr("noisewise.files.Training", None)  # refused before the work
+        patch.setattr("noisewise.workflow.files.Training", None)  # refused before the work
         code, _, err = run(*denoise)
     assert code == 2 and "cells_denoised_std.tif: exists already" in err
     assert Path("cells_denoised_std.tif").read_text() == "precious" and not Path("cells_denoised.tif").exists()
@@ -460,18 +460,18 @@ def test_the_noise_is_measured_where_no_model_is_given(run):
     assert code == 0, err
     import noisewise as nw
 
-    (law,) = nw.load("m.safetensors").laws
+    (noise_model,) = nw.load("m.safetensors").noise_models
     import torch
 
     # 2 ADU an electron: the variance is twice the signal above the offset.
     signal = torch.tensor([180.0, 260.0], dtype=torch.float64)
-    np.testing.assert_allclose(law.mean_var(signal)[1], 2 * (signal - 100), rtol=0.3)
+    np.testing.assert_allclose(noise_model.mean_var(signal)[1], 2 * (signal - 100), rtol=0.3)
 
 
 @pytest.mark.usefixtures("cells")
 def test_an_image_too_small_to_measure_is_bootstrapped(run, monkeypatch):
     """30 rows are less than a check-up takes: a short Noise2Void tells noise from signal."""
-    monkeypatch.setattr(sys.modules["noisewise.denoise"], "BOOTSTRAP_STEPS", 40)
+    monkeypatch.setattr(sys.modules["noisewise.workflow.denoise"], "BOOTSTRAP_STEPS", 40)
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:30, :60]
     np.save("small.npy", (100 + rng.poisson(60 + 40 * np.sin(y / 6) * np.cos(x / 8))).astype(np.uint16))

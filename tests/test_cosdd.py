@@ -11,15 +11,15 @@ import torch
 
 import noisewise as nw
 from noisewise.data.patches import PatchSource
-from noisewise.data.scene import Layout, Scene
-from noisewise.evaluate.bayes import GaussianWorld, decibel_gap
+from noisewise.data.images import Layout, Scene
+from noisewise.testing.worlds import GaussianWorld, decibel_gap
 from noisewise.io import open_source
 from noisewise.methods._latent import parts
 from noisewise.methods.base import ImageSpec
 from noisewise.methods.cosdd import COSDD
-from noisewise.noise.autoregressive import Autoregressive
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.models.autoregressive import Autoregressive
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
 from noisewise.predict.run import turns
 
 from .conftest import stirred
@@ -33,10 +33,10 @@ ROWS = Correlated(Gaussian(10.0), row_kernel=6.0)
 COLUMNS = Correlated(Gaussian(10.0), column_kernel=6.0)
 
 
-def small_ladder(law, spec=SPEC, **settings):
+def small_ladder(noise_model, spec=SPEC, **settings):
     """What comes from a code, in a network in which no weight is zero."""
     method = COSDD(reading=8, width=8, latent=4, levels=2, features=8, **settings)
-    return parts(stirred(method.build(spec, [law]))).ladder
+    return parts(stirred(method.build(spec, [noise_model]))).ladder
 
 
 @pytest.mark.parametrize(
@@ -48,15 +48,15 @@ def small_ladder(law, spec=SPEC, **settings):
         (Correlated(Gaussian(3.0), row_kernel=2.0, column_kernel=2.0), "YX"),
     ],
 )
-def test_the_axis_is_that_of_the_measured_noise(law, axis):
+def test_the_axis_is_that_of_the_measured_noise(noise_model, axis):
     method = COSDD()
-    assert method.along((law,)) == axis and method.one_way((law,)) == axis and method.directional((law,), 2)
-    assert replace(method, axis="Y").along((law,)) == "Y"
+    assert method.along((noise_model,)) == axis and method.no_flip_axes((noise_model,)) == axis and method.anisotropic((noise_model,), 2)
+    assert replace(method, axis="Y").along((noise_model,)) == "Y"
 
 
 @pytest.mark.parametrize(("law", "moved"), [(ROWS, (0, 1)), (COLUMNS, (1, 0))])
-def test_given_the_code_a_pixel_is_told_by_those_before_it_on_its_line(law, moved):
-    ladder = small_ladder(law, far=6)
+def test_given_the_code_a_pixel_is_told_by_those_before_it_on_its_line(noise_model, moved):
+    ladder = small_ladder(noise_model, far=6)
     x, code = torch.randn(1, 1, 24, 24), torch.randn(1, 16, 24, 24)
     x.requires_grad_(True)
     ladder.likelihood(x, code)[0, 0, 12, 12].backward()
@@ -86,15 +86,15 @@ def test_images_are_mirrored_across_the_noise_and_not_along_it():
     image = np.arange(64 * 70, dtype=np.float32).reshape(64, 70)
     data = PatchSource(
         [Scene(open_source(image), Layout("YX", "YX"))], (16, 16), 2, seed=0, memory_bytes=1e9,
-        device=torch.device("cpu"), turned=False, one_way="X",
+        device=torch.device("cpu"), turned=False, no_flip_axes="X",
     )  # fmt: skip
     drawn = [data.draw(step).noisy for step in range(40)]
     assert {float(step) for d in drawn for step in (d[..., 1:] - d[..., :-1]).flatten()} == {1.0}
     assert {float(step) for d in drawn for step in (d[..., 1:, :] - d[..., :-1, :]).flatten()} == {70.0, -70.0}
     kept = [turn(torch.tensor([[1, 2], [3, 4]])).tolist() for turn, _ in turns((False,), "X")]
     assert kept == [[[1, 2], [3, 4]], [[3, 4], [1, 2]]]
-    assert [len(list(turns(one_way=axes))) for axes in ("", "X", "YX")] == [8, 4, 2]
-    assert Autoregressive(Gaussian(1.0), torch.empty(0), "Y").one_way == "Y"
+    assert [len(list(turns(no_flip_axes=axes))) for axes in ("", "X", "YX")] == [8, 4, 2]
+    assert Autoregressive(Gaussian(1.0), torch.empty(0), "Y").no_flip_axes == "Y"
 
 
 @pytest.mark.parametrize("name", ["cosdd", "hdn"])

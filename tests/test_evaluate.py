@@ -170,10 +170,10 @@ def test_axes_of_length_one_and_their_order_do_not_matter(scores):
 
 
 def test_resolution_has_the_files_unit(run, scores):
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     smooth = np.exp(-np.add.outer(np.fft.fftfreq(100) ** 2, np.fft.fftfreq(120) ** 2) / 0.01)
-    signal = 5 * np.fft.ifft2(smooth * np.fft.fft2(dice.normal(size=smooth.shape))).real
-    pair = [(signal + dice.normal(size=signal.shape)).astype(np.float32) for _ in range(2)]
+    signal = 5 * np.fft.ifft2(smooth * np.fft.fft2(rng.normal(size=smooth.shape))).real
+    pair = [(signal + rng.normal(size=signal.shape)).astype(np.float32) for _ in range(2)]
     pixel = {"PhysicalSizeY": 0.2, "PhysicalSizeYUnit": "µm", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm"}
     for name, image in zip("ab", pair, strict=True):
         tifffile.imwrite(f"{name}.ome.tif", image, metadata={"axes": "YX", **pixel})

@@ -13,11 +13,11 @@ import noisewise as nw
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.gap import GAP, negative_binomial, poisson
 from noisewise.noise.base import Noise
-from noisewise.noise.counts import gain_and_offset
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.noise.pulses import Pulses
+from noisewise.noise.ops.photon_counts import gain_and_offset
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.gamma_poisson import GammaPoisson
 
 SPEC = ImageSpec(
     spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(180.0,), std=(20.0,), target_mean=(180.0,),
@@ -31,9 +31,9 @@ def test_gamma_rates_have_the_posterior_of_the_textbook():
     rng = np.random.default_rng(0)
     signal = rng.gamma(a, 1 / b, (6, 96, 96))
     counts = rng.poisson(signal).astype(np.float32)
-    law = PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0))
+    noise_model = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
     settings = {"network": "classic", "features": 12, "depth": 1, "batch_size": 8, "patch_size": 48, "drawn": 0.0}
-    model = nw.train("gap", counts, noise=law, steps=700, **settings)
+    model = nw.train("gap", counts, noise=noise_model, steps=700, **settings)
     fresh = rng.poisson(rng.gamma(a, 1 / b, (96, 96))).astype(np.float32)
     post = model.predict(fresh)
     mean, std = (a + fresh) / (b + 1), np.sqrt(a + fresh) / (b + 1)
@@ -60,13 +60,13 @@ def test_photons_are_poisson_quantiles(rate):
 @pytest.mark.parametrize(
     ("law", "expected"),
     [
-        (PoissonGaussian(1.0, 0.0, 0.0, Digital(1.0)), (1.0, 0.0)),
-        (PoissonGaussian(1.03, 0.2, 0.1, Digital(1.0)), (1.0, 0.0)),  # counts, whose law was measured a little off
-        (PoissonGaussian(2.5, 100.0, 0.5, Digital(1.0)), (2.5, 100.0)),
+        (PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0)), (1.0, 0.0)),
+        (PoissonGaussian(1.03, 0.2, 0.1, Quantization(1.0)), (1.0, 0.0)),  # counts, whose law was measured a little off
+        (PoissonGaussian(2.5, 100.0, 0.5, Quantization(1.0)), (2.5, 100.0)),
     ],
 )
-def test_gain_and_offset_are_taken_off(law: Noise, expected: tuple[float, float]):
-    assert gain_and_offset(law, 100.0 + 5 * expected[0], 10.0) == pytest.approx(expected)
+def test_gain_and_offset_are_taken_off(noise_model: Noise, expected: tuple[float, float]):
+    assert gain_and_offset(noise_model, 100.0 + 5 * expected[0], 10.0) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_gain_and_offset_are_taken_off(law: Noise, expected: tuple[float, float]
     [
         (Gaussian(4.0), "does not grow with the signal"),
         (PoissonGaussian(2.0, 100.0, 3.0), "read noise of 1.5 electrons"),
-        (Pulses(5.0, 1.0, 0.0, 1.0, 0.0), "multiplies each electron"),
+        (GammaPoisson(5.0, 1.0, 0.0, 1.0, 0.0), "multiplies each electron"),
     ],
 )
-def test_what_is_no_count_is_refused(law: Noise, reason: str):
+def test_what_is_no_count_is_refused(noise_model: Noise, reason: str):
     image = np.random.default_rng(0).poisson(20, (40, 40)).astype(np.float32)
     with pytest.raises(nw.UserError, match=reason) as told:
-        nw.train("gap", image, noise=law, steps=2, features=4, depth=1)
+        nw.train("gap", image, noise=noise_model, steps=2, features=4, depth=1)
     assert "simulated" in str(told.value)
 
 
@@ -90,21 +90,21 @@ def test_a_share_of_the_exposure_is_told_as_what_it_is(share: float):
     net = GAP(network="fast", features=4).build(SPEC, [PoissonGaussian(2.0, 100.0, 0.1)])
     generator = torch.Generator().manual_seed(0)
     shown = torch.poisson(torch.full((2, 1, 200, 200), 40 * share), generator=generator)
-    image, law = GAP().seen(net, shown, torch.full((2, 1, 1, 1), share))
+    image, noise_model = GAP().seen(net, shown, torch.full((2, 1, 1, 1), share))
     assert float(image.mean()) == pytest.approx(100 + 2 * 40, rel=0.01)
-    assert float(law.stabilizer(image).var()) == pytest.approx(1, abs=0.06)
+    assert float(noise_model.stabilizer(image).var()) == pytest.approx(1, abs=0.06)
 
 
 def test_scenes_are_exposed_as_they_are_told():
     method = GAP(network="fast", features=4)
     net = method.build(SPEC, [PoissonGaussian(2.0, 100.0, 0.1)])
     noisy = 100 + 2 * torch.poisson(torch.full((6, 1, 64, 64), 40.0), generator=torch.Generator().manual_seed(0))
-    batch = Batch(noisy=noisy, teach=noisy > 0, generator=torch.Generator().manual_seed(1))
-    image, signal, law = method.exposed(net, batch)
-    errors = (law.stabilizer(image) - law.stabilizer(signal)).flatten(1)
+    batch = Batch(noisy=noisy, valid=noisy > 0, generator=torch.Generator().manual_seed(1))
+    image, signal, noise_model = method.exposed(net, batch)
+    errors = (noise_model.stabilizer(image) - noise_model.stabilizer(signal)).flatten(1)
     assert float(signal.min()) >= 100
     torch.testing.assert_close(errors.var(1), torch.ones(6), atol=0.15, rtol=0)
-    assert float(law.stabilizer.slope.max()) > 2 * float(law.stabilizer.slope.min())  # of each patch its own
+    assert float(noise_model.stabilizer.slope.max()) > 2 * float(noise_model.stabilizer.slope.min())  # of each patch its own
 
 
 def test_it_denoises_and_draws_as_built():
@@ -135,8 +135,8 @@ def test_samples_grow_from_the_photons_that_are_there():
     y, x = np.mgrid[:64, :64]
     signal = 6 + 4 * np.sin(y / 6) * np.cos(x / 5)
     settings = {"steps": 300, "features": 16, "depth": 1, "faintest": 0.05}
-    law = PoissonGaussian(1.0, 0.0, 0.0)
-    model = nw.train("gap", rng.poisson(signal).astype(np.float32), noise=law, **settings)
+    noise_model = PoissonGaussian(1.0, 0.0, 0.0)
+    model = nw.train("gap", rng.poisson(signal).astype(np.float32), noise=noise_model, **settings)
     assert isinstance(model.method, GAP) and replace(model.method, growth=8.0).rounds == 22
     spread = []
     for exposure in (0.5, 0.0625):

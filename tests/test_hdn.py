@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import noisewise as nw
-from noisewise.evaluate.bayes import GaussianWorld, decibel_gap
+from noisewise.testing.worlds import GaussianWorld, decibel_gap
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.divnoising import DivNoising
 from noisewise.methods.hdn import HDN
 from noisewise.methods.simulated import Simulated
-from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, Price, WithDirect
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.gaussian import Gaussian
+from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, KLWeight, LadderWithDirect
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
 
 SMALL = {"features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 48}
 SPEC = ImageSpec(
@@ -49,15 +49,15 @@ def test_a_short_training_comes_near_the_exact_posterior(name):
 def test_the_direct_network_has_learned_before_and_the_ladder_has_not():
     """The mean of a network as built is that of `simulated`; to go without a step is refused."""
     noisy = 100 + 20 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    law = Gaussian(15.0)
+    noise_model = Gaussian(15.0)
     spec = replace(SPEC, mean=(100.0,), std=(20.0,))
     with torch.no_grad():
         found, expected = (
-            method.posterior(method.build(spec, [law]).eval(), noisy).mean for method in (HDN(reading=8), Simulated())
+            method.posterior(method.build(spec, [noise_model]).eval(), noisy).mean for method in (HDN(reading=8), Simulated())
         )
     torch.testing.assert_close(found, expected)
     with pytest.raises(nw.UserError, match="0 is not a number of training steps"):
-        nw.train("hdn", noisy[0, 0].numpy(), noise=law, steps=0, reading=8)
+        nw.train("hdn", noisy[0, 0].numpy(), noise=noise_model, steps=0, reading=8)
 
 
 def test_samples_owe_nothing_to_drawn_scenes():
@@ -68,7 +68,7 @@ def test_samples_owe_nothing_to_drawn_scenes():
     grads = []
     for kind in ("mixed", "puncta"):
         net.zero_grad()
-        batch = Batch(noisy=noisy, teach=noisy < 9, generator=torch.Generator().manual_seed(1))
+        batch = Batch(noisy=noisy, valid=noisy < 9, generator=torch.Generator().manual_seed(1))
         replace(method, scenes=kind).loss(net, batch).backward()
         grads.append({name: p.grad.clone() for name, p in net.backbone.named_parameters()})
     same = {name: torch.allclose(grads[0][name], grads[1][name], rtol=1e-4, atol=1e-7) for name in grads[0]}
@@ -77,7 +77,7 @@ def test_samples_owe_nothing_to_drawn_scenes():
 
 
 def test_a_collapse_is_noticed_and_left():
-    lost, kept = Price(warm_up=0.1).train(), Price(warm_up=0.1).train()
+    lost, kept = KLWeight(warm_up=0.1).train(), KLWeight(warm_up=0.1).train()
     steps = [step / 100 for step in range(101)]
     prices = [float(lost(torch.tensor(0.0), step)) for step in steps]
     assert lost.collapsed and float(lost.restarts) == RESTARTS
@@ -92,8 +92,8 @@ def test_a_collapse_is_said():
     image = np.random.default_rng(0).normal(100, 5, (64, 64)).astype(np.float32)
     model = nw.train("hdn", image, noise=Gaussian(40.0), steps=60, **SMALL)
     ladder = model.net.backbone
-    assert isinstance(ladder, WithDirect)
-    assert (float(ladder.price.told) < COLLAPSED) == any("told nothing" in note for note in model.notes)
+    assert isinstance(ladder, LadderWithDirect)
+    assert (float(ladder.kl_weight.told) < COLLAPSED) == any("told nothing" in note for note in model.notes)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_collapse_is_said():
 )
 def test_quiet_levels_are_as_fine_as_the_noise_is_correlated(noise, expected):
     net = HDN(quiet="auto", features=8).build(SPEC, [noise])
-    assert isinstance(net.backbone, WithDirect) and net.backbone.ladder.quiet == expected
+    assert isinstance(net.backbone, LadderWithDirect) and net.backbone.ladder.quiet == expected
     assert HDN(quiet=3).silent(net.backbone.ladder.strides, [noise]) == 3
 
 

@@ -428,8 +428,8 @@ def test_png_palette_becomes_grey_or_rgb(tmp_path: Path) -> None:
     picture.save(tmp_path / "colour.png")
     source = io.open_source(tmp_path / "colour.png")
     np.testing.assert_array_equal(source.read(), np.asarray(picture.convert("RGB")))
-    grey = Image.fromarray(image((17, 23), "uint8")).quantize(16)
-    grey.save(tmp_path / "grey.png")
+    pixel_values = Image.fromarray(image((17, 23), "uint8")).quantize(16)
+    pixel_values.save(tmp_path / "grey.png")
     assert io.open_source(tmp_path / "grey.png").axes == "YX"
 
 

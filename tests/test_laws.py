@@ -10,19 +10,19 @@ import pytest
 import torch
 
 import noisewise as nw
-from noisewise import UserError, denoise, laws
-from noisewise.denoise import choose_method
+from noisewise import UserError, denoise, noise_models
+from noisewise.workflow.denoise import choose_method
 from noisewise.io import open_source
 from noisewise.io.base import Source
-from noisewise.laws import find_laws, open_laws
+from noisewise.workflow.noise_model import find_laws, open_laws
 from noisewise.methods.base import Method
 from noisewise.methods.n2v import N2V
 from noisewise.methods.pn2v import PN2V
 from noisewise.methods.r2r import R2R
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.measure import measure
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.estimate.measure import measure
 
 from .conftest import blobs
 
@@ -40,12 +40,12 @@ def never() -> list[Noise]:
     raise AssertionError("bootstrapped where it was not asked for")
 
 
-def std_of(law: Noise) -> float:
-    return float(law.mean_var(torch.tensor([60.0], dtype=torch.float64))[1].sqrt())
+def std_of(noise_model: Noise) -> float:
+    return float(noise_model.mean_var(torch.tensor([60.0], dtype=torch.float64))[1].sqrt())
 
 
 def test_a_method_without_noise_models_gets_none_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(laws, "measure", None)
+    monkeypatch.setattr(noise_models, "measure", None)
     assert find_laws(N2V(), [source(noisy(5.0))], bootstrap=never) == ()
 
 
@@ -61,23 +61,23 @@ def test_pixelwise_methods_are_told_what_a_pixel_does_not_share(method: Method) 
     kernel = torch.tensor([[0.25, 1.0, 0.25]])
     signal = torch.from_numpy(blobs((256, 256))).double()
     image = Correlated(Gaussian(5.0), kernel).sample(signal, torch.Generator().manual_seed(0)).numpy()
-    (law,) = find_laws(method, [source(image)], bootstrap=never)
+    (noise_model,) = find_laws(method, [source(image)], bootstrap=never)
     if isinstance(method, N2V):
-        assert isinstance(law, Correlated)
+        assert isinstance(noise_model, Correlated)
         return
     near, next_but_one = (float((kernel[:, lag:] * kernel[:, : 3 - lag]).sum() / (kernel**2).sum()) for lag in (1, 2))
     own = 1 - (near - next_but_one / 8) / 1.25
-    assert not isinstance(law, Correlated)
-    assert std_of(law) == pytest.approx(5.0 * own**0.5, rel=0.1)
+    assert not isinstance(noise_model, Correlated)
+    assert std_of(noise_model) == pytest.approx(5.0 * own**0.5, rel=0.1)
 
 
 def test_n2v_uses_one_where_its_blind_shape_follows_the_noise() -> None:
-    law = Gaussian(5.0)
-    assert find_laws(N2V(blind_shape="auto"), [source(noisy(5.0))], law, never) == (law,)
+    noise_model = Gaussian(5.0)
+    assert find_laws(N2V(blind_shape="auto"), [source(noisy(5.0))], noise_model, never) == (noise_model,)
 
 
 def test_what_is_given_is_taken_and_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(laws, "measure", None)
+    monkeypatch.setattr(noise_models, "measure", None)
     one, two = Gaussian(5.0), Gaussian(7.0)
     two.save(tmp_path / "two.safetensors")
     colour = source(np.stack([noisy(5.0), noisy(7.0)]), "CYX")
@@ -97,9 +97,9 @@ def test_one_law_or_one_a_channel(count: int, channels: int) -> None:
 def test_each_channel_is_measured() -> None:
     image = np.stack([noisy(12.0), noisy(18.0, seed=1), noisy(30.0, seed=2)])
     found = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never)
-    assert [std_of(law) for law in found] == pytest.approx([12.0, 18.0, 30.0], rel=0.15)
+    assert [std_of(noise_model) for noise_model in found] == pytest.approx([12.0, 18.0, 30.0], rel=0.15)
     last = find_laws(R2R(), [source(np.moveaxis(image, 0, -1), "YXC")], bootstrap=never)
-    assert [std_of(law) for law in last] == pytest.approx([std_of(law) for law in found], rel=1e-6)
+    assert [std_of(noise_model) for noise_model in last] == pytest.approx([std_of(noise_model) for noise_model in found], rel=1e-6)
 
 
 def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         return measure(images, channel=channel)
 
     checkup = measure(image, axes="CYX")
-    monkeypatch.setattr(laws, "measure", counted)
+    monkeypatch.setattr(noise_models, "measure", counted)
     found = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never, checkup=checkup)
     assert asked == [1] and found[0] is checkup.pixel_noise and std_of(found[1]) == pytest.approx(18.0, rel=0.15)
     find_laws(PN2V(), [source(image[:1], "CYX")] * 2, bootstrap=never, checkup=checkup)
@@ -125,15 +125,15 @@ def test_of_many_images_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> N
         seen.append(len(images))
         return measure(images[:1], channel=channel)
 
-    monkeypatch.setattr(laws, "measure", counted)
+    monkeypatch.setattr(noise_models, "measure", counted)
     for count in (1, 8, 9, 40):
         find_laws(PN2V(), [source(noisy(5.0))] * count, bootstrap=never)
-    assert seen[:2] == [1, 8] and max(seen) <= laws.MEASURED_IMAGES and min(seen[2:]) > 3
+    assert seen[:2] == [1, 8] and max(seen) <= noise_models.MEASURED_IMAGES and min(seen[2:]) > 3
 
 
 def test_where_measuring_fails_the_law_is_bootstrapped() -> None:
-    small, law = source(noisy(5.0, (20, 20))), Gaussian(3.0)
-    assert find_laws(PN2V(), [small], bootstrap=lambda: [law]) == (law,)
+    small, noise_model = source(noisy(5.0, (20, 20))), Gaussian(3.0)
+    assert find_laws(PN2V(), [small], bootstrap=lambda: [noise_model]) == (noise_model,)
     with pytest.raises(UserError, match="give 32 x 32 or more"):
         find_laws(PN2V(), [small])
 
@@ -142,12 +142,12 @@ def test_a_bootstrapped_law_is_about_that_of_the_noise(monkeypatch: pytest.Monke
     """30 rows, too few for a check-up, two channels of different noise; a short Noise2Void stands in for the signal."""
     import importlib
 
-    story = importlib.import_module("noisewise.denoise")
+    story = importlib.import_module("noisewise.workflow.denoise")
     monkeypatch.setattr(story, "BOOTSTRAP_STEPS", 60)
     image = np.stack([noisy(6.0, (30, 100)), noisy(18.0, (30, 100), seed=1)])
     images = [source(image, "CYX")]
     found = find_laws(PN2V(), images, bootstrap=story.bootstrapping(images, 0, "cpu"))
-    assert [std_of(law) for law in found] == pytest.approx([6.0, 18.0], rel=0.3)
+    assert [std_of(noise_model) for noise_model in found] == pytest.approx([6.0, 18.0], rel=0.3)
 
 
 def test_an_image_without_noise_is_refused() -> None:
@@ -183,7 +183,7 @@ def test_auto_takes_what_is_asked_of_it_into_account() -> None:
 def test_a_law_of_another_camera_is_said(offset: float, gain: float, odd: bool) -> None:
     """The images are brighter than any that the law was made from, or vary less than its noise."""
     frames = np.random.default_rng(0).normal(blobs((64, 64)), 5.0, (60, 64, 64)).astype(np.float32)
-    law = nw.calibrate(frames, kind="gaussian")
+    noise_model = nw.calibrate(frames, kind="gaussian")
     image = (offset + gain * (frames[0] - frames.mean()) + frames.mean()).astype(np.float32)
-    model = nw.train("pn2v", image, noise=law, steps=2, features=4, depth=1)
+    model = nw.train("pn2v", image, noise=noise_model, steps=2, features=4, depth=1)
     assert any("another camera" in note for note in model.notes) == odd

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisewise.noise.likely import minimise
+from noisewise.noise.fit.maximum_likelihood import minimise
 
 
 def test_the_minimum_of_a_quadratic_is_the_solution_of_its_system():

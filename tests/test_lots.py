@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from noisewise.nets.blind import grid_coordinates
-from noisewise.nets.lots import AddressedLots
+from noisewise.nets.counter_noise import CounterNoise
 
 STRIDES = {2: [(2, 2), (4, 4)], 3: [(1, 2, 2), (2, 4, 4)]}
 
 
 def lots(size, origin, keys=((0, 0, 0),), turn=lambda x: x):
     coordinates = turn(grid_coordinates(torch.empty(1, 1, *size), origin))[0]
-    return AddressedLots(coordinates, STRIDES[len(size)], keys)
+    return CounterNoise(coordinates, STRIDES[len(size)], keys)
 
 
 def drawn(source, level, latent=3):

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from noisewise.nets import lvae
-from noisewise.nets.lvae import LadderVAE, Rung, fresh
+from noisewise.nets.lvae import LadderVAE, LadderLevel, fresh
 
 from .conftest import stirred
 
@@ -51,7 +51,7 @@ def test_what_is_far_from_the_border_moves_with_the_image():
 
 
 def test_the_divergence_is_that_of_two_gaussians():
-    rung = stirred(Rung(2, 6, 3))
+    rung = stirred(LadderLevel(2, 6, 3))
     state, heard = torch.randn(2, 2, 6, 4, 5)
     said = torch.randn(2, 6, 4, 5)
     with torch.no_grad():

@@ -10,12 +10,13 @@ import torch
 
 import noisewise as nw
 from noisewise.cli import main
-from noisewise.noise.base import pack, unpack
-from noisewise.noise.blocks import Pair, cut, flattest, mean_around, transform
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.signs import look_at_values, looks_like_jpeg
-from noisewise.noise.texture import correlate
+from noisewise.noise.base import pack
+from noisewise.noise.files import unpack
+from noisewise.estimate.dct_blocks import Pair, cut, flattest, mean_around, transform
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.estimate.pixel_values import look_at_values, looks_like_jpeg
+from noisewise.estimate.autocorrelation import correlate
 from tests.conftest import blobs
 
 GAIN, OFFSET = 2.0, 100.0
@@ -23,12 +24,12 @@ GAIN, OFFSET = 2.0, 100.0
 
 def scene(size=256, seed=0):
     """Photons a pixel, 4 to 60: smooth waves with sharp discs on them."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     image = (blobs((size, size), seed) - 20.0) / 80 * 20 + 4
     y, x = np.mgrid[:size, :size]
     for _ in range(25):
-        centre, radius = dice.uniform(0, size, 2), dice.uniform(3, 15)
-        image[np.hypot(y - centre[0], x - centre[1]) < radius] += dice.uniform(5, 40)
+        centre, radius = rng.uniform(0, size, 2), rng.uniform(3, 15)
+        image[np.hypot(y - centre[0], x - centre[1]) < radius] += rng.uniform(5, 40)
     return image.astype(np.float64)
 
 
@@ -129,11 +130,11 @@ def test_texture_is_told_from_correlated_noise():
 def test_what_was_measured_can_be_drawn():
     """The law of one exposure makes images with the variance, correlation and rows of the noise it was read off."""
     camera = {"row_noise_e": 1.5}
-    law = nw.measure(expose(scene(), seed=1, **camera)).noise
-    assert isinstance(law, Correlated)
+    noise_model = nw.measure(expose(scene(), seed=1, **camera)).noise
+    assert isinstance(noise_model, Correlated)
     signal = OFFSET + GAIN * np.full((256, 256), 20.0)
     real = expose(np.full((256, 256), 20.0), seed=2, **camera) - signal
-    drawn = law.sample(torch.as_tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
+    drawn = noise_model.sample(torch.as_tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
     assert drawn.std() == pytest.approx(real.std(), rel=0.06)
     assert drawn.mean(1).var() == pytest.approx(real.mean(1).var(), rel=0.5)
     assert drawn.mean(0).var() == pytest.approx(real.mean(0).var(), rel=0.5)
@@ -145,8 +146,8 @@ def test_skewed_noise_is_drawn_skewed():
     """One photon and no read noise: the offset is told by the skewness, and the law is not symmetric."""
     dark = np.full((256, 256), 1.0)
     dark[:, 128:] = 3.0
-    law = nw.measure(expose(dark, read_noise=0.3, seed=5)).noise
-    drawn = law.sample(torch.full((256, 256), OFFSET + GAIN, dtype=torch.float64)).numpy() - OFFSET - GAIN
+    noise_model = nw.measure(expose(dark, read_noise=0.3, seed=5)).noise
+    drawn = noise_model.sample(torch.full((256, 256), OFFSET + GAIN, dtype=torch.float64)).numpy() - OFFSET - GAIN
     assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(1.0, abs=0.35)  # Poisson of mean 1
 
 
@@ -163,8 +164,8 @@ def test_a_variance_that_stops_rising_bends_the_line(most, bent):
 
 def multiplied(photons, seed=0):
     """A multiplying detector without read noise: pulses of exponential height, whose shape no counting has."""
-    dice = np.random.default_rng(seed)
-    return np.round(OFFSET + GAIN * dice.gamma(np.maximum(dice.poisson(photons), 1e-9))).astype(np.uint16)
+    rng = np.random.default_rng(seed)
+    return np.round(OFFSET + GAIN * rng.gamma(np.maximum(rng.poisson(photons), 1e-9))).astype(np.uint16)
 
 
 def test_noise_does_not_vanish_below_the_darkest_signal():
@@ -177,22 +178,22 @@ def test_noise_does_not_vanish_below_the_darkest_signal():
 
 def test_texture_is_not_taken_for_the_shape_of_bright_noise():
     """Specks in every place: the histogram about any mean is that of the scene; many photons have no long tail."""
-    dice = np.random.default_rng(0)
-    photons = 1 + 40 * (blobs((256, 256)) - 20) / 80 + 60 * (dice.random((256, 256)) < 0.02)
-    law = nw.measure(multiplied(photons, seed=4)).noise
+    rng = np.random.default_rng(0)
+    photons = 1 + 40 * (blobs((256, 256)) - 20) / 80 + 60 * (rng.random((256, 256)) < 0.02)
+    noise_model = nw.measure(multiplied(photons, seed=4)).noise
     signal = OFFSET + GAIN * 35.0
-    drawn = law.sample(torch.full((256, 256), signal, dtype=torch.float64)).numpy() - signal
+    drawn = noise_model.sample(torch.full((256, 256), signal, dtype=torch.float64)).numpy() - signal
     assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(3 / np.sqrt(2 * 35), abs=0.15)
     assert (drawn**4).mean() / drawn.std() ** 4 - 3 < 0.5
 
 
 def test_limits_steps_and_stretching_are_seen():
-    dice = np.random.default_rng(0)
-    camera = dice.normal(60, 12, (256, 256))
+    rng = np.random.default_rng(0)
+    camera = rng.normal(60, 12, (256, 256))
     clipped = np.clip(np.rint(camera), 50, 255).astype(np.uint8)
-    grey = look_at_values([clipped], clipped.dtype)
-    assert grey.low.value == 50 and grey.low.fraction == pytest.approx((clipped == 50).mean())
-    assert grey.high is None and grey.step == 1 and not grey.stretched
+    pixel_values = look_at_values([clipped], clipped.dtype)
+    assert pixel_values.low.value == 50 and pixel_values.low.fraction == pytest.approx((clipped == 50).mean())
+    assert pixel_values.high is None and pixel_values.step == 1 and not pixel_values.stretched
     stretched = np.rint(np.rint(camera) * 3.3).clip(0, 255).astype(np.uint8)
     assert look_at_values([stretched], stretched.dtype).stretched
     assert look_at_values([np.rint(camera).astype(np.uint16) * 16], np.dtype(np.uint16)).step == 16
@@ -204,7 +205,7 @@ def test_limits_steps_and_stretching_are_seen():
 
 def test_twelve_bits_in_sixteen_are_seen_to_saturate():
     found = nw.measure(np.minimum(expose(35 * scene()), 4095))
-    assert found.grey.high.value == 4095
+    assert found.pixel_values.high.value == 4095
     assert any("clipped at 4095" in warning for warning in found.warnings)
 
 
@@ -231,10 +232,10 @@ def test_a_smoothed_image_is_sent_back():
 
 
 def test_neighbouring_planes_of_a_stack_are_compared():
-    dice = np.random.default_rng(0)
-    shared = dice.normal(size=(1, 128, 128))
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(1, 128, 128))
     for share, expected in ((0.0, 0.0), (0.6, 0.6)):
-        stack = 100 + 10 * (np.sqrt(share) * shared + np.sqrt(1 - share) * dice.normal(size=(6, 128, 128)))
+        stack = 100 + 10 * (np.sqrt(share) * shared + np.sqrt(1 - share) * rng.normal(size=(6, 128, 128)))
         assert nw.measure(stack, axes="ZYX").rho["Z"][0] == pytest.approx(expected, abs=0.08)
 
 
@@ -330,8 +331,8 @@ def test_measure_speaks_to_people_and_machines(tmp_path, capsys):
     record = json.loads(capsys.readouterr().out)["checkups"][0]
     assert record["kind"] == "white" and record["gain_adu_per_e"]["value"] == pytest.approx(GAIN, rel=0.12)
     assert figure.read_bytes().startswith(b"\x89PNG")
-    law = nw.load_noise(noise)
-    assert law.provenance["measured"]["verdict"] == record["verdict"]
+    noise_model = nw.load_noise(noise)
+    assert noise_model.provenance["measured"]["verdict"] == record["verdict"]
     assert main(["info", str(noise), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["format"] == "noisewise noise model"
     assert main(["measure", str(path), "--figure", str(figure)]) == 2

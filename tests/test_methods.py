@@ -22,8 +22,8 @@ from noisewise.io.memory import MemorySink
 from noisewise.methods.base import Batch, ImageSpec, Method
 from noisewise.model import Training
 from noisewise.noise.base import Noise
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 from .conftest import blobs
 
@@ -50,15 +50,15 @@ def noise_for(method: Method | type[Method], std: float = 15.0) -> Noise | None:
 def noisy_for(method: Method | type[Method], planted: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """The planted noisy image; of the same brightness and noise in counts of photons, for a method that wants them."""
     signal, noisy = planted
-    law = noise_for(method)
-    if not method.counts_only or law is None:
+    noise_model = noise_for(method)
+    if not method.counts_only or noise_model is None:
         return noisy
-    return law.sample(torch.from_numpy(signal), torch.Generator().manual_seed(1)).numpy()
+    return noise_model.sample(torch.from_numpy(signal), torch.Generator().manual_seed(1)).numpy()
 
 
 def laws_for(method: Method) -> list[Noise]:
-    law = noise_for(method, 1.0)
-    return [] if law is None else [law]
+    noise_model = noise_for(method, 1.0)
+    return [] if noise_model is None else [noise_model]
 
 
 def target_for(method: Method | type[Method], signal: np.ndarray, seed: int = 2) -> np.ndarray | None:
@@ -76,7 +76,7 @@ def test_loss_has_a_finite_gradient_and_posterior_the_shape(name: str, network: 
     x = torch.randn(2, channels, *(3, 21, 26)[-dims:])
     target = None if method.needs == "noisy" else x + 1
     generator = torch.Generator().manual_seed(0)
-    batch = Batch(noisy=x, teach=torch.ones_like(x, dtype=torch.bool), generator=generator, target=target)
+    batch = Batch(noisy=x, valid=torch.ones_like(x, dtype=torch.bool), generator=generator, target=target)
     method.loss(net, batch).backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients and all(torch.isfinite(g).all() for g in gradients)
@@ -90,7 +90,7 @@ def test_nothing_may_teach_gives_no_gradient(name: str) -> None:
     net = method.build(spec(2), laws_for(method))
     x = torch.randn(1, 1, 24, 24)
     batch = Batch(
-        noisy=x, teach=torch.zeros_like(x, dtype=torch.bool), generator=torch.Generator().manual_seed(0),
+        noisy=x, valid=torch.zeros_like(x, dtype=torch.bool), generator=torch.Generator().manual_seed(0),
         target=None if method.needs == "noisy" else x,
     )  # fmt: skip
     assert method.loss(net, batch).item() == 0.0
@@ -127,7 +127,7 @@ def test_tiled_equals_whole(name: str, planted: tuple[np.ndarray, np.ndarray]) -
     results = []
     for tile in (None, (32, 40)):
         sink = MemorySink(source.shape, np.float32)
-        model.run_over(source, sink, tile=tile)
+        model.predict_to(source, sink, tile=tile)
         results.append(sink.array[whole(source.shape)])
     np.testing.assert_allclose(results[0], results[1], atol=1e-3 * 15)
 
@@ -156,10 +156,10 @@ def test_a_run_that_was_interrupted_ends_like_an_unbroken_one(
     given = [noisy, target_for(kind, signal)]
 
     def training(resume: nw.Model | None = None) -> Training:
-        law = noise_for(kind)
+        noise_model = noise_for(kind)
         noisy_source, *targets = [open_source(image, "CYX") for image in given if image is not None]
-        laws = [] if law is None else [law]
-        return Training(kind(**TINY), [noisy_source], targets, laws=laws, resume=resume)
+        noise_models = [] if noise_model is None else [noise_model]
+        return Training(kind(**TINY), [noisy_source], targets, noise_models=noise_models, resume=resume)
 
     def interrupt(progress: Any) -> None:
         if progress.step == 33:
@@ -170,7 +170,7 @@ def test_a_run_that_was_interrupted_ends_like_an_unbroken_one(
     assert half.run.step == 33 and not half.run.finished
     half.save(tmp_path / "half.safetensors")
     whole = training(nw.load(tmp_path / "half.safetensors")).run(steps=48)
-    assert whole.run.finished and whole.run.risks == unbroken.run.risks
+    assert whole.run.finished and whole.run.validation_losses == unbroken.run.validation_losses
     for key, value in unbroken.net.state_dict().items():
         assert torch.equal(value, whole.net.state_dict()[key]), key
 
@@ -185,8 +185,8 @@ def test_a_model_of_a_file_predicts_the_same_to_the_last_bit(
     model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=3, **TINY)
     model.save(tmp_path / "model.safetensors")
     again = nw.load(tmp_path / "model.safetensors")
-    assert [type(law) for law in again.laws] == [type(law) for law in model.laws]
-    assert len(again.laws) == (1 if kind.uses_noise else 0)
+    assert [type(noise_model) for noise_model in again.noise_models] == [type(noise_model) for noise_model in model.noise_models]
+    assert len(again.noise_models) == (1 if kind.uses_noise else 0)
     calm = 60 + (noisy - 60) / 3  # another image, of a smaller range
     before, after = model.predict(calm), again.predict(calm)
     assert np.array_equal(before.mean, after.mean)
@@ -201,12 +201,12 @@ def test_channels_may_have_laws_of_their_own(name: str, joint: bool) -> None:
     signal = blobs((2, 40, 44)) * np.array([1.0, 3.0])[:, None, None]
     noisy = (signal + np.random.default_rng(0).normal(0, 15, signal.shape)).astype(np.float32)
     kind = methods.get(name)
-    laws = [noise_for(kind, 15.0), noise_for(kind, 40.0)] if kind.uses_noise else None
+    noise_models = [noise_for(kind, 15.0), noise_for(kind, 40.0)] if kind.uses_noise else None
     target = target_for(kind, signal.astype(np.float32))
     settings = TINY | {"joint_channels": joint}
-    model = nw.train(name, noisy, target, axes="CYX", noise=laws, steps=3, **settings)
-    variances = [float(law.mean_var(torch.tensor(BRIGHTNESS))[1]) for law in model.laws]
-    assert variances == pytest.approx([15.0**2, 40.0**2] if laws else [])
+    model = nw.train(name, noisy, target, axes="CYX", noise=noise_models, steps=3, **settings)
+    variances = [float(noise_model.mean_var(torch.tensor(BRIGHTNESS))[1]) for noise_model in model.noise_models]
+    assert variances == pytest.approx([15.0**2, 40.0**2] if noise_models else [])
     found = model.predict(noisy, axes="CYX").mean
     assert found.shape == noisy.shape and np.isfinite(found).all()
     other = noisy.copy()

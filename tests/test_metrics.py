@@ -15,12 +15,12 @@ SHAPES = [(40, 56), (11, 11), (13, 17, 15)]
 
 def textured(shape, seed=3):
     """A truth with structure at all scales, and an image of it: noisy, scaled and shifted. Both float32."""
-    dice = np.random.default_rng(seed)
-    truth = dice.normal(0, 20, shape)
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 20, shape)
     for axis in range(len(shape)):
         truth = truth.cumsum(axis)
     truth += 100 - truth.min()
-    image = 0.8 * truth + 12 + dice.normal(0, 0.1 * truth.std(), shape)
+    image = 0.8 * truth + 12 + rng.normal(0, 0.1 * truth.std(), shape)
     return image.astype(np.float32), truth.astype(np.float32)
 
 
@@ -90,9 +90,9 @@ def test_ssim(pair, data_range):
 
 @pytest.mark.parametrize("shape", [(3 * STRIP // 200, 200), (30, 11, STRIP // 200)])
 def test_ssim_of_images_that_are_looked_at_in_strips(shape):
-    dice = np.random.default_rng(0)
-    truth = np.add.outer(np.linspace(0, 9, shape[0]), np.zeros(shape[1:])) + dice.normal(size=shape)
-    image = truth + dice.normal(size=shape)
+    rng = np.random.default_rng(0)
+    truth = np.add.outer(np.linspace(0, 9, shape[0]), np.zeros(shape[1:])) + rng.normal(size=shape)
+    image = truth + rng.normal(size=shape)
     assert ssim(image, truth, 10.0) == pytest.approx(reference_ssim(image, truth, 10.0), rel=1e-6)
 
 
@@ -154,16 +154,16 @@ def test_ms_ssim_of_a_negative_is_nothing():
 
 def microscopy(count=3, shape=(48, 56), spots=6):
     """Truths with an offset of 100 and few bright spots; images of another camera: gain 0.3, offset 500."""
-    dice = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     y, x = np.mgrid[: shape[0], : shape[1]]
     truths, images = [], []
     for number in range(count):
         light = np.full(shape, 2.0)
         for _ in range(spots):
-            centre = dice.uniform(0, shape, 2)
-            light += dice.uniform(20, 60) * (number + 1) * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 30)
+            centre = rng.uniform(0, shape, 2)
+            light += rng.uniform(20, 60) * (number + 1) * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 30)
         truths.append(100 + 10 * light)
-        images.append(500 + 0.3 * 10 * (light + dice.normal(0, 3, shape)))
+        images.append(500 + 0.3 * 10 * (light + rng.normal(0, 3, shape)))
     return images, truths
 
 
@@ -228,9 +228,9 @@ def test_micro_ssim_of_large_sets(monkeypatch):
 
 
 def test_micro_ssim_of_stacks_and_given_ranges():
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     truth = textured((9, 20, 22))[1].astype(float)
-    image = truth + dice.normal(0, 50, truth.shape)
+    image = truth + rng.normal(0, 50, truth.shape)
     found = micro_ssim([image], [truth], [500.0])
     backgrounds = [np.percentile(array, 3) for array in (image, truth)]
     expected = structural_similarity(
@@ -244,10 +244,10 @@ def test_micro_ssim_of_stacks_and_given_ranges():
 
 def recordings(shape, pixel, noise=1.0, seed=0):
     """Two noisy images of one signal with the power spectrum S(f) = 9 exp(−(f/0.12)²), f in cycles a unit."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     square = sum(np.meshgrid(*(np.fft.fftfreq(n, p) ** 2 for n, p in zip(shape, pixel, strict=True)), indexing="ij"))
-    signal = np.fft.ifftn(np.fft.fftn(dice.normal(size=shape)) * np.sqrt(9 * np.exp(-square / 0.12**2))).real
-    return signal + dice.normal(0, noise, shape), signal + dice.normal(0, noise, shape)
+    signal = np.fft.ifftn(np.fft.fftn(rng.normal(size=shape)) * np.sqrt(9 * np.exp(-square / 0.12**2))).real
+    return signal + rng.normal(0, noise, shape), signal + rng.normal(0, noise, shape)
 
 
 def spectral_ratio(frequency, noise=1.0):
@@ -297,8 +297,8 @@ def test_resolution_of_drawn_curves():
 
 
 def test_frc_of_noise_alone_and_of_equals():
-    dice = np.random.default_rng(1)
-    first, second = dice.normal(size=(2, 128, 128))
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(2, 128, 128))
     assert abs(frc(first, second).correlation.mean()) < 0.03
     np.testing.assert_allclose(frc(first, 3 * first + 100).correlation, 1)
     np.testing.assert_allclose(frc(first, -first).correlation, -1)
@@ -306,9 +306,9 @@ def test_frc_of_noise_alone_and_of_equals():
 
 def test_borders_do_not_look_like_detail():
     """A ramp does not continue across the border; without fading out, its cross would correlate at all frequencies."""
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     ramp = np.add.outer(np.linspace(0, 300, 128), np.linspace(0, 200, 128))
-    correlation = frc(*(ramp + dice.normal(0, 1, (2, 128, 128)))).correlation
+    correlation = frc(*(ramp + rng.normal(0, 1, (2, 128, 128)))).correlation
     assert abs(correlation[20:].mean()) < 0.05
 
 

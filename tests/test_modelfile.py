@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 
 import noisewise as nw
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,13 @@ def test_a_finished_model_carries_no_training_state(path: Path) -> None:
 
 def test_a_law_of_noise_is_kept_with_all_that_is_known_of_it(image: np.ndarray, tmp_path: Path) -> None:
     """Two channels with laws of two kinds; what is computed from a law is not in the file."""
-    laws: list[Noise] = [
-        PoissonGaussian(2.2, 10.0, 3.5, Digital(1.0, 0.0, 4095.0)),
+    noise_models: list[Noise] = [
+        PoissonGaussian(2.2, 10.0, 3.5, Quantization(1.0, 0.0, 4095.0)),
         Correlated(Gaussian(9.0), row_kernel=2.0),
     ]
-    laws[0].provenance = {"signal_range": [12.0, 800.0], "warnings": ["µ"]}
+    noise_models[0].provenance = {"signal_range": [12.0, 800.0], "warnings": ["µ"]}
     pair = np.stack([image, 2 * image])
-    model = nw.train("pn2v", pair, axes="CYX", noise=laws, steps=2, network="classic", features=4, depth=1)
+    model = nw.train("pn2v", pair, axes="CYX", noise=noise_models, steps=2, network="classic", features=4, depth=1)
     model.save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         names = set(file.keys())
@@ -70,11 +70,11 @@ def test_a_law_of_noise_is_kept_with_all_that_is_known_of_it(image: np.ndarray, 
     assert {name for name in names if name.startswith("law.1.")} == {
         f"law.1.{name}" for name in ("kernel", "row_kernel", "column_kernel", "between", "law.std")
     }
-    again = nw.load(tmp_path / "m.safetensors").laws
-    assert [type(law) for law in again] == [PoissonGaussian, Correlated]
-    assert again[0].digital == Digital(1.0, 0.0, 4095.0) and again[0].provenance == laws[0].provenance
+    again = nw.load(tmp_path / "m.safetensors").noise_models
+    assert [type(noise_model) for noise_model in again] == [PoissonGaussian, Correlated]
+    assert again[0].quantization == Quantization(1.0, 0.0, 4095.0) and again[0].provenance == noise_models[0].provenance
     signal = torch.linspace(60, 140, 50)
-    for before, after in zip(laws, again, strict=True):
+    for before, after in zip(noise_models, again, strict=True):
         assert torch.equal(before.log_prob(signal + 3, signal), after.log_prob(signal + 3, signal))
 
 

@@ -110,7 +110,7 @@ def test_low_counts_are_not_biased_in_the_loss() -> None:
     """The best constant is the mean count, 0.05: pixels replaced by an equal value stay in the loss (else 0.51)."""
     net = Standardized(Constant(), 2, [0.0], [1.0], [0.0], [1.0])
     counts = torch.poisson(torch.full((64, 1, 128, 128), 0.05), generator=generator(1))
-    batch = Batch(noisy=counts, teach=torch.ones_like(counts, dtype=torch.bool), generator=generator(2))
+    batch = Batch(noisy=counts, valid=torch.ones_like(counts, dtype=torch.bool), generator=generator(2))
     for masking in ("uniform", "mean", "median"):
         net.zero_grad()
         N2V(masking=masking, mask_percent=25.0).loss(net, batch).backward()

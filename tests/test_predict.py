@@ -20,7 +20,7 @@ from noisewise.methods.care import CARE
 from noisewise.methods.n2v import N2V
 from noisewise.methods.pn2v import PN2V
 from noisewise.nets.standardized import Standardized
-from noisewise.noise.gaussian import Gaussian
+from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Posterior
 from noisewise.predict.fold import folded
 from noisewise.predict.plan import plan_tiles, tile_within
@@ -132,7 +132,7 @@ class Exact(torch.nn.Module):
 def exact(dims: int, method: Method) -> Standardized:
     return Standardized(
         Exact(dims, method.heads), dims, [100.0], [10.0], [100.0], [10.0], heads=method.heads,
-        laws=[Gaussian(8.0)] if method.wants_noise else [],
+        noise_models=[Gaussian(8.0)] if method.wants_noise else [],
     ).eval()  # fmt: skip
 
 

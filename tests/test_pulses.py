@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import noisewise as nw
-from noisewise.noise.curve import Line
-from noisewise.noise.digital import Digital
-from noisewise.noise.poisson_gaussian import PoissonGaussian, log_poisson
-from noisewise.noise.pulses import MOST, Pulses
+from noisewise.noise.fit.variance_line import VarianceLine
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian, log_poisson
+from noisewise.noise.models.gamma_poisson import MOST, GammaPoisson
 from tests.conftest import blobs
 
-WHOLE = Digital(1.0)
+WHOLE = Quantization(1.0)
 
 
-def dice(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -32,55 +32,55 @@ def test_the_density_is_the_sum_over_photon_numbers(spread, photons):
     k = torch.arange(1.0, 8000.0, dtype=torch.float64)
     gamma = torch.distributions.Gamma(a * k, torch.tensor(a, dtype=torch.float64)).log_prob(u)
     expected = torch.logsumexp(log_poisson(k, torch.tensor(photons, dtype=torch.float64)) + gamma, 1)
-    law = Pulses(1.0, spread, 0.0, 0.0, 0.0)
-    found = law.log_density(u[:, 0], at(photons))
+    noise_model = GammaPoisson(1.0, spread, 0.0, 0.0, 0.0)
+    found = noise_model.log_density(u[:, 0], at(photons))
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-6)
-    single = law.log_density(u[:, 0].float(), at(photons).float())
+    single = noise_model.log_density(u[:, 0].float(), at(photons).float())
     torch.testing.assert_close(single.double(), expected, atol=2e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, -1.0, math.nan])
 def test_pulses_that_are_too_much_alike_are_refused(spread):
     with pytest.raises(nw.UserError, match="out of range; give 0"):
-        Pulses(1.0, spread, 0.0, 0.0, 0.0)
+        GammaPoisson(1.0, spread, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("photons", [0.5, 2.0, 5.0])
 def test_without_a_photon_x_is_the_offset(photons):
-    law = Pulses(5.0, 0.2, 20.0, 0.5, 20.0)
+    noise_model = GammaPoisson(5.0, 0.2, 20.0, 0.5, 20.0)
     signal = at(20.0 + 5.0 * photons)
     # Up to two fifths of a pulse above the offset, hardly a pulse ends.
-    assert law.cdf(at(22.0), signal).item() == pytest.approx(math.exp(-photons), abs=0.01)
+    assert noise_model.cdf(at(22.0), signal).item() == pytest.approx(math.exp(-photons), abs=0.01)
 
 
 @pytest.mark.parametrize("spread", [0.5, 0.7, 1.0])
 def test_variance_and_skewness_are_those_of_gamma_pulses(spread):
     """κ₂ = λ E[h²] and κ₃ = λ E[h³] of the heights h: (1 + c²) and (1 + c²)(1 + 2 c²), in units of their mean."""
-    law, signal = Pulses(5.0, spread, 20.0, 3.0, 20.0), at(80.0, 1_000_000)
-    drawn, photons = law.sample(signal, dice()) - 80.0, 60 / 5.0
+    noise_model, signal = GammaPoisson(5.0, spread, 20.0, 3.0, 20.0), at(80.0, 1_000_000)
+    drawn, photons = noise_model.sample(signal, rng()) - 80.0, 60 / 5.0
     variance = photons * (1 + spread**2) * 5.0**2 + 3.0**2
     third = photons * (1 + spread**2) * (1 + 2 * spread**2) * 5.0**3
     assert drawn.var().item() == pytest.approx(variance, rel=0.01)
-    assert drawn.var().item() == pytest.approx(law.mean_var(signal[:1])[1].item(), rel=0.01)
+    assert drawn.var().item() == pytest.approx(noise_model.mean_var(signal[:1])[1].item(), rel=0.01)
     assert (drawn**3).mean().item() == pytest.approx(third, rel=0.05)
 
 
 @pytest.mark.parametrize("dark", [1.0, 30.0])
 def test_below_the_darkest_signal_the_noise_stays_what_it_is_there(dark):
-    law = Pulses(5.0, 0.5, 20.0, 1.0, 24.0)
-    moved = [law.log_prob(at(24.0 + off - dark), at(24.0 - dark)).item() for off in (-5.0, 0.0, 8.0)]
-    there = [law.log_prob(at(24.0 + off), at(24.0)).item() for off in (-5.0, 0.0, 8.0)]
+    noise_model = GammaPoisson(5.0, 0.5, 20.0, 1.0, 24.0)
+    moved = [noise_model.log_prob(at(24.0 + off - dark), at(24.0 - dark)).item() for off in (-5.0, 0.0, 8.0)]
+    there = [noise_model.log_prob(at(24.0 + off), at(24.0)).item() for off in (-5.0, 0.0, 8.0)]
     assert moved == pytest.approx(there)
 
 
 @pytest.mark.parametrize(("spread", "read_noise"), [(0.5, 0.3), (0.8, 1.0), (1.0, 2.0), (0.5, 4.0)])
 def test_the_pairs_tell_what_the_line_leaves_open(spread, read_noise):
-    planted = Pulses(6.0, spread, 10.0, read_noise, 10.0, WHOLE)
-    signal = 11 + 60 * torch.rand(40_000, generator=dice(), dtype=torch.float64) ** 2
-    noisy = planted.sample(signal, dice(1))
+    planted = GammaPoisson(6.0, spread, 10.0, read_noise, 10.0, WHOLE)
+    signal = 11 + 60 * torch.rand(40_000, generator=rng(), dtype=torch.float64) ** 2
+    noisy = planted.sample(signal, rng(1))
     slope = (1 + spread**2) * 6.0
-    line = Line(slope, read_noise**2 - slope * 10.0 + 1 / 12, ((0.0, 0.0), (0.0, 0.0)))
-    found = Pulses.on_line(line, 11.0, noisy, signal, WHOLE)
+    line = VarianceLine(slope, read_noise**2 - slope * 10.0 + 1 / 12, ((0.0, 0.0), (0.0, 0.0)))
+    found = GammaPoisson.on_line(line, 11.0, noisy, signal, WHOLE)
     torch.testing.assert_close(found.mean_var(signal)[1], planted.mean_var(signal)[1], rtol=1e-6, atol=1e-6)
     lost = (planted.log_prob(noisy, signal) - found.log_prob(noisy, signal)).mean().item()
     assert lost < 0.01
@@ -98,7 +98,7 @@ def test_one_image_of_a_multiplying_detector_tells_its_pulses(spread):
     found = nw.measure(image)
     signal, noisy = 8.0 + 5.0 * torch.from_numpy(photons).double(), torch.from_numpy(image).double()
     counting = PoissonGaussian.from_line(found.line, found.signal_range[0], WHOLE)
-    assert isinstance(found.pixel_noise, Pulses)
+    assert isinstance(found.pixel_noise, GammaPoisson)
     if spread == 1.0:
         assert float(found.pixel_noise.spread) >= 0.8
     assert (found.pixel_noise.log_prob(noisy, signal) - counting.log_prob(noisy, signal)).mean() > 0.1

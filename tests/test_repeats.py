@@ -11,7 +11,7 @@ import torch
 import noisewise as nw
 from noisewise.axes import Layout
 from noisewise.data.repeats import Copy, MeanOf, pairs_of
-from noisewise.data.scene import Scene, load
+from noisewise.data.images import TrainingImage, load
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import Batch
@@ -168,9 +168,9 @@ def test_a_stack_of_repeats_teaches_and_is_denoised_frame_by_frame() -> None:
 def test_the_loss_is_the_squared_difference_in_the_units_of_the_input() -> None:
     net = Standardized(torch.nn.Identity(), 2, [100.0], [8.0], [300.0], [50.0])
     noisy, target = (100 + 8 * torch.randn((2, 1, 9, 9), generator=torch.Generator().manual_seed(i)) for i in (0, 1))
-    teach = noisy > 97
-    loss = N2N().loss(net, Batch(noisy=noisy, teach=teach, target=target, generator=torch.Generator()))
-    assert float(loss) == pytest.approx(float((((noisy - target) / 8) ** 2)[teach].mean()), rel=1e-5)
+    valid = noisy > 97
+    loss = N2N().loss(net, Batch(noisy=noisy, valid=valid, target=target, generator=torch.Generator()))
+    assert float(loss) == pytest.approx(float((((noisy - target) / 8) ** 2)[valid].mean()), rel=1e-5)
 
 
 # -- copies that do not fit ------------------------------------------------------------------------
@@ -277,16 +277,16 @@ def test_what_is_saturated_is_known_in_any_units() -> None:
     at = np.nonzero(image == 255)
     copy = Copy.make(source(image, "CYX"))
     copy.gain, copy.offset = np.array([1.3, 0.7]), np.array([20.1, -3.3])
-    loaded = load(Scene(copy, Layout("CYX", "YX")), copy.everything)
-    assert loaded.census.saturated == 2 and loaded.census.not_finite == 0
+    loaded = load(TrainingImage(copy, Layout("CYX", "YX")), copy.everything)
+    assert loaded.pixel_counts.saturated == 2 and loaded.pixel_counts.not_finite == 0
     np.testing.assert_array_equal(np.nonzero(~loaded.usable), at)
     np.testing.assert_array_equal(loaded.noisy, copy.read())
     np.testing.assert_array_equal(np.nonzero(np.isnan(copy.unsaturated())), at)
     part = (slice(1, 2), slice(4, 9), slice(3, 24))
     np.testing.assert_array_equal(np.nonzero(np.isnan(copy.unsaturated(part))), ([0], [1], [3]))
     floats = source(np.where(image == 255, np.inf, image).astype(np.float32), "CYX")
-    census = load(Scene(Copy.make(floats), Layout("CYX", "YX")), floats.everything).census
-    assert census.saturated == 0 and census.not_finite == 2
+    pixel_counts = load(TrainingImage(Copy.make(floats), Layout("CYX", "YX")), floats.everything).pixel_counts
+    assert pixel_counts.saturated == 0 and pixel_counts.not_finite == 2
 
 
 def test_what_is_saturated_does_not_sway_the_comparison() -> None:

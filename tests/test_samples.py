@@ -13,8 +13,8 @@ from noisewise.io import open_source
 from noisewise.io.animation import planes
 from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
-from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.posterior import standing_for_all
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.posterior import choose_medoids
 from noisewise.predict.run import Predictor, Samples
 
 from .conftest import blobs
@@ -53,7 +53,7 @@ def test_tiles_have_no_seams(model):
     for tile in (None, (32, 40)):
         sink = MemorySink((3, *source.shape), np.float32)
         place = lambda region, number: (slice(number, number + 1), *region)  # noqa: E731
-        model.run_over(source, None, tile=tile, samples=Samples(range(3), 0, sink, place))
+        model.predict_to(source, None, tile=tile, samples=Samples(range(3), 0, sink, place))
         found.append(sink.array)
     np.testing.assert_allclose(*found, atol=1e-3 * counts().std())
     assert np.ptp(found[0], 0).mean() > 1e-2
@@ -83,7 +83,7 @@ def test_a_mean_of_draws_has_no_seams_either():
     assert Predictor(model.method, model.net).halo == drawn > direct
     for tile in (None, (32, 40)):
         sink = MemorySink(source.shape, np.float32)
-        model.run_over(source, sink, tile=tile)
+        model.predict_to(source, sink, tile=tile)
         found.append(sink.array)
     np.testing.assert_allclose(*found, atol=1e-3 * counts().std())
 
@@ -189,11 +189,11 @@ def test_few_samples_stand_for_all(monkeypatch):
     def draw(numbers):
         return images[list(numbers)]
 
-    chosen = standing_for_all(3, len(images), draw)
+    chosen = choose_medoids(3, len(images), draw)
     assert sorted(kinds[number] for number in chosen) == [0, 1, 2]
-    assert len(standing_for_all(5, 5, draw)) == 5
+    assert len(choose_medoids(5, 5, draw)) == 5
     monkeypatch.setattr(posterior, "IN_MEMORY", 4 * images[0].size)
-    assert standing_for_all(3, len(images), draw) == chosen
+    assert choose_medoids(3, len(images), draw) == chosen
 
 
 def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):

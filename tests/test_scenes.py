@@ -13,7 +13,7 @@ from torch import Tensor
 from noisewise import scenes
 from noisewise.errors import UserError
 from noisewise.evaluate.resolution import spectral_exponent
-from noisewise.scenes.chance import Chance
+from noisewise.scenes.rng import Rng
 from noisewise.scenes.fields import frequencies, gaussian_field
 from noisewise.scenes.movies import movie
 from noisewise.scenes.optics import blurred
@@ -68,10 +68,10 @@ def test_a_movie_moves_steadily() -> None:
     def spot(shape: tuple[int, ...]) -> Tensor:
         return blurred(splat(shape, torch.tensor([[shape[0] / 2, shape[1] / 2]]), torch.ones(1)), (2.0, 2.0))
 
-    frames = movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Chance.seeded(1))
+    frames = movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Rng.seeded(1))
     assert frames.shape == (6, 40, 40)
     assert float(frames.max()) == pytest.approx(1.0)
-    assert torch.equal(frames, movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Chance.seeded(1)))
+    assert torch.equal(frames, movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Rng.seeded(1)))
 
 
 def test_patches_are_parts_of_scenes() -> None:
@@ -113,7 +113,7 @@ def test_clean_images_that_cannot_be_used_are_refused(image: np.ndarray | None, 
 @pytest.mark.parametrize("exponent", [0.0, -2.0, -3.0])
 def test_the_exponent_of_a_planted_spectrum_is_found(exponent: float) -> None:
     square = sum((f**2 for f in frequencies((256, 256))), torch.zeros(()))
-    amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Chance.seeded(0)
+    amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Rng.seeded(0)
     found = [spectral_exponent(gaussian_field((256, 256), amplitude, chance).numpy()) for _ in range(20)]
     assert np.mean(found) == pytest.approx(exponent, abs=0.1)
 

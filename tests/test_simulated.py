@@ -14,10 +14,10 @@ from noisewise import methods
 from noisewise.methods._scenes import CONTRAST, PRIOR, brightness, hardness, spread_of_means
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.simulated import Simulated
-from noisewise.noise.correlated import Correlated, kernel_of
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.correlated import Correlated, kernel_of
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 
 def spec(dims: int) -> ImageSpec:
@@ -42,12 +42,12 @@ def test_the_packaged_prior_is_small() -> None:
     [Gaussian(15.0), PoissonGaussian(1.0, 0.0, 0.0), PoissonGaussian(10.0, 20.0, 5.0)],
     ids=["gaussian", "photons", "few photons"],
 )
-def test_the_prior_denoises_before_any_training(law: torch.nn.Module) -> None:
+def test_the_prior_denoises_before_any_training(noise_model: torch.nn.Module) -> None:
     signal = scene()
-    noisy = law.sample(signal, torch.Generator().manual_seed(0)).numpy()
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(0)).numpy()
     method = Simulated()
     own = ImageSpec(**(vars(spec(2)) | {"mean": (float(noisy.mean()),), "std": (float(noisy.std()),)}))
-    net = method.build(own, [law]).eval()
+    net = method.build(own, [noise_model]).eval()
     with torch.no_grad():
         found = method.posterior(net, torch.from_numpy(noisy)[None, None])
     mean, std = found.mean[0, 0].numpy(), found.std[0, 0].numpy()
@@ -58,8 +58,8 @@ def test_the_prior_denoises_before_any_training(law: torch.nn.Module) -> None:
 
 
 def test_in_three_dimensions_the_prior_takes_each_slice_for_itself() -> None:
-    method, law = Simulated(), Gaussian(10.0)
-    flat, deep = (method.build(spec(dims), [law]).eval() for dims in (2, 3))
+    method, noise_model = Simulated(), Gaussian(10.0)
+    flat, deep = (method.build(spec(dims), [noise_model]).eval() for dims in (2, 3))
     x = 100 + 20 * torch.randn(1, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = method.posterior(deep, x).mean
@@ -70,12 +70,12 @@ def test_in_three_dimensions_the_prior_takes_each_slice_for_itself() -> None:
 def test_correlated_noise_is_taken_off_too() -> None:
     rho = torch.zeros(3, 3)
     rho[0, 0], rho[0, 1], rho[1, 0], rho[1, 1] = 1.0, 0.6, 0.6, 0.36
-    law = Correlated(Gaussian(12.0), kernel_of(rho))
+    noise_model = Correlated(Gaussian(12.0), kernel_of(rho))
     signal = scene()
-    noisy = law.sample(signal, torch.Generator().manual_seed(2)).numpy()
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(2)).numpy()
     errors = {}
     for name in ("simulated", "n2v"):
-        given = {"noise": law} if methods.get(name).uses_noise else {}
+        given = {"noise": noise_model} if methods.get(name).uses_noise else {}
         mean = nw.train(name, noisy, steps=40, features=0 if given else 16, **given).predict(noisy).mean
         errors[name] = np.mean((mean - signal.numpy()) ** 2)
     assert errors["simulated"] < np.mean((noisy - signal.numpy()) ** 2) / 4
@@ -98,23 +98,23 @@ def test_without_the_prior_it_starts_from_nothing() -> None:
         (PoissonGaussian(5.0, 0.0, 0.0), "photons in a pixel"),
     ],
 )
-def test_a_law_that_the_prior_does_not_know_is_said_and_trained_for(law: nw.Noise, words: str) -> None:
-    signal = torch.full((96, 96), 0.05) if isinstance(law, PoissonGaussian) else scene(96)
-    noisy = law.sample(signal, torch.Generator().manual_seed(1)).numpy()
+def test_a_law_that_the_prior_does_not_know_is_said_and_trained_for(noise_model: nw.Noise, words: str) -> None:
+    signal = torch.full((96, 96), 0.05) if isinstance(noise_model, PoissonGaussian) else scene(96)
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(1)).numpy()
     with pytest.raises(nw.UserError, match="not a number of training steps"):
-        nw.train("simulated", noisy, noise=law, steps=0)
-    model = nw.train("simulated", noisy, noise=law, budget=0.5)
+        nw.train("simulated", noisy, noise=noise_model, steps=0)
+    model = nw.train("simulated", noisy, noise=noise_model, budget=0.5)
     assert model.run.step > 0
     assert any(words in note and "packaged weights" in note for note in model.notes)
 
 
 def test_clean_images_take_the_place_of_drawn_scenes(tmp_path: Path) -> None:
-    law, clean = Gaussian(15.0), scene(128).numpy()
+    noise_model, clean = Gaussian(15.0), scene(128).numpy()
     np.save(tmp_path / "clean.npy", np.stack([clean, clean.T]))
-    noisy = law.sample(torch.from_numpy(clean), torch.Generator().manual_seed(5)).numpy()
+    noisy = noise_model.sample(torch.from_numpy(clean), torch.Generator().manual_seed(5)).numpy()
     errors = []
     for scenes in ("mixed", str(tmp_path / "clean.npy")):
-        model = nw.train("simulated", noisy, noise=law, scenes=scenes, own=0.0, steps=60)
+        model = nw.train("simulated", noisy, noise=noise_model, scenes=scenes, own=0.0, steps=60)
         errors.append(float(np.mean((model.predict(noisy).mean - clean) ** 2)))
     assert errors[1] < 0.8 * errors[0]
 
@@ -122,44 +122,44 @@ def test_clean_images_take_the_place_of_drawn_scenes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("law", "own"), [(Gaussian(15.0), 0.0), (Correlated(Gaussian(15.0), torch.tensor([[0.5, 1.0, 0.5]])), 2.0)]
 )
-def test_nothing_to_learn_from_is_refused(law: nw.Noise, own: float) -> None:
-    noisy = law.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
+def test_nothing_to_learn_from_is_refused(noise_model: nw.Noise, own: float) -> None:
+    noisy = noise_model.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
     with pytest.raises(nw.UserError, match="leave drawn at 1"):
-        nw.train("simulated", noisy, noise=law, drawn=0.0, own=own, steps=2)
+        nw.train("simulated", noisy, noise=noise_model, drawn=0.0, own=own, steps=2)
 
 
 def test_a_run_that_came_out_worse_than_the_prior_is_given_up() -> None:
-    law = Gaussian(15.0)
-    noisy = law.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
+    noise_model = Gaussian(15.0)
+    noisy = noise_model.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
     spoiling = {"scenes": "puncta", "own": 1e-6, "learning_rate": 8e-3}  # the image is forgotten over these
-    kept, spoilt = (nw.train("simulated", noisy, noise=law, steps=steps, **spoiling) for steps in (0, 100))
-    assert spoilt.run.risks[-1][1] > spoilt.run.risks[0][1]
+    kept, spoilt = (nw.train("simulated", noisy, noise=noise_model, steps=steps, **spoiling) for steps in (0, 100))
+    assert spoilt.run.validation_losses[-1][1] > spoilt.run.validation_losses[0][1]
     np.testing.assert_allclose(spoilt.predict(noisy).mean, kept.predict(noisy).mean, atol=0.01)
 
 
 def test_no_scene_is_beyond_what_can_be_recorded() -> None:
     """Else saturated pixels are taken for as bright as the brightest scenes, and drag others with them."""
-    law = PoissonGaussian(4.0, 0.0, 3.0, Digital(1.0, 0.0, 255.0))
+    noise_model = PoissonGaussian(4.0, 0.0, 3.0, Quantization(1.0, 0.0, 255.0))
     halves = torch.tensor([60.0, 230.0]).repeat_interleave(32).expand(8, 1, 64, 64)
-    bright = law.sample(halves, torch.Generator().manual_seed(0))
+    bright = noise_model.sample(halves, torch.Generator().manual_seed(0))
     own = ImageSpec(**(vars(spec(2)) | {"mean": (230.0,), "std": (25.0,)}))
     method = Simulated()
-    batch = Batch(noisy=bright, teach=bright > 0, generator=torch.Generator().manual_seed(1))
-    _, signal, _ = method.exposed(method.build(own, [law]), batch)
+    batch = Batch(noisy=bright, valid=bright > 0, generator=torch.Generator().manual_seed(1))
+    _, signal, _ = method.exposed(method.build(own, [noise_model]), batch)
     assert float(signal.min()) >= 0 and float(signal.max()) == 255
 
 
 @pytest.mark.parametrize(("contrast", "little"), [(0.0, True), (150.0, False)])
 def test_pixels_that_tell_little_of_themselves_teach_unseen(contrast: float, little: bool) -> None:
     """Of a plain image nearly all; of one whose neighbours know nothing of each other nearly none."""
-    law, lots = Gaussian(10.0), torch.Generator().manual_seed(0)
+    noise_model, lots = Gaussian(10.0), torch.Generator().manual_seed(0)
     signal = 200.0 + contrast * torch.randn((4, 1, 96, 96), generator=lots)
-    noisy = law.sample(signal, lots)
+    noisy = noise_model.sample(signal, lots)
     own = ImageSpec(**(vars(spec(2)) | {"mean": (float(noisy.mean()),), "std": (float(noisy.std()),)}))
     method = Simulated()
-    batch = Batch(noisy=noisy, teach=torch.ones_like(noisy, dtype=torch.bool), generator=lots)
+    batch = Batch(noisy=noisy, valid=torch.ones_like(noisy, dtype=torch.bool), generator=lots)
     with torch.no_grad():
-        error, part = method.taught_by_blind_spots(method.build(own, [law]), batch)
+        error, part = method.taught_by_blind_spots(method.build(own, [noise_model]), batch)
     if little:
         assert part > 0.95
         assert float(error) == pytest.approx(1.0, abs=0.1)  # the noise of pixels that were seen could be told
@@ -171,12 +171,12 @@ LINES = Correlated(Gaussian(20.0), None, torch.tensor([30.0]))
 
 
 @pytest.mark.parametrize("law", [Gaussian(40.0), LINES], ids=["white", "rows"])
-def test_drawn_scenes_have_the_contrast_of_each_patch_and_not_of_its_noise(law: nw.Noise) -> None:
+def test_drawn_scenes_have_the_contrast_of_each_patch_and_not_of_its_noise(noise_model: nw.Noise) -> None:
     """A faint ramp and a strong one: from the darkest fifth to the brightest, as the smooth truth is."""
     generator = torch.Generator().manual_seed(3)
     ramps = torch.stack([5.0 * torch.linspace(-1, 1, 64), 200.0 * torch.linspace(-1, 1, 64)])
     signal = 300 + ramps[:, None, None].expand(2, 1, 64, 64)
-    levels = [brightness(law.sample(signal, generator), law, generator) for _ in range(100)]
+    levels = [brightness(noise_model.sample(signal, generator), noise_model, generator) for _ in range(100)]
     low, high = (torch.stack(part)[..., 0, 0, 0].mean(0) for part in zip(*levels, strict=True))
     play = math.exp(CONTRAST**2 / 2)  # mean of the factor by which a scene may differ
     # Ranks are 0.1 and 1 − 0.2 / 3 in the mean: of a ramp from -1 to 1 its levels are -0.8 and 0.87.

@@ -13,14 +13,14 @@ from noisewise.methods.base import Batch
 from noisewise.methods.r2r import R2R
 from noisewise.nets.standardized import Standardized
 from noisewise.noise import splitting
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.maps import PixelMaps
-from noisewise.noise.mixture import Mixture
-from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.noise.pulses import Pulses
-from noisewise.noise.splitting import neighbour_mean, photon_law, variance_line
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.pixel_maps import PixelMaps
+from noisewise.noise.models.mixture import Mixture
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.gamma_poisson import GammaPoisson
+from noisewise.noise.ops.thinning import neighbour_mean, as_photon_noise, variance_line
 
 SHARE = 0.15
 PHOTONS = PoissonGaussian(2.0, 100.0, 0.0)
@@ -43,13 +43,13 @@ LAWS = {
     "sharp peaks": (PoissonGaussian(2.0, 100.0, 0.3), 3.0),
     "broad peaks": (PoissonGaussian(2.0, 100.0, 3.0), 20.0),
     "bright": (PoissonGaussian(2.0, 100.0, 3.0), 400.0),
-    "exponential pulses": (Pulses(2.0, 1.0, 100.0, 0.6, 100.0), 2.0),
-    "many exponential pulses": (Pulses(2.0, 1.0, 100.0, 3.0, 100.0), 100.0),
-    "gamma pulses": (Pulses(2.0, 0.5, 100.0, 0.3, 100.0), 3.0),
+    "exponential pulses": (GammaPoisson(2.0, 1.0, 100.0, 0.6, 100.0), 2.0),
+    "many exponential pulses": (GammaPoisson(2.0, 1.0, 100.0, 3.0, 100.0), 100.0),
+    "gamma pulses": (GammaPoisson(2.0, 0.5, 100.0, 0.3, 100.0), 3.0),
 }
 
 
-def dice(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -58,21 +58,21 @@ class Identity(torch.nn.Module):
         return x
 
 
-def split(law, noisy, share, generator):
+def split(noise_model, noisy, share, generator):
     """As r2r does it, with the law of a channel."""
     mean = float(noisy.mean())
-    net = Standardized(Identity(), noisy.ndim - 2, [mean], [30.0], [mean], [30.0], laws=[law])
+    net = Standardized(Identity(), noisy.ndim - 2, [mean], [30.0], [mean], [30.0], noise_models=[noise_model])
     return R2R(share=share).split(net, noisy, generator)
 
 
 def parts(name, share=SHARE, size=(1, 1, 400, 500)):
     """x, x₁ and x₂ of an even signal, the signal, and the variance of the noise."""
-    law, photons = LAWS[name]
-    signal = 150.0 if photons is None else float(law.offset) + float(law.gain) * photons
+    noise_model, photons = LAWS[name]
+    signal = 150.0 if photons is None else float(noise_model.offset) + float(noise_model.gain) * photons
     at = torch.full(size, signal)
-    noisy = law.sample(at, dice(1))
-    variance = float(law.mean_var(at.flatten()[:1].double())[1])
-    return noisy, *split(law, noisy, share, dice(2)), signal, variance
+    noisy = noise_model.sample(at, rng(1))
+    variance = float(noise_model.mean_var(at.flatten()[:1].double())[1])
+    return noisy, *split(noise_model, noisy, share, rng(2)), signal, variance
 
 
 def errors_of(first, second):
@@ -124,9 +124,9 @@ def test_the_parts_do_not_go_together(name):
 
 @pytest.mark.parametrize(("gain", "read_noise", "photons"), [(1.0, 1.6, 0.05), (2.0, 1.0, 0.5)])
 def test_not_much_where_single_photons_are_lost_in_read_noise(gain, read_noise, photons):
-    law, signal = PoissonGaussian(gain, 100.0, read_noise), 100 + gain * photons
-    noisy = law.sample(torch.full((1, 1, 500, 500), signal), dice(1))
-    first, second = (part.flatten() for part in split(law, noisy, SHARE, dice(2)))
+    noise_model, signal = PoissonGaussian(gain, 100.0, read_noise), 100 + gain * photons
+    noisy = noise_model.sample(torch.full((1, 1, 500, 500), signal), rng(1))
+    first, second = (part.flatten() for part in split(noise_model, noisy, SHARE, rng(2)))
     assert abs(float(np.corrcoef(first, second)[0, 1])) < 0.03
     variance = gain**2 * photons + read_noise**2
     assert float(first.var()) == pytest.approx(variance / (1 - SHARE), rel=0.03)
@@ -137,15 +137,15 @@ def test_not_much_where_single_photons_are_lost_in_read_noise(gain, read_noise, 
 @pytest.mark.parametrize("photons", [0.3, 2.0, 20.0])
 def test_pulses_of_a_known_signal_fall_into_independent_parts(monkeypatch, spread, photons):
     """With s itself as the guess; of counted photons with the same variance, the parts would go together."""
-    law = Pulses(5.0, spread, 100.0, 1.0, 100.0)
+    noise_model = GammaPoisson(5.0, spread, 100.0, 1.0, 100.0)
     signal = 100 + 5.0 * photons
-    noisy = law.sample(torch.full((1, 1, 500, 500), signal), dice(1))
+    noisy = noise_model.sample(torch.full((1, 1, 500, 500), signal), rng(1))
     monkeypatch.setattr(splitting, "neighbour_mean", lambda image: torch.full_like(image, signal))
-    first, second = (part - signal for part in splitting.split(law, noisy, 0.5, (signal, 5.0), dice(2)))
+    first, second = (part - signal for part in splitting.split(noise_model, noisy, 0.5, (signal, 5.0), rng(2)))
     assert abs(errors_of(first, second)) < 4
     assert abs(errors_of(first**2, second)) < 4 and abs(errors_of(first, second**2)) < 4
     counted = PoissonGaussian(5.0 * (1 + spread**2), 100.0, 0.0)
-    first, second = (part - signal for part in splitting.split(counted, noisy, 0.5, (signal, 5.0), dice(2)))
+    first, second = (part - signal for part in splitting.split(counted, noisy, 0.5, (signal, 5.0), rng(2)))
     if spread == 1.0:
         assert abs(errors_of(first**2, second)) > 4
 
@@ -159,8 +159,8 @@ def test_counts_are_independent_poisson_numbers(photons):
         np.testing.assert_allclose(part, part.round(), atol=1e-3)
     sides = [int(part.max()) + 2 for part in counts]
     table = np.histogram2d(*(part.round() for part in counts), [np.arange(side) - 0.5 for side in sides])[0]
-    laws = [stats.poisson.pmf(np.arange(n - 1), photons * share) for n, share in zip(sides, (0.7, 0.3), strict=True)]
-    expected = noisy.numel() * np.outer(*laws)
+    noise_models = [stats.poisson.pmf(np.arange(n - 1), photons * share) for n, share in zip(sides, (0.7, 0.3), strict=True)]
+    expected = noisy.numel() * np.outer(*noise_models)
     enough = expected > 5
     chi_squared = ((table - expected)[enough] ** 2 / expected[enough]).sum()
     assert enough.sum() > 5
@@ -169,9 +169,9 @@ def test_counts_are_independent_poisson_numbers(photons):
 
 def test_a_split_image_teaches_what_noise2noise_does():
     """The best linear prediction of x₂ from x₁, over signals of all brightnesses, is that of s."""
-    law = PoissonGaussian(2.0, 100.0, 3.0)
-    signal = (150 + 100 * torch.rand((1, 1, 500, 20), generator=dice())).repeat_interleave(25, 3)
-    first, second = (part.flatten().double() for part in split(law, law.sample(signal, dice(1)), SHARE, dice(2)))
+    noise_model = PoissonGaussian(2.0, 100.0, 3.0)
+    signal = (150 + 100 * torch.rand((1, 1, 500, 20), generator=rng())).repeat_interleave(25, 3)
+    first, second = (part.flatten().double() for part in split(noise_model, noise_model.sample(signal, rng(1)), SHARE, rng(2)))
     s = signal.flatten().double()
     slopes = [float(((first - first.mean()) * (y - y.mean())).mean() / first.var()) for y in (second, s)]
     assert slopes[0] == pytest.approx(slopes[1], abs=0.015)
@@ -180,15 +180,15 @@ def test_a_split_image_teaches_what_noise2noise_does():
 
 
 def test_splits_repeat():
-    law, _ = LAWS["broad peaks"]
-    noisy = law.sample(torch.full((1, 1, 30, 30), 130.0), dice())
-    one, two, other = (split(law, noisy, SHARE, dice(seed)) for seed in (3, 3, 4))
+    noise_model, _ = LAWS["broad peaks"]
+    noisy = noise_model.sample(torch.full((1, 1, 30, 30), 130.0), rng())
+    one, two, other = (split(noise_model, noisy, SHARE, rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1]) and not torch.equal(one[1], other[1])
 
 
 @pytest.mark.parametrize("size", [(7, 9), (1, 6), (3, 5, 4)])
 def test_the_guess_is_the_mean_of_the_neighbours(size):
-    image = torch.rand((2, 1, *size), generator=dice())
+    image = torch.rand((2, 1, *size), generator=rng())
     found = neighbour_mean(image)
     for at in np.ndindex(*size):
         window = tuple(slice(max(0, a - 1), a + 2) for a in at)
@@ -202,36 +202,36 @@ def test_the_guess_is_the_mean_of_the_neighbours(size):
 
 def few_photons():
     """Noise of about two photons, rounded, and a measured law of it: a mixture with the line of its variance."""
-    law = PoissonGaussian(2.2, 90.9, 0.7, Digital(1.0))
-    noisy = law.sample(torch.full((1, 1, 400, 500), 95.3), dice(1))
+    noise_model = PoissonGaussian(2.2, 90.9, 0.7, Quantization(1.0))
+    noisy = noise_model.sample(torch.full((1, 1, 400, 500), 95.3), rng(1))
     mixture = Mixture(
         torch.tensor([90.0, 130.0], dtype=torch.float64), torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1),
-        torch.tensor([0.001, 6.0]), 2.2, -2.2 * 90.9 + 0.5, 0.5, Digital(1.0),
+        torch.tensor([0.001, 6.0]), 2.2, -2.2 * 90.9 + 0.5, 0.5, Quantization(1.0),
     )  # fmt: skip
     return noisy, mixture
 
 
 def test_noise_of_few_photons_is_split_as_photons_whatever_the_law():
     """Skewed noise that is split as if it were Gaussian teaches to keep what is bright."""
-    noisy, law = few_photons()
-    first, second = (part.flatten().double() - 95.3 for part in split(law, noisy, 0.3, dice(2)))
+    noisy, noise_model = few_photons()
+    first, second = (part.flatten().double() - 95.3 for part in split(noise_model, noisy, 0.3, rng(2)))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
     assert abs(np.corrcoef(first**2, second)[0, 1]) < 0.02
-    gaussian = [part.flatten().double() - 95.3 for part in split(Gaussian(float(noisy.std())), noisy, 0.3, dice(2))]
+    gaussian = [part.flatten().double() - 95.3 for part in split(Gaussian(float(noisy.std())), noisy, 0.3, rng(2))]
     assert abs(np.corrcoef(gaussian[0] ** 2, gaussian[1])[0, 1]) > 0.05
 
 
 def test_the_law_of_photons_has_the_same_variance():
-    _, law = few_photons()
-    found = photon_law(law, 110.0, 10.0)
+    _, noise_model = few_photons()
+    found = as_photon_noise(noise_model, 110.0, 10.0)
     assert isinstance(found, PoissonGaussian)
     signal = torch.linspace(95, 140, 30, dtype=torch.float64)
-    torch.testing.assert_close(found.mean_var(signal)[1], law.mean_var(signal)[1], rtol=0.02, atol=0)
+    torch.testing.assert_close(found.mean_var(signal)[1], noise_model.mean_var(signal)[1], rtol=0.02, atol=0)
 
 
-@pytest.mark.parametrize("law", [Gaussian(7.0), Gaussian(0.4, Digital(1.0)), PHOTONS])
-def test_gaussian_noise_and_photons_are_split_as_they_are(law):
-    assert photon_law(law, 300.0, 40.0) is law
+@pytest.mark.parametrize("law", [Gaussian(7.0), Gaussian(0.4, Quantization(1.0)), PHOTONS])
+def test_gaussian_noise_and_photons_are_split_as_they_are(noise_model):
+    assert as_photon_noise(noise_model, 300.0, 40.0) is noise_model
 
 
 # -- the line of the variance ----------------------------------------------------------------------
@@ -239,34 +239,34 @@ def test_gaussian_noise_and_photons_are_split_as_they_are(law):
 
 OTHERS = {
     "gaussian": Gaussian(7.0),
-    "whole": Gaussian(0.4, Digital(1.0)),
+    "whole": Gaussian(0.4, Quantization(1.0)),
     "mixture": heavy_tailed(),
     "poisson": PHOTONS,
-    "poisson-gaussian": PoissonGaussian(2.2, 100.0, 3.5, Digital(4.0)),
-    "with rows": Correlated(PoissonGaussian(2.2, 100.0, 3.5), row_kernel=4.0, digital=Digital(1.0)),
+    "poisson-gaussian": PoissonGaussian(2.2, 100.0, 3.5, Quantization(4.0)),
+    "with rows": Correlated(PoissonGaussian(2.2, 100.0, 3.5), row_kernel=4.0, quantization=Quantization(1.0)),
     "field": Correlated(Gaussian(5.0), torch.ones(1, 3), column_kernel=torch.tensor([2.0, 1.0])),
 }
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_line_is_that_of_the_variance_of_any_law(name):
-    law, mean, std = OTHERS[name], 300.0, 40.0
+    noise_model, mean, std = OTHERS[name], 300.0, 40.0
     signal = torch.linspace(mean - 2.5 * std, mean + 2.5 * std, 50, dtype=torch.float64)
-    slope, intercept = variance_line(law, mean, std)
-    torch.testing.assert_close(slope * signal + intercept, law.mean_var(signal)[1], rtol=0.01, atol=0)
+    slope, intercept = variance_line(noise_model, mean, std)
+    torch.testing.assert_close(slope * signal + intercept, noise_model.mean_var(signal)[1], rtol=0.01, atol=0)
 
 
 def test_rounding_is_part_of_the_line():
-    law = OTHERS["poisson-gaussian"]
-    slope, intercept = variance_line(law, 110.0, 4.0)
+    noise_model = OTHERS["poisson-gaussian"]
+    slope, intercept = variance_line(noise_model, 110.0, 4.0)
     assert slope * 110 + intercept == pytest.approx(2.2 * 10 + 3.5**2 + 4**2 / 12, rel=1e-6)
 
 
 def test_a_line_of_variance_is_that_of_drawn_noise():
     """Not of `mean_var` alone: pixels of rows that share an offset, rounded."""
-    law = OTHERS["with rows"]
-    drawn = law.sample(torch.full((100, 60, 60), 300.0, dtype=torch.float64), dice()) - 300
-    slope, intercept = variance_line(law, 300.0, 40.0)
+    noise_model = OTHERS["with rows"]
+    drawn = noise_model.sample(torch.full((100, 60, 60), 300.0, dtype=torch.float64), rng()) - 300
+    slope, intercept = variance_line(noise_model, 300.0, 40.0)
     assert slope * 300 + intercept == pytest.approx(float(drawn.var()), rel=0.02)
 
 
@@ -276,9 +276,9 @@ def test_a_line_of_variance_is_that_of_drawn_noise():
 def test_each_channel_is_split_by_its_own_law():
     """Parts of a pure scene: the variance that splitting adds is v α / (1 − α) in x₁ and v (1 − α) / α in x₂."""
     net = Standardized(Identity(), 2, [100.0, 200.0], [20.0, 30.0], [100.0, 200.0], [20.0, 30.0],
-                       laws=[Gaussian(4.0), Gaussian(12.0)])  # fmt: skip
+                       noise_models=[Gaussian(4.0), Gaussian(12.0)])  # fmt: skip
     noisy = torch.full((2, 2, 200, 200), 150.0)
-    first, second = R2R(share=0.2).split(net, noisy, dice())
+    first, second = R2R(share=0.2).split(net, noisy, rng())
     for channel, std in enumerate((4.0, 12.0)):
         assert float(first[:, channel].std()) == pytest.approx(std * 0.25**0.5, rel=0.02)
         assert float(second[:, channel].std()) == pytest.approx(std * 4**0.5, rel=0.02)
@@ -286,18 +286,18 @@ def test_each_channel_is_split_by_its_own_law():
 
 
 def test_the_loss_of_r2r_is_that_between_its_parts_where_pixels_may_teach():
-    net = Standardized(Identity(), 2, [100.0], [20.0], [100.0], [20.0], laws=[Gaussian(4.0)])
-    noisy, teach = 100 + torch.rand((1, 1, 20, 20), generator=dice()), torch.zeros((1, 1, 20, 20), dtype=torch.bool)
-    teach[0, 0, 3:9] = True
-    loss = R2R().loss(net, Batch(noisy=noisy, teach=teach, generator=dice(5)))
-    first, second = R2R().split(net, noisy, dice(5))
-    assert float(loss) == pytest.approx(float((((first - second) / 20) ** 2)[teach].mean()), rel=1e-5)
+    net = Standardized(Identity(), 2, [100.0], [20.0], [100.0], [20.0], noise_models=[Gaussian(4.0)])
+    noisy, valid = 100 + torch.rand((1, 1, 20, 20), generator=rng()), torch.zeros((1, 1, 20, 20), dtype=torch.bool)
+    valid[0, 0, 3:9] = True
+    loss = R2R().loss(net, Batch(noisy=noisy, valid=valid, generator=rng(5)))
+    first, second = R2R().split(net, noisy, rng(5))
+    assert float(loss) == pytest.approx(float((((first - second) / 20) ** 2)[valid].mean()), rel=1e-5)
 
 
 def test_maps_of_the_pixels_are_split_or_refused_in_one_sentence():
     """A camera's maps hold as many laws as pixels: r2r takes the typical one, or says that it cannot."""
-    law = PixelMaps(torch.full((20, 20), 2.0), torch.full((20, 20), 100.0), torch.full((20, 20), 3.0))
-    net = Standardized(Identity(), 2, [150.0], [20.0], [150.0], [20.0], laws=[law])
+    noise_model = PixelMaps(torch.full((20, 20), 2.0), torch.full((20, 20), 100.0), torch.full((20, 20), 3.0))
+    net = Standardized(Identity(), 2, [150.0], [20.0], [150.0], [20.0], noise_models=[noise_model])
     with suppress(UserError):
-        first, second = R2R().split(net, torch.full((1, 1, 20, 20), 150.0), dice())
+        first, second = R2R().split(net, torch.full((1, 1, 20, 20), 150.0), rng())
         assert torch.isfinite(first).all() and torch.isfinite(second).all()

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from noisewise.noise.correlated import Correlated, autocovariance, kernel_of
-from noisewise.noise.description import FEATURES, LAGS, describe, stack
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
-from noisewise.noise.splitting import split
-from noisewise.noise.stabilize import Stabilizer
+from noisewise.noise.models.correlated import Correlated, autocovariance, kernel_of
+from noisewise.noise.ops.conditioning import FEATURES, LAGS, describe, stack
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.ops.thinning import split
+from noisewise.noise.ops.stabilize import Stabilizer
 
 
 def line(slope: float, at_zero: float, read: float, mean: float) -> Stabilizer:
@@ -46,16 +46,16 @@ def test_of_gaussian_noise_it_is_the_standard_score() -> None:
 
 @pytest.mark.parametrize(("photons", "read"), [(4.0, 0.0), (20.0, 0.0), (1.0, 3.0), (300.0, 2.0)])
 def test_the_noise_has_unit_variance(photons: float, read: float) -> None:
-    law = PoissonGaussian(2.0, 100.0, 2.0 * read)
+    noise_model = PoissonGaussian(2.0, 100.0, 2.0 * read)
     signal = torch.full((200_000,), 100.0 + 2.0 * photons, dtype=torch.float64)
-    noisy = law.sample(signal, torch.Generator().manual_seed(0))
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(0))
     transform = line(2.0, (2.0 * read) ** 2 - 200.0, (2.0 * read) ** 2, float(signal[0]))
     assert float(transform(noisy).var()) == pytest.approx(1.0, abs=0.08)
 
 
 def test_the_law_of_photons_is_told() -> None:
-    law = PoissonGaussian(2.0, 100.0, 6.0, Digital(1.0))
-    told = describe(law, 150.0, 20.0)
+    noise_model = PoissonGaussian(2.0, 100.0, 6.0, Quantization(1.0))
+    told = describe(noise_model, 150.0, 20.0)
     variance = 2.0 * 50 + 36 + 1 / 12 + 3 / 8 * 4  # with what Anscombe adds
     assert float(told.stabilizer.variance(torch.tensor([150.0]))) == pytest.approx(variance, rel=1e-4)
     read, step, *others = told.features[0].tolist()
@@ -68,9 +68,9 @@ def test_the_law_of_photons_is_told() -> None:
 def test_correlation_is_told_as_it_is_measured() -> None:
     rho = torch.zeros(4, 4)
     rho[0, 0], rho[0, 1], rho[1, 0], rho[1, 1] = 1.0, 0.4, 0.3, 0.12
-    law = Correlated(Gaussian(5.0), kernel_of(rho), row_kernel=2.0)
-    told = describe(law, 50.0, 10.0)
-    noise = law.sample(torch.full((8, 256, 256), 50.0), torch.Generator().manual_seed(1)) - 50
+    noise_model = Correlated(Gaussian(5.0), kernel_of(rho), row_kernel=2.0)
+    told = describe(noise_model, 50.0, 10.0)
+    noise = noise_model.sample(torch.full((8, 256, 256), 50.0), torch.Generator().manual_seed(1)) - 50
     seen = autocovariance((noise - noise.mean(-1, keepdim=True)).double(), 2)
     seen /= seen[0, 0].clone()
     for value, (y, x) in zip(told.features[0, 2:].tolist(), LAGS, strict=False):
@@ -80,11 +80,11 @@ def test_correlation_is_told_as_it_is_measured() -> None:
 
 
 def test_what_is_left_of_a_split_image_has_the_told_variance() -> None:
-    law = PoissonGaussian(3.0, 20.0, 2.0)
+    noise_model = PoissonGaussian(3.0, 20.0, 2.0)
     signal = torch.full((1, 1, 300, 300), 80.0)
-    noisy = law.sample(signal, torch.Generator().manual_seed(0))
-    rest, _ = split(law, noisy, 0.4, (80.0, 15.0), torch.Generator().manual_seed(1))
-    thinned = describe(law, 80.0, 15.0).of_dims(2).thinned(0.4).stabilizer
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(0))
+    rest, _ = split(noise_model, noisy, 0.4, (80.0, 15.0), torch.Generator().manual_seed(1))
+    thinned = describe(noise_model, 80.0, 15.0).of_dims(2).thinned(0.4).stabilizer
     assert float(thinned(rest).var()) == pytest.approx(1.0, abs=0.04)
 
 

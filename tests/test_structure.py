@@ -9,13 +9,13 @@ import torch
 from scipy.signal import lfilter
 
 from noisewise import UserError
-from noisewise.noise.base import load_noise
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.memory import before
-from noisewise.noise.reach import axis_of
-from noisewise.noise.structure import structured
-from noisewise.noise.structure_figure import along
+from noisewise.noise.files import load_noise
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.ops.causal_mixture import before
+from noisewise.noise.ops.correlation_length import axis_of
+from noisewise.calibration.correlated import structured
+from noisewise.plots.correlated_noise import along
 
 STAYS = math.exp(-1 / 6)
 
@@ -39,9 +39,9 @@ def fitted(axis, kind="autoregressive"):
 
 @pytest.mark.parametrize("axis", ["X", "Y"])
 def test_the_axis_is_found_and_samples_have_the_planted_autocorrelation(axis):
-    law = fitted(axis)
-    assert law.axis == axis and law.directional and not law.white
-    drawn = law.sample(torch.full((12, 128, 128), 100.0), torch.Generator().manual_seed(1)) - 100
+    noise_model = fitted(axis)
+    assert noise_model.axis == axis and noise_model.anisotropic and not noise_model.white
+    drawn = noise_model.sample(torch.full((12, 128, 128), 100.0), torch.Generator().manual_seed(1)) - 100
     assert float(drawn.std()) == pytest.approx(17**0.5, rel=0.02)
     np.testing.assert_allclose(along(drawn, -1 if axis == "X" else -2), RHO, atol=0.02)
     np.testing.assert_allclose(along(drawn, -2 if axis == "X" else -1)[1:], 0, atol=0.02)
@@ -56,13 +56,13 @@ def test_the_spectral_twin_has_the_same_autocorrelation():
 
 def test_the_likelihood_is_nearly_that_of_the_planted_law():
     """Of a row, log N(x; s, C) in closed form; what is fitted cannot be likelier on new rows, and is hardly less so."""
-    law, x = fitted("X"), torch.tensor(planted("X", frames=4, seed=5))
+    noise_model, x = fitted("X"), torch.tensor(planted("X", frames=4, seed=5))
     lag = np.abs(np.arange(128)[:, None] - np.arange(128))
     covariance = 9 * np.eye(128) + 4 * STAYS**lag + 4
     rest = x.numpy().reshape(-1, 128) - 100
     exact = -0.5 * np.einsum("ni,ij,nj->n", rest, np.linalg.inv(covariance), rest)
     exact = (exact - 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]).mean() / 128
-    found = float(law.log_prob_image(x, torch.full_like(x, 100.0)).mean())
+    found = float(noise_model.log_prob_image(x, torch.full_like(x, 100.0)).mean())
     alone = float(Gaussian(17**0.5).log_prob(x, torch.full_like(x, 100.0)).mean())
     assert exact - 0.01 < found < exact + 0.003 and exact - alone > 0.15
 
@@ -73,9 +73,9 @@ def test_a_raster_remembers_both_ways():
     white = rng.standard_normal((10, 98, 98))
     field = sum(white[:, y : y + 96, x : x + 96] for y in range(3) for x in range(3)) / 3
     noise = 4 * (field + rng.standard_normal(field.shape))
-    law = structured(50 + noise, kind="autoregressive", axes="TYX", steps=600).noise
-    assert law.axis == "YX" and not law.directional
-    drawn = law.sample(torch.full((10, 96, 96), 50.0), torch.Generator().manual_seed(0)) - 50
+    noise_model = structured(50 + noise, kind="autoregressive", axes="TYX", steps=600).noise
+    assert noise_model.axis == "YX" and not noise_model.anisotropic
+    drawn = noise_model.sample(torch.full((10, 96, 96), 50.0), torch.Generator().manual_seed(0)) - 50
     for axis in (-1, -2):
         np.testing.assert_allclose(along(drawn, axis, 6), [1, 1 / 3, 1 / 6, 0, 0, 0, 0], atol=0.03)
 
@@ -92,8 +92,8 @@ def test_what_is_not_gaussian_is_remembered_too():
 
     drawn = {}
     for kind in ("autoregressive", "correlated"):
-        law = structured(100 + noise, kind=kind, axes="TYX", steps=600).noise
-        drawn[kind] = law.sample(signal, torch.Generator().manual_seed(0)) - 100
+        noise_model = structured(100 + noise, kind=kind, axes="TYX", steps=600).noise
+        drawn[kind] = noise_model.sample(signal, torch.Generator().manual_seed(0)) - 100
     assert kurtosis(torch.tensor(noise)) < 1.3 and kurtosis(drawn["autoregressive"]) < 1.5 < 2.5 < kurtosis(
         drawn["correlated"]
     )
@@ -106,8 +106,8 @@ def test_noise_that_depends_on_the_signal():
     signal = np.tile(np.linspace(50, 500, 96), (20, 96, 1)).swapaxes(-1, -2)
     std = 0.2 * signal**0.5
     noisy = signal + std * (rng.standard_normal(signal.shape) + 0.7 * rng.standard_normal((20, 96, 1)))
-    law = structured(noisy, signal, axes="TYX", steps=600).noise
-    drawn = law.sample(torch.tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
+    noise_model = structured(noisy, signal, axes="TYX", steps=600).noise
+    drawn = noise_model.sample(torch.tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
     for rows in (slice(0, 20), slice(76, 96)):
         wanted = np.sqrt(1 + 0.49) * std[:, rows].mean()
         assert drawn[:, rows].std() == pytest.approx(wanted, rel=0.05)
@@ -115,22 +115,22 @@ def test_noise_that_depends_on_the_signal():
 
 
 def test_only_what_lies_before_is_remembered():
-    law, x = fitted("X"), torch.tensor(planted("X", frames=1))
-    one = law.log_prob_image(x, torch.full_like(x, 100.0))
+    noise_model, x = fitted("X"), torch.tensor(planted("X", frames=1))
+    one = noise_model.log_prob_image(x, torch.full_like(x, 100.0))
     x[0, 40, 60] += 5
-    two = law.log_prob_image(x, torch.full_like(x, 100.0))
+    two = noise_model.log_prob_image(x, torch.full_like(x, 100.0))
     changed = (one != two)[0].nonzero()
     assert (changed[:, 0] == 40).all() and changed[:, 1].min() == 60 and changed[:, 1].max() <= 92
     assert (0, 0) not in before("YX") and all(y < 0 or (y == 0 and x < 0) for y, x in before("YX"))
 
 
 def test_a_file_keeps_the_memory(tmp_path):
-    law = fitted("X")
-    law.save(tmp_path / "law.safetensors")
+    noise_model = fitted("X")
+    noise_model.save(tmp_path / "law.safetensors")
     again = load_noise(tmp_path / "law.safetensors")
     signal = torch.full((1, 64, 64), 100.0)
-    dice = [torch.Generator().manual_seed(3) for _ in range(2)]
-    assert torch.equal(law.sample(signal, dice[0]), again.sample(signal, dice[1])) and again.axis == "X"
+    rng = [torch.Generator().manual_seed(3) for _ in range(2)]
+    assert torch.equal(noise_model.sample(signal, rng[0]), again.sample(signal, rng[1])) and again.axis == "X"
 
 
 def test_bad_input():

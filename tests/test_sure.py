@@ -13,23 +13,23 @@ from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.sure import SURE, variance_of
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import Correlated
-from noisewise.noise.digital import Digital
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 KERNEL = torch.tensor([[0.02, 0.1, 0.05], [0.08, 0.45, 0.1], [0.0, 0.15, 0.05]])
 MEAN, STD = 160.0, 40.0
 LAWS: dict[str, Noise] = {
     "gaussian": Gaussian(14.0),
-    "rounded": Gaussian(3.0, Digital(4.0)),
+    "rounded": Gaussian(3.0, Quantization(4.0)),
     "poisson": PoissonGaussian(2.0, 100.0, 0.0),
     "poisson-gaussian": PoissonGaussian(2.0, 100.0, 6.0),
-    "correlated": Correlated(PoissonGaussian(2.0, 100.0, 6.0), digital=Digital(1.0)),
+    "correlated": Correlated(PoissonGaussian(2.0, 100.0, 6.0), quantization=Quantization(1.0)),
 }
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -44,9 +44,9 @@ class Filter(nn.Module):
         return F.conv2d(x, self.kernel[None, None], padding=1)
 
 
-def net_of(kernel: Tensor, *laws: Noise) -> Standardized:
-    one = len(laws)
-    return Standardized(Filter(kernel), 2, [MEAN] * one, [STD] * one, [MEAN] * one, [STD] * one, laws=laws)
+def net_of(kernel: Tensor, *noise_models: Noise) -> Standardized:
+    one = len(noise_models)
+    return Standardized(Filter(kernel), 2, [MEAN] * one, [STD] * one, [MEAN] * one, [STD] * one, noise_models=noise_models)
 
 
 def scene(side: int = 200, fine: float = 1.0) -> Tensor:
@@ -57,38 +57,38 @@ def scene(side: int = 200, fine: float = 1.0) -> Tensor:
 
 def inner(shape: torch.Size) -> Tensor:
     """True where a filter sees no border."""
-    teach = torch.zeros(shape, dtype=torch.bool)
-    teach[..., 1:-1, 1:-1] = True
-    return teach
+    valid = torch.zeros(shape, dtype=torch.bool)
+    valid[..., 1:-1, 1:-1] = True
+    return valid
 
 
-def true_risk(kernel: Tensor, law: Noise, signal: Tensor) -> tuple[float, float]:
+def true_risk(kernel: Tensor, noise_model: Noise, signal: Tensor) -> tuple[float, float]:
     """E (f(x ± α z) − s)² of the filter and the variance of the noise, mean over inner pixels, in normalised units.
 
     f(x ± α z) − s has the mean h * s − s and the variance (1 + α²) h² * v.
     """
-    teach, s = inner(signal.shape), signal.double()
-    variance = law.mean_var(s)[1].expand(s.shape)
+    valid, s = inner(signal.shape), signal.double()
+    variance = noise_model.mean_var(s)[1].expand(s.shape)
     blurred = F.conv2d((s - MEAN) / STD, kernel.double()[None, None], padding=1) * STD + MEAN
     spread = (1 + SURE().probe ** 2) * F.conv2d(variance, kernel.double()[None, None] ** 2, padding=1)
-    return float(((blurred - s) ** 2 + spread)[teach].mean() / STD**2), float(variance[teach].mean() / STD**2)
+    return float(((blurred - s) ** 2 + spread)[valid].mean() / STD**2), float(variance[valid].mean() / STD**2)
 
 
-def losses(kernel: Tensor, law: Noise, signal: Tensor, count: int, held_out: bool = False) -> Tensor:
-    net = net_of(kernel, law)
+def losses(kernel: Tensor, noise_model: Noise, signal: Tensor, count: int, held_out: bool = False) -> Tensor:
+    net = net_of(kernel, noise_model)
     found = []
     for seed in range(count):
-        noisy = law.sample(signal, dice(seed))
-        batch = Batch(noisy=noisy, teach=inner(noisy.shape), generator=dice(100 + seed), held_out=held_out)
+        noisy = noise_model.sample(signal, rng(seed))
+        batch = Batch(noisy=noisy, valid=inner(noisy.shape), generator=rng(100 + seed), held_out=held_out)
         found.append(SURE().loss(net, batch).item())
     return torch.tensor(found)
 
 
 @pytest.mark.parametrize("name", LAWS)
 def test_the_expected_loss_is_the_error_plus_the_variance_of_the_noise(name: str) -> None:
-    law, signal = LAWS[name], scene()
-    error, variance = true_risk(KERNEL, law, signal)
-    found = losses(KERNEL, law, signal, 24)
+    noise_model, signal = LAWS[name], scene()
+    error, variance = true_risk(KERNEL, noise_model, signal)
+    found = losses(KERNEL, noise_model, signal, 24)
     precision = float(found.std()) / math.sqrt(len(found))
     assert precision < 0.01 * variance
     assert float(found.mean()) == pytest.approx(error + variance, abs=4 * precision + 2e-3 * variance)
@@ -96,13 +96,13 @@ def test_the_expected_loss_is_the_error_plus_the_variance_of_the_noise(name: str
 
 def test_the_best_filter_by_the_loss_is_the_best_by_the_truth() -> None:
     """Between keeping the noise and blurring the signal; the plain squared error would keep the noise."""
-    law, signal = LAWS["poisson-gaussian"], scene(fine=2.5)
+    noise_model, signal = LAWS["poisson-gaussian"], scene(fine=2.5)
     blur = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
     same = torch.zeros(3, 3)
     same[1, 1] = 1
     shares = torch.linspace(0, 1, 6).tolist()
-    told = [float(losses(same + a * (blur - same), law, signal, 4).mean()) for a in shares]
-    true = [sum(true_risk(same + a * (blur - same), law, signal)) for a in shares]
+    told = [float(losses(same + a * (blur - same), noise_model, signal, 4).mean()) for a in shares]
+    true = [sum(true_risk(same + a * (blur - same), noise_model, signal)) for a in shares]
     for a, b in zip(told, true, strict=True):
         assert a == pytest.approx(b, rel=0.03)
     assert told.index(min(told)) == true.index(min(true)) not in (0, len(shares) - 1)
@@ -110,48 +110,48 @@ def test_the_best_filter_by_the_loss_is_the_best_by_the_truth() -> None:
 
 def test_the_gradient_is_that_of_the_true_error() -> None:
     """In each weight of the filter: the derivative of the closed form, by finite differences."""
-    law, signal = LAWS["poisson"], scene()
-    net, total = net_of(KERNEL, law), torch.zeros(3, 3)
+    noise_model, signal = LAWS["poisson"], scene()
+    net, total = net_of(KERNEL, noise_model), torch.zeros(3, 3)
     for seed in range(24):
-        noisy = law.sample(signal, dice(seed))
+        noisy = noise_model.sample(signal, rng(seed))
         net.zero_grad()
-        SURE().loss(net, Batch(noisy=noisy, teach=inner(noisy.shape), generator=dice(100 + seed))).backward()
+        SURE().loss(net, Batch(noisy=noisy, valid=inner(noisy.shape), generator=rng(100 + seed))).backward()
         total += net.backbone.kernel.grad / 24
     for y, x in ((1, 1), (0, 0), (1, 2)):
         step = torch.zeros(3, 3)
         step[y, x] = 1e-3
-        slope = (true_risk(KERNEL + step, law, signal)[0] - true_risk(KERNEL - step, law, signal)[0]) / 2e-3
+        slope = (true_risk(KERNEL + step, noise_model, signal)[0] - true_risk(KERNEL - step, noise_model, signal)[0]) / 2e-3
         assert float(total[y, x]) == pytest.approx(slope, abs=0.01)
 
 
 def test_held_out_pixels_are_probed_more_often() -> None:
     """Few pixels, and a loss that decides when training ends: the same mean, and less of it by chance."""
-    law, signal = LAWS["gaussian"], scene(40)
-    error, variance = true_risk(KERNEL, law, signal)
-    one, many = (losses(KERNEL, law, signal, 40, held_out) for held_out in (False, True))
+    noise_model, signal = LAWS["gaussian"], scene(40)
+    error, variance = true_risk(KERNEL, noise_model, signal)
+    one, many = (losses(KERNEL, noise_model, signal, 40, held_out) for held_out in (False, True))
     assert float(many.mean()) == pytest.approx(error + variance, abs=4 * float(many.std()) / math.sqrt(40))
     assert float((many - many.mean()).std()) < float((one - one.mean()).std())
 
 
 def test_the_variance_at_the_neighbours_mean_is_right_on_the_average() -> None:
     """Channel by channel, in the units that the network sees."""
-    laws = [LAWS["poisson-gaussian"], Gaussian(9.0)]
-    net = Standardized(Filter(KERNEL), 2, [160.0, 50.0], [40.0, 10.0], [160.0, 50.0], [40.0, 10.0], laws=laws)
+    noise_models = [LAWS["poisson-gaussian"], Gaussian(9.0)]
+    net = Standardized(Filter(KERNEL), 2, [160.0, 50.0], [40.0, 10.0], [160.0, 50.0], [40.0, 10.0], noise_models=noise_models)
     signal = torch.stack([torch.full((300, 300), 150.0), torch.full((300, 300), 55.0)])[None]
-    noisy = torch.stack([law.sample(s, dice(i)) for i, (law, s) in enumerate(zip(laws, signal[0], strict=True))])[None]
+    noisy = torch.stack([noise_model.sample(s, rng(i)) for i, (noise_model, s) in enumerate(zip(noise_models, signal[0], strict=True))])[None]
     found = variance_of(net, noisy).mean((0, 2, 3))
     assert float(found[0]) == pytest.approx((2 * 50 + 36) / 40**2, rel=0.01)
     assert float(found[1]) == pytest.approx(81 / 10**2, rel=0.001)
 
 
 def test_only_pixels_that_may_teach_count() -> None:
-    law, noisy = LAWS["gaussian"], scene(30)
-    teach = torch.zeros(noisy.shape, dtype=torch.bool)
-    teach[0, 0, 10, 11] = True
+    noise_model, noisy = LAWS["gaussian"], scene(30)
+    valid = torch.zeros(noisy.shape, dtype=torch.bool)
+    valid[0, 0, 10, 11] = True
     other = noisy.clone()
     other[0, 0, 20:] += 500
     one, two = (
-        SURE().loss(net_of(KERNEL, law), Batch(noisy=image, teach=teach, generator=dice())).item()
+        SURE().loss(net_of(KERNEL, noise_model), Batch(noisy=image, valid=valid, generator=rng())).item()
         for image in (noisy, other)
     )
     assert one == two

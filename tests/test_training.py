@@ -16,8 +16,8 @@ from noisewise.axes import Layout
 from noisewise.data import patches as patches_module
 from noisewise.data.background import commonest, tile_means
 from noisewise.data.patches import PatchSource
-from noisewise.data.scene import Scene
-from noisewise.denoise import choose_average
+from noisewise.data.images import TrainingImage
+from noisewise.workflow.denoise import choose_average
 from noisewise.io import open_source
 from noisewise.methods.base import Batch
 from noisewise.methods.n2v import N2V
@@ -33,7 +33,7 @@ def weights(model: nw.Model) -> torch.Tensor:
 
 
 def source(scenes: list[np.ndarray], axes: str = "YX", memory: float = 1e9, **kwargs: Any) -> PatchSource:
-    made = [Scene(open_source(image, axes), Layout(axes, "YX")) for image in scenes]
+    made = [TrainingImage(open_source(image, axes), Layout(axes, "YX")) for image in scenes]
     return PatchSource(made, (32, 32), 4, seed=0, memory_bytes=memory, device=torch.device("cpu"), **kwargs)
 
 
@@ -74,7 +74,7 @@ def test_a_budget_becomes_steps_that_repeat_the_run(planted: tuple[np.ndarray, n
 def test_held_out_pixels_never_teach(planted: tuple[np.ndarray, np.ndarray]) -> None:
     """Their values may be anything: the weights do not change (they are still seen as neighbours, so keep those)."""
     data = source([planted[1]])
-    held = data.held_out.teach.sum().item()
+    held = data.held_out.valid.sum().item()
     assert held > 100
     image = data._pool[0]
     marked = image.noisy.copy()
@@ -82,8 +82,8 @@ def test_held_out_pixels_never_teach(planted: tuple[np.ndarray, np.ndarray]) -> 
     image.noisy = np.where(image.usable, 1.0, 0.0).astype(np.float32)
     for step in range(30):
         drawn = data.draw(step)
-        assert torch.equal(drawn.noisy[drawn.teach], torch.ones(int(drawn.teach.sum())))
-        assert torch.equal(drawn.teach, drawn.noisy > 0)
+        assert torch.equal(drawn.noisy[drawn.valid], torch.ones(int(drawn.valid.sum())))
+        assert torch.equal(drawn.valid, drawn.noisy > 0)
 
 
 def test_streamed_patches_come_from_the_images_and_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_streamed_patches_come_from_the_images_and_repeat(monkeypatch: pytest.Mo
     again = source(images, memory=1)
     late = again.draw(39)  # a resumed run asks for a late step at once
     again.close()
-    assert torch.equal(late.noisy, drawn[39].noisy) and torch.equal(late.teach, drawn[39].teach)
+    assert torch.equal(late.noisy, drawn[39].noisy) and torch.equal(late.valid, drawn[39].valid)
     values = torch.cat([d.noisy for d in drawn])
     rest = values.flatten() % 1e5
     assert rest.max() < 9000  # every value is one that the images hold
@@ -123,10 +123,10 @@ def test_streaming_keeps_held_out_pixels_out(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(patches_module.BLOCK, 2, (48, 48))
     image = np.arange(100 * 90, dtype=np.float32).reshape(100, 90)
     data = source([image], memory=1)
-    held = set(data.held_out.noisy[data.held_out.teach].tolist())
+    held = set(data.held_out.noisy[data.held_out.valid].tolist())
     for step in range(0, 120, 5):
         drawn = data.draw(step)
-        assert not held & set(drawn.noisy[drawn.teach].tolist())
+        assert not held & set(drawn.noisy[drawn.valid].tolist())
     data.close()
 
 
@@ -143,11 +143,11 @@ def test_tiles_have_the_means_of_their_usable_pixels() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_the_background_is_found_beside_brighter_things(share: float) -> None:
-    dice = np.random.default_rng(4)
+    rng = np.random.default_rng(4)
     found = []
     for _ in range(30):
-        values = 50 + dice.normal(size=200)
-        values[int(share * 200) :] += dice.exponential(15.0, 200 - int(share * 200))
+        values = 50 + rng.normal(size=200)
+        values[int(share * 200) :] += rng.exponential(15.0, 200 - int(share * 200))
         found.append(commonest(values))
         values[0] = 30.0
         assert commonest(values) is None  # something is darker than it
@@ -189,25 +189,25 @@ def test_a_rising_risk_ends_training_and_keeps_the_best() -> None:
     model = Training(N2V(**SMALL), [open_source(data.scenes[0].noisy.read())]).model
     trainer = Trainer(model.method, model.net, data, model.run)
     model.run.steps = 100_000
-    risks = iter([1.0, 0.5, *[0.6] * 100])
-    trainer._loss = lambda patches, held_out=False: torch.tensor(next(risks))  # type: ignore[method-assign]
+    validation_losses = iter([1.0, 0.5, *[0.6] * 100])
+    trainer._loss = lambda patches, held_out=False: torch.tensor(next(validation_losses))  # type: ignore[method-assign]
     while not model.run.finished:
         trainer.check()
-    assert len(model.run.risks) == 7 and model.run.best_risk == 0.5
+    assert len(model.run.validation_losses) == 7 and model.run.best_validation_loss == 0.5
 
 
 def test_saturated_and_nan_pixels_do_not_teach() -> None:
     image = np.random.default_rng(0).integers(100, 200, (64, 64)).astype(np.uint8)
     image[10:12, 10:14] = 255
     data = source([image])
-    assert data.census.saturated == 8
+    assert data.pixel_counts.saturated == 8
     assert not (data._pool[0].noisy[0] == 255)[data._pool[0].usable[0]].any()
     floating = image.astype(np.float32)
     floating[0, :3] = np.nan, np.inf, -np.inf
     data = source([floating])
-    assert data.census.not_finite == 3
+    assert data.pixel_counts.not_finite == 3
     assert np.isfinite(data._pool[0].noisy).all()
-    assert any("NaN" in note for note in data.census.notes())
+    assert any("NaN" in note for note in data.pixel_counts.notes())
 
 
 def test_statistics_leave_out_what_cannot_teach() -> None:
@@ -234,7 +234,7 @@ def test_a_budget_is_kept_and_its_steps_repeat_the_run() -> None:
     assert time.perf_counter() - started < 14
     assert timed.run.steps > 10 * WARM_UP_STEPS  # many enough that the pace was measured after the warm-up
     again = nw.train("n2v", noisy, steps=timed.run.steps, **small)
-    assert again.run.risks == timed.run.risks
+    assert again.run.validation_losses == timed.run.validation_losses
     for one, two in zip(timed.net.state_dict().values(), again.net.state_dict().values(), strict=True):
         assert torch.equal(one, two)
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 import noisewise as nw
 from noisewise import cli
-from noisewise.evaluate.trust import Trust, trust
-from noisewise.noise.gaussian import Gaussian
-from noisewise.noise.poisson_gaussian import PoissonGaussian
+from noisewise.evaluate.consistency import Consistency, trust
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Normal, Posterior
-from noisewise.refine import packaged, root
+from noisewise.workflow.refine_noise import packaged, root
 from noisewise.scenes import draw
 
 SIGMA, SPREAD = 3.0, 4.0
@@ -47,7 +47,7 @@ def test_of_linear_shrinkage_all_is_known(believed: float) -> None:
     kept = SPREAD**2 / (SPREAD**2 + believed**2)
     taken = (1 - kept) ** 2 * (SPREAD**2 + SIGMA**2) / believed**2
     assert found.residual == pytest.approx(taken / (1 - kept), rel=0.02)  # 1 for the true noise
-    assert found.follows == pytest.approx(kept, rel=0.01)
+    assert found.residual_noise_fraction == pytest.approx(kept, rel=0.01)
     assert found.correlation == pytest.approx({"Y": 0.0, "X": 0.0}, abs=0.01)
     again = (1 - kept) ** 2 * kept**2 * (SPREAD**2 + SIGMA**2) + kept**2 * believed**2
     assert found.consistency == pytest.approx((again / (kept * believed**2)) ** 0.5, rel=0.02)
@@ -70,7 +70,7 @@ def test_invented_structure_shows_as_a_change() -> None:
 
     doubts = trust(independent_pixels(), Gaussian(SIGMA), sharpens).doubts
     assert any("invented" in doubt for doubt in doubts)
-    assert not Trust(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8).doubts
+    assert not Consistency(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8).doubts
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])
@@ -81,12 +81,12 @@ def test_the_root_of_a_falling_score_is_found(factor: float) -> None:
 
 @pytest.mark.parametrize("wrong", [0.7, 1.5])
 @pytest.mark.parametrize("law", [Gaussian(12.0), PoissonGaussian(2.0, 0.0, 3.0)], ids=["gaussian", "photons"])
-def test_a_wrong_strength_of_noise_is_corrected(law: nw.Noise, wrong: float) -> None:
+def test_a_wrong_strength_of_noise_is_corrected(noise_model: nw.Noise, wrong: float) -> None:
     signal = 40 + 160 * draw("mixed", (256, 256), 31)
-    noisy = law.sample(signal, torch.Generator().manual_seed(4)).numpy()
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(4)).numpy()
     right = nw.measure(noisy)
     refined = nw.refine(noisy, replace(right, line=right.line.times(wrong)))
-    true = float(law.mean_var(signal.double())[1].mean())
+    true = float(noise_model.mean_var(signal.double())[1].mean())
     got = float(refined.noise.mean_var(signal.double())[1].mean())
     assert got == pytest.approx(true, rel=0.08)
     assert refined.refined is not None
@@ -104,12 +104,12 @@ def test_noise_that_neighbours_share_is_left_as_it_was_measured() -> None:
 
 @pytest.mark.parametrize("law", [Gaussian(10.0), PoissonGaussian(1.0, 0.0, 0.0), PoissonGaussian(20.0, 100.0, 3.0)])
 @pytest.mark.parametrize("level", [0.5, 5.0, 50.0])
-def test_empty_regions_stay_empty(law: nw.Noise, level: float) -> None:
+def test_empty_regions_stay_empty(noise_model: nw.Noise, level: float) -> None:
     signal = torch.full((1, 1, 128, 128), level)
-    if isinstance(law, PoissonGaussian):
-        signal = law.offset.float() + law.gain.float() * signal
-    noisy = law.sample(signal, torch.Generator().manual_seed(3))
-    found = packaged(noisy, law)(noisy)
+    if isinstance(noise_model, PoissonGaussian):
+        signal = noise_model.offset.float() + noise_model.gain.float() * signal
+    noisy = noise_model.sample(signal, torch.Generator().manual_seed(3))
+    found = packaged(noisy, noise_model)(noisy)
     noise = float(noisy.std())
     assert float(found.mean.std()) < 0.1 * noise
     assert float((found.mean - signal).abs().quantile(0.999)) < 0.5 * noise  # a lone speck may be one

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import BlurPool, UNet, depth_to_space, pooling_plan, space_to_depth
-from noisewise.predict.reach import receptive_radius
+from noisewise.predict.receptive_field import receptive_radius
 
 FORMS = {
     "classic": {"features": 4},

@@ -18,43 +18,44 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from noisewise.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from noisewise.denoise import Result as Result
-    from noisewise.denoise import denoise as denoise
-    from noisewise.denoise import train as train
+    from noisewise.calibration.calibrate import calibrate as calibrate
     from noisewise.errors import UserError as UserError
+    from noisewise.estimate.measure import measure as measure
+    from noisewise.estimate.report import NoiseReport as NoiseReport
     from noisewise.model import Model as Model
     from noisewise.model import load as load
     from noisewise.noise.base import Noise as Noise
-    from noisewise.noise.base import load_noise as load_noise
-    from noisewise.noise.calibrate import calibrate as calibrate
     from noisewise.noise.camera import Camera as Camera
-    from noisewise.noise.checkup import CheckUp as CheckUp
-    from noisewise.noise.measure import measure as measure
+    from noisewise.noise.files import load_noise as load_noise
     from noisewise.posterior import Posterior as Posterior
-    from noisewise.refine import refine as refine
+    from noisewise.workflow.denoise import Result as Result
+    from noisewise.workflow.denoise import denoise as denoise
+    from noisewise.workflow.denoise import train as train
+    from noisewise.workflow.refine_noise import refine as refine
 
-__version__ = "0.1.0"
 
 PUBLIC = {
     "Camera": "noisewise.noise.camera",
-    "CheckUp": "noisewise.noise.checkup",
+    "NoiseReport": "noisewise.estimate.report",
     "Model": "noisewise.model",
     "Noise": "noisewise.noise.base",
     "Posterior": "noisewise.posterior",
-    "Result": "noisewise.denoise",
+    "Result": "noisewise.workflow.denoise",
     "UserError": "noisewise.errors",
-    "calibrate": "noisewise.noise.calibrate",
-    "denoise": "noisewise.denoise",
+    "calibrate": "noisewise.calibration.calibrate",
+    "denoise": "noisewise.workflow.denoise",
     "load": "noisewise.model",
-    "load_noise": "noisewise.noise.base",
-    "measure": "noisewise.noise.measure",
-    "refine": "noisewise.refine",
-    "train": "noisewise.denoise",
+    "load_noise": "noisewise.noise.files",
+    "measure": "noisewise.estimate.measure",
+    "refine": "noisewise.workflow.refine_noise",
+    "train": "noisewise.workflow.denoise",
 }
 __all__ = [
     "Camera",
-    "CheckUp",
+    "NoiseReport",
     "Model",
     "Noise",
     "Posterior",
@@ -81,7 +82,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `noisewise.denoise` and `noisewise.train` the functions.
+    """Keeps `noisewise.workflow.denoise` and `noisewise.train` the functions.
 
     The import system sets a submodule as attribute of its package: importing anything below `noisewise.train`
     would turn the function `nw.train` into that folder.

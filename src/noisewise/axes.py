@@ -65,6 +65,17 @@ def region_shape(region: Region) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class Symmetry:
+    """The flips and rotations of YX under which images remain equally likely.
+
+    swap_yx: whether Y and X may be exchanged. no_flip_axes: axes along which images must not be mirrored.
+    """
+
+    swap_yx: bool = True
+    no_flip_axes: str = ""
+
+
+@dataclass(frozen=True)
 class Layout:
     """How an image with `axes` becomes the network's (N, C, *spatial) and comes back.
 

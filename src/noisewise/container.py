@@ -22,7 +22,7 @@ from noisewise.errors import UserError
 from noisewise.io.paths import Draft, plain_words
 
 KEY = "noisewise"
-FORMAT = 2
+FORMAT = 3
 SEAL = ', "sha256": '
 
 

@@ -16,7 +16,7 @@ from noisewise.axes import Array
 
 LOOKED_AT = 32
 IN_MEMORY = 1 << 24  # values of samples that are looked at together
-LIKELIEST = -1  # the number of the sample in which nothing is left to chance
+MODE = -1  # the number of the sample in which nothing is left to chance
 T = TypeVar("T", Array, Tensor)
 
 
@@ -91,17 +91,17 @@ class Sampled(Normal[T]):
 
     def mode(self) -> T:
         """The image in which nothing is left to chance: as sharp as a sample, and likelier (MAP-like)."""
-        drawn: T = self.draw([LIKELIEST], 0)[0]
+        drawn: T = self.draw([MODE], 0)[0]
         return drawn
 
     def diverse(self, n: int, of: int = 100, seed: int = 0) -> T:
         """n samples that stand for so many: each of these is nearest to one of the n; (n, *image)."""
         if not 0 < n <= of:
             raise ValueError(f"{n} samples cannot stand for {of}")
-        return self.draw(standing_for_all(n, of, lambda numbers: self.draw(numbers, seed)), seed)
+        return self.draw(choose_medoids(n, of, lambda numbers: self.draw(numbers, seed)), seed)
 
 
-def standing_for_all(n: int, of: int, draw: Callable[[Sequence[int]], Array | Tensor]) -> list[int]:
+def choose_medoids(n: int, of: int, draw: Callable[[Sequence[int]], Array | Tensor]) -> list[int]:
     """Numbers of n medoids among samples: the sum of the distances from each sample to the nearest is small.
 
     Samples are looked at a few at a time, as means over blocks of the last two axes, `LOOKED_AT` a side.

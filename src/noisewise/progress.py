@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training is; `risk` is the held-out loss in normalised units (NaN before the first check)."""
+    """Where training is; `validation_loss` is in normalised units (NaN before the first one)."""
 
     step: int
     steps: int
-    risk: float
+    validation_loss: float
     seconds_left: float
 
 

@@ -1,8 +1,7 @@
-"""The command line: one file a verb, one dataclass a verb, its `run()` returns the exit code.
+"""The command line: one file a command, with one dataclass whose `run()` returns the exit code.
 
-Exit codes: 0 done; 2 the user's input cannot be used (one `error: ...` line); 130 interrupted; 1 anything
-unexpected. Nothing heavy is imported here: `noisewise --help` reads the verbs' descriptions without
-importing them.
+Exit codes: 0 done; 2 the user's input cannot be used (one `error: ...` line); 130 interrupted; 1 anything unexpected.
+Nothing heavy is imported here: `noisewise --help` reads the descriptions of the commands without importing them.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from noisewise import __version__
 from noisewise.errors import UserError
+from noisewise.version import __version__
 
 ORDER = (
     "denoise",
@@ -54,21 +53,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(args: list[str]) -> int:
-    """Hand the arguments to their verb. Errors: `UserError` for an unknown one."""
+    """Hand the arguments to their command. Errors: `UserError` for an unknown one."""
     if not args or args[0] in ("-h", "--help", "help"):
         print(overview())
         return OK if args else USER_ERROR
     if args[0] in ("-V", "--version"):
         print(f"noisewise {__version__}")
         return OK
-    verb = args[0]
-    if verb not in verbs():
-        near = difflib.get_close_matches(verb, verbs(), n=1)
+    command = args[0]
+    if command not in commands():
+        near = difflib.get_close_matches(command, commands(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see noisewise --help"
-        raise UserError(f"unknown verb '{verb}': {hint}")
+        raise UserError(f"unknown command '{command}': {hint}")
     from noisewise.cli._parse import parse
 
-    return int(parse(verb, import_module(f"{__name__}.{verb}"), args[1:]).run())
+    return int(parse(command, import_module(f"{__name__}.{command}"), args[1:]).run())
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -128,33 +127,33 @@ def hush_logging() -> None:
         logging.getLogger().addHandler(logging.NullHandler())
 
 
-def verbs() -> list[str]:
-    """The names of the verbs: the files of this folder."""
+def commands() -> list[str]:
+    """The names of the commands: the files of this folder."""
     found = [path.stem for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))]
-    return sorted(found, key=lambda verb: ORDER.index(verb) if verb in ORDER else len(ORDER))
+    return sorted(found, key=lambda command: ORDER.index(command) if command in ORDER else len(ORDER))
 
 
-def description(verb: str) -> str:
-    """First docstring line of the verb's dataclass, read without importing its module."""
-    tree = ast.parse(Path(__file__).with_name(f"{verb}.py").read_text(encoding="utf-8"))
-    name = class_name(verb)
+def description(command: str) -> str:
+    """First docstring line of the command's dataclass, read without importing its module."""
+    tree = ast.parse(Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8"))
+    name = class_name(command)
     found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     return (ast.get_docstring(found) or "").partition("\n")[0]
 
 
-def class_name(verb: str) -> str:
-    """The dataclass of a verb."""
-    return verb.capitalize()
+def class_name(command: str) -> str:
+    """The dataclass of a command."""
+    return command.capitalize()
 
 
 def overview() -> str:
     """What `noisewise --help` prints."""
-    lines = [f"  {verb:<10} {description(verb)}" for verb in verbs()]
+    lines = [f"  {command:<10} {description(command)}" for command in commands()]
     return "\n".join(
         [
-            f"noisewise {__version__}: one noisy microscopy image in, its denoised twin out.",
+            f"noisewise {__version__}: removes noise from microscopy images.",
             "",
-            "usage: noisewise VERB [OPTIONS]      noisewise VERB --help for its options",
+            "usage: noisewise COMMAND [OPTIONS]      noisewise COMMAND --help for its options",
             "",
             *lines,
             "",

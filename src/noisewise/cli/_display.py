@@ -65,12 +65,12 @@ class Display:
         assert self.bar is not None
         if self.task is None or stage.name != self.name:
             self.name = stage.name
-            self.task = self.bar.add_task(WORDS[stage.name], total=None, risk="", left="")
-        risk, left = numbers(stage, self._elapsed(stage))
+            self.task = self.bar.add_task(WORDS[stage.name], total=None, validation_loss="", left="")
+        validation_loss, left = numbers(stage, self._elapsed(stage))
         known = stage.fraction > 0 or stage.name != "train"
         self.bar.update(
             self.task, completed=stage.fraction, total=1.0 if known else None,
-            risk=f"risk {risk:.4f}" if math.isfinite(risk) else "", left=clock(left),
+            validation_loss=f"loss {validation_loss:.4f}" if math.isfinite(validation_loss) else "", left=clock(left),
         )  # fmt: skip
 
     def _log(self, stage: Stage) -> None:
@@ -78,9 +78,9 @@ class Display:
         if stage.name == self.name and now - self.shown < LOG_SECONDS:
             return
         self.name, self.shown = stage.name, now
-        risk, left = numbers(stage, self._elapsed(stage))
+        validation_loss, left = numbers(stage, self._elapsed(stage))
         parts = [f"{WORDS[stage.name]}: {100 * stage.fraction:3.0f} %"]
-        parts += [f"risk {risk:.4f}"] if math.isfinite(risk) else []
+        parts += [f"loss {validation_loss:.4f}"] if math.isfinite(validation_loss) else []
         parts += [clock(left)] if math.isfinite(left) else []
         print(", ".join(parts), file=sys.stderr)
 
@@ -94,7 +94,7 @@ WORDS = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
 def numbers(stage: Stage, elapsed: float) -> tuple[float, float]:
     """Risk and seconds left of a stage, NaN where unknown."""
     if stage.progress is not None:
-        return stage.progress.risk, stage.progress.seconds_left
+        return stage.progress.validation_loss, stage.progress.seconds_left
     return math.nan, elapsed * (1 / stage.fraction - 1) if stage.fraction else math.nan
 
 
@@ -108,13 +108,13 @@ def clock(seconds: float) -> str:
 
 
 def make_bar() -> Progress:
-    """A progress bar on stderr with percentage, risk and time left."""
+    """A progress bar on stderr with percentage, loss and time left."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
         TextColumn("{task.description:<9}"), BarColumn(), TaskProgressColumn(),
-        TextColumn("{task.fields[risk]}"), TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[loss]}"), TextColumn("{task.fields[left]}"),
     )  # fmt: skip
     return Progress(*columns, console=Console(stderr=True))
 

@@ -14,7 +14,7 @@ from noisewise.cli import INTERRUPTED, fail
 from noisewise.errors import UserError
 
 if TYPE_CHECKING:
-    from noisewise.cli._files import Plan
+    from noisewise.io.plan import Plan
     from noisewise.model import Model
 
 SUFFIX = ".safetensors"
@@ -42,42 +42,41 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
     return place
 
 
-def run_record(model: Model) -> dict[str, Any]:
-    """What JSON output says of a training run."""
-    run = model.run
+def training_record(model: Model) -> dict[str, Any]:
+    """What JSON output says of a training."""
+    state = model.train_state
     return {
         "method": model.provenance.get("method"),
-        "steps": run.step,
-        "planned_steps": run.steps,
-        "finished": run.finished,
-        "risk": run.risks[-1][1] if run.risks else None,
+        "steps": state.step,
+        "planned_steps": state.steps,
+        "finished": state.finished,
+        "validation_loss": state.validation_losses[-1][1] if state.validation_losses else None,
         "seed": model.provenance.get("seed"),
     }
 
 
 def summary(model: Model) -> str:
-    """One line for people."""
-    record = run_record(model)
-    risk = "" if record["risk"] is None else f", risk {record['risk']:.4f}"
-    return f"{record['method']}, {record['steps']} steps{risk}"
+    """Method, steps and validation loss in one line."""
+    record = training_record(model)
+    loss = "" if record["validation_loss"] is None else f", validation loss {record['validation_loss']:.4f}"
+    return f"{record['method']}, {record['steps']} steps{loss}"
 
 
 def keep_interrupted(model: Model, path: Path | None, plan: Plan, targets: Sequence[Path], axes: str | None) -> int:
-    """Save what an interrupted `denoise` has learned, say how it can be used, and return the exit code."""
+    """Save the model of an interrupted `denoise`, say how it can be used, and return the exit code."""
     if path is None:
         path = free_name(plan.outputs[0])
         model.save(path)
-    run = model.run
-    if run.finished:
+    if model.train_state.finished:
         use = shlex.join(["noisewise", "predict", str(path), *map(str, plan.inputs), *axes_option(axes)])
-        return fail(f"interrupted while writing; the trained model is kept, go on with: {use}", INTERRUPTED)
+        return fail(f"interrupted while writing; the trained model is kept, continue with: {use}", INTERRUPTED)
     return fail(how_to_resume(model, path, plan.inputs, targets, axes), INTERRUPTED)
 
 
 def how_to_resume(
     model: Model, path: Path, inputs: Sequence[Path | str], targets: Sequence[Path | str], axes: str | None
 ) -> str:
-    """What an interrupted run says."""
+    """Step, model file and command to continue with."""
     method = str(model.provenance.get("method"))
     pairs = ["--target", *map(str, targets)] if targets else []
     command = [
@@ -91,8 +90,9 @@ def how_to_resume(
         *axes_option(axes),
         "--resume",
     ]
-    done = f"step {model.run.step} of {model.run.steps}" if model.run.steps else f"step {model.run.step}"
-    return f"interrupted at {done}; {path} is a usable model; go on with: {shlex.join(command)}"
+    state = model.train_state
+    done = f"step {state.step} of {state.steps}" if state.steps else f"step {state.step}"
+    return f"interrupted at {done}; {path} is a usable model; continue with: {shlex.join(command)}"
 
 
 def axes_option(axes: str | None) -> list[str]:

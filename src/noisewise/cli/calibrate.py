@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,17 +14,17 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import print_json, say_notes
-from noisewise.cli._files import find_images, refuse_inputs, refuse_taken
 from noisewise.cli._models import SUFFIX, plan_model
-from noisewise.cli._options import Axes, File, Switch, Talking, TalkingOptions
+from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.errors import UserError
+from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 
 if TYPE_CHECKING:
+    from noisewise.calibration.calibrate import Calibration
+    from noisewise.calibration.correlated import CorrelatedCalibration
     from noisewise.noise.base import Noise
-    from noisewise.noise.calibrate import Calibration
-    from noisewise.noise.structure import Structure
 
-STRUCTURED = ("correlated", "autoregressive")  # kinds that say how pixels go together
+CORRELATED = ("correlated", "autoregressive")  # kinds that say how pixels go together
 Stack = Positional[Annotated[list[str], arg(metavar="STACK...", help_behavior_hint="")]]
 
 
@@ -58,7 +60,7 @@ class Calibrate:
     """which pixels are looked at, where there are too many"""
     overwrite: Switch = False
     """replace outputs that exist"""
-    talking: TalkingOptions = field(default_factory=Talking)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Calibrate."""
@@ -67,20 +69,17 @@ class Calibrate:
         refuse_inputs(inputs, [Path(name).expanduser() for name in (self.output, self.figure) if name is not None])
         started = time.monotonic()
         source = inputs[0] if len(inputs) == 1 else inputs
-        draw: Any
-        if self.kind in STRUCTURED:
-            noise, lines, draw = self._structured(source)
-        elif self.denoised is None:
-            found = self._record(source)
-            noise, lines = found.noise, summary(found)
-            draw = found.figure
-        else:
-            noise = self._bootstrap(source)
-            lines, draw = bootstrap_summary(noise), noise.figure
+        noise, lines, draw = self._calibrate(source)
         noise.save(path)
         if self.figure is not None:
-            draw(Path(self.figure).expanduser())
+            draw(self.figure)
         return self._finish(inputs, noise, lines, time.monotonic() - started)
+
+    def _calibrate(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
+        """The noise model, what is said of it, and what draws it."""
+        if self.kind in CORRELATED:
+            return self._correlated(source)
+        return self._record(source) if self.denoised is None else self._bootstrap(source)
 
     def _check(self) -> Path:
         """Refuse what makes no sense before the work. Errors: `UserError`."""
@@ -93,39 +92,44 @@ class Calibrate:
         refuse_taken(self.figure, self.overwrite)
         if self.denoised is not None and (self.dark is not None or self.offset is not None):
             raise UserError("--denoised needs no --dark and no --offset: give either a recording or denoised images")
-        if self.kind in STRUCTURED and (self.dark is not None or self.offset is not None):
+        if self.kind in CORRELATED and (self.dark is not None or self.offset is not None):
             raise UserError(f"--kind {self.kind} needs no --dark and no --offset: give dark frames as the recording")
         return path
 
-    def _record(self, source: Any) -> Calibration:
-        from noisewise.noise.calibrate import record
+    def _record(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
+        from noisewise.calibration.calibrate import record
+        from noisewise.plots.calibration import plot_calibration
 
         dark = None if self.dark is None else listed(self.dark)
-        return record(source, dark=dark, kind=self.kind, axes=self.axes, offset=self.offset, seed=self.seed)
+        found = record(source, dark=dark, kind=self.kind, axes=self.axes, offset=self.offset, seed=self.seed)
+        return found.noise, summary(found), partial(plot_calibration, found)
 
-    def _bootstrap(self, source: Any) -> Noise:
-        from noisewise.noise.bootstrap import bootstrap
+    def _bootstrap(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
+        from noisewise.calibration.bootstrap import bootstrap
+        from noisewise.plots.noise_model import plot_noise_model
 
         assert self.denoised is not None
-        return bootstrap(source, listed(self.denoised), kind=self.kind, axes=self.axes)
+        noise = bootstrap(source, listed(self.denoised), kind=self.kind, axes=self.axes)
+        return noise, bootstrap_summary(noise), partial(plot_noise_model, noise)
 
-    def _structured(self, source: Any) -> tuple[Noise, list[str], Any]:
-        from noisewise.noise.structure import structured
+    def _correlated(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
+        from noisewise.calibration.correlated import calibrate_correlated
+        from noisewise.plots.correlated_noise import plot_correlated_noise
 
-        twins = None if self.denoised is None else listed(self.denoised)
-        found = structured(source, twins, kind=self.kind, axes=self.axes, seed=self.seed)
-        return found.noise, structure_summary(found), found.figure
+        denoised = None if self.denoised is None else listed(self.denoised)
+        found = calibrate_correlated(source, denoised, kind=self.kind, axes=self.axes, seed=self.seed)
+        return found.noise, correlated_summary(found), partial(plot_correlated_noise, found)
 
     def _finish(self, inputs: list[Path], noise: Noise, lines: list[str], seconds: float) -> int:
-        say_notes(noise.provenance["warnings"], self.talking.quiet)
-        if self.talking.json:
+        say_notes(noise.provenance["warnings"], self.messages.quiet)
+        if self.messages.json:
             files = {"input": inputs, "output": self.output, "figure": self.figure, "seconds": round(seconds, 2)}
             print_json(files | noise.provenance)
             return OK
         for name in (self.output, self.figure):
             if name is not None:
                 print(name)
-        if not self.talking.quiet:
+        if not self.messages.quiet:
             print("\n".join([*lines, f"{seconds:.0f} s"]), file=sys.stderr)
         return OK
 
@@ -138,7 +142,7 @@ def listed(pattern: str) -> Any:
 
 def summary(found: Calibration) -> list[str]:
     """A calibration in words."""
-    from noisewise.noise.detector import worded
+    from noisewise.calibration.detector import worded
 
     detector, fit = found.detector, found.goodness
     record = found.record()
@@ -161,12 +165,14 @@ def with_unit(text: str, unit: str) -> str:
     return text if text.startswith("unknown") else f"{text} {unit}"
 
 
-def structure_summary(found: Structure) -> list[str]:
+def correlated_summary(found: CorrelatedCalibration) -> list[str]:
     """A noise model with structure in words."""
-    from noisewise.noise.structure_figure import along
+    from noisewise.calibration.correlated import autocorrelation_along
 
     record = found.noise.provenance
-    real, drawn = ([along(part, axis) for axis in (-1, -2)] for part in (found.noisy - found.signal, found.sampled))
+    real, drawn = (
+        [autocorrelation_along(part, axis) for axis in (-1, -2)] for part in (found.noisy - found.signal, found.sampled)
+    )
     off = max(abs(a - b) for pair in zip(real, drawn, strict=True) for a, b in zip(*pair, strict=True))
     next_to = ", ".join(f"{part[1]:.2f} along {axis}" for axis, part in zip("XY", real, strict=True))
     facts = {

@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._options import Budget, Steps, Talking, TalkingOptions, check_length
+from noisewise.cli._options import Budget, MessageOptions, Messages, Steps, check_length
 
 
 @dataclass(kw_only=True)
@@ -30,16 +30,16 @@ class Demo:
     """train for so many steps instead"""
     seed: int = 0
     """another seed draws other cells"""
-    talking: TalkingOptions = field(default_factory=Talking)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Run the demonstration and print its numbers."""
         check_length(self.budget, self.steps)
-        from noisewise.demo import run_demo
+        from noisewise.cli._demo import demonstrate
 
         started = time.monotonic()
-        with Display(self.talking.quiet) as display:
-            demo = run_demo(
+        with Display(self.messages.quiet) as display:
+            demo = demonstrate(
                 Path(self.output).expanduser(),
                 budget=self.budget,
                 steps=self.steps,
@@ -47,8 +47,8 @@ class Demo:
                 report=display,
             )
         seconds = time.monotonic() - started
-        say_notes(demo.result.notes, self.talking.quiet)
-        if self.talking.json:
+        say_notes(demo.result.notes, self.messages.quiet)
+        if self.messages.json:
             print_json(as_record(demo, seconds))
             return OK
         print(f"{'':<10} {'PSNR':>8}  {'SSIM':>6}   (range {demo.data_range:.0f}, the truth's)")
@@ -56,8 +56,8 @@ class Demo:
             print(f"{name:<10} {decibels:5.2f} dB  {similarity:6.3f}")
         for path in demo.files.values():
             print(path)
-        if not self.talking.quiet:
-            print(f"{demo.result.model.run.step} steps, {seconds:.0f} s", file=sys.stderr)
+        if not self.messages.quiet:
+            print(f"{demo.result.model.train_state.step} steps, {seconds:.0f} s", file=sys.stderr)
         return OK
 
 
@@ -67,7 +67,7 @@ def as_record(demo: Any, seconds: float) -> dict[str, Any]:
         "scores": {name: {"psnr": p, "ssim": s} for name, (p, s) in demo.scores.items()},
         "data_range": demo.data_range,
         "files": demo.files,
-        "steps": demo.result.model.run.step,
+        "steps": demo.result.model.train_state.step,
         "seconds": round(seconds, 2),
         "notes": demo.result.notes,
     }

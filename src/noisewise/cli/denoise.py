@@ -12,34 +12,34 @@ from tyro.conf import arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._files import Plan, find_images, folders_for, plan_files
-from noisewise.cli._models import keep_interrupted, plan_model, run_record, summary
+from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.cli._options import (
     Axes,
     Budget,
     File,
     Inputs,
+    MessageOptions,
+    Messages,
     NoiseFiles,
     Out,
     Steps,
-    Talking,
-    TalkingOptions,
-    Writing,
     WritingOptions,
     check_length,
-    companions,
-)  # fmt: skip
+    written_beside,
+)
 from noisewise.errors import UserError
+from noisewise.io.plan import Plan, find_images, folder_for, plan_files
+from noisewise.io.write import WriteOptions, companions
 
 if TYPE_CHECKING:
-    from noisewise.model import Model
+    from noisewise.workflow.denoise import Result
 
 
 @dataclass(kw_only=True)
 class Denoise:
-    """Removes noise: learns from the noisy images themselves, then writes the twin of each.
+    """Removes noise: trains on the noisy images themselves, then writes a denoised image for each.
 
-    One model learns from all inputs together. Without further options, everything is chosen for you.
+    One model is trained on all inputs together. Without further options, everything is chosen for you.
     """
 
     inputs: Inputs
@@ -61,11 +61,11 @@ class Denoise:
     model: File = None
     """also keep the trained model, for noisewise predict"""
     seed: int = 0
-    """start of all random numbers"""
+    """random seed"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    writing: WritingOptions = field(default_factory=Writing)
-    talking: TalkingOptions = field(default_factory=Talking)
+    writing: WritingOptions = field(default_factory=WriteOptions)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Denoise all inputs."""
@@ -78,52 +78,39 @@ class Denoise:
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
             raise UserError(f"{model}: the model and the denoised image cannot both go there")
-        say_notes(plan.notes, self.talking.quiet)
+        say_notes(plan.notes, self.messages.quiet)
         if not plan.inputs:
-            return self._finish(plan, None, None, 0.0)
-        with folders_for(plan.outputs, self.output):
+            return self._finish(plan, None, [], 0.0)
+        with folder_for(plan.outputs, self.output):
             return self._denoise(plan, model)
 
     def _denoise(self, plan: Plan, path: Path | None) -> int:
-        from noisewise.files import denoise_files
+        from noisewise.workflow.denoise import Interrupted, denoise
 
         started = time.monotonic()
         targets = find_images([self.target] if self.target is not None else [])
-        kept: list[Model] = []
-
-        def keep(model: Model) -> None:
-            kept.append(model)
-            if path is not None:
-                model.save(path)
-
-        display = Display(self.talking.quiet)
         try:
-            with display:
-                denoise_files(
-                    plan.inputs, plan.outputs, method=self.method, targets=targets,
-                    noise=[Path(name).expanduser() for name in self.noise], axes=self.axes,
-                    budget=self.budget, steps=self.steps, average=self.writing.averaging,
-                    writing=self.writing.for_files(), seed=self.seed, device=self.device, trained=keep,
-                    report=display,
+            with Display(self.messages.quiet) as display:
+                results = denoise(
+                    plan.inputs, output=plan.outputs, method=self.method, target=targets or None,
+                    noise=[Path(name).expanduser() for name in self.noise] or None, axes=self.axes,
+                    budget=self.budget, steps=self.steps, seed=self.seed, device=self.device,
+                    **vars(self.writing), model=path, report=display,
                 )  # fmt: skip
-        except KeyboardInterrupt:
-            if not kept:
-                raise
-            return keep_interrupted(kept[0], path, plan, targets, self.axes)
-        if not kept[0].run.finished:
-            return keep_interrupted(kept[0], path, plan, targets, self.axes)
-        display.say(kept[0].notes)
-        return self._finish(plan, kept[0], path, time.monotonic() - started)
+        except Interrupted as stop:
+            return keep_interrupted(stop.model, path, plan, targets, self.axes)
+        display.say(results[0].notes)
+        return self._finish(plan, path, results, time.monotonic() - started)
 
-    def _finish(self, plan: Plan, model: Model | None, path: Path | None, seconds: float) -> int:
-        found = model.notes if model is not None else []
-        if self.talking.json:
+    def _finish(self, plan: Plan, path: Path | None, results: list[Result], seconds: float) -> int:
+        if self.messages.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
-            record |= self.writing.record(plan.outputs)
-            print_json(record | {"notes": plan.notes + found, "model": path} | (run_record(model) if model else {}))
+            record |= written_beside(self.writing, plan.outputs)
+            record |= {"notes": plan.notes + (results[0].notes if results else []), "model": path}
+            print_json(record | (training_record(results[0].model) if results else {}))
             return OK
         for output in plan.outputs:
             print(output)
-        if model is not None and not self.talking.quiet:
-            print(f"{summary(model)}, {seconds:.0f} s", file=sys.stderr)
+        if results and not self.messages.quiet:
+            print(f"{summary(results[0].model)}, {seconds:.0f} s", file=sys.stderr)
         return OK

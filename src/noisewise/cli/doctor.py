@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from noisewise import __version__
 from noisewise.cli import OK
 from noisewise.cli._display import print_json
 from noisewise.cli._options import Switch
+from noisewise.version import __version__
 
 PACKAGES = (
     "torch",

@@ -12,9 +12,9 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._files import find_images, refuse_taken
-from noisewise.cli._options import Axes, File, Switch, Talking, TalkingOptions
+from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.errors import UserError
+from noisewise.io.plan import find_images, refuse_taken
 from noisewise.progress import Stage
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Evaluate:
     """what the dimensions mean, out of STCZYX, if the files are wrong or do not say"""
     overwrite: Switch = False
     """replace a figure that exists"""
-    talking: TalkingOptions = field(default_factory=Talking)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Compare all pairs."""
@@ -72,7 +72,7 @@ class Evaluate:
         stds = self._stds(len(predictions))
         from noisewise.evaluate.compare import compare, mean_scores
 
-        with ExitStack() as files, Display(self.talking.quiet, "evaluate") as display:
+        with ExitStack() as files, Display(self.messages.quiet, "evaluate") as display:
             pairs = [
                 (opened(prediction, self.axes, files), opened(reference, self.axes, files))
                 for prediction, reference in zip(predictions, references, strict=True)
@@ -84,14 +84,14 @@ class Evaluate:
                 held_against(*pair, opened(std, self.axes, files)) for pair, std in zip(pairs, stds, strict=False)
             ]
         if self.figure is not None:
-            from noisewise.evaluate.calibration_figure import draw_reliability
+            from noisewise.plots.reliability import plot_reliability
 
-            draw_reliability(trusted[0], Path(self.figure).expanduser())
+            plot_reliability(trusted[0], Path(self.figure).expanduser())
         mean = mean_scores([comparison.mean for comparison in found])
         if len({comparison.resolution_unit for comparison in found}) > 1:
             mean = replace(mean, resolution=None)
-        say_notes(notes, self.talking.quiet)
-        if self.talking.json:
+        say_notes(notes, self.messages.quiet)
+        if self.messages.json:
             print_json({
                 "data_range": OF_REFERENCE if self.data_range is None else self.data_range,
                 "pairs": [record(comparison) for comparison in found],

@@ -88,10 +88,15 @@ def tensor_record(path: Path) -> dict[str, Any]:
 
 def noise_record(path: Path) -> dict[str, Any]:
     """What there is to say of a noise model; the whole file is checked."""
-    from noisewise.noise.base import load_noise
+    from noisewise.noise.files import load_noise
 
     noise = load_noise(path)
-    return {"file": str(path), "format": "noisewise noise model", "law": str(noise), "provenance": noise.provenance}
+    return {
+        "file": str(path),
+        "format": "noisewise noise model",
+        "noise model": str(noise),
+        "provenance": noise.provenance,
+    }
 
 
 def model_record(path: Path) -> dict[str, Any]:
@@ -99,7 +104,9 @@ def model_record(path: Path) -> dict[str, Any]:
     from noisewise.train.modelfile import read_model
 
     saved = read_model(path)
-    run = {key: value for key, value in asdict(saved.run).items() if key not in ("tensors", "risks")}
+    state = saved.train_state
+    training = {key: value for key, value in asdict(state).items() if key not in ("tensors", "validation_losses")}
+    loss = state.validation_losses[-1][1] if state.validation_losses else None
     return {
         "file": str(path),
         "format": "noisewise model",
@@ -107,7 +114,7 @@ def model_record(path: Path) -> dict[str, Any]:
         "settings": asdict(saved.method),
         "made for": asdict(saved.spec),
         "weights": sum(tensor.numel() for tensor in saved.net.parameters()),
-        "training": run | {"finished": saved.run.finished, "risk": saved.run.risks[-1][1] if saved.run.risks else None},
+        "training": training | {"finished": state.finished, "validation_loss": loss},
         "provenance": saved.provenance,
     }
 

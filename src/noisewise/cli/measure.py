@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from noisewise.cli import OK
 from noisewise.cli._display import print_json
-from noisewise.cli._files import find_images, refuse_taken
-from noisewise.cli._options import Axes, File, Inputs, Switch, Talking, TalkingOptions
+from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Switch
 from noisewise.errors import UserError
+from noisewise.io.plan import find_images, refuse_taken
 
 if TYPE_CHECKING:
-    from noisewise.noise.checkup import CheckUp
+    from noisewise.estimate.report import NoiseReport
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class Measure:
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
     overwrite: Switch = False
     """replace outputs that exist"""
-    talking: TalkingOptions = field(default_factory=Talking)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Measure all inputs."""
@@ -45,29 +45,31 @@ class Measure:
             raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
         for output in (self.noise, self.figure):
             refuse_taken(output, self.overwrite)
-        found: list[CheckUp] = []
+        found: list[NoiseReport] = []
         for checkup in checkups(paths, self.axes, self.refine):
             found.append(checkup)
-            if not self.talking.json:
-                print("\n".join(describe(checkup, self.talking.quiet)))
+            if not self.messages.json:
+                print("\n".join(describe(checkup, self.messages.quiet)))
         if len(found) > 1 and (self.noise or self.figure):
             raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)}")
         if self.noise is not None:
             found[0].noise.save(self.noise)
         if self.figure is not None:
-            found[0].figure(self.figure)
-        if self.talking.json:
+            from noisewise.plots.noise_report import plot_noise_report
+
+            plot_noise_report(found[0], self.figure)
+        if self.messages.json:
             print_json({"checkups": [checkup.record() for checkup in found]})
         return OK
 
 
-def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[CheckUp]:
+def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[NoiseReport]:
     """Of every channel of every image."""
+    from noisewise.estimate.measure import measure
     from noisewise.io import open_source
-    from noisewise.noise.measure import measure
 
     if refined:
-        from noisewise.refine import refine
+        from noisewise.workflow.refine_noise import refine
 
     for path in paths:
         with open_source(path, axes) as source:
@@ -76,7 +78,7 @@ def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[Che
                 yield refine(source, found, channel=channel) if refined else found
 
 
-def describe(checkup: CheckUp, short: bool) -> list[str]:
+def describe(checkup: NoiseReport, short: bool) -> list[str]:
     """A check-up in words; short: the verdict alone."""
     title = checkup.name + (f", channel {checkup.channel}" if checkup.channel is not None else "")
     if short:
@@ -91,15 +93,15 @@ def describe(checkup: CheckUp, short: bool) -> list[str]:
         "correlation": ", ".join(f"{axis} {rho[0]:+.2f}" for axis, rho in checkup.rho.items()),
         "rows, columns": f"{checkup.row_std_adu:.3g}, {checkup.column_std_adu:.3g} ADU",
         "refined": ""
-        if checkup.refined is None
-        else f"variance x {checkup.refined:.3g}, by what a denoiser takes away",
+        if checkup.variance_correction is None
+        else f"variance x {checkup.variance_correction:.3g}, by what a denoiser takes away",
         "measured in": "differences between frames" if checkup.from_frames else "the flattest parts of each brightness",
     }
     lines = [title, f"  {checkup.verdict}", *(f"  {name + ':':<15}{text}" for name, text in facts.items() if text)]
     return lines + [f"  note: {warning}" for warning in checkup.warnings]
 
 
-def photons(checkup: CheckUp) -> float:
+def photons(checkup: NoiseReport) -> float:
     """Electrons in the median pixel, if the offset is the lowest that it can be."""
     return max(checkup.signal_range[1] - checkup.offset_adu[0], 0.0) / checkup.line.slope
 

@@ -10,18 +10,18 @@ from tyro.conf import Positional
 
 from noisewise.cli import INTERRUPTED, OK, fail
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._files import Plan, folders_for, plan_files
 from noisewise.cli._options import (
     Axes,
     Inputs,
+    MessageOptions,
+    Messages,
     ModelName,
     Out,
-    Talking,
-    TalkingOptions,
-    Writing,
     WritingOptions,
-    companions,
-)  # fmt: skip
+    written_beside,
+)
+from noisewise.io.plan import Plan, folder_for, plan_files
+from noisewise.io.write import WriteOptions, companions
 
 
 @dataclass(kw_only=True)
@@ -37,11 +37,11 @@ class Predict:
     axes: Axes = None
     """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
     seed: int = 0
-    """start of the random numbers of samples"""
+    """random seed of samples"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    writing: WritingOptions = field(default_factory=Writing)
-    talking: TalkingOptions = field(default_factory=Talking)
+    writing: WritingOptions = field(default_factory=WriteOptions)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Denoise all inputs."""
@@ -50,18 +50,18 @@ class Predict:
             self.inputs, self.output, companions=lambda path: companions(path).values(),
             beside=lambda path: self.writing.beside(path).values(), skip_existing=self.writing.skip_existing,
         )  # fmt: skip
-        say_notes(plan.notes, self.talking.quiet)
+        say_notes(plan.notes, self.messages.quiet)
         started = time.monotonic()
         try:
-            with folders_for(plan.outputs, self.output):
+            with folder_for(plan.outputs, self.output):
                 notes = self._predict(plan) if plan.inputs else []
         except KeyboardInterrupt:
-            return fail("interrupted; the same command with --skip-existing does the rest", INTERRUPTED)
-        say_notes(notes, self.talking.quiet)
-        if self.talking.json:
+            return fail("interrupted; continue with the same command and --skip-existing", INTERRUPTED)
+        say_notes(notes, self.messages.quiet)
+        if self.messages.json:
             seconds = round(time.monotonic() - started, 2)
             record = {"input": plan.inputs, "output": plan.outputs, "model": self.model, "seconds": seconds}
-            record |= self.writing.record(plan.outputs)
+            record |= written_beside(self.writing, plan.outputs)
             print_json(record | {"notes": plan.notes + notes})
             return OK
         for output in plan.outputs:
@@ -69,12 +69,13 @@ class Predict:
         return OK
 
     def _predict(self, plan: Plan) -> list[str]:
-        from noisewise.files import predict_files
+        from noisewise.io.inputs import open_all
         from noisewise.model import load
+        from noisewise.workflow.choose import refuse_unsupported
 
         model = load(Path(self.model).expanduser(), self.device)
-        with Display(self.talking.quiet) as display:
-            return predict_files(
-                model, plan.inputs, plan.outputs, axes=self.axes, average=self.writing.averaging,
-                writing=self.writing.for_files(), seed=self.seed, report=display,
-            )  # fmt: skip
+        refuse_unsupported(model.method, self.writing)
+        sources = open_all(plan.inputs, self.axes)
+        with Display(self.messages.quiet) as display:
+            model.predict(sources, output=plan.outputs, seed=self.seed, report=display, **vars(self.writing))
+        return [note for source in sources for note in source.notes]

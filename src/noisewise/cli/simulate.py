@@ -15,17 +15,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes, arg
 
-from noisewise import __version__
 from noisewise.axes import Array, Layout
 from noisewise.cli import OK
 from noisewise.cli._display import print_json, say_notes
-from noisewise.cli._files import Plan, folders_for, plan_files
-from noisewise.cli._options import Axes, Inputs, Out, Switch, Talking, TalkingOptions
+from noisewise.cli._options import Axes, Inputs, MessageOptions, Messages, Out, Switch
 from noisewise.cli._scenes import drawn_source
 from noisewise.errors import UserError
 from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
 from noisewise.io.memory import MemorySource
+from noisewise.io.plan import Plan, folder_for, plan_files
 from noisewise.noise.camera import Camera, check_photons
+from noisewise.version import __version__
 
 PRESETS: dict[str, Callable[[], Camera]] = {
     "scmos": Camera.scmos,
@@ -116,7 +116,7 @@ class Simulate:
     """do not write the truth"""
     overwrite: Switch = False
     """replace outputs that exist"""
-    talking: TalkingOptions = field(default_factory=Talking)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Expose all inputs."""
@@ -124,9 +124,9 @@ class Simulate:
         self._check()
         camera = self.changes.applied_to(PRESETS[self.camera]())
         plan = self._plan()
-        say_notes(plan.notes, self.talking.quiet)
+        say_notes(plan.notes, self.messages.quiet)
         pairs = list(zip(plan.inputs, plan.outputs, strict=True))
-        with folders_for(plan.outputs, self.output):
+        with folder_for(plan.outputs, self.output):
             for path, output in pairs:
                 self._refuse_early(path, output, camera)
             made = [self._expose(*pair, camera, self.seed + i) for i, pair in enumerate(pairs)]
@@ -211,16 +211,16 @@ class Simulate:
 
     def _finish(self, plan: Plan, camera: Camera, made: list[tuple[float, list[str]]], seconds: float) -> int:
         notes = [note for _, found in made for note in found]
-        say_notes(notes, self.talking.quiet)
+        say_notes(notes, self.messages.quiet)
         truths = [] if self.no_truth else [truth_of(output) for output in plan.outputs]
         means = [mean for mean, _ in made]
-        if self.talking.json:
+        if self.messages.json:
             record = {"input": plan.inputs, "output": plan.outputs, "truth": truths, "camera": camera.record()}
             print_json(record | {"photons_mean": means, "seconds": round(seconds, 2), "notes": plan.notes + notes})
             return OK
         for output in plan.outputs:
             print(output if self.no_truth else f"{output}\n{truth_of(output)}")
-        if means and not self.talking.quiet:
+        if means and not self.messages.quiet:
             print(f"{self.camera}, {sum(means) / len(means):.4g} photons a pixel, {seconds:.0f} s", file=sys.stderr)
         return OK
 

@@ -12,21 +12,21 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.cli import INTERRUPTED, OK, fail
 from noisewise.cli._display import Display, print_json
-from noisewise.cli._files import find_images
-from noisewise.cli._models import how_to_resume, plan_model, run_record, summary
+from noisewise.cli._models import how_to_resume, plan_model, summary, training_record
 from noisewise.cli._options import (
     Axes,
     Budget,
     Inputs,
+    MessageOptions,
+    Messages,
     ModelName,
     NoiseFiles,
     Steps,
     Switch,
-    Talking,
-    TalkingOptions,
     check_length,
 )
 from noisewise.errors import UserError
+from noisewise.io.plan import find_images
 
 if TYPE_CHECKING:
     from noisewise.methods.base import Method
@@ -57,14 +57,14 @@ class Train:
     steps: Steps = None
     """how many steps to train; with the same seed, the result is the same"""
     resume: Switch = False
-    """go on with an interrupted run, whose model file the output is; the result is that of an unbroken run"""
+    """continue an interrupted training, whose model file is the output; the result is that of an uninterrupted one"""
     seed: int = 0
-    """start of all random numbers"""
+    """random seed"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
     overwrite: Switch = False
     """replace a model file that exists"""
-    talking: TalkingOptions = field(default_factory=Talking)
+    messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Train, or go on with training."""
@@ -80,15 +80,15 @@ class Train:
         begun = self._begun(path) if self.resume and path.exists() else None
         if begun is None:
             plan_model(self.output, self.overwrite)
-        elif begun.run.finished:
+        elif begun.train_state.finished:
             return self._finish(begun, path, inputs, 0.0)
         return self._train(inputs, path, begun)
 
     def _train(self, inputs: list[Path], path: Path, begun: Model | None) -> int:
-        from noisewise.denoise import train
+        from noisewise.workflow.denoise import train
 
         started = time.monotonic()
-        display = Display(self.talking.quiet)
+        display = Display(self.messages.quiet)
         with display:
             model = train(
                 self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
@@ -96,7 +96,7 @@ class Train:
                 budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
                 report=display,
             )  # fmt: skip
-        if not model.run.finished:
+        if not model.train_state.finished:
             return fail(how_to_resume(model, path, self.inputs, self.target, self.axes), INTERRUPTED)
         display.say(model.notes)
         return self._finish(model, path, inputs, time.monotonic() - started)
@@ -114,14 +114,14 @@ class Train:
             if value != fresh[name] and value != getattr(model.method, name):
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{path}: was begun with another {flag}; leave it out, or choose another output")
-        if self.steps is not None and model.run.steps not in (0, self.steps):
+        if self.steps is not None and model.train_state.steps not in (0, self.steps):
             raise UserError(
-                f"{path}: was begun for {model.run.steps} steps; leave out --steps, or choose another output"
+                f"{path}: was begun for {model.train_state.steps} steps; leave out --steps, or choose another output"
             )
         return model
 
     def _finish(self, model: Model, path: Path, inputs: list[Path], seconds: float) -> int:
-        if self.talking.json:
+        if self.messages.json:
             record = {
                 "input": inputs,
                 "output": path,
@@ -129,10 +129,10 @@ class Train:
                 "seconds": round(seconds, 2),
                 "notes": model.notes,
             }
-            print_json(record | run_record(model))
+            print_json(record | training_record(model))
             return OK
         print(path)
-        if not self.talking.quiet:
+        if not self.messages.quiet:
             print(f"{summary(model)}, {seconds:.0f} s", file=sys.stderr)
         return OK
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisewise.axes import Array, Region, whole
+from noisewise.axes import Array, Region, Symmetry, whole
 from noisewise.data.background import Background, backgrounds
-from noisewise.data.scene import Census, Pixels, Scene, load, nbytes
+from noisewise.data.images import PixelCounts, Pixels, TrainingImage, load, nbytes
 from noisewise.errors import UserError
 
 BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # what is streamed at a time, pixels
@@ -34,7 +34,7 @@ class Patches:
     """
 
     noisy: Tensor
-    teach: Tensor
+    valid: Tensor
     target: Tensor | None
     generator: torch.Generator
     coordinates: Tensor
@@ -62,29 +62,28 @@ class PatchSource:
     """Training patches from scenes, held whole in memory if they fit, streamed block by block if not.
 
     patch: spatial size; cut to the smallest image. count: patches a draw. memory_bytes: what the blocks may take.
-    turned: whether Y and X may be swapped. one_way: axes that are never mirrored.
+    symmetry: the flips and rotations that patches get at random.
     Errors: `UserError` if there is nothing to learn from (no usable pixel, constant images).
     """
 
     def __init__(
         self,
-        scenes: Sequence[Scene],
+        scenes: Sequence[TrainingImage],
         patch: Sequence[int],
         count: int,
         *,
         seed: int,
         memory_bytes: float,
         device: torch.device,
-        turned: bool = True,
-        one_way: str = "",
+        symmetry: Symmetry = Symmetry(),
     ) -> None:
-        self.turned, self.one_way = turned, one_way
+        self.symmetry = symmetry
         self.scenes, self.count, self.seed, self.device = list(scenes), count, seed, device
         self.dims = len(self.scenes[0].layout.spatial)
         self.patch = tuple(min(p, *(scene.size[a] for scene in scenes)) for a, p in enumerate(patch))
         self.images = [(i, image) for i, scene in enumerate(self.scenes) for image in scene.images()]
         self.streamed = sum(nbytes(scene) for scene in self.scenes) > memory_bytes
-        self.census = Census()
+        self.pixel_counts = PixelCounts()
         self._pending: dict[int, Future[Pixels]] = {}
         self._pool: dict[int, Pixels] = {}
         self._first = -1  # number of the oldest block in the pool
@@ -154,7 +153,7 @@ class PatchSource:
                 future = self._pending.pop(number, None)
                 self._pool[number] = future.result() if future else self._load(number)
                 self._withhold(number)
-                self._count(self._pool[number].census)
+                self._count(self._pool[number].pixel_counts)
         if self._thread is not None:
             for number in range(wanted.stop, wanted.stop + 2):
                 if number not in self._pending:
@@ -162,10 +161,10 @@ class PatchSource:
         self._first = first
         self._sizes = torch.tensor([float(self._pool[number].usable.size) for number in wanted])
 
-    def _count(self, census: Census) -> None:
-        self.census.pixels += census.pixels
-        self.census.not_finite += census.not_finite
-        self.census.saturated += census.saturated
+    def _count(self, pixel_counts: PixelCounts) -> None:
+        self.pixel_counts.pixels += pixel_counts.pixels
+        self.pixel_counts.not_finite += pixel_counts.not_finite
+        self.pixel_counts.saturated += pixel_counts.saturated
 
     # -- patches -----------------------------------------------------------------------------------------------
 
@@ -207,9 +206,11 @@ class PatchSource:
         """A random mirroring of the spatial axes, and a swap of Y and X, where allowed (and the patch is square)."""
         coins = torch.randint(2, (self.dims + 1,), generator=generator).tolist()
         letters = self.scenes[0].layout.spatial
-        flips = [2 + axis for axis in range(self.dims) if coins[axis] and letters[axis] not in self.one_way]
+        flips = [
+            2 + axis for axis in range(self.dims) if coins[axis] and letters[axis] not in self.symmetry.no_flip_axes
+        ]
         order = list(range(2 + self.dims))
-        if coins[-1] and self.turned and self.patch[-1] == self.patch[-2]:
+        if coins[-1] and self.symmetry.swap_yx and self.patch[-1] == self.patch[-2]:
             order[-1], order[-2] = order[-2], order[-1]
         return flips, order
 
@@ -233,13 +234,13 @@ class PatchSource:
     def _hold_out(self) -> Patches:
         """Fixed patches with fixed pixels that never teach: where they are predicted tells when to stop."""
         generator = self._generator(0)
-        dice = np.random.default_rng((self.seed, 0))
+        rng = np.random.default_rng((self.seed, 0))
         crops = []
         total = sum(int(np.prod(self.scenes[scene].size)) for scene, _ in self.images)
         for _ in range(max(HELD_OUT_PATCHES, min(HELD_OUT_PIXELS, total) // int(np.prod(self.patch)))):
-            place = self._random_place(dice)
+            place = self._random_place(rng)
             pixels = self._read(place)
-            mask = np.asarray(dice.random(pixels.usable.shape) < HELD_OUT_FRACTION)
+            mask = np.asarray(rng.random(pixels.usable.shape) < HELD_OUT_FRACTION)
             crops.append(replace(pixels, usable=pixels.usable & mask))
             self._held.append((place, mask))
         for number in self._pool:
@@ -251,10 +252,10 @@ class PatchSource:
         for held, mask in self._held:
             withhold(self._pool[number].usable, self._place(number), held, mask)
 
-    def _random_place(self, dice: np.random.Generator) -> Place:
+    def _random_place(self, rng: np.random.Generator) -> Place:
         sizes = np.array([np.prod(self.scenes[scene].size, dtype=float) for scene, _ in self.images])
-        scene, image = self.images[dice.choice(len(sizes), p=sizes / sizes.sum())]
-        corner = [int(dice.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)]
+        scene, image = self.images[rng.choice(len(sizes), p=sizes / sizes.sum())]
+        corner = [int(rng.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)]
         return Place(scene, image, tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
 
 

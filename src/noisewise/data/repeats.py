@@ -10,7 +10,7 @@ import numpy as np
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.data.copies import Relation, relation
-from noisewise.data.scene import fill
+from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Source
 
@@ -82,10 +82,10 @@ class MeanOf(Source):
         return np.asarray(np.mean([copy.unsaturated(region) for copy in self.copies], 0), np.float32)
 
 
-def pairs_of(noisy: Sequence[Source], targets: Sequence[Source]) -> tuple[Pairs, list[str]]:
+def pairs_of(noisy: Sequence[Source], targets: Sequence[Source], method: str) -> tuple[Pairs, list[str]]:
     """Inputs with their targets, and what to tell the user: each copy with the mean of all others of its scene.
 
-    noisy: with as many targets, their second copies; or without any, images whose T axis holds the repeats.
+    method: its name, for messages. noisy: with as many targets, their second copies; or without any, images whose T axis holds the repeats.
 
     Errors: `UserError` where there are no copies, of different shapes, or identical ones.
     """
@@ -98,8 +98,8 @@ def pairs_of(noisy: Sequence[Source], targets: Sequence[Source]) -> tuple[Pairs,
             copies = [Copy.make(source, t) for t in range(source.size_of("T"))]
         if len(copies) < 2:
             raise UserError(
-                f"{source.name}: method 'n2n' needs a second noisy image as target, or repeats of one scene along the "
-                f"axis T (has axes {source.axes}; give --axes if they are wrong); n2v and others need none"
+                f"{source.name}: method '{method}' needs a second noisy image as target, or repeats of one scene along "
+                f"the axis T (has axes {source.axes}; give --axes if they are wrong)"
             )
         for copy in copies[1:]:
             notes += adjust(copies[0], copy)

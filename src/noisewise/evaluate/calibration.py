@@ -16,7 +16,7 @@ from noisewise.posterior import Posterior
 BINS = 15
 COVERAGES = (0.5, 0.9, 0.95)
 LIKELY = 0.3  # standard deviation of what spreads are before anything is known of them
-LAW_ERROR = 0.03  # relative error of a variance that was measured
+NOISE_ERROR = 0.03  # relative error of a variance that was measured
 
 Denoiser = Callable[[Tensor], Posterior[Tensor]]
 
@@ -43,10 +43,10 @@ class Reliability:
 
     def record(self) -> dict[str, float]:
         """What is kept of it with a model."""
-        return {"ratio": self.ratio, "doubt": self.doubt, "spread": self.spread, "ence": self.ence}
+        return {"ratio": self.ratio, "doubt": self.doubt, "spread": self.std_scale, "ence": self.ence}
 
     @property
-    def spread(self) -> float:
+    def std_scale(self) -> float:
         """By how much standard deviations should be larger, as far as that can be told.
 
         √(1 + w (mean e² / mean σ² − 1)), w = τ² / (τ² + doubt²): the less is known, the nearer to one.
@@ -64,8 +64,8 @@ def reliability(mean: Tensor, std: Tensor, truth: Tensor, bins: int = BINS) -> R
     return Reliability(*found, coverage)
 
 
-def reliability_unseen(pieces: Sequence[tuple[Tensor, Tensor, float]], law_error: float = 0.0) -> Reliability:
-    """Of what `squared_errors` finds in a channel, piece by piece; law_error: relative, of the noise's variance.
+def reliability_unseen(pieces: Sequence[tuple[Tensor, Tensor, float]], noise_error: float = 0.0) -> Reliability:
+    """Of what `squared_errors` finds in a channel, piece by piece; noise_error: relative, of the noise's variance.
 
     Errors: `ValueError` where no pixel is left.
     """
@@ -75,7 +75,7 @@ def reliability_unseen(pieces: Sequence[tuple[Tensor, Tensor, float]], law_error
         raise ValueError("every pixel is near the camera's limits")
     variance = sum(piece[2] for piece in pieces) / len(pieces)
     claimed, actual, ratio, doubt = binned(squared, std, BINS)
-    doubt = math.hypot(doubt, law_error * variance / float((std**2).mean()))
+    doubt = math.hypot(doubt, noise_error * variance / float((std**2).mean()))
     return Reliability(claimed, actual, ratio, doubt, dict.fromkeys(COVERAGES, math.nan))
 
 
@@ -92,7 +92,7 @@ def binned(squared: Tensor, std: Tensor, bins: int) -> tuple[tuple[float, ...], 
 
 
 def squared_errors(
-    noisy: Tensor, laws: Sequence[Noise], denoiser: Denoiser, generator: torch.Generator
+    noisy: Tensor, noise_models: Sequence[Noise], denoiser: Denoiser, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor, float]]:
     """Of each channel: estimates of the squared errors (s − D(x))² of a denoiser D, its σ, and the noise's variance.
 
@@ -108,22 +108,22 @@ def squared_errors(
     posterior = denoiser(noisy)
     mean, std = posterior.mean, posterior.std
     assert std is not None
-    channels = list(zip(laws, mean.chunk(len(laws), 1), strict=True))
-    again = torch.cat([law.sample(part.cpu(), generator) for law, part in channels], 1).to(mean)
+    channels = list(zip(noise_models, mean.chunk(len(noise_models), 1), strict=True))
+    again = torch.cat([noise_model.sample(part.cpu(), generator) for noise_model, part in channels], 1).to(mean)
     taken = (again - mean) * (denoiser(again).mean - mean)
     found = []
-    for c, (law, part) in enumerate(channels):
-        variance = law.mean_var(part)[1].to(part)
-        usable = uncut(law, part)
+    for c, (noise_model, part) in enumerate(channels):
+        variance = noise_model.mean_var(part)[1].to(part)
+        usable = uncut(noise_model, part)
         squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * taken[:, c : c + 1]
         found.append((squared[usable], std[:, c : c + 1][usable], float(variance.mean())))
     return found
 
 
-def uncut(law: Noise, signal: Tensor) -> Tensor:
+def uncut(noise_model: Noise, signal: Tensor) -> Tensor:
     """Where the camera's limits cut nothing of the noise."""
-    half, low, high = law.digital.step / 2, law.digital.low, law.digital.high
-    darkest, brightest = law.span(signal)
+    half, low, high = noise_model.quantization.step / 2, noise_model.quantization.low, noise_model.quantization.high
+    darkest, brightest = noise_model.span(signal)
     above = -math.inf if low is None else low - half
     below = math.inf if high is None else high + half
     return (darkest >= above) & (brightest <= below)

@@ -62,8 +62,8 @@ def micro_ssim(
     """
     if len(images) != len(truths) or not len(images):
         raise UserError(f"there are {len(images)} images for {len(truths)} references; give one for each")
-    dice = np.random.default_rng(0)
-    pixels, windows = Sample(PIXELS, dice), Sample(WINDOWS, dice)
+    rng = np.random.default_rng(0)
+    pixels, windows = Sample(PIXELS, rng), Sample(WINDOWS, rng)
     ranges = []
     for i in range(len(images)):
         x, y = checked(images[i], truths[i])
@@ -85,8 +85,8 @@ def micro_ssim(
 class Sample:
     """A random sample of all columns that were added: all of them up to `most`, and not more than that."""
 
-    def __init__(self, most: int, dice: np.random.Generator) -> None:
-        self.most, self.dice, self.share = most, dice, 1.0
+    def __init__(self, most: int, rng: np.random.Generator) -> None:
+        self.most, self.rng, self.share = most, rng, 1.0
         self.parts: list[Array] = []
 
     def add(self, columns: Array) -> None:
@@ -101,7 +101,7 @@ class Sample:
         return np.concatenate(self.parts, 1)
 
     def _thinned(self, columns: Array, share: float) -> Array:
-        return columns if share == 1 else columns[:, self.dice.random(columns.shape[1]) < share]
+        return columns if share == 1 else columns[:, self.rng.random(columns.shape[1]) < share]
 
 
 def above(moments: Moments, backgrounds: Array, window: int) -> Moments:

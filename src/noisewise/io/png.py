@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from noisewise import __version__
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, owned, to_dtype
 from noisewise.io.paths import Draft, plain_words
 from noisewise.io.units import micrometres
+from noisewise.version import __version__
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE = 0, 2, 3  # colour types of the PNG header
@@ -121,8 +121,8 @@ def _pixels(image: Any) -> Array:
         return np.asarray(image)  # Boolean: refused with the words for masks
     if image.mode == "P":
         palette = np.asarray(image.convert("RGB"))
-        grey = (palette[..., 0] == palette[..., 1]).all() and (palette[..., 0] == palette[..., 2]).all()
-        return np.ascontiguousarray(palette[..., 0]) if grey else palette
+        pixel_values = (palette[..., 0] == palette[..., 1]).all() and (palette[..., 0] == palette[..., 2]).all()
+        return np.ascontiguousarray(palette[..., 0]) if pixel_values else palette
     array = np.asarray(image)
     return array.astype(np.uint16) if image.mode.startswith("I") else array
 
@@ -140,9 +140,9 @@ def create_png(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Map
 
     Errors: `UserError` when PNG cannot hold the shape or dtype.
     """
-    grey = like.axes == "YX" and dtype in (np.uint8, np.uint16)
+    pixel_values = like.axes == "YX" and dtype in (np.uint8, np.uint16)
     colour = like.axes == "YXC" and 2 <= like.shape[-1] <= 4 and dtype == np.uint8
-    if not grey and not colour:
+    if not pixel_values and not colour:
         raise UserError(
             f"{draft.path}: PNG cannot hold {dtype} pixels with axes {like.axes} and shape {like.shape}; "
             f"write to {draft.path.with_suffix('.tif').name}"

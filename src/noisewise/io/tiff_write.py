@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import tifffile
 
-from noisewise import __version__
 from noisewise.errors import UserError
 from noisewise.io import imagej, ome
 from noisewise.io.base import Source, one_line
 from noisewise.io.npy import MappedSink
 from noisewise.io.paths import Draft, plain_words
 from noisewise.io.tiff import TiffMeta, TiffSource
+from noisewise.version import __version__
 
 CLASSIC_LIMIT = 2**32 - 2**25  # bytes; leaves room for the page lists
 DATE_TAG = 306

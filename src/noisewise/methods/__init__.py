@@ -10,6 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from noisewise.errors import UserError
 
 if TYPE_CHECKING:
-    from noisewise.methods.base import Method
+    from noisewise.methods.base import Method, Traits
 
 GROUP = "noisewise.methods"
 
@@ -50,3 +51,8 @@ def method_in(module: str) -> type[Method]:
 def name_of(method: Method) -> str:
     """The registered name of a method object."""
     return next(name for name, module in modules().items() if module == type(method).__module__)
+
+
+def having(condition: Callable[[Traits], bool]) -> list[str]:
+    """Names of the methods whose traits, with default settings, meet a condition."""
+    return [name for name in modules() if condition(get(name)().traits)]

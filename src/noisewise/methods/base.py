@@ -1,31 +1,32 @@
-"""What a method is: a frozen dataclass of settings with `build`, `loss` and `posterior`."""
+"""What a method is: a frozen dataclass of settings with `build`, `loss`, `posterior`, `sampler` and `traits`."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
+from noisewise.axes import Symmetry
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import UNet, pooling_plan
 from noisewise.noise.base import Noise
 from noisewise.posterior import Point, Posterior
 
 Needs = Literal["noisy", "pairs", "clean"]
+NoiseUse = Literal["none", "pixel", "correlated"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
     """What a network must know of the images it is for.
 
-    spatial: `YX` or `ZYX`. spacing: relative pixel size of each spatial axis. size: of the smallest training image.
-    mean, std, target_mean, target_std: one number a channel, in the image's units.
+    spatial: `YX` or `ZYX`. spacing: relative pixel size along each spatial axis. size: of the smallest training image,
+    pixels. mean, std, target_mean, target_std: one number a channel, image units.
     """
 
     spatial: str
@@ -45,19 +46,19 @@ class ImageSpec:
 
 @dataclass
 class Batch:
-    """Patches to learn from, all of shape (N, C, *patch), in image units.
+    """Training patches, all of shape (N, C, *patch), in image units.
 
-    teach: True where a pixel may be scored (finite, not saturated, not held out).
+    valid: True where a pixel may be scored (finite, not saturated, not held out).
     target: the second image, for methods that need one.
-    held_out: True for the fixed validation batch, in which exactly the `teach` pixels are scored.
+    held_out: True for the fixed validation batch, in which exactly the `valid` pixels are scored.
     generator: the source of this step's randomness.
     coordinates: (N, dims, *patch), of each pixel in its whole image.
-    progress: how much of the training is over, 0 to 1; zero while its length is not known.
-    background: a channel, the brightness that most patches have, and its spread; None where there is none.
+    progress: fraction of the training that is over, 0 to 1; zero while its length is not known.
+    background: for each channel, the most common brightness and its spread (image units); None where there is none.
     """
 
     noisy: Tensor
-    teach: Tensor
+    valid: Tensor
     generator: torch.Generator
     target: Tensor | None = None
     held_out: bool = False
@@ -66,158 +67,148 @@ class Batch:
     background: tuple[tuple[float, float] | None, ...] = ()
 
 
+def full_symmetry(noise_models: Sequence[Noise], dims: int) -> Symmetry:  # noqa: ARG001
+    """All flips and rotations."""
+    return Symmetry()
+
+
+def noise_symmetry(noise_models: Sequence[Noise], dims: int) -> Symmetry:  # noqa: ARG001
+    """The symmetry of the noise."""
+    no_flip = "".join(axis for axis in "YX" if any(axis in model.no_flip_axes for model in noise_models))
+    return Symmetry(not any(model.anisotropic for model in noise_models), no_flip)
+
+
+def no_halo(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
+    """None."""
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a method with these settings needs, removes and gives.
+
+    needs: `noisy` images alone, `pairs` of noisy images, or `clean` targets.
+    removes: the kinds of noise it removes, as a check-up names them.
+    noise: the noise model that `build` wants: `none`, that of single `pixel`s, or the `correlated` one.
+    counts_only: whether it is for photon counts and nothing else.
+    std, samples: whether the posterior has a standard deviation; whether whole images can be sampled from it.
+    mean_from_samples: whether the posterior mean is computed from samples.
+    pretrained: whether the network that gives the mean starts from packaged weights.
+    usable_untrained: whether everything that the method gives is there before any training.
+    patches_per_step: default batch size in 2D and in 3D.
+    sampling_passes: how many times in succession a sample goes through the network.
+    symmetry: (noise models, dims) -> the flips and rotations that training and averaging may use.
+    halo: (noise models, dims) -> pixels beyond the receptive field of the network that a posterior depends on.
+    """
+
+    needs: Needs = "noisy"
+    removes: tuple[str, ...] = ("white",)
+    noise: NoiseUse = "none"
+    counts_only: bool = False
+    std: bool = False
+    samples: bool = False
+    mean_from_samples: bool = False
+    pretrained: bool = False
+    usable_untrained: bool = False
+    patches_per_step: tuple[int, int] = (8, 2)
+    sampling_passes: int = 1
+    symmetry: Callable[[Sequence[Noise], int], Symmetry] = full_symmetry
+    halo: Callable[[Sequence[Noise], int], int] = no_halo
+
+
+class Denoiser(Standardized):
+    """What `Method.build` returns: a standardized network, the noise models of its channels, and all other state.
+
+    noise_models: none, one for all channels, or one a channel. std_scale: factor on predicted standard deviations,
+    (C, 1, ...), found after training. warnings: where the method does not suit such images, and what to do.
+    pretrained_part: name of the submodule whose parameters are pretrained and trained at a reduced learning rate, or "".
+    """
+
+    std_scale: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, spec: ImageSpec, noise_models: Sequence[Noise] = (), *, independent: bool = True,
+        inputs: int = 1, heads: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            backbone, spec.dims, spec.mean, spec.std, spec.target_mean, spec.target_std, independent, inputs, heads
+        )
+        self.noise_models = nn.ModuleList(noise_models)
+        self.register_buffer("std_scale", self.per_channel([1.0] * spec.channels))
+        self.warnings: list[str] = []
+        self.pretrained_part = ""
+
+    @property
+    def noise(self) -> tuple[Noise, ...]:
+        """The noise models that the method was given."""
+        return tuple(cast(Noise, model) for model in self.noise_models)
+
+    def noise_model(self, channel: int) -> Noise:
+        """The noise model of a channel."""
+        return cast(Noise, self.noise_models[min(channel, len(self.noise_models) - 1)])
+
+    @property
+    def sampled(self) -> nn.Module:
+        """The part of the network that samples go through."""
+        part: nn.Module = getattr(self.backbone, "sampled", self.backbone)
+        return part
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Pretrained parameters, which are trained at a reduced learning rate."""
+        return list(self.get_submodule(self.pretrained_part).parameters()) if self.pretrained_part else []
+
+    def training_warnings(self) -> list[str]:
+        """What the user should know of the trained network; empty if all is well."""
+        found: list[str] = getattr(self.backbone, "training_warnings", list)()
+        return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """The settings that all methods share; a method adds its own, and what it does with them."""
-
-    needs: ClassVar[Needs]
-    uses_noise: ClassVar[bool] = False
-    """whether `build` wants the law of the noise; it is measured where the user gives none"""
-    uses_correlation: ClassVar[bool] = False
-    """whether it asks the law how the noise of neighbouring pixels goes together"""
-    counts_only: ClassVar[bool] = False
-    """whether it is for pixels that count photons, and no others"""
-    usual_batch: ClassVar[dict[int, int]] = {2: 8, 3: 2}
-    """patches a step, by the number of spatial dimensions"""
+    """The settings that all methods share; a method adds its own and defines `loss`."""
 
     network: Literal["fast", "large", "classic", "n2v2"] = "fast"
-    """fast: residual U-Net behind a 2x2 stem; large: the same with ten times the weights; classic: the N2V U-Net;
-    n2v2: blur-pool and no top skip"""
+    """fast: residual U-Net behind a 2x2 space-to-depth stem; large: the same with ten times the weights; classic: the
+    U-Net of N2V; n2v2: blur-pool and no top skip"""
     features: Annotated[int, Interval(ge=0, le=1024)] = 0
-    """features of the finest level (0: the network's own default)"""
+    """feature maps at the finest level (0: the network's own default)"""
     depth: Annotated[int, Interval(ge=0, le=6)] = 0
     """number of poolings (0: the network's own default)"""
     joint_channels: bool = False
-    """let the network see all channels at once, instead of one at a time"""
+    """let the network see all channels at once instead of one at a time"""
     spatial: Literal["auto", "YX", "ZYX"] = "auto"
     """axes that the network sees together (auto: ZYX for three slices or more)"""
     patch_size: Annotated[int, Interval(ge=8, le=4096)] = 64
     """pixels along Y and X of a training patch (Z: up to 16 slices)"""
     batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
-    """patches a step (0: as many as suit the method, 4 or 8 in 2D, 2 in 3D)"""
+    """patches a step (0: what suits the method, 4 or 8 in 2D, 2 in 3D)"""
     learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3
     """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
     default_steps: Annotated[int, Ge(1)] = 2000
     """training steps when neither a budget nor a number of steps is given"""
 
-    def patch_shape(self, dims: int) -> tuple[int, ...]:
-        """Spatial size of a training patch."""
-        return (16, self.patch_size, self.patch_size)[-dims:]
-
-    def patches_per_step(self, dims: int) -> int:
-        """The batch size."""
-        return self.batch_size or self.usual_batch[dims]
-
     @property
-    def removes(self) -> tuple[str, ...]:
-        """Which kinds of noise, as a check-up calls them."""
-        return ("white",)
+    def traits(self) -> Traits:
+        """What the method needs, removes and gives with these settings."""
+        return Traits()
 
-    @property
-    def wants_noise(self) -> bool:
-        """Whether these settings make use of the law of the noise."""
-        return self.uses_noise
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        """A fresh network for such images, with its normalisation and noise models.
 
-    @property
-    def gives_std(self) -> bool:
-        """Whether the posterior has a standard deviation."""
-        return False
+        noise_models: none, one for all channels, or one a channel.
 
-    @property
-    def gives_samples(self) -> bool:
-        """Whether whole images can be drawn from the posterior."""
-        return False
-
-    @property
-    def made_of_samples(self) -> bool:
-        """Whether the posterior's mean is that of samples, and so goes where they go."""
-        return False
-
-    @property
-    def starts_from_prior(self) -> bool:
-        """Whether the network that gives the mean has learned before."""
-        return False
-
-    @property
-    def ready_as_built(self) -> bool:
-        """Whether all that the method gives is there before any training."""
-        return False
-
-    def learned_before(self, net: Any) -> list[nn.Parameter]:  # noqa: ARG002
-        """Weights that come from a training elsewhere, and are not to forget it."""
-        return []
-
-    @property
-    def inputs(self) -> int:
-        """Maps that the network takes for each channel."""
-        return 1
-
-    @property
-    def heads(self) -> int:
-        """Maps that the network puts out for each channel."""
-        return 1
-
-    def directional(self, laws: Sequence[Noise], dims: int) -> bool:  # noqa: ARG002
-        """Whether Y and X differ for this method, so that images may be mirrored but not turned."""
-        return False
-
-    def one_way(self, laws: Sequence[Noise]) -> str:  # noqa: ARG002
-        """Axes (Y, X) along which an image is another one when mirrored, to this method."""
-        return ""
-
-    def margin(self, laws: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
-        """Pixels beyond the network's receptive field that a posterior depends on."""
-        return 0
-
-    def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
-        """A fresh network with normalisation and laws of noise inside, for images like these.
-
-        laws: none, one for all channels, or one a channel.
-
-        Errors: `ValueError` without laws for a method that wants them.
+        Errors: `ValueError` without noise models for a method that uses them.
         """
-        if self.wants_noise and not laws:
-            raise ValueError(f"{type(self).__name__} is built with a law of the noise")
-        channels = spec.channels if self.joint_channels else 1
-        return Standardized(
-            self.backbone(spec, channels), spec.dims, spec.mean, spec.std, spec.target_mean, spec.target_std,
-            independent=not self.joint_channels, inputs=self.inputs, heads=self.heads, laws=laws,
-        )  # fmt: skip
-
-    def backbone(self, spec: ImageSpec, channels: int) -> nn.Module:
-        """The network itself, in normalised units."""
-        taken, given = channels * self.inputs, channels * self.heads
-        if self.network in ("fast", "large"):
-            plan = pooling_plan(spec.spacing, spec.size, 1 + (self.depth or 2))
-            large = self.network == "large"
-            return UNet(
-                taken, given, stem=plan[0], pools=plan[1:], features=self.features or (64 if large else 32),
-                growth=1.25 if large else 1.0, block="residual", blocks=2 if large else 1, norm=False, pool="conv",
-                merge="add",
-            )  # fmt: skip
-        pools = pooling_plan(spec.spacing, spec.size, self.depth or 2)
-        blur = self.network == "n2v2"
-        return UNet(
-            taken, given, pools=pools, features=self.features or 32,
-            pool="blur" if blur else "max", top_skip=not blur,
-        )  # fmt: skip
-
-    def caveats(self, spec: ImageSpec, laws: Sequence[Noise]) -> list[str]:  # noqa: ARG002
-        """Sentences that warn where the method does not suit images of this kind, and say what does."""
-        return []
-
-    def remarks(self, net: Any) -> list[str]:  # noqa: ARG002
-        """What the user should know of a network that was trained; empty if all is well."""
-        return []
+        return build_denoiser(self, spec, noise_models)
 
     @abstractmethod
     def loss(self, net: Any, batch: Batch) -> Tensor:
-        """What training makes small: a scalar, in normalised units."""
+        """The training loss of a batch: a scalar, in normalised units."""
 
     def posterior(self, net: Any, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
-        """p(s|x) for images (N, C, *spatial), in image units.
+        """p(s|x) for images (N, C, *spatial), image units.
 
-        coordinates: (N, dims, *spatial), of each pixel in its whole image, for methods whose answer would otherwise
+        coordinates: (N, dims, *spatial), of each pixel in its whole image, for methods whose result would otherwise
         depend on where a tile begins; None: those of whole images.
         """
         return Point(net(noisy))
@@ -225,28 +216,47 @@ class Method(ABC):
     def sampler(
         self, net: Any, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0,  # noqa: ARG002
     ) -> Callable[[Sequence[int]], Tensor]:  # fmt: skip
-        """Draws of p(s|x) for images (N, C, *spatial), image units: numbers of samples -> (numbers, N, C, *spatial).
+        """Samples of p(s|x) for images (N, C, *spatial), image units: sample numbers -> (numbers, N, C, *spatial).
 
         What depends on the image alone is computed once. A sample is a function of its number, the seed and the
-        coordinates, whatever tile is looked at.
+        coordinates, whatever tile it is computed in.
 
-        Errors: `ValueError` where the method knows no more than mean and standard deviation.
+        Errors: `ValueError` where the method gives no samples.
         """
-        raise ValueError("this method gives one answer, not samples")
-
-    def sampled_by(self, net: Any) -> tuple[nn.Module, int]:
-        """The part of a network that samples go through, and how many times, one after the other."""
-        return net.backbone, 1
+        raise ValueError("this method gives a single estimate, not samples")
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values where mask is True; zero (with a gradient) where it never is."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+def build_denoiser(
+    method: Method, spec: ImageSpec, noise_models: Sequence[Noise] = (), *, inputs: int = 1, heads: int = 1,
+    backbone_spec: ImageSpec | None = None,
+) -> Denoiser:  # fmt: skip
+    """The U-Net of a method's settings in a `Denoiser`.
 
+    inputs, heads: feature maps taken and returned for each channel. backbone_spec: images that the U-Net is laid out
+    for, if not those of `spec`.
 
-def entropy_power(nats: Tensor) -> Tensor:
-    """exp(2 h) / 2πe: the variance of a normal density with an entropy of h nats a pixel.
-
-    What a likelihood's held-out loss is told as: positive, and in the units of a squared error.
+    Errors: `ValueError` without noise models for a method that uses them.
     """
-    return torch.exp(2 * nats) / (2 * math.pi * math.e)
+    if method.traits.noise != "none" and not noise_models:
+        raise ValueError(f"{type(method).__name__} is built with a noise model")
+    channels = spec.channels if method.joint_channels else 1
+    backbone = make_unet(method, backbone_spec or spec, channels * inputs, channels * heads)
+    return Denoiser(backbone, spec, noise_models, independent=not method.joint_channels, inputs=inputs, heads=heads)
+
+
+def make_unet(method: Method, spec: ImageSpec, in_channels: int, out_channels: int) -> UNet:
+    """The U-Net that a method's settings describe, in normalised units."""
+    if method.network in ("fast", "large"):
+        plan = pooling_plan(spec.spacing, spec.size, 1 + (method.depth or 2))
+        large = method.network == "large"
+        return UNet(
+            in_channels, out_channels, stem=plan[0], pools=plan[1:], features=method.features or (64 if large else 32),
+            growth=1.25 if large else 1.0, block="residual", blocks=2 if large else 1, norm=False, pool="conv",
+            merge="add",
+        )  # fmt: skip
+    pools = pooling_plan(spec.spacing, spec.size, method.depth or 2)
+    blur = method.network == "n2v2"
+    return UNet(
+        in_channels, out_channels, pools=pools, features=method.features or 32, pool="blur" if blur else "max",
+        top_skip=not blur,
+    )  # fmt: skip

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.methods.base import Batch, Method, Needs, masked_mean
-from noisewise.nets.standardized import Standardized
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, build_denoiser
+from noisewise.methods.losses.reductions import masked_mean
+from noisewise.noise.base import Noise
 from noisewise.posterior import Normal, Point, Posterior
 
 NARROWEST = 1e-3  # standard deviation, in those of the target
@@ -28,33 +29,30 @@ class CARE(Method):
     Sources: Weigert et al. 2018; for σ Nix and Weigend 1994.
     """
 
-    needs: ClassVar[Needs] = "clean"
-
     uncertainty: bool = False
     """also learn the standard deviation of each pixel"""
 
     @property
-    def gives_std(self) -> bool:
-        return self.uncertainty
+    def traits(self) -> Traits:
+        return Traits(needs="clean", std=self.uncertainty)
 
-    @property
-    def heads(self) -> int:
-        return 2 if self.uncertainty else 1
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        return build_denoiser(self, spec, noise_models, heads=2 if self.uncertainty else 1)
 
-    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         assert batch.target is not None
         mean, std = self.moments(net, batch.noisy)
-        teach, error = net.fold(batch.teach), mean - net.encode_target(batch.target)
-        squared = masked_mean(error**2, teach)
+        valid, error = net.fold(batch.valid), mean - net.encode_target(batch.target)
+        squared = masked_mean(error**2, valid)
         if std is None or batch.held_out:
             return squared
-        return squared + masked_mean(0.5 * (error.detach() / std) ** 2 + std.log(), teach)
+        return squared + masked_mean(0.5 * (error.detach() / std) ** 2 + std.log(), valid)
 
-    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
         mean, std = self.moments(net, noisy)
         return Point(net.decode(mean)) if std is None else Normal(net.decode(mean), net.unfold(std) * net.target_std)
 
-    def moments(self, net: Standardized, noisy: Tensor) -> tuple[Tensor, Tensor | None]:
+    def moments(self, net: Denoiser, noisy: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean and, if it is learned, standard deviation; normalised."""
         mean, *width = net.maps(net.backbone(net.encode(noisy)))
         return mean, F.softplus(width[0]) + NARROWEST if width else None

@@ -1,8 +1,8 @@
-"""COSDD: for noise that runs along rows or columns and depends on the signal; learns both from noisy images alone."""
+"""COSDD: for noise along rows or columns that depends on the signal; learns both from noisy images alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,69 +10,98 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from noisewise.methods._latent import LatentMethod, parts
-from noisewise.methods.base import Batch
+from noisewise.axes import Symmetry
+from noisewise.methods._ladder import (
+    LadderSettings,
+    LadderShape,
+    build_ladder,
+    ladder_loss,
+    ladder_posterior,
+    ladder_sampler,
+    ladder_traits,
+    parts,
+)
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
 from noisewise.nets.lvae import LadderVAE
-from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import CONV, EXACT_CONV, Residual
 from noisewise.noise.base import Noise
-from noisewise.noise.digital import CONTINUOUS, log_mass
-from noisewise.noise.memory import Axis, Memory, before
-from noisewise.noise.reach import axis_of
+from noisewise.noise.ops.causal_mixture import Axis, CausalMixture, causal_offsets
+from noisewise.noise.ops.correlation_length import noise_axis
+from noisewise.noise.quantization import CONTINUOUS, log_mass
+from noisewise.posterior import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
-class COSDD(LatentMethod):
-    """COSDD: a code that holds the signal, and a memory that holds what noise along one axis has in common.
+class COSDD(LadderSettings):
+    """COSDD: a code that holds the signal, and an autoregressive decoder for noise along one axis.
 
-    A ladder of latent variables z yields a code c(z), a few maps. Given the code, a pixel's value is told by those
-    before it along the axis of the noise, and by no others: p(x | c) = Π_i Σ_k w_k N(x_i; m_i(c) + μ_k, σ_k²), parts
-    told by c_i and the x_j − m_j of the `far` pixels j before i. What reaches further, or across, has to go through
-    the code. The signal is learned from it, ŝ(c), by (ŝ(c) − x)² with the code held fixed: E[x | c], without noise.
+    A ladder of latent variables z yields a code c(z), a few feature maps. Given the code, the value of a pixel depends
+    on the pixels before it along the axis of the noise and on no others:
+    p(x | c) = Π_i Σ_k w_k N(x_i; m_i(c) + μ_k, σ_k²), where w, μ and σ are functions of c_i and of x_j − m_j at the
+    `context` pixels j before i. What reaches further, or across, has to go through the code. The signal is predicted
+    from it, ŝ(c), by (ŝ(c) − x)² with the code held fixed: E[x | c], without noise.
     loss = −log p(x | c) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ) + (ŝ(c) − x)² / 2, nats a pixel.
 
-    The axis is that along which noise was measured to go together (both: a raster). Beside the ladder a U-Net learns
-    mean and standard deviation from drawn scenes with the noise that was measured, or without scenes (drawn = 0) from
-    the draws of the training.
+    The axis is that along which the noise was measured to be correlated (both: in raster order). A U-Net beside the
+    ladder gives mean and standard deviation; it is trained on synthetic scenes with the measured noise, or without
+    scenes (synthetic_weight = 0) on the samples of the ladder.
 
     Source: Salmon and Krull 2025 (COSDD).
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 4
-    """of latent variables, each at half the resolution of the one below"""
+    """levels of latent variables, each at half the resolution of the one below"""
     axis: Literal["auto", "X", "Y", "YX"] = "auto"
-    """along which noise goes together (auto: as measured; YX: both)"""
-    far: Annotated[int, Interval(ge=1, le=256)] = 32
-    """pixels along the axis that a pixel's noise is told by"""
+    """axis along which the noise is correlated (auto: as measured; YX: both)"""
+    context: Annotated[int, Interval(ge=1, le=256)] = 32
+    """pixels along the axis that the noise of a pixel depends on (causal context)"""
     code: Annotated[int, Interval(ge=1, le=256)] = 16
-    """maps of the code"""
+    """feature maps of the code"""
 
-    def along(self, laws: Sequence[Noise]) -> Axis:
+    @property
+    def traits(self) -> Traits:
+        return ladder_traits(self, symmetry=self._symmetry)
+
+    def _symmetry(self, noise_models: Sequence[Noise], dims: int) -> Symmetry:  # noqa: ARG002
+        return Symmetry(swap_yx=False, no_flip_axes=self.along(noise_models))
+
+    def along(self, noise_models: Sequence[Noise]) -> Axis:
         """The axis of the noise."""
-        return axis_of(tuple(laws)) if self.axis == "auto" else self.axis
+        return noise_axis(tuple(noise_models)) if self.axis == "auto" else self.axis
 
-    def directional(self, laws: Sequence[Noise], dims: int) -> bool:  # noqa: ARG002
-        return True
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        def make(channels: int, shape: LadderShape) -> LadderVAE:
+            mixture = CausalMixture(causal_offsets(self.along(noise_models), self.context), self.code)
+            return CodeLadder(channels, self.code, mixture, **vars(shape))
 
-    def one_way(self, laws: Sequence[Noise]) -> str:
-        return self.along(laws)
+        return build_ladder(self, spec, noise_models, make)
 
-    def ladder(self, laws: Sequence[Noise], channels: int, **shape: Any) -> LadderVAE:
-        return CodedLadder(channels, self.code, Memory(before(self.along(laws), self.far), self.code), **shape)
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        return ladder_loss(self, net, batch, code_reconstruction)
 
-    def surprise(self, net: Standardized, batch: Batch, output: Tensor) -> Tensor:
-        ladder, x = parts(net).ladder, net.encode(batch.noisy)
-        assert isinstance(ladder, CodedLadder)
-        error = ladder.signal(output.detach()) - x
-        return 0.5 * error**2 - ladder.likelihood(x, output)
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+        return ladder_posterior(self, net, noisy, coordinates)
+
+    def sampler(
+        self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
+    ) -> Callable[[Sequence[int]], Tensor]:
+        return ladder_sampler(net, noisy, coordinates, seed)
 
 
-class CodedLadder(LadderVAE):
-    """A ladder to a code, and what is made of a code: signals, and the likelihood of noisy images."""
+def code_reconstruction(net: Denoiser, batch: Batch, output: Tensor) -> Tensor:
+    """−log p(x|c) + (ŝ(c) − x)² / 2 of each pixel, in normalised units."""
+    ladder, x = parts(net).ladder, net.encode(batch.noisy)
+    assert isinstance(ladder, CodeLadder)
+    error = ladder.signal(output.detach()) - x
+    return 0.5 * error**2 - ladder.log_prob(x, output)
 
-    def __init__(self, channels: int, code: int, memory: Memory, **shape: Any) -> None:
+
+class CodeLadder(LadderVAE):
+    """A ladder that yields a code; from the code follow the signal and the likelihood of a noisy image."""
+
+    def __init__(self, channels: int, code: int, mixture: CausalMixture, **shape: Any) -> None:
         super().__init__(channels, channels * code, **shape)
-        self.memory = memory
+        self.mixture = mixture
         self.middle = EXACT_CONV[self.dims](code, 1, 1)
         self.decoder = nn.Sequential(
             CONV[self.dims](code, self.width, 3, padding=1, padding_mode="replicate"),
@@ -85,16 +114,16 @@ class CodedLadder(LadderVAE):
         return found.reshape(len(output), self.in_channels, *output.shape[2:])
 
     def codes(self, output: Tensor) -> Tensor:
-        """The code of each channel by itself: (N · C, code, *S)."""
+        """The code of each channel on its own: (N · C, code, *S)."""
         return output.reshape(len(output) * self.in_channels, -1, *output.shape[2:])
 
-    def likelihood(self, x: Tensor, output: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, output: Tensor) -> Tensor:
         """log p(x | c) of each pixel of normalised images, in their shape."""
         code = self.codes(output)
         size = code.shape[-2:]
         off = (x.reshape(-1, 1, *x.shape[2:]) - self.middle(code)).reshape(-1, *size)
         context = code.movedim(1, -1).reshape(-1, *size, code.shape[1])
         with torch.autocast(x.device.type, enabled=False):
-            log_weight, mean, std = self.memory(self.memory.remembered(off), context.float())
+            log_weight, mean, std = self.mixture(self.mixture.context_values(off), context.float())
             nats = torch.logsumexp(log_weight + log_mass(off[..., None], mean, std, CONTINUOUS), -1)
         return nats.reshape(x.shape)

@@ -1,47 +1,82 @@
-"""Hierarchical DivNoising: a hierarchy of latent variables learns what signals look like, and samples of them."""
+"""Hierarchical DivNoising: a hierarchy of latent variables learns a prior of signals and samples from the posterior."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Interval
+from torch import Tensor
 
-from noisewise.methods._latent import LatentMethod
+from noisewise.methods._ladder import (
+    LadderSettings,
+    build_ladder,
+    ladder_loss,
+    ladder_posterior,
+    ladder_sampler,
+    ladder_traits,
+    noise_reconstruction,
+)
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
 from noisewise.nets.unet import Factor
 from noisewise.noise.base import Noise
-from noisewise.noise.reach import correlated_offsets
+from noisewise.noise.ops.correlation_length import correlated_offsets
+from noisewise.posterior import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
-class HDN(LatentMethod):
-    """HDN: learns signals and their noise apart, and draws diverse solutions from the posterior.
+class HDN(LadderSettings):
+    """HDN: separates signal and noise with a hierarchy of latent variables, and samples diverse solutions.
 
     Signals are s(z) of latent variables z in a hierarchy, each level at half the resolution of the one below:
-    p(z) = p(z_L) Π p(z_l | z_>l). Given a noisy image, q(z | x) = Π q(z_l | x, z_>l) stands for the posterior.
+    p(z) = p(z_L) Π p(z_l | z_>l). Given a noisy image, q(z | x) = Π q(z_l | x, z_>l) approximates the posterior.
     loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
     negative of a lower bound of log p(x).
 
-    A U-Net beside it, told the law of the noise, learns mean and standard deviation of s given x, so that both take one
-    pass: as `simulated` does, from drawn scenes and parts of the image, or without scenes (drawn = 0) from the draws of
-    the training. Samples owe nothing to drawn scenes.
+    A U-Net beside it, conditioned on the noise, gives mean and standard deviation of s given x in one pass. It is
+    trained as in `simulated` on synthetic scenes and parts of the image, or without scenes (synthetic_weight = 0) on
+    the samples of the ladder. Samples do not depend on synthetic scenes.
 
-    Noise with structures of a few pixels would be taken for signal. Levels that resolve them can be kept from knowing
-    the image (`quiet`, HDN3-6), and then signals are as coarse.
+    Noise with structures of a few pixels would be taken for signal. The levels that resolve such structures can be
+    left without access to the image (`unconditioned_levels`, HDN3-6); signals are then as coarse as well.
 
     Sources: Prakash et al. 2022 (HDN), Salmon and Krull 2024 (Direct Denoiser), Kingma et al. 2016 (free bits).
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 4
-    """of latent variables, each at half the resolution of the one below"""
-    quiet: Literal["auto"] | Annotated[int, Interval(ge=0, le=7)] = 0
-    """so many of the finest levels are told nothing of the image (auto: those as fine as the noise is correlated)"""
+    """levels of latent variables, each at half the resolution of the one below"""
+    unconditioned_levels: Literal["auto"] | Annotated[int, Interval(ge=0, le=7)] = 0
+    """number of the finest levels that are not conditioned on the image (auto: those as fine as the noise is
+    correlated)"""
 
-    def silent(self, strides: Sequence[Factor], laws: Sequence[Noise]) -> int:
-        if self.quiet != "auto":
-            return min(self.quiet, len(strides) - 1)
-        shared = correlated_offsets(tuple(laws), len(strides[0]))
-        reach = max((abs(o) for offset in shared for o in offset), default=0)
-        # A position of 16 variables and more tells a block of pixels from end to end: half a stride is resolved.
-        return sum(max(stride) // 2 <= reach for stride in strides[:-1])
+    @property
+    def traits(self) -> Traits:
+        return ladder_traits(self)
+
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        def unconditioned(strides: Sequence[Factor]) -> int:
+            if self.unconditioned_levels == "auto":
+                return levels_within_correlation(strides, noise_models)
+            return min(self.unconditioned_levels, len(strides) - 1)
+
+        return build_ladder(self, spec, noise_models, unconditioned=unconditioned)
+
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        return ladder_loss(self, net, batch, noise_reconstruction)
+
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+        return ladder_posterior(self, net, noisy, coordinates)
+
+    def sampler(
+        self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
+    ) -> Callable[[Sequence[int]], Tensor]:
+        return ladder_sampler(net, noisy, coordinates, seed)
+
+
+def levels_within_correlation(strides: Sequence[Factor], noise_models: Sequence[Noise]) -> int:
+    """How many of the finest levels are as fine as the noise is correlated; never all of them."""
+    shared = correlated_offsets(tuple(noise_models), len(strides[0]))
+    length = max((abs(o) for offset in shared for o in offset), default=0)
+    # A position of 16 variables and more describes a block of pixels from end to end: half a stride is resolved.
+    return sum(max(stride) // 2 <= length for stride in strides[:-1])

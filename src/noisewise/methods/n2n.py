@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from noisewise.methods.base import Batch, Method, Needs, masked_mean
-from noisewise.nets.standardized import Standardized
+from noisewise.methods.base import Batch, Denoiser, Method, Traits
+from noisewise.methods.losses.reductions import masked_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +21,11 @@ class N2N(Method):
     Source: Lehtinen et al. 2018.
     """
 
-    needs: ClassVar[Needs] = "pairs"
+    @property
+    def traits(self) -> Traits:
+        return Traits(needs="pairs")
 
-    def loss(self, net: Standardized, batch: Batch) -> Tensor:
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         assert batch.target is not None
         predicted = net.backbone(net.encode(batch.noisy))
-        return masked_mean((predicted.float() - net.encode(batch.target)) ** 2, net.fold(batch.teach))
+        return masked_mean((predicted.float() - net.encode(batch.target)) ** 2, net.fold(batch.valid))

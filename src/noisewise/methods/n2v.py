@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_types import Interval
 from torch import Tensor
 
+from noisewise.axes import Symmetry
 from noisewise.errors import UserError
-from noisewise.methods.base import Batch, ImageSpec, Method, Needs, masked_mean
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, build_denoiser
+from noisewise.methods.losses.reductions import masked_mean
 from noisewise.nets.blind import (
     Masking,
     Offset,
@@ -21,10 +23,9 @@ from noisewise.nets.blind import (
     turned,
     window_radius,
 )  # fmt: skip
-from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import FARTHEST_LAG
-from noisewise.noise.reach import correlated_offsets
+from noisewise.noise.models.correlated import FARTHEST_LAG
+from noisewise.noise.ops.correlation_length import correlated_offsets
 from noisewise.posterior import Point, Posterior
 
 
@@ -40,9 +41,6 @@ class N2V(Method):
     Sources: Krull et al. 2019 (N2V), Höck et al. 2022 (N2V2), Broaddus et al. 2020 (structN2V).
     """
 
-    needs: ClassVar[Needs] = "noisy"
-    uses_correlation: ClassVar[bool] = True
-
     masking: Masking = "mean"
     """what replaces a blind pixel: a random neighbour (uniform), or the mean or median of the neighbours"""
     mask_percent: Annotated[float, Interval(gt=0, le=25)] = 11.0
@@ -56,17 +54,17 @@ class N2V(Method):
     """predict each pixel without having seen it, which takes 9 passes or more; else in one pass that sees it"""
 
     @property
-    def removes(self) -> tuple[str, ...]:
-        return ("white",) if self.blind_shape == "pixel" else ("white", "rows", "columns")
+    def traits(self) -> Traits:
+        return Traits(
+            removes=("white",) if self.blind_shape == "pixel" else ("white", "rows", "columns"),
+            noise="correlated" if self.blind_shape == "auto" else "none",
+            symmetry=self._symmetry, halo=self._halo,
+        )  # fmt: skip
 
-    @property
-    def wants_noise(self) -> bool:
-        return self.blind_shape == "auto"
-
-    def shape(self, laws: Sequence[Noise], dims: int) -> tuple[Offset, ...]:
+    def shape(self, noise_models: Sequence[Noise], dims: int) -> tuple[Offset, ...]:
         """Offsets of the pixels that are hidden with a blind one. Errors: `UserError` if the setting is no shape."""
         if self.blind_shape == "auto":
-            return correlated_offsets(tuple(laws), dims, FARTHEST_LAG)
+            return correlated_offsets(tuple(noise_models), dims, FARTHEST_LAG)
         try:
             return parse_shape(self.blind_shape, dims)
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -75,30 +73,30 @@ class N2V(Method):
                 f"or rows of 0 and 1 such as 010/111/010"
             ) from error
 
-    def directional(self, laws: Sequence[Noise], dims: int) -> bool:
-        return turned(self.shape(laws, dims))
+    def _symmetry(self, noise_models: Sequence[Noise], dims: int) -> Symmetry:
+        return Symmetry(swap_yx=not turned(self.shape(noise_models, dims)))
 
-    def margin(self, laws: Sequence[Noise], dims: int) -> int:
+    def _halo(self, noise_models: Sequence[Noise], dims: int) -> int:
         if not self.blind_prediction:
             return 0
-        shape = self.shape(laws, dims)
+        shape = self.shape(noise_models, dims)
         # What stands for a hidden pixel comes from the window around it, unless that is hidden from outside of it.
         return window_radius(shape, self.mask_radius) + max((abs(o) for offset in shape for o in offset), default=0)
 
-    def build(self, spec: ImageSpec, laws: Sequence[Noise] = ()) -> Standardized:
-        self.shape(laws, spec.dims)  # refuses one that is none, before the work
-        return super().build(spec, laws)
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        self.shape(noise_models, spec.dims)  # refuses one that is none, before the work
+        return build_denoiser(self, spec, noise_models)
 
-    def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
-        shape = self.shape(tuple(net.laws), net.dims)  # type: ignore[arg-type]
-        blind = teach if batch.held_out else some_of(teach, self.mask_percent, batch.generator, shape)
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        noisy, valid = net.encode(batch.noisy), net.fold(batch.valid)
+        shape = self.shape(net.noise, net.dims)
+        blind = valid if batch.held_out else some_of(valid, self.mask_percent, batch.generator, shape)
         predicted = net.backbone(hide(noisy, blind, self.masking, self.mask_radius, batch.generator, shape))
         return masked_mean((predicted.float() - noisy) ** 2, blind)
 
-    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
         if not self.blind_prediction:
             return Point(net(noisy))
-        shape = self.shape(tuple(net.laws), net.dims)  # type: ignore[arg-type]
+        shape = self.shape(net.noise, net.dims)
         maps = predict_blind(net, noisy, coordinates, self.mask_percent, self.mask_radius, shape)
         return Point(net.decode(maps[0]))

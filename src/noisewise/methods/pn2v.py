@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.methods.base import Batch, Method, Needs, entropy_power, masked_mean
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, build_denoiser
+from noisewise.methods.losses.reductions import entropy_power, masked_mean
 from noisewise.nets.blind import grid_coordinates, hide, predict_blind, some_of
-from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
-from noisewise.noise.correlated import gauss_hermite
-from noisewise.noise.robust import robust
+from noisewise.noise.models.correlated import gauss_hermite
+from noisewise.noise.ops.outliers import robust
 from noisewise.posterior import Normal, Posterior
 
 NARROWEST = 1e-3  # standard deviation of a prior's component, in those of the image
@@ -41,9 +41,6 @@ class PN2V(Method):
     et al. 2021 (Gaussian priors), Liu and Pierce 1994 (adaptive quadrature).
     """
 
-    needs: ClassVar[Needs] = "noisy"
-    uses_noise: ClassVar[bool] = True
-
     components: Annotated[int, Interval(ge=1, le=16)] = 1
     """Gaussians in the prior of a pixel"""
     nodes: Annotated[int, Interval(ge=1, le=32)] = 5
@@ -54,19 +51,18 @@ class PN2V(Method):
     """a blind pixel is replaced by the mean of the (2 r + 1)² window without its centre"""
 
     @property
-    def gives_std(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(noise="pixel", std=True, halo=self._halo)
 
-    @property
-    def heads(self) -> int:
-        return 1 + 3 * self.components
-
-    def margin(self, laws: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
+    def _halo(self, noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
         return self.mask_radius
 
-    def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        noisy, teach = net.encode(batch.noisy), net.fold(batch.teach)
-        blind = teach if batch.held_out else some_of(teach, self.mask_percent, batch.generator)
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        return build_denoiser(self, spec, noise_models, heads=1 + 3 * self.components)
+
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        noisy, valid = net.encode(batch.noisy), net.fold(batch.valid)
+        blind = valid if batch.held_out else some_of(valid, self.mask_percent, batch.generator)
         hidden = hide(noisy, blind, "mean", self.mask_radius, batch.generator)
         maps = torch.stack(net.maps(net.backbone(hidden)))
         if not blind.any():
@@ -80,7 +76,7 @@ class PN2V(Method):
             return entropy_power(nats)
         return nats + masked_mean((maps[0] - noisy) ** 2, blind)
 
-    def posterior(self, net: Standardized, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
         maps = predict_blind(net, noisy, coordinates, self.mask_percent, self.mask_radius)
         means, stds = [], []
         for _, signal, log_weight in self.joined(net, noisy, maps, coordinates):
@@ -93,7 +89,7 @@ class PN2V(Method):
         return Normal(mean, std)
 
     def joined(
-        self, net: Standardized, noisy: Tensor, maps: Tensor, coordinates: Tensor | None, chosen: Tensor | None = None
+        self, net: Denoiser, noisy: Tensor, maps: Tensor, coordinates: Tensor | None, chosen: Tensor | None = None
     ) -> Iterator[tuple[float, Tensor, Tensor]]:
         """Prior times likelihood of the chosen pixels (default: all), channel by channel, some at a time.
 
@@ -104,13 +100,13 @@ class PN2V(Method):
         where = (grid_coordinates(noisy) if coordinates is None else coordinates).movedim(1, -1)
         where = where.expand(len(noisy), *where.shape[1:])
         for channel in range(noisy.shape[1]):
-            mean, std = net.about(channel)
+            mean, std = net.input_statistics(channel)
             here = torch.ones_like(noisy[:, 0], dtype=torch.bool) if chosen is None else chosen[:, channel]
             pixels = [torch.split(part[here], CHUNK) for part in (noisy[:, channel].float(), maps[:, channel], where)]
-            law: Any = net.law(channel)
+            noise_model: Any = net.noise_model(channel)
             for x, prior, places in zip(*pixels, strict=True):
                 signal, log_weight, likelihood = particles(
-                    law.at(places), (mean, std), x[:, None], *self.prior(prior, mean, std), self.nodes
+                    noise_model.at(places), (mean, std), x[:, None], *self.prior(prior, mean, std), self.nodes
                 )
                 yield std, signal, log_weight + robust(likelihood, OUTLYING * std)
 
@@ -126,7 +122,13 @@ class PN2V(Method):
 
 
 def particles(
-    law: Any, about: tuple[float, float], x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor, count: int
+    noise_model: Any,
+    image_statistics: tuple[float, float],
+    x: Tensor,
+    log_prior: Tensor,
+    mu: Tensor,
+    tau: Tensor,
+    count: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Signals (M, K J), log weights of Σ_k w_k N(s; μ_k, τ_k²), and log p(x|s), for x (M, 1).
 
@@ -135,17 +137,17 @@ def particles(
     ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v), with nodes s_j and weights ω_j of N(m, v²),
     the product of the prior and of a Gaussian with the law's variance at μ.
     """
-    expected, variance = (part.to(mu) for part in law.mean_var(mu.detach()))
+    expected, variance = (part.to(mu) for part in noise_model.mean_var(mu.detach()))
     # Of noise that grows with the signal the variance at the prior's mean is not that where the posterior is.
     near = mu + tau**2 / (tau**2 + variance) * (x - expected)
-    there = law.mean_var(near.detach())[1].to(mu)
+    there = noise_model.mean_var(near.detach())[1].to(mu)
     share = tau**2 / (tau**2 + there)
     centre, width = mu + share * (x - expected), (share * there).sqrt()
     with torch.no_grad():
         # Where the law takes x for an outlier, x says little, and the posterior is about the prior.
         total = variance + tau**2
         gaussian = -0.5 * (x - expected) ** 2 / total - 0.5 * torch.log(2 * math.pi * total)
-        outlier = law.tabulated(x.expand_as(mu), mu, about) > gaussian + SURPRISE
+        outlier = noise_model.tabulated(x.expand_as(mu), mu, image_statistics) > gaussian + SURPRISE
     centre, width = torch.where(outlier, mu, centre), torch.where(outlier, tau, width)
     nodes, weights = (part.to(mu) for part in gauss_hermite(count))
     signal = centre[..., None] + width[..., None] * nodes
@@ -153,4 +155,4 @@ def particles(
     ratio = 0.5 * (nodes**2 - away**2) + torch.log(width / tau)[..., None]
     log_weight = (log_prior[..., None] + weights.log() + ratio).flatten(1)
     signal = signal.flatten(1)
-    return signal, log_weight, law.tabulated(x.expand_as(signal), signal, about)
+    return signal, log_weight, noise_model.tabulated(x.expand_as(signal), signal, image_statistics)

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, cast
+from typing import Annotated
 
-import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from noisewise.methods.base import Batch, Method, Needs, masked_mean
-from noisewise.nets.standardized import Standardized
-from noisewise.noise.base import Noise
-from noisewise.noise.splitting import split
+from noisewise.methods.base import Batch, Denoiser, Method, Traits
+from noisewise.methods.losses.reductions import masked_mean
+from noisewise.methods.losses.thinning import thinned_pair
 
 
 @dataclass(frozen=True, kw_only=True)
 class R2R(Method):
-    """Recorrupted-to-Recorrupted: splits an image, by the law of its noise, into two with independent noise.
+    """Recorrupted-to-Recorrupted: splits an image, by its noise model, into two images with independent noise.
 
-    Of the image a share α is taken out: photons by thinning, read noise by adding noise and taking it off again. The
-    rest x₁ and the share x₂, both scaled back to mean s, are independent given s, so that
-    loss = mean (f(x₁) − x₂)² is least at f(x₁) = E[s | x₁], as with Noise2Noise; every pixel teaches.
-    Predicted is f(x): x is x₁ with a little less noise, by the factor 1 − α.
+    A fraction α of the image is taken out: photons by thinning, read noise by adding and subtracting noise. The
+    rest x₁ and the fraction x₂, both scaled to mean s, are independent given s. Hence
+    loss = mean (f(x₁) − x₂)² is minimised by f(x₁) = E[s | x₁], as with Noise2Noise, and every pixel is trained on.
+    The prediction is f(x): x is x₁ with less noise, its variance smaller by the factor 1 − α.
 
-    Sources: Pang et al. 2021 (Gaussian), Monroy et al. 2025 (Poisson and others).
+    Sources: Pang et al. 2021 (Gaussian noise), Monroy et al. 2025 (Poisson and other noise).
     """
 
-    needs: ClassVar[Needs] = "noisy"
-    uses_noise: ClassVar[bool] = True
+    split_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15
+    """fraction of the image that becomes the target; a larger one trains faster, from a noisier input"""
 
-    share: Annotated[float, Interval(gt=0, lt=1)] = 0.15
-    """of the image that becomes the target; a larger one teaches faster, from a noisier input"""
+    @property
+    def traits(self) -> Traits:
+        return Traits(noise="pixel")
 
-    def loss(self, net: Standardized, batch: Batch) -> Tensor:
-        first, second = self.split(net, batch.noisy, batch.generator)
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        first, second = thinned_pair(net, batch.noisy, self.split_fraction, batch.generator)
         predicted = net.backbone(net.encode(first)).float()
-        return masked_mean((predicted - net.encode(second)) ** 2, net.fold(batch.teach))
-
-    def split(self, net: Standardized, noisy: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """x₁ and x₂ (N, C, *S), image units."""
-        parts = []
-        for channel, x in enumerate(noisy.float().chunk(noisy.shape[1], 1)):
-            parts.append(split(cast(Noise, net.law(channel)), x, self.share, net.about(channel), generator))
-        first, second = zip(*parts, strict=True)
-        return torch.cat(first, 1), torch.cat(second, 1)
+        return masked_mean((predicted - net.encode(second)) ** 2, net.fold(batch.valid))

@@ -1,29 +1,57 @@
-"""Simulated: learns from drawn scenes, seen through the noise that was measured, as from a recorded truth."""
+"""Simulated: supervised training on synthetic scenes with the measured noise."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from noisewise.methods._scenes import SceneTaught
+from torch import Tensor
+
+from noisewise.methods._conditioned import (
+    ConditionedSettings,
+    build_conditioned,
+    combined_loss,
+    conditioned_posterior,
+    conditioned_traits,
+    image_can_train,
+    image_loss,
+    refuse_without_signal,
+    starts_pretrained,
+    synthetic_loss,
+)
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
+from noisewise.noise.base import Noise
+from noisewise.posterior import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulated(SceneTaught):
-    """Draws scenes s from a wide prior p(s), noise from the measured p(x|s), and regresses s on x: f(x) = E[s | x].
+class Simulated(ConditionedSettings):
+    """Trains on synthetic scenes s from a wide prior p(s) with noise from the measured p(x|s): f(x) = E[s | x].
 
-    Let T be the transform under which the noise has unit variance, v the variance itself. The network corrects T(x),
-    f(x) = T⁻¹(T(x) − g(x)), and is told the law: how few the photons are, read noise, rounding, correlation, rows.
-    loss = mean (f(x) − s)² / v(f(x)) with the weight held fixed, so that the least is at E[s | x] in image units.
-    A second map σ(x) is fitted to what remains, as in `care`.
+    Let T be the transform under which the noise has unit variance, and v the noise variance. The network corrects T(x),
+    f(x) = T⁻¹(T(x) − g(x)), and is conditioned on the noise: photon numbers, read noise, quantization, correlation,
+    row and column offsets. loss = mean (f(x) − s)² / v(f(x)) with the weight held fixed, whose minimiser is E[s | x]
+    in image units. A second map σ(x) is fitted to the remaining error, as in `care`.
 
-    Where each pixel has its noise for itself, the image teaches too: of half of the patches a share α is taken out, as
-    in `r2r`; of the others pixels are hidden, as in `n2v`, and teach where σ says that they tell little of themselves:
-    ∂f/∂x = Var[s|x] / v, below a tenth.
+    Where the noise is spatially independent, the image itself is trained on too. In half of the patches a fraction α is
+    taken out as target of the rest, as in `r2r`. In the others pixels are hidden, as in `n2v`, and are targets where σ
+    shows that they say little about themselves: ∂f/∂x = Var[s|x] / v below 0.1.
 
-    Sources: Achddou et al. 2021 (drawn scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix and
-    Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (the image's share); Miyasawa 1961 (∂f/∂x).
+    Sources: Achddou et al. 2021 (synthetic scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix
+    and Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (thinning); Miyasawa 1961 (∂f/∂x).
     """
 
     @property
-    def ready_as_built(self) -> bool:
-        return self.starts_from_prior
+    def traits(self) -> Traits:
+        return conditioned_traits(self, usable_untrained=starts_pretrained(self))
+
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        return refuse_without_signal(self, build_conditioned(self, spec, noise_models))
+
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        own = partial(image_loss, self, net) if image_can_train(self, net) else None
+        return combined_loss(self, net, batch, partial(synthetic_loss, self, net), own)
+
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
+        return conditioned_posterior(net, noisy)

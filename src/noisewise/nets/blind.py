@@ -22,10 +22,10 @@ Offset = tuple[int, ...]
 MOST_HIDDEN = 25.0  # percent of the pixels: with more, too little is left to predict from
 
 
-def some_of(teach: Tensor, percent: float, generator: torch.Generator, shape: Sequence[Offset] = ()) -> Tensor:
+def some_of(valid: Tensor, percent: float, generator: torch.Generator, shape: Sequence[Offset] = ()) -> Tensor:
     """Of the pixels (N, C, *S) that may teach, about so many percent as the centres of blind spots."""
-    sides = lattice_sides(percent, shape, teach.ndim - 2)
-    return teach & draw_mask(teach.shape, sides, generator).to(teach.device)
+    sides = lattice_sides(percent, shape, valid.ndim - 2)
+    return valid & draw_mask(valid.shape, sides, generator).to(valid.device)
 
 
 def draw_mask(shape: torch.Size, sides: Sequence[int], generator: torch.Generator) -> Tensor:

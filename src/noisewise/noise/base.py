@@ -11,10 +11,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from noisewise.container import read_container, write_container
-from noisewise.errors import UserError
-from noisewise.noise.digital import CONTINUOUS, Digital, log_mass, standardised
-from noisewise.noise.table import LikelihoodTable
+from noisewise.container import write_container
+from noisewise.noise.ops.likelihood_table import LikelihoodTable
+from noisewise.noise.quantization import CONTINUOUS, Quantization, log_mass, standardised
 
 Value = float | Tensor
 FAR = 4.0  # standard deviations, beyond which few values lie
@@ -30,9 +29,9 @@ class Noise(nn.Module, ABC):
     or another law), so that a file needs nothing else. provenance: how it came about, JSON-like.
     """
 
-    def __init__(self, digital: Digital = CONTINUOUS) -> None:
+    def __init__(self, quantization: Quantization = CONTINUOUS) -> None:
         super().__init__()
-        self.digital = digital
+        self.quantization = quantization
         self.provenance: dict[str, Any] = {}
         self._tables: dict[tuple[float, float], LikelihoodTable] = {}
 
@@ -69,18 +68,20 @@ class Noise(nn.Module, ABC):
         mean, variance = self.mean_var(signal)
         return mean - FAR * variance.sqrt(), mean + FAR * variance.sqrt()
 
-    def tabulated(self, noisy: Tensor, signal: Tensor, about: tuple[float, float]) -> Tensor:
+    def tabulated(self, noisy: Tensor, signal: Tensor, image_statistics: tuple[float, float]) -> Tensor:
         """`log_prob` from a table that is made when first asked for: float32, to about 0.02 nats, and fast.
 
         about: mean and standard deviation (ADU) of the images; the table, and so the result, depends on nothing else.
         """
-        if about not in self._tables:
-            self._tables[about] = LikelihoodTable(self, *about)
-        return self._tables[about](noisy, signal)
+        if image_statistics not in self._tables:
+            self._tables[image_statistics] = LikelihoodTable(
+                self.log_prob, self.mean_var, self.quantization, *image_statistics, device=next(self.buffers(), torch.empty(0)).device
+            )  # fmt: skip
+        return self._tables[image_statistics](noisy, signal)
 
     @classmethod
     @abstractmethod
-    def fit(cls, noisy: Tensor, signal: Tensor, *, digital: Digital = CONTINUOUS) -> Self:
+    def fit(cls, noisy: Tensor, signal: Tensor, *, quantization: Quantization = CONTINUOUS) -> Self:
         """The law under which these noisy values of these signals (any equal shapes) are most likely.
 
         Errors: `UserError` if the pairs do not determine it.
@@ -98,6 +99,13 @@ class Noise(nn.Module, ABC):
         """The law of a pixel like most; itself where all are alike."""
         return self
 
+    def with_quantization(self, quantization: Quantization) -> Self:
+        """The same noise model, otherwise rounded and clipped."""
+        model = type(self)(**(arguments(self) | {"quantization": quantization}))
+        model.provenance = self.provenance
+        device = next(self.buffers(), torch.empty(0)).device
+        return model.to(device)
+
     def spectral(self) -> Noise:
         """Where pixels remember others, the spectral Gaussian law with this autocorrelation; otherwise itself."""
         return self
@@ -108,12 +116,12 @@ class Noise(nn.Module, ABC):
         return True
 
     @property
-    def directional(self) -> bool:
+    def anisotropic(self) -> bool:
         """Whether noise along Y differs from noise along X."""
         return False
 
     @property
-    def one_way(self) -> str:
+    def no_flip_axes(self) -> str:
         """Axes (Y, X) that it runs along in one direction, so that it is other noise when mirrored."""
         return ""
 
@@ -125,17 +133,13 @@ class Noise(nn.Module, ABC):
     def save(self, path: str | Path) -> None:
         """Write one file (safetensors). Errors: `UserError` if the place cannot be written to."""
         content, tensors = pack(self)
-        write_container(Path(path).expanduser(), "noise", {"law": content, "provenance": self.provenance}, tensors)
-
-    def figure(self, path: str | Path, low: float | None = None, high: float | None = None) -> None:
-        """Draw p(x|s) between two signals (default: those it was made from): density, rows, variance."""
-        from noisewise.noise.figures import draw_law
-
-        draw_law(self, Path(path), low, high)
+        write_container(
+            Path(path).expanduser(), "noise", {"noise_model": content, "provenance": self.provenance}, tensors
+        )
 
     def extra_repr(self) -> str:
         parts = [f"{name}={value.item():.4g}" for name, value in self.named_buffers(recurse=False) if value.ndim == 0]
-        return ", ".join([*parts] + ([str(self.digital)] if self.digital != CONTINUOUS else []))
+        return ", ".join([*parts] + ([str(self.quantization)] if self.quantization != CONTINUOUS else []))
 
 
 class GaussianSum(Noise):
@@ -150,13 +154,13 @@ class GaussianSum(Noise):
 
     def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
         log_weight, mean, std = self.components(signal, noisy)
-        return torch.logsumexp(log_weight + log_mass(noisy[..., None], mean, std, self.digital), -1)
+        return torch.logsumexp(log_weight + log_mass(noisy[..., None], mean, std, self.quantization), -1)
 
     def cdf(self, noisy: Tensor, signal: Tensor) -> Tensor:
         log_weight, mean, std = self.components(signal)
-        below = torch.special.ndtr(standardised(noisy[..., None] + self.digital.step / 2, mean, std))
+        below = torch.special.ndtr(standardised(noisy[..., None] + self.quantization.step / 2, mean, std))
         total = (log_weight.exp() * below).sum(-1).clamp(max=1)
-        return self.digital.clip_cdf(total, noisy)
+        return self.quantization.clip_cdf(total, noisy)
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         log_weight, mean, std = (part.expand(*signal.shape, -1) for part in self.components(signal))
@@ -164,14 +168,14 @@ class GaussianSum(Noise):
             lots = torch.rand((*signal.shape, 1), generator=generator, dtype=signal.dtype, device=signal.device)
             chosen = drawn(log_weight.exp(), lots)
             mean, std = mean.gather(-1, chosen), std.gather(-1, chosen)
-        return self.digital(mean[..., 0] + std[..., 0] * normal_like(signal, generator))
+        return self.quantization(mean[..., 0] + std[..., 0] * normal_like(signal, generator))
 
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, mean, std = self.components(signal)
         weight = log_weight.exp()
         total = (weight * mean).sum(-1)
         spread = (weight * (std**2 + (mean - total[..., None]) ** 2)).sum(-1)
-        return total, spread + self.digital.step**2 / 12
+        return total, spread + self.quantization.step**2 / 12
 
 
 def drawn(weight: Tensor, lots: Tensor) -> Tensor:
@@ -200,60 +204,25 @@ class Packed:
     value: Any = None
 
 
-def arguments(law: Noise) -> dict[str, Any]:
+def arguments(noise_model: Noise) -> dict[str, Any]:
     """The constructor arguments that make this law again."""
-    return {name: getattr(law, name) for name in list(inspect.signature(type(law)).parameters)}
+    return {name: getattr(noise_model, name) for name in list(inspect.signature(type(noise_model)).parameters)}
 
 
-def pack(law: Noise, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
+def pack(noise_model: Noise, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A law as JSON and named tensors."""
     content: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
-    for name, value in arguments(law).items():
+    for name, value in arguments(noise_model).items():
         if isinstance(value, Tensor):
             tensors[prefix + name] = value
             content[name] = asdict(Packed("tensor"))
         elif isinstance(value, Noise):
             inner, more = pack(value, f"{prefix}{name}.")
             tensors |= more
-            content[name] = asdict(Packed("law", inner))
-        elif isinstance(value, Digital):
-            content[name] = asdict(Packed("digital", asdict(value)))
+            content[name] = asdict(Packed("noise_model", inner))
+        elif isinstance(value, Quantization):
+            content[name] = asdict(Packed("quantization", asdict(value)))
         else:
             content[name] = asdict(Packed("plain", value))
-    return {"kind": type(law).__module__.rpartition(".")[2], "arguments": content}, tensors
-
-
-def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = "") -> Noise:
-    """The inverse of `pack`."""
-    from noisewise.noise import get
-
-    found: dict[str, Any] = {}
-    for name, packed in content["arguments"].items():
-        value = packed["value"]
-        if packed["type"] == "tensor":
-            found[name] = tensors[prefix + name]
-        elif packed["type"] == "law":
-            found[name] = unpack(value, tensors, f"{prefix}{name}.")
-        else:
-            found[name] = Digital(**value) if packed["type"] == "digital" else value
-    return get(content["kind"])(**found)
-
-
-def load_noise(path: str | Path) -> Noise:
-    """Read a noise file, bit for bit; those of CAREamics and PPN2V (`.npz`, `.npy`) too.
-
-    Errors: `UserError` if it is not one, or was damaged or edited.
-    """
-    path = Path(path).expanduser()
-    if path.suffix.lower() in (".npz", ".npy"):
-        from noisewise.noise.foreign import read_foreign
-
-        return read_foreign(path)
-    header, tensors = read_container(path, "noise")
-    try:
-        law = unpack(header["law"], tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: the noise model does not fit this version of noisewise ({error})") from error
-    law.provenance = header.get("provenance", {})
-    return law
+    return {"kind": type(noise_model).__module__.rpartition(".")[2], "arguments": content}, tensors

@@ -113,11 +113,11 @@ class Camera:
         read_noise: Any = 1.4
         offset: Any = 100.0
         if shape is not None:
-            dice = np.random.default_rng(seed)
-            restless = np.where(dice.random(shape) < 0.02, 1 + dice.exponential(1.5, shape), 1.0)
-            gain = gain * (1 + 0.01 * dice.standard_normal(shape))
-            read_noise = read_noise * dice.lognormal(0.0, 0.15, shape) * restless
-            offset = offset + 1.5 * dice.standard_normal(shape)
+            rng = np.random.default_rng(seed)
+            restless = np.where(rng.random(shape) < 0.02, 1 + rng.exponential(1.5, shape), 1.0)
+            gain = gain * (1 + 0.01 * rng.standard_normal(shape))
+            read_noise = read_noise * rng.lognormal(0.0, 0.15, shape) * restless
+            offset = offset + 1.5 * rng.standard_normal(shape)
         return cls(
             quantum_efficiency=0.8, dark_e=0.01, full_well_e=30_000, gain=gain, read_noise=read_noise, row_noise_e=0.3,
             offset=offset, hot_fraction=1e-4, pattern_seed=seed,
@@ -232,11 +232,11 @@ class Camera:
         level = 1 - np.random.default_rng(self.pattern_seed).random(shape)
         return self.hot_dark_e * np.maximum(0.0, np.log(self.hot_fraction / level))
 
-    def _frame(self, rate_e: Array, dice: np.random.Generator) -> Array:
-        signal_e = np.minimum(dice.poisson(rate_e), self.full_well_e)
+    def _frame(self, rate_e: Array, rng: np.random.Generator) -> Array:
+        signal_e = np.minimum(rng.poisson(rate_e), self.full_well_e)
         if self._excess > 1:
             spread = self._excess - 1
-            signal_e = dice.gamma(signal_e / spread, spread)
+            signal_e = rng.gamma(signal_e / spread, spread)
         signal_e *= self.em_gain
         *stack, rows, columns = rate_e.shape
         for noise_e, shape in (
@@ -245,7 +245,7 @@ class Camera:
             (self.column_noise_e, (*stack, 1, columns)),
         ):
             if np.any(noise_e):
-                signal_e += noise_e * dice.standard_normal(shape)
+                signal_e += noise_e * rng.standard_normal(shape)
         return self._digitise(self.offset_adu + self.gain_adu_per_e * signal_e)
 
     def _digitise(self, level_adu: Array) -> Array:

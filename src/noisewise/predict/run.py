@@ -7,38 +7,34 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from noisewise.axes import Array, Layout, Region, region_shape
-from noisewise.data.scene import fill
+from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
-from noisewise.methods.base import Method
+from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
-from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.fold import folded
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
-from noisewise.predict.reach import bytes_per_pixel, receptive_radius
+from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
 LARGEST_TILE = 1 << 20  # pixels: larger ones only make progress jumpy
 MEMORY_SHARE = 0.5
 SAMPLED_AT_ONCE = 1 << 20  # pixels of all samples that are drawn together
-NO_STD = "{} gives one answer without a standard deviation; use hdn, simulated or pn2v, or care with --uncertainty"
-NO_SAMPLES = "{} gives one answer, not samples; use {}"
-Turn = Callable[[Tensor], Tensor]
+Transform = Callable[[Tensor], Tensor]
 Placing = Callable[[Region], Region]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples that are asked for: their numbers, the seed, and where in which sink a region of each goes."""
+    """Requested samples: their numbers, the seed, the sink, and (region, number) -> the region in that sink."""
 
     numbers: Sequence[int]
     seed: int
@@ -47,8 +43,8 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Where mean, standard deviation and samples go; None: not wanted."""
+class Outputs:
+    """Where mean, standard deviation and samples are written; None: not wanted."""
 
     mean: Sink | None = None
     std: Sink | None = None
@@ -56,38 +52,38 @@ class Wanted:
 
     @property
     def count(self) -> int:
-        """Images that are made of one."""
+        """Number of images written for each input image."""
         samples = 0 if self.samples is None else len(self.samples.numbers)
         return (self.mean is not None) + (self.std is not None) + samples
 
 
 class Predictor:
-    """A method and its network, ready to be run over images.
+    """A method and its network, ready to be run over images tile by tile.
 
-    tile: pixels along each spatial axis, or None for what fits into memory. average: the mean over the 8 flips and
-    turns of YX. sampling: whether samples will be asked for. The result does not depend on the tile.
+    tile: pixels along each spatial axis, or None for what fits into memory. average: test-time augmentation, the mean
+    over the 8 flips and rotations of YX (fewer where the method's symmetry forbids some). sampling: whether samples
+    will be asked for. The result does not depend on the tile.
     """
 
     def __init__(
-        self, method: Method, net: Standardized, *, tile: Sequence[int] | None = None, average: bool = False,
+        self, method: Method, net: Denoiser, *, tile: Sequence[int] | None = None, average: bool = False,
         sampling: bool = False,
     ) -> None:  # fmt: skip
         self.method, self.net, self.tile, self.average = method, folded(net), tile, average
         self.device = net.mean.device
-        self.parts = [
-            (self.net.backbone, 1),
-            *([method.sampled_by(self.net)] if sampling or method.made_of_samples else []),
-        ]
+        passes = method.traits.sampling_passes
+        sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
+        self.parts = [(self.net.backbone, 1), *sampled]
         most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
         room = MEMORY_SHARE * free_bytes(self.device) / (most * self._channels)
-        # What goes through again and again has a halo beside which no such tile is large.
-        again = any(times > 1 for _, times in self.parts)
-        self.pixels = max(prod(net.stride), room if again else min(room, LARGEST_TILE))
+        # The halo grows with the number of passes: a tile should be large beside it.
+        several = any(times > 1 for _, times in self.parts)
+        self.pixels = max(prod(net.stride), room if several else min(room, LARGEST_TILE))
 
     @cached_property
     def halo(self) -> tuple[int, ...]:
-        """What a tile needs around it; measured when the first image needs tiles."""
-        beyond = self.method.margin(tuple(self.net.laws), self.net.dims)  # type: ignore[arg-type]
+        """Pixels that a tile needs around it; measured when the first image needs tiles."""
+        beyond = self.method.traits.halo(self.net.noise, self.net.dims)
         radii = [[times * radius for radius in receptive_radius(self.net, part)] for part, times in self.parts]
         return tuple(max(radius) + beyond for radius in zip(*radii, strict=True))
 
@@ -95,26 +91,24 @@ class Predictor:
     def _channels(self) -> int:
         return len(self.net.mean)
 
-    def run(
-        self, source: Source, layout: Layout, sink: Sink | None, report: Callable[[float], None] = lambda _: None,
-        std: Sink | None = None, samples: Samples | None = None,
-    ) -> None:  # fmt: skip
-        """Denoise a source into a sink; `report` gets the fraction done. Pixels that are not finite are kept.
+    def predict_to(
+        self, source: Source, layout: Layout, outputs: Outputs, report: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """Denoise a source into sinks; `report` gets the fraction done.
 
-        std: gets the standard deviation of each pixel, NaN for those that are not finite. samples: get whole images.
+        Pixels that are not finite are kept in mean and samples, and are NaN in the standard deviation.
 
-        Errors: `UserError` if memory does not suffice for the smallest tile, or the method knows no deviation.
+        Errors: `UserError` if memory does not suffice for the smallest tile, or the method gives no std.
         """
-        if std is not None and not self.method.gives_std:
-            raise UserError(NO_STD.format(type(self.method).__name__))
-        wanted = Wanted(sink, std, samples)
+        if outputs.std is not None and not self.method.traits.std:
+            raise UserError("this method gives a single estimate without a standard deviation; leave out std")
         size = tuple(source.size_of(axis) for axis in layout.spatial)
         images = list(layout.images(source.shape))
         done, queue = 0, iter(images)
         while batch := list(islice(queue, max(1, int(self.pixels // prod(size))))):
             while True:
                 try:
-                    for fraction in self._images(source, layout, wanted, batch, size):
+                    for fraction in self._images(source, layout, outputs, batch, size):
                         report((done + fraction * len(batch)) / len(images))
                     break
                 except (RuntimeError, MemoryError) as error:
@@ -122,7 +116,7 @@ class Predictor:
             done += len(batch)
 
     def _images(
-        self, source: Source, layout: Layout, wanted: Wanted, batch: list[Region], size: tuple[int, ...]
+        self, source: Source, layout: Layout, outputs: Outputs, batch: list[Region], size: tuple[int, ...]
     ) -> Iterator[float]:  # fmt: skip
         """Denoise single images of one size; yields the fraction done."""
         tiles = self._tiles(size, self.pixels / len(batch))
@@ -130,12 +124,12 @@ class Predictor:
             raws = [source.read(within(layout, image, part.read)) for image in batch]
             raw = np.stack([layout.to_network(raw)[0] for raw in raws])
             regions = [within(layout, image, part.write) for image in batch]
-            shape, results = region_shape(regions[0]), self._results(raw, part, wanted)
+            shape, results = region_shape(regions[0]), self._results(raw, part, outputs)
             for written, (sink, place, estimates) in enumerate(results):
                 for region, estimate in zip(map(place, regions), estimates, strict=True):
                     pixels = layout.from_network(estimate[None], shape)
                     sink.write(region, pixels.reshape(region_shape(region)))
-                yield (count - 1 + min(1.0, written / wanted.count)) / len(tiles)
+                yield (count - 1 + min(1.0, written / outputs.count)) / len(tiles)
             yield count / len(tiles)
 
     def _tiles(self, size: tuple[int, ...], pixels: float) -> list[Tile]:
@@ -145,15 +139,15 @@ class Predictor:
         tile = self.tile or tile_within(pixels, size, self.halo, self.net.stride)
         return list(plan_tiles(size, tile, self.halo, self.net.stride))
 
-    def _results(self, raw: Array, tile: Tile, wanted: Wanted) -> Iterator[tuple[Sink, Placing, Array]]:
-        """All that becomes of (N, C, *read) pixels: each (N, C, *write), with its sink and where it goes in it."""
-        if wanted.mean is not None or wanted.std is not None:
-            for sink, estimates in zip((wanted.mean, wanted.std), self._estimate(raw, tile), strict=True):
+    def _results(self, raw: Array, tile: Tile, outputs: Outputs) -> Iterator[tuple[Sink, Placing, Array]]:
+        """Results for (N, C, *read) pixels: each (N, C, *write), with its sink and its place in it."""
+        if outputs.mean is not None or outputs.std is not None:
+            for sink, estimates in zip((outputs.mean, outputs.std), self._estimate(raw, tile), strict=True):
                 if sink is not None and estimates is not None:
                     yield sink, in_place, estimates
-        if wanted.samples is not None:
-            for number, drawn in enumerate(self._draw(raw, tile, wanted.samples)):
-                yield wanted.samples.sink, partial(wanted.samples.place, number=number), drawn
+        if outputs.samples is not None:
+            for number, drawn in enumerate(self._draw(raw, tile, outputs.samples)):
+                yield outputs.samples.sink, partial(outputs.samples.place, number=number), drawn
 
     def _estimate(self, raw: Array, tile: Tile) -> tuple[Array, Array | None]:
         """(N, C, *read) pixels as read -> (N, C, *write) means and, if the method knows them, standard deviations."""
@@ -176,63 +170,63 @@ class Predictor:
                 yield np.where(finite, drawn, raw)[(slice(None), slice(None), *tile.keep)]
 
     def _filled(self, raw: Array) -> tuple[Tensor, Array]:
-        """Pixels with something in place of those that are not finite, and which ones are."""
+        """Pixels with those replaced that are not finite, and the mask of the finite ones."""
         noisy, finite = fill(raw.reshape(-1, *raw.shape[2:]))
         return torch.from_numpy(noisy.reshape(raw.shape)).to(self.device), finite.reshape(raw.shape)
 
     def sampler(self, noisy: Tensor, origin: Sequence[int] = (), seed: int = 0) -> Callable[[Sequence[int]], Tensor]:
-        """Draws of p(s|x) of images (N, C, *spatial): numbers -> (len(numbers), N, C, *spatial)."""
-        size, spread = noisy.shape[2:], self.net.spread
+        """Samples of p(s|x) for images (N, C, *spatial): numbers -> (len(numbers), N, C, *spatial)."""
+        size, std_scale = noisy.shape[2:], self.net.std_scale
         padded, where = self._padded(noisy, origin)
         with torch.inference_mode():
             draw = self.method.sampler(self.net, padded, where, seed)
             middle = (
-                self.method.posterior(self.net, padded, where).mean if (spread != 1).any() else padded.new_zeros(())
+                self.method.posterior(self.net, padded, where).mean if (std_scale != 1).any() else padded.new_zeros(())
             )
 
         def cropped(numbers: Sequence[int]) -> Tensor:
             with torch.inference_mode():
-                drawn = middle + spread * (draw(numbers) - middle)
+                drawn = middle + std_scale * (draw(numbers) - middle)
                 return crop(drawn.flatten(0, 1), size).reshape(*drawn.shape[:3], *size)
 
         return cropped
 
     def _padded(self, noisy: Tensor, origin: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Images as large as the pooling wants them, and their coordinates."""
-        # What repeats a pixel of the border has its coordinates too: it is hidden with it, and has its law.
+        """Images padded to a multiple of the pooling factor, and their coordinates."""
+        # A replicated border pixel has the coordinates of its original: it is hidden with it, and has its noise model.
         where = pad_to_multiple(grid_coordinates(noisy, origin).double(), self.net.stride).long()
         return pad_to_multiple(noisy, self.net.stride), where
 
     def posterior(self, noisy: Tensor, origin: Sequence[int] = ()) -> Posterior[Tensor]:
-        """p(s|x) of images (N, C, *spatial), averaged over flips and turns if asked for.
+        """p(s|x) for images (N, C, *spatial), image units, averaged over flips and rotations if asked for.
 
-        origin: coordinates of the first pixel. Of an average, the variance is the mean of the variances.
+        origin: coordinates of the first pixel. The variance of an average is the mean of the variances.
         """
         size = noisy.shape[2:]
-        # Padded before it is turned, so that the pooling grid stays where it was.
+        # Padded before it is transformed, so that the pooling grid stays where it was.
         noisy, where = self._padded(noisy, origin)
         means, variances = [], []
         with torch.inference_mode():
-            for turn, undo in self._turns():
-                found = self.method.posterior(self.net, turn(noisy), turn(where))
+            for transform, undo in self._transforms():
+                found = self.method.posterior(self.net, transform(noisy), transform(where))
                 means.append(crop(undo(found.mean), size))
                 if found.std is not None:
                     variances.append(crop(undo(found.std), size) ** 2)
             mean = torch.stack(means).mean(0)
             if not variances:
                 return Point(mean)
-            return Normal(mean, torch.stack(variances).mean(0).sqrt() * self.net.spread)
+            return Normal(mean, torch.stack(variances).mean(0).sqrt() * self.net.std_scale)
 
     def mean(self, noisy: Tensor) -> Tensor:
         """E[s|x] of images (N, C, *spatial)."""
         return self.posterior(noisy).mean
 
-    def _turns(self) -> list[tuple[Turn, Turn]]:
+    def _transforms(self) -> list[tuple[Transform, Transform]]:
         if not self.average:
-            return [(unturned, unturned)]
-        laws: Any = tuple(self.net.laws)
-        swaps = (False,) if self.method.directional(laws, self.net.dims) else (False, True)
-        return list(turns(swaps, self.method.one_way(laws)))
+            return [(unchanged, unchanged)]
+        symmetry = self.method.traits.symmetry(self.net.noise, self.net.dims)
+        swaps = (False, True) if symmetry.swap_yx else (False,)
+        return list(flips_and_rotations(swaps, symmetry.no_flip_axes))
 
     def _shrink(self, error: Exception) -> None:
         """Smaller tiles after memory ran out; any other error goes on."""
@@ -259,27 +253,29 @@ def in_place(region: Region) -> Region:
     return region
 
 
-def unturned(x: Tensor) -> Tensor:
+def unchanged(x: Tensor) -> Tensor:
     """The image itself."""
     return x
 
 
-def turns(swaps: Sequence[bool] = (False, True), one_way: str = "") -> Iterator[tuple[Turn, Turn]]:
-    """The eight flips and quarter turns of YX, or those without swaps of Y and X, or without flips along some axes.
+def flips_and_rotations(
+    swaps: Sequence[bool] = (False, True), no_flip_axes: str = ""
+) -> Iterator[tuple[Transform, Transform]]:
+    """The eight flips and quarter turns of YX, each with its inverse.
 
-    Each with the one that undoes it.
+    swaps: whether Y and X are exchanged. no_flip_axes: axes along which images are not mirrored.
     """
-    kept = [axis for axis, letter in ((-2, "Y"), (-1, "X")) if letter in one_way]
+    kept = [axis for axis, letter in ((-2, "Y"), (-1, "X")) if letter in no_flip_axes]
     for swap in swaps:
         for flips in ([], [-1], [-2], [-1, -2]):
             if not set(flips).isdisjoint(kept):
                 continue
 
-            def turn(x: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
+            def transform(x: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
                 return (x.transpose(-1, -2) if swap else x).flip(flips).contiguous()
 
             def undo(y: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
                 y = y.flip(flips)
                 return y.transpose(-1, -2) if swap else y
 
-            yield turn, undo
+            yield transform, undo

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from noisewise.errors import UserError
 from noisewise.scenes.cells import membranes, nuclei
-from noisewise.scenes.chance import Chance
 from noisewise.scenes.fields import regions, texture
 from noisewise.scenes.leaves import dead_leaves
 from noisewise.scenes.movies import movie
 from noisewise.scenes.optics import imaged
+from noisewise.scenes.rng import Rng
 from noisewise.scenes.strokes import filaments, puncta, vesicles
 
-Draw = Callable[[Sequence[int], Chance], Tensor]
+Draw = Callable[[Sequence[int], Rng], Tensor]
 
 # What is drawn, how often in a mixture, and the standard deviation of the sharpest blur, pixels.
 KINDS: dict[str, tuple[Draw, float, float]] = {
@@ -35,25 +35,25 @@ def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
 
     Errors: `UserError` for a kind that there is not.
     """
-    return drawn(kind, shape, Chance.seeded(seed))
+    return drawn(kind, shape, Rng.seeded(seed))
 
 
 def draw_movie(kind: str, frames: int, shape: Sequence[int], seed: int = 0) -> Tensor:
     """A moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift and shake, and bleach."""
-    chance = Chance.seeded(seed)
-    return movie(lambda size: drawn(kind, size, chance), frames, shape, chance)
+    rng = Rng.seeded(seed)
+    return movie(lambda size: drawn(kind, size, rng), frames, shape, rng)
 
 
-def drawn(kind: str, shape: Sequence[int], chance: Chance) -> Tensor:
+def drawn(kind: str, shape: Sequence[int], rng: Rng) -> Tensor:
     """The same from a source of chance; `mixed` are one to three scenes, added up, with contrasts of every sort."""
     if kind != "mixed":
         if kind not in KINDS:
             raise UserError(f"there is no scene '{kind}'; there are: {', '.join(KINDS)}, mixed")
         make, _, sharpest = KINDS[kind]
-        return imaged(make(shape, chance), sharpest, chance)
+        return imaged(make(shape, rng), sharpest, rng)
     weights = {name: weight for name, (_, weight, _) in KINDS.items()}
-    scene = drawn(chance.pick(weights), shape, chance)
-    for _ in range(chance.integer(-2, 2)):
-        scene = scene + chance.uniform(0.1, 1.0) * drawn(chance.pick(weights), shape, chance)
+    scene = drawn(rng.pick(weights), shape, rng)
+    for _ in range(rng.integer(-2, 2)):
+        scene = scene + rng.uniform(0.1, 1.0) * drawn(rng.pick(weights), shape, rng)
     scene = scene / scene.amax().clamp(min=1e-6)
-    return scene ** chance.log_uniform(0.6, 2.0)
+    return scene ** rng.log_uniform(0.6, 2.0)

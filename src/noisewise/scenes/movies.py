@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.scenes.chance import Chance
+from noisewise.scenes.rng import Rng
 
 FASTEST = 3.0  # pixels a frame
 
 
-def movie(still: Callable[[Sequence[int]], Tensor], frames: int, shape: Sequence[int], chance: Chance) -> Tensor:
+def movie(still: Callable[[Sequence[int]], Tensor], frames: int, shape: Sequence[int], rng: Rng) -> Tensor:
     """A movie (T, Y, X) of two layers, each drawn by `still` and moving by itself, dimmed by bleaching."""
-    layers = [moving(still, frames, shape, chance) for _ in range(2)]
-    scene = layers[0] + chance.uniform(0, 1) * layers[1]
-    half_life = frames * chance.log_uniform(0.5, 20)
+    layers = [moving(still, frames, shape, rng) for _ in range(2)]
+    scene = layers[0] + rng.uniform(0, 1) * layers[1]
+    half_life = frames * rng.log_uniform(0.5, 20)
     fading = 2 ** (-torch.arange(float(frames)) / half_life)
-    flicker = 1 + chance.uniform(0, 0.05) * chance.normal(frames)
+    flicker = 1 + rng.uniform(0, 0.05) * rng.normal(frames)
     scene = scene * (fading * flicker.clamp(min=0.5))[:, None, None]
     return scene / scene.amax().clamp(min=1e-6)
 
 
-def moving(still: Callable[[Sequence[int]], Tensor], frames: int, shape: Sequence[int], chance: Chance) -> Tensor:
+def moving(still: Callable[[Sequence[int]], Tensor], frames: int, shape: Sequence[int], rng: Rng) -> Tensor:
     """One layer (T, Y, X) on its way: a steady drift, jitter from frame to frame, or rest."""
-    speed = chance.log_uniform(0.02, FASTEST) if chance.happens(0.7) else 0.0
-    jitter = chance.log_uniform(0.02, 0.5) if chance.happens(0.3) else 0.0
-    drift = speed * torch.tensor(chance.direction(2))
-    places = drift * torch.arange(float(frames))[:, None] + jitter * chance.normal(frames, 2)
+    speed = rng.log_uniform(0.02, FASTEST) if rng.happens(0.7) else 0.0
+    jitter = rng.log_uniform(0.02, 0.5) if rng.happens(0.3) else 0.0
+    drift = speed * torch.tensor(rng.direction(2))
+    places = drift * torch.arange(float(frames))[:, None] + jitter * rng.normal(frames, 2)
     places = places - places.amin(0)
     margin = math.ceil(float(places.max())) + 2
     canvas = still([size + margin + 1 for size in shape])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.scenes.chance import Chance
+from noisewise.scenes.rng import Rng
 
 
 def blurred(scene: Tensor, sigmas: Sequence[float]) -> Tensor:
@@ -24,22 +24,22 @@ def blurred(scene: Tensor, sigmas: Sequence[float]) -> Tensor:
     return scene
 
 
-def imaged(scene: Tensor, sharpest: float, chance: Chance) -> Tensor:
+def imaged(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
     """Through a microscope: blurred (more along Z), with haze and a background; brightest 1, never negative.
 
     sharpest: standard deviation of the sharpest blur, pixels.
     """
-    sigma = chance.log_uniform(sharpest, 1.0 if chance.happens(0.6) else 2.5)
-    stretch = chance.uniform(1, 3)
+    sigma = rng.log_uniform(sharpest, 1.0 if rng.happens(0.6) else 2.5)
+    stretch = rng.uniform(1, 3)
     widths = [sigma * stretch if scene.ndim == 3 and axis == 0 else sigma for axis in range(scene.ndim)]
     sharp = blurred(scene, widths)
     sharp = sharp / brightest(sharp)
-    if chance.happens(0.5):
-        far = chance.log_uniform(4, 20)
+    if rng.happens(0.5):
+        far = rng.log_uniform(4, 20)
         haze = blurred(sharp, [far] * scene.ndim)
-        sharp = sharp + chance.uniform(0, 1) * haze
-    if chance.happens(0.5):
-        sharp = sharp + chance.uniform(0, 0.3)
+        sharp = sharp + rng.uniform(0, 1) * haze
+    if rng.happens(0.5):
+        sharp = sharp + rng.uniform(0, 0.3)
     return (sharp / brightest(sharp)).clamp(min=0)
 
 

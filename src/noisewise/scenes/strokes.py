@@ -9,51 +9,51 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from noisewise.scenes.chance import Chance
 from noisewise.scenes.fields import smooth_field
+from noisewise.scenes.rng import Rng
 
 
-def filaments(shape: Sequence[int], chance: Chance) -> Tensor:
+def filaments(shape: Sequence[int], rng: Rng) -> Tensor:
     """Filaments that bend over a persistence length, like a cytoskeleton; brightness per filament and along it."""
     dims, size = len(shape), torch.tensor([float(side) for side in shape])
-    count = max(2, int(chance.log_uniform(0.0002, 0.004) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
-    steps = int(chance.uniform(0.5, 2) * 2 * max(shape))
-    persistence = chance.log_uniform(10, 400)
-    start = chance.uniforms(count, dims) * size
+    count = max(2, int(rng.log_uniform(0.0002, 0.004) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
+    steps = int(rng.uniform(0.5, 2) * 2 * max(shape))
+    persistence = rng.log_uniform(10, 400)
+    start = rng.uniforms(count, dims) * size
     # Unit vectors that wander: a random walk on the sphere with steps of half a pixel.
-    wander = chance.normal(count, steps, dims) * persistence**-0.5
-    heading = chance.directions(count, dims)[:, None] + torch.cumsum(wander, 1)
+    wander = rng.normal(count, steps, dims) * persistence**-0.5
+    heading = rng.directions(count, dims)[:, None] + torch.cumsum(wander, 1)
     heading = heading / heading.norm(dim=2, keepdim=True).clamp(min=1e-3)
     places = start[:, None] + 0.5 * torch.cumsum(heading, 1)
-    bright = torch.exp(chance.uniform(0, 0.8) * chance.normal(count, 1)).expand(-1, steps)
-    beads = 1 + chance.uniform(0, 0.5) * chance.normal(count, steps)
+    bright = torch.exp(rng.uniform(0, 0.8) * rng.normal(count, 1)).expand(-1, steps)
+    beads = 1 + rng.uniform(0, 0.5) * rng.normal(count, steps)
     return splat(shape, places.reshape(-1, dims), (bright * beads.clamp(min=0)).reshape(-1))
 
 
-def puncta(shape: Sequence[int], chance: Chance) -> Tensor:
+def puncta(shape: Sequence[int], rng: Rng) -> Tensor:
     """Spots: single ones, crowds, and their brightnesses."""
     dims, size = len(shape), torch.tensor([float(side) for side in shape])
-    count = max(3, int(chance.log_uniform(0.0005, 0.02) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
-    places = chance.uniforms(count, dims) * size
-    if chance.happens(0.5):  # where a field is high
-        chosen = smooth_field(shape, chance.log_uniform(8, max(shape) / 4 + 8), chance)
+    count = max(3, int(rng.log_uniform(0.0005, 0.02) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
+    places = rng.uniforms(count, dims) * size
+    if rng.happens(0.5):  # where a field is high
+        chosen = smooth_field(shape, rng.log_uniform(8, max(shape) / 4 + 8), rng)
         whole = places.long()
-        inside = chosen[tuple(whole.unbind(1))] > chance.uniform(0, 1)
+        inside = chosen[tuple(whole.unbind(1))] > rng.uniform(0, 1)
         places = places[inside] if inside.any() else places
-    bright = torch.exp(chance.uniform(0, 1.2) * chance.normal(len(places)))
+    bright = torch.exp(rng.uniform(0, 1.2) * rng.normal(len(places)))
     return splat(shape, places, bright)
 
 
-def vesicles(shape: Sequence[int], chance: Chance) -> Tensor:
+def vesicles(shape: Sequence[int], rng: Rng) -> Tensor:
     """Small hollow spheres: rings in two dimensions."""
     dims, size = len(shape), torch.tensor([float(side) for side in shape])
-    count = max(3, int(chance.log_uniform(0.0002, 0.004) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
-    radius = chance.log_uniform(1.5, 8)
-    radii = radius * torch.exp(0.3 * chance.normal(count))
+    count = max(3, int(rng.log_uniform(0.0002, 0.004) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
+    radius = rng.log_uniform(1.5, 8)
+    radii = radius * torch.exp(0.3 * rng.normal(count))
     dots = int(8 * radius ** (dims - 1)) + 8
-    around = chance.directions(count * dots, dims).reshape(count, dots, dims)
-    places = chance.uniforms(count, 1, dims) * size + radii[:, None, None] * around
-    bright = torch.exp(0.5 * chance.normal(count, 1)).expand(-1, dots)
+    around = rng.directions(count * dots, dims).reshape(count, dots, dims)
+    places = rng.uniforms(count, 1, dims) * size + radii[:, None, None] * around
+    bright = torch.exp(0.5 * rng.normal(count, 1)).expand(-1, dots)
     return splat(shape, places.reshape(-1, dims), bright.reshape(-1))
 
 

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, a held-out risk, and nothing hidden."""
+"""The training loop: AdamW, warm-up and cosine, averaged weights, a validation loss, and nothing hidden."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from noisewise.errors import UserError
-from noisewise.methods.base import Batch, Method
+from noisewise.methods.base import Batch, Denoiser, Method
 from noisewise.progress import Progress
 
-WARM_UP_STEPS = 40  # linear, whatever the length of the run
-HELD_FRACTION = 0.1  # of the run: the learning rate stays at its peak so long
-MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: less than is held, whose rates need no length
-SAVE_SECONDS = 60.0  # between two saves of an unfinished run
-RESERVE = 0.95  # of the time left is planned: checks take some, and processors slow down
-CHECKS = 20  # how often the held-out risk is looked at
-CLEARLY = 1.02  # a risk this much above the lowest is a rise, not chance
-PATIENCE = 5  # checks in a row with a risen risk, after which training stops
+WARM_UP_STEPS = 40  # linear, whatever the length of the training
+PEAK_FRACTION = 0.1  # of the training, during which the learning rate stays at its peak
+MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: less than the peak, which needs no length
+SAVE_SECONDS = 60.0  # between two saves of an unfinished training
+RESERVE = 0.95  # of the time left is planned: validation takes some, and processors slow down
+VALIDATIONS = 20  # how often the validation loss is computed
+CLEARLY = 1.02  # a loss this much above the lowest is a rise, not chance
+PATIENCE = 5  # validations in a row with a risen loss, after which training stops
 WEIGHT_DECAY = 1e-4
-REFINING = 0.25  # of the learning rate, for weights that have learned before
+PRETRAINED_RATE = 0.25  # of the learning rate, for pretrained parameters
 GRADIENT_NORM = 1.0
 EXPLODED = 1e3  # a loss (normalised units) beyond which a step is undone
-AVERAGED_FRACTION = 0.05  # of the run: the time constant of the averaged weights
+AVERAGED_FRACTION = 0.05  # of the training: the time constant of the averaged weights
+MAX_RECOVERIES = 8
 
 
 class Data(Protocol):
@@ -40,127 +41,153 @@ class Data(Protocol):
     held_out: Any
 
     def draw(self, step: int) -> Any:
-        """Patches with `noisy`, `teach`, `target`, `generator`, `coordinates` and `background`."""
+        """Patches with `noisy`, `valid`, `target`, `generator`, `coordinates` and `background`."""
 
 
 @dataclass
-class Run:
-    """The state of a training run: all that continuing it needs.
+class TrainState:
+    """The state of a training: everything that resuming it needs.
 
-    as_built: the network is to be used as it came, without a step.
+    untrained: the network is used as it was built, without a step. validation_losses: (step, loss).
+    rises: validations in a row whose loss was clearly above the lowest. tensors: weights and optimiser state.
     """
 
     steps: int = 0
     step: int = 0
     recoveries: int = 0
-    risen: int = 0
+    rises: int = 0
     stopped_early: bool = False
-    as_built: bool = False
-    risks: list[tuple[int, float]] = field(default_factory=list)
+    untrained: bool = False
+    validation_losses: list[tuple[int, float]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.as_built or self.stopped_early or self.step >= self.steps > 0
+        return self.untrained or self.stopped_early or self.step >= self.steps > 0
 
     def notes(self) -> list[str]:
-        """What the user should know of how it went; empty if all is well."""
+        """What the user should know of the training; empty if all is well."""
         notes = []
         if not self.finished:
             notes.append(f"training was interrupted after {self.step} of {self.steps or 'an unknown number of'} steps")
         if self.stopped_early:
-            notes.append(f"training was ended after {self.step} steps: the held-out risk had risen")
+            notes.append(f"training stopped early, after {self.step} steps: the validation loss had risen")
         if self.recoveries:
             notes.append(f"training diverged {self.recoveries} times and recovered with a lower learning rate")
         return notes
 
     @property
-    def best_risk(self) -> float:
-        """The lowest risk so far."""
-        return min((risk for _, risk in self.risks), default=math.inf)
+    def best_validation_loss(self) -> float:
+        """The lowest validation loss so far."""
+        return min((loss for _, loss in self.validation_losses), default=math.inf)
 
 
 def fit(
     method: Method,
-    net: nn.Module,
+    net: Denoiser,
     data: Data,
     *,
     steps: int | None = None,
     seconds: float | None = None,
-    run: Run | None = None,
+    state: TrainState | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     save: Callable[[], None] | None = None,
-) -> Run:
+) -> TrainState:
     """Train `net` in place for a number of steps, or for as many as fit into some seconds.
 
-    Ends with averaged weights in `net`; `save` is called every minute while they are in it. Ctrl-C ends it
-    early, after the step at hand: `net` is then usable, and passing the returned run (and the same data)
-    again continues to the result of an unbroken run.
+    Ends with averaged weights in `net`; `save` is called every minute while they are in it. Ctrl-C ends the training
+    after the current step: `net` is then usable, and passing the returned state (and the same data) again continues to
+    the result of an uninterrupted training.
     """
-    run = run or Run()
-    if run.finished:
+    state = state or TrainState()
+    if state.finished:
         net.eval()
-        return run
-    trainer = Trainer(method, net, data, run)
+        return state
+    trainer = Trainer(method, net, data, state)
     if seconds is None:
-        run.steps = run.steps or steps or method.default_steps
-    started, first = time.perf_counter(), run.step
-    saved = measured = started
-    if method.ready_as_built and run.step == 0:
-        trainer.check()
+        state.steps = state.steps or steps or method.default_steps
+    clock = Clock(seconds, state.step)
+    if method.traits.usable_untrained and state.step == 0:
+        trainer.validate()
     with ctrl_c_flag() as interrupted:
-        while not run.finished and not interrupted.is_set():
-            now = time.perf_counter()
-            if run.step == WARM_UP_STEPS // 2:
-                measured = now
-            if not run.steps and run.step >= WARM_UP_STEPS:
-                assert seconds is not None
-                spent, pace = now - started, (now - measured) / (run.step - WARM_UP_STEPS // 2)
-                if spent >= MEASURED_FRACTION * seconds:
-                    run.steps = planned(run.step, RESERVE * (seconds - spent), pace)
+        while not state.finished and not interrupted.is_set():
+            clock.plan(state)
             trainer.step()
-            pace = (time.perf_counter() - started) / (run.step - first)
-            risk = run.risks[-1][1] if run.risks else math.nan
-            report(Progress(run.step, run.steps, risk, pace * (run.steps - run.step) if run.steps else math.nan))
-            if save is not None and time.perf_counter() - saved > SAVE_SECONDS:
+            report(clock.progress(state))
+            if save is not None and clock.time_to_save():
                 trainer.show(save)
-                saved = time.perf_counter()
+                clock.saved = time.perf_counter()
     trainer.finish()
-    return run
+    return state
+
+
+class Clock:
+    """Turns a time budget into a number of steps, and steps into time left.
+
+    seconds: the budget, or None if the number of steps is given. first: the step at which this training began.
+    """
+
+    def __init__(self, seconds: float | None, first: int) -> None:
+        self.seconds, self.first = seconds, first
+        self.started = self.saved = self.warm = time.perf_counter()
+
+    def plan(self, state: TrainState) -> None:
+        """Fix the number of steps once the pace has been measured."""
+        now, half = time.perf_counter(), WARM_UP_STEPS // 2
+        if state.step == half:
+            self.warm = now
+        if state.steps or state.step < WARM_UP_STEPS:
+            return
+        assert self.seconds is not None
+        spent, pace = now - self.started, (now - self.warm) / (state.step - half)
+        if spent >= MEASURED_FRACTION * self.seconds:
+            state.steps = planned(state.step, RESERVE * (self.seconds - spent), pace)
+
+    def progress(self, state: TrainState) -> Progress:
+        """Steps done, the last validation loss, and seconds left (NaN while unknown)."""
+        pace = (time.perf_counter() - self.started) / (state.step - self.first)
+        loss = state.validation_losses[-1][1] if state.validation_losses else math.nan
+        left = pace * (state.steps - state.step) if state.steps else math.nan
+        return Progress(state.step, state.steps, loss, left)
+
+    def time_to_save(self) -> bool:
+        """Whether the last save is long enough ago."""
+        return time.perf_counter() - self.saved > SAVE_SECONDS
 
 
 def planned(step: int, seconds: float, pace: float) -> int:
-    """How many steps a run has that is at this one, with so many seconds left and so many a step."""
+    """Total number of steps of a training that is at this step, given seconds left and seconds a step."""
     steps = step + max(1, int(seconds / pace))
-    # The rates so far were those of a longer run, unless it was the warm-up that took the time.
-    return steps if step == WARM_UP_STEPS else max(steps, math.ceil(step / HELD_FRACTION))
+    # The rates so far were those of a longer training, unless it was the warm-up that took the time.
+    return steps if step == WARM_UP_STEPS else max(steps, math.ceil(step / PEAK_FRACTION))
 
 
 class Trainer:
     """Weights in training, their running average, the optimiser, and the rules of a step."""
 
-    def __init__(self, method: Method, net: nn.Module, data: Data, run: Run) -> None:
-        self.method, self.net, self.data, self.run = method, net, data, run
+    def __init__(self, method: Method, net: Denoiser, data: Data, state: TrainState) -> None:
+        self.method, self.net, self.data, self.state = method, net, data, state
         self.weights = [p for p in net.parameters() if p.requires_grad]
         self.live = [t for t in net.state_dict().values() if t.is_floating_point()]
         self.average = [t.clone() for t in self.live]
         self.best = [t.clone() for t in self.live]
         self.optimizer = torch.optim.AdamW(
-            rated(self.weights, method.learned_before(net)), betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True
-        )
+            parameter_groups(self.weights, net.pretrained_parameters()), betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY,
+            fused=True,
+        )  # fmt: skip
         self.device = self.weights[0].device
         self.precision = fast_precision(self.device)
         net.train()
-        if run.tensors:
-            self._unpack(run.tensors)
+        if state.tensors:
+            self._unpack(state.tensors)
 
     def step(self) -> None:
-        """One step of the optimiser, and of what follows it."""
-        run = self.run
+        """One step of the optimiser, and what follows it."""
+        state = self.state
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * self.learning_rate()
-        loss = self._loss(self.data.draw(run.step))
+        loss = self._loss(self.data.draw(state.step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.weights, GRADIENT_NORM)
@@ -168,56 +195,58 @@ class Trainer:
             self.optimizer.step()
         else:
             self._recover()
-        run.step += 1
-        # The average forgets the start: its memory grows to a fraction of the run.
-        memory = min(run.step / 10, AVERAGED_FRACTION * (run.steps or math.inf)) if run.step > WARM_UP_STEPS else 1.0
-        torch._foreach_lerp_(self.average, self.live, 1.0 / max(1.0, memory))
-        if run.step > self.held and run.step % max(1, run.steps // CHECKS) == 0:
-            self.check()
+        state.step += 1
+        # The average forgets the start: its time constant grows to a fraction of the training.
+        constant = min(state.step / 10, AVERAGED_FRACTION * (state.steps or math.inf))
+        constant = constant if state.step > WARM_UP_STEPS else 1.0
+        torch._foreach_lerp_(self.average, self.live, 1.0 / max(1.0, constant))
+        if state.step > self.peak_end and state.step % max(1, state.steps // VALIDATIONS) == 0:
+            self.validate()
 
     def learning_rate(self) -> float:
         """Linear warm-up, the peak, then a cosine to zero; halved for each recovery."""
-        step, steps = self.run.step, self.run.steps
-        peak = self.method.learning_rate * 0.5**self.run.recoveries
+        step, steps = self.state.step, self.state.steps
+        peak = self.method.learning_rate * 0.5**self.state.recoveries
         if step < WARM_UP_STEPS:
             return peak * (step + 1) / WARM_UP_STEPS
-        if step <= self.held:
+        if step <= self.peak_end:
             return peak
-        return peak * 0.5 * (1 + math.cos(math.pi * (step - self.held) / (steps - self.held)))
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - self.peak_end) / (steps - self.peak_end)))
 
     @property
-    def held(self) -> float:
-        """The step up to which nothing depends on the length of the run."""
-        return max(WARM_UP_STEPS, int(HELD_FRACTION * self.run.steps)) if self.run.steps else math.inf
+    def peak_end(self) -> float:
+        """The step up to which nothing depends on the length of the training."""
+        return max(WARM_UP_STEPS, int(PEAK_FRACTION * self.state.steps)) if self.state.steps else math.inf
 
     @property
     def progress(self) -> float:
-        """How much of the run is over, of what depends on its length."""
-        return max(0.0, (self.run.step - self.held) / max(1.0, self.run.steps - self.held))
+        """Fraction of that part of the training which depends on its length."""
+        return max(0.0, (self.state.step - self.peak_end) / max(1.0, self.state.steps - self.peak_end))
 
     def finish(self) -> None:
-        """Averaged weights into the network; those of the lowest risk if the risk has clearly risen since.
+        """Averaged weights into the network; those of the lowest validation loss if it has clearly risen since.
 
-        Of a run that started from a prior, also if it has risen at all against the prior's.
+        After a training from pretrained weights, also if it has risen at all above theirs.
         """
         self._pack()
-        risks = self.run.risks
-        risen = bool(risks) and (
-            risks[-1][1] > CLEARLY * self.run.best_risk or (risks[0][0] == 0 and risks[-1][1] > risks[0][1])
+        losses = self.state.validation_losses
+        risen = bool(losses) and (
+            losses[-1][1] > CLEARLY * self.state.best_validation_loss
+            or (losses[0][0] == 0 and losses[-1][1] > losses[0][1])
         )
         torch._foreach_copy_(self.live, self.best if risen else self.average)
         self.net.eval()
 
     def show(self, save: Callable[[], None]) -> None:
-        """Let `save` see the network as `finish` would leave it, then go on as if nothing had been."""
+        """Call `save` with the network as `finish` would leave it, then continue unchanged."""
         self.finish()
         save()
-        self._unpack(self.run.tensors)
+        self._unpack(self.state.tensors)
         self.net.train()
 
     def _loss(self, patches: Any, held_out: bool = False) -> Tensor:
         batch = Batch(
-            noisy=patches.noisy, teach=patches.teach, target=patches.target,
+            noisy=patches.noisy, valid=patches.valid, target=patches.target,
             generator=patches.generator, held_out=held_out, coordinates=patches.coordinates, progress=self.progress,
             background=patches.background,
         )  # fmt: skip
@@ -225,37 +254,39 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
             return self.method.loss(self.net, batch)
 
-    def check(self) -> None:
-        """The averaged weights' loss on the held-out pixels; enough clear rises in a row stop the run."""
+    def validate(self) -> None:
+        """The averaged weights' loss on the held-out pixels; enough clear rises in a row stop the training."""
         self.data.held_out.generator.manual_seed(0)
         trained = [t.clone() for t in self.live]
         torch._foreach_copy_(self.live, self.average)
         self.net.eval()
         with torch.no_grad():
-            risk = self._loss(self.data.held_out, held_out=True).item()
+            loss = self._loss(self.data.held_out, held_out=True).item()
         self.net.train()
         torch._foreach_copy_(self.live, trained)
-        run = self.run
-        if risk < run.best_risk:
+        state = self.state
+        if loss < state.best_validation_loss:
             torch._foreach_copy_(self.best, self.average)
-        run.risks.append((run.step, risk))
-        run.risen = run.risen + 1 if risk > CLEARLY * run.best_risk else 0
-        run.stopped_early = run.risen >= PATIENCE
+        state.validation_losses.append((state.step, loss))
+        state.rises = state.rises + 1 if loss > CLEARLY * state.best_validation_loss else 0
+        state.stopped_early = state.rises >= PATIENCE
 
     def _recover(self) -> None:
-        """A step that diverged: back to the averaged weights, fresh moments, half the learning rate."""
+        """After a step that diverged: back to the averaged weights, fresh moments, half the learning rate."""
         torch._foreach_copy_(self.live, self.average)
         self.optimizer.state.clear()
-        self.run.recoveries += 1
-        if self.run.recoveries > 8:
-            raise UserError("training diverges again and again; try a lower learning rate, or look at the images")
+        self.state.recoveries += 1
+        if self.state.recoveries > MAX_RECOVERIES:
+            raise UserError(
+                f"training diverged {self.state.recoveries} times; try a lower --learning-rate, or check the images"
+            )
 
     def _pack(self) -> None:
         """Everything that `_unpack` needs, by name."""
         groups = {"live": self.live, "average": self.average, "best": self.best}
         for name in ("exp_avg", "exp_avg_sq", "step"):
             groups[name] = [self.optimizer.state[p][name] for p in self.weights if p in self.optimizer.state]
-        self.run.tensors = {
+        self.state.tensors = {
             f"{name}.{i}": tensor.clone() for name, group in groups.items() for i, tensor in enumerate(group)
         }
 
@@ -266,18 +297,18 @@ class Trainer:
         for i, weight in enumerate(self.weights):
             if f"step.{i}" in tensors:
                 state = {name: tensors[f"{name}.{i}"] for name in ("exp_avg", "exp_avg_sq", "step")}
-                # As the weight lies in memory: the fused step goes through all of them in that order.
+                # In the memory layout of the weight: the fused step goes through all of them in that order.
                 self.optimizer.state[weight] = {
                     k: torch.empty_like(weight if v.ndim else v, device=weight.device).copy_(v)
                     for k, v in state.items()
                 }
 
 
-def rated(weights: Sequence[nn.Parameter], learned: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """Groups of weights for the optimiser, each with its share of the learning rate."""
-    known = {id(weight) for weight in learned}
+def parameter_groups(weights: Sequence[nn.Parameter], pretrained: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of parameters for the optimiser, each with its share of the learning rate."""
+    known = {id(weight) for weight in pretrained}
     new, old = ([w for w in weights if (id(w) in known) == wanted] for wanted in (False, True))
-    return [{"params": new, "share": 1.0}, {"params": old, "share": REFINING}]
+    return [{"params": new, "share": 1.0}, {"params": old, "share": PRETRAINED_RATE}]
 
 
 @contextmanager

@@ -1,0 +1,145 @@
+"""The check-up of an image: what was measured of its noise, what that means, and a noise model to sample from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from noisewise.estimate.measurement import CORRELATED_PLANES, WEAK, NoiseMeasurement
+from noisewise.estimate.noise_model import full_noise_model, pixel_noise_model
+from noisewise.noise.base import Noise
+
+HOT = 1e-5  # of the pixels
+TEXTURED = 0.5  # of the noise variance: with so much image texture left, the correlation is uncertain
+
+
+@dataclass(frozen=True)
+class NoiseReport(NoiseMeasurement):
+    """A check-up: the measurement, a verdict and warnings in words, and noise models fitted to it."""
+
+    @cached_property
+    def noise(self) -> Noise:
+        """The noise model: variance, correlation, row and column offsets, quantization and clipping."""
+        model = full_noise_model(self)
+        model.provenance = self._provenance()
+        return model
+
+    @cached_property
+    def pixel_noise(self) -> Noise:
+        """The noise model for methods that treat each pixel on its own: only the noise not shared with neighbours.
+
+        Such a method predicts the shared part from the neighbours and cannot remove it. Where the noise is in truth
+        white, an apparent correlation is image texture left in the most homogeneous places, and not noise at all.
+        """
+        model = pixel_noise_model(self)
+        model.provenance = self._provenance()
+        return model
+
+    def _provenance(self) -> dict[str, Any]:
+        return {"measured": self.record(), "signal_range": [self.signal_range[0], self.signal_range[2]]}
+
+    @property
+    def verdict(self) -> str:
+        """The kind of noise in one or two sentences."""
+        y, x = self.correlation.along("Y"), self.correlation.along("X")
+        if self.kind == "none":
+            return "This image has no noise worth removing."
+        if self.kind == "smoothed":
+            return (
+                f"Neighbouring pixels are more alike than any camera makes them (correlation {max(x, y):.2f}): the "
+                f"image was smoothed, enlarged or denoised before. Use the original recording."
+            )
+        if self.kind == "correlated":
+            return (
+                f"The noise is correlated along both axes ({x:.2f} along X, {y:.2f} along Y). Methods that predict a "
+                f"pixel from its neighbours would keep it; use a method for correlated noise."
+            )
+        if self.kind in ("rows", "columns"):
+            return self._line_verdict(x, y)
+        weak = f" (weakly correlated along {'X' if x >= y else 'Y'}, {max(x, y):.2f})" if max(x, y) >= WEAK else ""
+        return f"The noise is independent from pixel to pixel{weak}: all methods suit it."
+
+    def _line_verdict(self, x: float, y: float) -> str:
+        axis, std = ("X", self.row_std_adu) if self.kind == "rows" else ("Y", self.column_std_adu)
+        each = "row" if self.kind == "rows" else "column"
+        if std:
+            what = f"each {each} has an offset of its own (standard deviation {std:.3g} ADU)"
+        else:
+            what = f"its autocorrelation there is {max(x, y):.2f}"
+        return (
+            f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes; "
+            f"use a method for correlated noise."
+        )
+
+    @property
+    def suggests(self) -> str:
+        """The kind of method that fits: `none`, `pixel-wise`, `correlated along X` or `Y`, `pairs or structured`."""
+        return {
+            "none": "none", "white": "pixel-wise", "rows": "correlated along X", "columns": "correlated along Y",
+            "correlated": "pairs or structured", "smoothed": "none",
+        }[self.kind]  # fmt: skip
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to be careful about, one sentence each."""
+        return [*self._intensity_warnings(), *self._correlation_warnings(), *self._clipping_warnings()]
+
+    def _intensity_warnings(self) -> Iterator[str]:
+        if self.gain_adu_per_e is None:
+            yield "the range of intensities is too narrow to tell gain from read noise"
+        if self.pixel_values.stretched:
+            yield "pixel values were stretched after recording: gain and quantization step are not the camera's"
+        if self.jpeg:
+            yield "8 x 8 blocks are visible: the image was compressed with loss (JPEG)"
+
+    def _correlation_warnings(self) -> Iterator[str]:
+        if self.correlation.texture > TEXTURED and self.kind != "none":
+            yield "the image is textured everywhere: the correlation of its noise is uncertain by about 0.05"
+        if min(self.correlation.along(axis) for axis in "YX") < -WEAK:
+            yield "neighbouring pixels are negatively correlated: a sharpened image, or a camera with after-pulsing"
+        if self.row_std_adu > 0 and self.column_std_adu > 0:
+            offsets = f"{self.row_std_adu:.3g} and {self.column_std_adu:.3g} ADU"
+            yield f"both rows and columns have offsets ({offsets})"
+        if self.hot_fraction > HOT:
+            yield f"{100 * self.hot_fraction:.3g} % of the pixels are hot"
+        for axis, value in self.plane_correlation.items():
+            if abs(value) > CORRELATED_PLANES:
+                yield f"the noise of successive planes along {axis} is correlated ({value:.2f})"
+
+    def _clipping_warnings(self) -> Iterator[str]:
+        for limit in (self.pixel_values.low, self.pixel_values.high):
+            if limit is not None:
+                yield f"{100 * limit.fraction:.2g} % of the pixels are clipped at {limit.value:g}"
+
+    def record(self) -> dict[str, Any]:
+        """Everything that was found, ready for JSON."""
+        gain, low, high = self.gain_adu_per_e, self.pixel_values.low, self.pixel_values.high
+        return {
+            "image": self.name,
+            "channel": self.channel,
+            "kind": self.kind,
+            "verdict": self.verdict,
+            "suggests": self.suggests,
+            "warnings": self.warnings,
+            "gain_adu_per_e": None if gain is None else asdict(gain),
+            "variance_line_adu": {"slope": self.line.slope, "intercept": self.line.intercept},
+            "offset_adu": dict(zip(("low", "high"), self.offset_adu, strict=True)),
+            "read_noise_adu": dict(zip(("low", "high"), self.read_noise_adu, strict=True)),
+            "signal_adu": dict(zip(("low", "median", "high"), self.signal_range, strict=True)),
+            "noise_std_adu": dict(zip(("low", "median", "high"), map(self.std, self.signal_range), strict=True)),
+            "autocorrelation": self.rho,
+            "correlation_length_pixels": {axis: self.correlation_length(axis) for axis in "YX"},
+            "row_std_adu": self.row_std_adu,
+            "column_std_adu": self.column_std_adu,
+            "texture": self.correlation.texture,
+            "clipped_low": None if low is None else asdict(low),
+            "clipped_high": None if high is None else asdict(high),
+            "quantization_step_adu": self.pixel_values.step,
+            "stretched": self.pixel_values.stretched,
+            "hot_pixels": self.hot_fraction,
+            "jpeg": self.jpeg,
+            "from_frames": self.from_frames,
+            "variance_correction": self.variance_correction,
+        }

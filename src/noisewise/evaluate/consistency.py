@@ -1,0 +1,118 @@
+"""Whether a denoised image is consistent with the noisy image and its noise model; no truth is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisewise.noise.base import Noise
+from noisewise.posterior import Posterior
+
+STEP = 0.3  # standard deviations of the noise, by which an image is changed to estimate a denoiser's divergence
+TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a warning is given
+STRUCTURED, INCONSISTENT = 0.15, 1.5  # of correlation and stability
+SEED = 1_000_003  # not one from which others draw noise
+
+DenoiseFunction = Callable[[Tensor], Posterior[Tensor]]
+
+
+@dataclass(frozen=True)
+class ConsistencyCheck:
+    """What a denoiser removed, compared with the noise model; n: noise of the model, v: its variance, D: D(x).
+
+    residual: Σ (x − D)² / v over Σ (n² − n · dD(x + t n)/dt) / v. It is 1 where as much is removed as a posterior mean
+    under the right noise model removes. Less: the model has too much noise (or the image was overfitted). More: it has
+    too little (or structure was removed with the noise).
+    residual_noise_fraction: (Σ n · dD/dt) / Σ n², the fraction of the noise that is left in D.
+    correlation: by axis, of neighbours in (x − D)/√v, minus that of the noise itself: structure removed, or noise left.
+    stability: √ mean (D(D + n) − D)² / σ²: D with new noise, denoised again, compared with D in units of the predicted
+    standard deviation σ; well above 1 where D contains what the denoiser itself takes for noise. None without σ.
+    """
+
+    residual: float
+    residual_noise_fraction: float
+    correlation: dict[str, float]
+    stability: float | None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know before trusting the image; empty if nothing."""
+        found = []
+        if self.residual > TOO_MUCH:
+            found.append(
+                f"The denoiser removed {100 * (self.residual - 1):.0f} % more than the measured noise. Fine structure "
+                f"may be lost; compare with --method n2v."
+            )
+        if self.residual < TOO_LITTLE:
+            found.append(
+                f"The denoiser removed {100 * (1 - self.residual):.0f} % less noise than was measured. The noise may "
+                f"be overestimated; compare with --method n2v."
+            )
+        if (correlation := max(self.correlation.values())) > STRUCTURED:
+            found.append(
+                f"What was removed has structure: its neighbouring pixels are correlated by {correlation:.2f} more "
+                f"than the noise. Part of the image may be lost; compare with --method n2v."
+            )
+        if self.stability is not None and self.stability > INCONSISTENT:
+            found.append(
+                f"With new noise and denoised again, the image changes by {self.stability:.1f} times its predicted "
+                f"standard deviation. Some of its fine structure may be invented; compare with --method n2v."
+            )
+        return found
+
+
+def check_consistency(
+    noisy: Tensor, noise_model: Noise, denoise: DenoiseFunction, *, usable: Tensor | None = None,
+    lowest_std_fraction: float = 1.0, stability: bool = True,
+) -> ConsistencyCheck:  # fmt: skip
+    """Check a denoiser's result on images (N, 1, Y, X), ADU; four passes of the denoiser.
+
+    usable: True where pixels count. lowest_std_fraction: only this fraction of them is looked at, that with the lowest
+    predicted standard deviation in units of the noise, where little structure can be mistaken for noise.
+    stability: whether to compute it, one of the passes.
+
+    Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
+    (Stein 1981, doi:10.1214/aos/1176345632; Raphan and Simoncelli 2011, doi:10.1162/NECO_a_00076); the divergence along
+    random directions: Ramani et al. 2008, doi:10.1109/TIP.2008.2001404.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    counts = torch.ones_like(noisy, dtype=torch.bool) if usable is None else usable
+    found = denoise(noisy)
+    mean = found.mean
+    variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=1e-30)
+    if lowest_std_fraction < 1 and found.std is not None:
+        relative = found.std / variance.sqrt()
+        rank = max(1, int(lowest_std_fraction * int(counts.sum())))
+        counts = counts & (relative <= relative[counts].float().kthvalue(rank).values)
+    noise = noise_model.sample(mean, generator) - mean
+    ahead, back = (denoise(noisy + sign * STEP * noise).mean for sign in (1, -1))
+    kept = noise * (ahead - back) / (2 * STEP)
+
+    def average(values: Tensor) -> float:
+        return float(values[counts].double().mean())
+
+    power, kept_power = average(noise**2 / variance), average(kept / variance)
+    residual = average((noisy - mean) ** 2 / variance)
+    correlation = {
+        axis: neighbour_correlation(noisy - mean, variance, counts, axis)
+        - neighbour_correlation(noise, variance, counts, axis)
+        for axis in "YX"
+    }
+    change = None
+    if stability and found.std is not None:
+        again = (denoise(noise_model.sample(mean, generator)).mean - mean) / found.std
+        change = average(again**2) ** 0.5
+    return ConsistencyCheck(residual / max(power - kept_power, 1e-12), kept_power / power, correlation, change)
+
+
+def neighbour_correlation(residual: Tensor, variance: Tensor, counts: Tensor, axis: str) -> float:
+    """Correlation of a residual's neighbours along Y or X, each in units of the noise."""
+    unit = (residual / variance.sqrt()).double()
+    unit = torch.where(counts, unit, 0.0)
+    along = {"Y": -2, "X": -1}[axis]
+    size = unit.shape[along]
+    first, second = unit.narrow(along, 0, size - 1), unit.narrow(along, 1, size - 1)
+    return float((first * second).mean() / (unit**2).mean().clamp(min=1e-30))

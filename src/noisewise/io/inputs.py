@@ -1,0 +1,102 @@
+"""The images of a call: one or several, from paths, folders, patterns and arrays, and where their outputs go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noisewise.errors import UserError
+from noisewise.io import open_source
+from noisewise.io.base import Source
+from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, plan_files, refuse_twice
+
+Beside = Callable[[Path], Mapping[str, Path]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Opened images, the output file of each (None: the results stay in memory), and notes on what was left out.
+
+    several: whether the call was about several images, and its result is a list.
+    """
+
+    sources: list[Source]
+    outputs: list[Path] | None
+    several: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_inputs(
+    images: Any, axes: str | None, output: Any, beside: Beside, companions: Beside, *, skip_existing: bool = False
+) -> Iterator[Inputs]:
+    """Open the images of a call and plan their outputs.
+
+    images: a path, an array, a list of these, a folder, or a pattern. output: None, a file, a folder, or a list with a
+    file for each image. beside: output -> files that are written with it. companions: output -> files that may be.
+
+    Errors: `UserError` for images that cannot be used, and outputs that cannot be told apart.
+    """
+    several = is_several(images)
+    given = list(images) if isinstance(images, list | tuple) and several else [images]
+    if output is None or isinstance(output, list | tuple):
+        paths = expanded(given)
+        outputs = None if output is None else [Path(path).expanduser() for path in output]
+        yield Inputs(open_all(paths, axes), outputs, several)
+        return
+    if not all(isinstance(image, str | Path) for image in given):
+        sources = open_all(given, axes)
+        yield Inputs(sources, outputs_of_arrays(sources, output), several)
+        return
+    plan = plan_files(
+        given, output, companions=lambda path: companions(path).values(), beside=lambda path: beside(path).values(),
+        skip_existing=skip_existing,
+    )  # fmt: skip
+    with folder_for(plan.outputs, output):
+        yield Inputs(open_all(plan.inputs, axes), plan.outputs, several or names_several(given[0]), plan.notes)
+
+
+def is_several(images: Any) -> bool:
+    """Whether a call is about several images: a list of paths or arrays, a folder, or a pattern."""
+    if isinstance(images, list | tuple):
+        return all(isinstance(image, str | Path | Source) or hasattr(image, "shape") for image in images)
+    return isinstance(images, str | Path) and names_several(images)
+
+
+def expanded(images: Sequence[Any]) -> list[Any]:
+    """The images with folders and patterns replaced by what they name."""
+    found: list[Any] = []
+    for image in images:
+        found += find_images([image]) if isinstance(image, str | Path) and names_several(image) else [image]
+    return found
+
+
+def open_all(images: Sequence[Any], axes: str | None) -> list[Source]:
+    """Sources of images."""
+    return [open_source(image, axes) for image in images]
+
+
+def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Path]:
+    """Output files of arrays: the one file, or for several arrays files of a folder, named by their number.
+
+    Errors: `UserError` for several arrays and one file.
+    """
+    if len(sources) == 1:
+        return [Path(output).expanduser()]
+    names = [source.path or Path(f"{number:03d}.tif") for number, source in enumerate(sources)]
+    outputs = name_outputs(names, output, "_denoised")
+    refuse_twice(outputs)
+    if not outputs[0].parent.is_dir():
+        raise UserError(f"{outputs[0].parent}: the folder does not exist; create it first")
+    return outputs
+
+
+def images_of(value: Any, axes: str | None) -> list[Source]:
+    """Sources of one image, several, or none (None)."""
+    if value is None:
+        return []
+    given = list(value) if isinstance(value, list | tuple) and is_several(value) else [value]
+    return open_all(expanded(given), axes)

@@ -1,0 +1,148 @@
+"""Which file becomes which: the outputs of a list of inputs, decided before the work begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from noisewise.errors import UserError
+from noisewise.io.paths import default_output, find_inputs, is_zarr
+
+SPARE_FILES = 100  # open files beyond two for each image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inputs, the output of each, and notes on what was left out."""
+
+    inputs: list[Path]
+    outputs: list[Path]
+    notes: list[str]
+
+
+def plan_files(
+    patterns: Sequence[str | Path],
+    output: str | Path | None,
+    *,
+    companions: Callable[[Path], Iterable[Path]],
+    beside: Callable[[Path], Iterable[Path]],
+    skip_existing: bool = False,
+    suffix: str = "_denoised",
+) -> Plan:
+    """Find the inputs and name their outputs: beside each input, or in the folder or file `output`.
+
+    companions: output -> files that may be written beside it. beside: output -> those that are written this time.
+    suffix: end of the names of outputs that are not given.
+
+    Errors: `UserError` for inputs that do not exist, several inputs for one output file, or two of one name.
+    """
+    if not patterns:
+        raise UserError("no input; give files, folders or patterns, such as cells.tif")
+    found = find_images(patterns)
+    made = [default_output(path, suffix) for path in found]
+    inputs, notes = without_own_outputs(found, {*made, *chain.from_iterable(map(companions, made))})
+    outputs = name_outputs(inputs, output, suffix)
+    written = [*outputs, *chain.from_iterable(map(beside, outputs))]
+    refuse_inputs(inputs, written)
+    refuse_twice(written)
+    if skip_existing:
+        existing = [path for path in outputs if os.path.lexists(path)]
+        notes += [f"{path}: exists already, skipped" for path in existing]
+        pairs = [(i, o) for i, o in zip(inputs, outputs, strict=True) if o not in existing]
+        inputs, outputs = [i for i, _ in pairs], [o for _, o in pairs]
+    return Plan(inputs, outputs, notes)
+
+
+def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:
+    """Leave out what an earlier call wrote for another input, so that a folder can be given again and again."""
+    kept = [path for path in inputs if path not in made]
+    return kept, [f"{path}: is the output of another input, left out" for path in inputs if path in made]
+
+
+def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Errors: `UserError` if an output would replace an input, its own or another's."""
+    taken = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise UserError(f"{path}: is the input itself; choose another name for the output")
+
+
+def refuse_taken(output: str | None, overwrite: bool) -> None:
+    """Errors: `UserError` if a file exists already (unless `overwrite`) or its folder does not."""
+    if output is None:
+        return
+    path = Path(output).expanduser()
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already; choose another name or allow it with --overwrite")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
+def refuse_twice(outputs: Sequence[Path]) -> None:
+    """Errors: `UserError` if two outputs have one name."""
+    seen: set[Path] = set()
+    for path in outputs:
+        if path in seen:
+            raise UserError(f"{path}: two inputs would get this name; give their folders one at a time")
+        seen.add(path)
+
+
+def name_outputs(inputs: Sequence[Path], output: str | Path | None, suffix: str) -> list[Path]:
+    """The output of each input. Errors: `UserError` for one output file of several inputs."""
+    if output is None:
+        return [default_output(path, suffix) for path in inputs]
+    place = Path(output).expanduser()
+    named_folder = str(output).endswith(("/", os.sep))
+    if not (len(inputs) > 1 or named_folder or (place.is_dir() and place.suffix.lower() != ".zarr")):
+        return [place]
+    if len(inputs) > 1 and place.suffix and not place.is_dir():
+        raise UserError(f"{place}: is one file, but there are {len(inputs)} inputs; give a folder")
+    return [place / default_output(path, suffix).name for path in inputs]
+
+
+def find_images(patterns: Sequence[str | Path]) -> list[Path]:
+    """Images named by files, folders and patterns, in order. Errors: `UserError` for what does not exist."""
+    found = find_inputs(patterns)
+    allow_open_files(2 * len(found) + SPARE_FILES)
+    return found
+
+
+def names_several(image: str | Path) -> bool:
+    """Whether a name stands for several images: a folder that is no image itself, or a pattern."""
+    path = Path(image).expanduser()
+    if path.exists():
+        return path.is_dir() and not is_zarr(path)
+    return any(mark in str(image) for mark in "*?[")
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the limit of open files, which many systems set low: all images stay open."""
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < count:
+            most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+@contextmanager
+def folder_for(outputs: Sequence[Path], asked: str | Path | None) -> Iterator[None]:
+    """Create the output folder if it was asked for; remove it again if it stays empty."""
+    made = None
+    if asked is not None and outputs and outputs[0] != Path(asked).expanduser() and not outputs[0].parent.exists():
+        made = outputs[0].parent
+        try:
+            made.mkdir()
+        except OSError as error:
+            raise UserError(f"{made}: the folder cannot be created ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        if made is not None:
+            with suppress(OSError):  # not empty: the outputs are in it
+                made.rmdir()

@@ -1,0 +1,130 @@
+"""What is written for each denoised image: the mean, and on request its std, samples, mode and an animation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from noisewise.errors import UserError
+from noisewise.io import animation_output, create_sink, mode_output, samples_output, std_output
+from noisewise.io.base import Sink, Source
+from noisewise.io.paths import Draft
+from noisewise.io.stacked import stacked
+
+AVERAGED_PIXELS = 4_000_000  # up to here test-time augmentation costs seconds, and is the default
+HURRY = 20.0  # seconds of budget, below which it is not
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    """How images are denoised and written."""
+
+    average: bool = False
+    """test-time augmentation: average over 8 flips and rotations, which takes eight times the prediction time
+    (default: up to 4 million pixels, unless the budget is below 20 s)"""
+    no_average: bool = False
+    """no test-time augmentation"""
+    tile: Literal["auto"] | int = "auto"
+    """pixels along each side of a tile; the result does not depend on it"""
+    float32: bool = False
+    """write 32-bit floats instead of the input's pixel type"""
+    std: bool = False
+    """also write the standard deviation of each pixel, as 32-bit floats, to <output>_std; for methods that give it"""
+    samples: int = 0
+    """also write so many samples of the posterior, along a new axis, to <output>_samples; for methods that give them"""
+    diverse: int = 0
+    """keep only so many of the samples, chosen to represent the others"""
+    gif: bool = False
+    """also write the samples as an animation, <output>_samples.gif: the maximum along Z, the first of other axes"""
+    mode: bool = False
+    """also write the mode, an image sharper than the mean, to <output>_mode; for methods that give samples"""
+    overwrite: bool = False
+    """replace outputs that exist"""
+    skip_existing: bool = False
+    """leave out inputs whose output exists"""
+
+    @classmethod
+    def split_from(cls, options: dict[str, Any]) -> tuple[WriteOptions, dict[str, Any]]:
+        """Write options among others, and the others; `average` may be None, for automatic."""
+        names = {field.name for field in fields(cls)}
+        mine = {name: value for name, value in options.items() if name in names}
+        if "average" in mine:
+            mine["no_average"] = mine["average"] is False
+            mine["average"] = bool(mine["average"])
+        return cls(**mine), {name: value for name, value in options.items() if name not in names}
+
+    def check(self) -> None:
+        """Errors: `UserError` for options that contradict each other or make no sense."""
+        if self.overwrite and self.skip_existing:
+            raise UserError("--overwrite and --skip-existing exclude each other; give one")
+        if self.average and self.no_average:
+            raise UserError("--average and --no-average exclude each other; give one")
+        if self.tile != "auto" and self.tile < 1:
+            raise UserError(f"--tile {self.tile} is not a size in pixels; give a number, or auto")
+        if self.samples < 0:
+            raise UserError(f"--samples {self.samples} is not a number of samples; give 1 or more")
+        if not self.samples and (self.diverse or self.gif):
+            raise UserError(f"{'--gif' if self.gif else '--diverse'} needs samples; add --samples N")
+        if self.diverse and not 0 < self.diverse <= self.samples:
+            raise UserError(f"--diverse {self.diverse} of {self.samples} samples is not possible; give at most that")
+
+    @property
+    def kept(self) -> int:
+        """Number of samples that are written."""
+        return self.diverse or self.samples
+
+    @property
+    def tile_size(self) -> int | None:
+        """Pixels along each side of a tile, or None for what fits into memory."""
+        return None if self.tile == "auto" else self.tile
+
+    def averages(self, sources: Sequence[Source], budget: float | None = None) -> bool:
+        """Whether to use test-time augmentation: as asked for, or by default where it costs little.
+
+        budget: seconds, if there is one.
+        """
+        small = sum(prod(source.shape) for source in sources) <= AVERAGED_PIXELS
+        default = small and (budget or HURRY) >= HURRY
+        return self.average or (default and not self.no_average)
+
+    def averaging(self, average: bool) -> WriteOptions:
+        """The same options with test-time augmentation decided."""
+        return replace(self, average=average, no_average=not average)
+
+    def beside(self, output: Path) -> dict[str, Path]:
+        """What else is written for an image, and where."""
+        wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
+        return {name: path for name, path in companions(output).items() if wanted[name]}
+
+    def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
+        """Sinks for the output of a source, and for what else is wanted of it, by name. Errors: `UserError`."""
+        kind = np.float32 if self.float32 else None
+        yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
+        if self.std:
+            yield "std", create_sink(std_output(path), source, np.float32, record, overwrite=self.overwrite)
+        if self.mode:
+            yield "mode", create_sink(mode_output(path), source, kind, record, overwrite=self.overwrite)
+        if self.samples:
+            like = stacked(source, self.kept)
+            yield "samples", create_sink(samples_output(path), like, kind, record, overwrite=self.overwrite)
+
+    def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
+        """Errors: `UserError` for outputs that cannot be written, before the work and not after it."""
+        for source, path in zip(sources, outputs, strict=True):
+            for _, sink in self.sinks(path, source):
+                sink.discard()
+            if self.gif:
+                Draft(animation_output(path), self.overwrite).discard()
+
+
+def companions(output: Path) -> dict[str, Path]:
+    """All files that may be written beside a denoised image."""
+    return {
+        "std": std_output(output), "samples": samples_output(output), "gif": animation_output(output),
+        "mode": mode_output(output),
+    }  # fmt: skip

@@ -1,0 +1,212 @@
+"""Settings, packaged weights and training losses of methods whose network is conditioned on the noise.
+
+`simulated`, `gap`, `hdn`, `divnoising` and `cosdd` compose these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import cycle
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisewise.container import read_container, write_container
+from noisewise.errors import UserError
+from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, build_denoiser, noise_symmetry
+from noisewise.methods.losses.blind_spot import blind_spot_loss
+from noisewise.methods.losses.conditioned import conditioning, flat, moments
+from noisewise.methods.losses.supervised import add_noise, supervised_loss, synthetic_scenes
+from noisewise.methods.losses.thinning import thinning_loss
+from noisewise.noise.base import Noise
+from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, noise_features
+from noisewise.noise.ops.correlation_length import correlated_offsets
+from noisewise.posterior import Normal
+
+PRETRAINED = Path(__file__).with_name("pretrained.safetensors")
+HOLDS = "pretrained network"
+FAR_APART = 1e6  # pixel sizes between slices
+IMAGE_TO_SCENES = 3  # patches of the image for each synthetic scene: enough not to forget the scenes
+# Limits of the noise that the pretrained network was trained on, with some room.
+MAX_STEP, MAX_FAR_CORRELATION, MIN_CORRELATION, MAX_OFFSETS = 3.0, 0.75, -0.4, 3.0
+MIN_PHOTONS = 0.4  # a pixel, including the 3/8 of the variance-stabilising transform
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionedSettings(Method):
+    """Settings of methods whose network is conditioned on the noise and trained on synthetic scenes and the image."""
+
+    network: Literal["fast", "large", "classic", "n2v2"] = "large"
+    spatial: Literal["auto", "YX", "ZYX"] = "YX"
+    """axes that the network sees together; the packaged weights are for single planes"""
+    pretrained: bool = True
+    """start from the packaged weights, where they fit the network"""
+    scenes: str = "mixed"
+    """synthetic scenes: mixed, one kind of scene, or a file of clean images in the units of the noisy ones"""
+    split_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    """fraction of the image that is taken out as target of the rest (thinning)"""
+    synthetic_weight: Annotated[float, Interval(ge=0, le=100)] = 1.0
+    """weight of the supervised loss on synthetic scenes (0: none)"""
+    self_weight: Annotated[float, Interval(ge=0, le=100)] = 2.0
+    """weight of the self-supervised loss on the image itself (0: none)"""
+
+
+def conditioned_traits(settings: ConditionedSettings, **changes: Any) -> Traits:
+    """Traits of these methods, and what differs."""
+    common = Traits(
+        removes=("white", "rows", "columns", "correlated"), noise="correlated", std=True,
+        pretrained=starts_pretrained(settings), patches_per_step=(4, 2), symmetry=noise_symmetry,
+    )  # fmt: skip
+    return replace(common, **changes)
+
+
+def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_models: Sequence[Noise]) -> Denoiser:
+    """A U-Net that takes the stabilised image and the noise features, with the packaged weights where they fit."""
+    pretrained = starts_pretrained(settings)
+    # The packaged weights are for single planes: slices are not pooled.
+    planar = replace(spec, spacing=(FAR_APART, *spec.spacing[1:])) if spec.dims == 3 and pretrained else None
+    net = build_denoiser(settings, spec, noise_models, inputs=2 + FEATURES, heads=2, backbone_spec=planar)
+    if pretrained:
+        net.backbone.load_state_dict(pretrained_state(spec.dims))
+        net.pretrained_part = "backbone"
+        net.warnings = out_of_distribution_warnings(spec, noise_models)
+    return net
+
+
+# -- losses ------------------------------------------------------------------------------------------
+
+
+def combined_loss(
+    settings: ConditionedSettings, net: Denoiser, batch: Batch, synthetic: Callable[[Batch], Tensor],
+    own: Callable[[Batch], Tensor] | None,
+) -> Tensor:  # fmt: skip
+    """Weighted sum of a loss on synthetic scenes and of one on the image itself.
+
+    own: None where the image gives no training signal. On held-out patches: the image's loss alone, if there is one.
+    """
+    if batch.held_out:
+        return synthetic(batch) if own is None else own(batch)
+    count = len(batch.noisy)
+    if own is not None and starts_pretrained(settings):
+        count = -(-count // IMAGE_TO_SCENES)
+    total = batch.noisy.new_zeros(())
+    if settings.synthetic_weight:
+        total = total + settings.synthetic_weight * synthetic(some_patches(batch, slice(count)))
+    if own is not None:
+        total = total + settings.self_weight * own(batch)
+    return total
+
+
+def synthetic_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Tensor:
+    """Supervised loss on synthetic scenes with the noise that was measured."""
+    noisy, signal = add_noise(net, synthetic_scenes(net, batch, settings.scenes), batch.generator)
+    return supervised_loss(net, batch, noisy, signal, conditioning(net, len(batch.noisy)))
+
+
+def image_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Tensor:
+    """Self-supervised loss on the image: blind spots in half of the patches, thinning in the others."""
+
+    def thinned(part: Batch) -> Tensor:
+        return thinning_loss(net, part, conditioning(net, len(part.noisy)), settings.split_fraction)
+
+    half = len(batch.noisy) // 2
+    if batch.held_out or half == 0:
+        return thinned(batch)
+    blind, share = blind_spot_loss(net, some_patches(batch, slice(half)), conditioning(net, half))
+    return (1 - share / 2) * thinned(some_patches(batch, slice(half, None))) + share / 2 * blind
+
+
+def image_can_train(settings: ConditionedSettings, net: Denoiser) -> bool:
+    """Whether the image itself gives a training signal: this requires spatially independent noise."""
+    offsets = correlated_offsets(net.noise, net.dims)
+    between_slices = any(any(offset[:-2]) for offset in offsets)
+    return settings.self_weight > 0 and conditioning(net, 1).white and not between_slices
+
+
+def refuse_without_signal(settings: ConditionedSettings, net: Denoiser) -> Denoiser:
+    """The network itself. Errors: `UserError` where neither scenes nor the image give a training signal."""
+    if not (settings.synthetic_weight > 0 or image_can_train(settings, net)):
+        raise UserError(
+            "with synthetic_weight = 0 only the image gives a training signal, and it gives none where self_weight is "
+            "0 or neighbouring pixels share their noise; leave synthetic_weight at 1"
+        )
+    return net
+
+
+def some_patches(batch: Batch, which: slice) -> Batch:
+    """Some patches of a batch, for losses that do not need their coordinates."""
+    return replace(batch, noisy=batch.noisy[which], valid=batch.valid[which], coordinates=None)
+
+
+# -- prediction --------------------------------------------------------------------------------------
+
+
+def conditioned_posterior(net: Denoiser, noisy: Tensor) -> Normal[Tensor]:
+    """Mean and standard deviation of images (N, C, *S), image units."""
+    features = conditioning(net, len(noisy))
+    mean, width = moments(net, flat(noisy.float()), features)
+    std = width * features.stabilizer.variance(mean).sqrt()
+    return Normal(net.unfold(mean), net.unfold(std))
+
+
+# -- packaged weights --------------------------------------------------------------------------------
+
+
+def starts_pretrained(settings: ConditionedSettings) -> bool:
+    """Whether the packaged weights fit the network of these settings."""
+    default = settings.network == "large" and not (settings.features or settings.depth or settings.joint_channels)
+    return settings.pretrained and default and PRETRAINED.exists()
+
+
+@lru_cache
+def pretrained_state(dims: int) -> dict[str, Tensor]:
+    """The packaged weights; in 3D those of a network that treats each slice on its own."""
+    weights = {name: tensor.float() for name, tensor in read_container(PRETRAINED, HOLDS)[1].items()}
+    return weights if dims == 2 else {name: per_slice(tensor) for name, tensor in weights.items()}
+
+
+def per_slice(weight: Tensor) -> Tensor:
+    """A kernel (O, I, Y, X) as one of (O, I, Z, Y, X) that sees a single slice."""
+    if weight.ndim < 4:
+        return weight
+    if weight.shape[-1] != 3:  # pools and the tail do not reach beyond a slice
+        return weight[:, :, None]
+    return F.pad(weight[:, :, None], (0, 0, 0, 0, 1, 1))
+
+
+def save_pretrained(path: Path, backbone: nn.Module, record: dict[str, Any]) -> None:
+    """Save weights as a pretrained network, in half precision, with a record of their training."""
+    weights = {name: tensor.half() for name, tensor in backbone.state_dict().items()}
+    write_container(path, HOLDS, {"record": record}, weights)
+
+
+def out_of_distribution_warnings(spec: ImageSpec, noise_models: Sequence[Noise]) -> list[str]:
+    """One sentence for each respect in which the noise is unlike that of the pretrained network's training."""
+    models = zip(cycle(noise_models), spec.mean, spec.std, strict=False)
+    reasons = [reason for each in models for reason in out_of_distribution_reasons(noise_features(*each))]
+    return [
+        f"the packaged weights were not trained on such noise ({reason}): they are trained further here; allow several "
+        f"minutes (--budget 10min) and check the result"
+        for reason in dict.fromkeys(reasons)
+    ]
+
+
+def out_of_distribution_reasons(features: NoiseFeatures) -> list[str]:
+    """Reasons why this noise lies outside the pretrained network's training distribution (`training/pretrain.py`)."""
+    step, *rho, rows, columns = features.features[0, 1:].tolist()
+    stabilizer = features.stabilizer
+    photons = stabilizer.variance(stabilizer.mean) / stabilizer.slope.clamp(min=1e-12) ** 2
+    far = [r for r, (y, x) in zip(rho, LAGS, strict=True) if max(y, x) == 2]
+    checks = [
+        (step > MAX_STEP, f"a quantization step of {step:.2g} standard deviations"),
+        (max(map(abs, far)) > MAX_FAR_CORRELATION, f"a correlation of {max(far, key=abs):.2f} over two pixels"),
+        (min(rho) < MIN_CORRELATION, f"a negative correlation of neighbours, {min(rho):.2f}"),
+        (max(rows, columns) > MAX_OFFSETS, f"row or column offsets of {max(rows, columns):.2g} standard deviations"),
+        (float(photons) < MIN_PHOTONS, f"{float(photons):.2g} photons in a pixel of mean brightness"),
+    ]
+    return [reason for outside, reason in checks if outside]

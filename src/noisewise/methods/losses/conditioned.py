@@ -1,0 +1,36 @@
+"""Mean and standard deviation from a network that is conditioned on the noise."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from noisewise.methods.base import Denoiser
+from noisewise.noise.ops.conditioning import NoiseFeatures, noise_features, stack_features
+
+INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, as the network's input
+NARROWEST = 1e-3  # standard deviation, in those of the noise
+
+
+def flat(images: Tensor) -> Tensor:
+    """Every channel an image of its own: (N, C, *S) -> (N·C, 1, *S)."""
+    return images.reshape(-1, 1, *images.shape[2:])
+
+
+def conditioning(net: Denoiser, copies: int) -> NoiseFeatures:
+    """The noise of every channel, for images (N·C, 1, *S) with N = copies."""
+    channels = range(len(net.mean))
+    found = [noise_features(net.noise_model(channel), *net.input_statistics(channel)) for channel in channels]
+    return stack_features(found, copies).of_dims(net.dims)
+
+
+def moments(net: Denoiser, noisy: Tensor, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
+    """Mean (image units) and standard deviation (in those of the noise) of images (N·C, 1, *S).
+
+    The network corrects the stabilised image T(x): mean = T⁻¹(T(x) − g(x)).
+    """
+    maps = features.maps(noisy)
+    stable = maps[:, :1].clone()
+    maps[:, :1] *= INPUT_SCALE
+    correction, width = map(flat, net.maps(net.backbone(maps.reshape(-1, net.width, *noisy.shape[2:]))))
+    return features.stabilizer.inverse(stable - correction), F.softplus(width) + NARROWEST

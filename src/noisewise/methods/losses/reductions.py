@@ -1,0 +1,21 @@
+"""How the losses of single pixels become one number."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values where the mask is True; zero (with a gradient) where it never is."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def entropy_power(nats: Tensor) -> Tensor:
+    """exp(2 h) / 2πe: the variance of a normal density with an entropy of h nats a pixel.
+
+    The form in which a likelihood's validation loss is reported: positive, and in the units of a squared error.
+    """
+    return torch.exp(2 * nats) / (2 * math.pi * math.e)

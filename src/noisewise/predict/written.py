@@ -1,0 +1,51 @@
+"""The posterior of an image that was denoised into files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from noisewise.axes import Array
+from noisewise.io import open_source
+from noisewise.posterior import Normal, Posterior
+
+
+class Written(Posterior[Array]):
+    """p(s|x) of an image that was denoised into files, which are read when they are needed; float32.
+
+    std is None unless it was written too. draw: (sample numbers, seed) -> samples, or None.
+    """
+
+    def __init__(
+        self, path: Path, std_path: Path | None, draw: Callable[[Sequence[int], int], Array] | None = None
+    ) -> None:
+        self.path, self._std_path, self._draw = path, std_path, draw
+
+    @cached_property
+    def mean(self) -> Array:  # type: ignore[override]
+        """E[s|x], in the axes of the input."""
+        return read_float32(self.path)
+
+    @cached_property
+    def std(self) -> Array | None:  # type: ignore[override]
+        """Standard deviation of p(s|x), if it was written."""
+        return None if self._std_path is None else read_float32(self._std_path)
+
+    def sample(self, n: int, seed: int = 0) -> Array:
+        if self._draw is None:
+            raise ValueError("this method gives a single estimate, not samples")
+        return self._draw(range(n), seed)
+
+    def interval(self, coverage: float = 0.9) -> tuple[Array, Array]:
+        if self.std is None:
+            raise ValueError("no standard deviation was written; ask for std=True")
+        return Normal(self.mean, self.std).interval(coverage)
+
+
+def read_float32(path: Path) -> Array:
+    """All pixels of a file."""
+    with open_source(path) as source:
+        return source.read().astype(np.float32, copy=False)

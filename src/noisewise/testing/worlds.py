@@ -1,0 +1,233 @@
+"""Worlds in which the posterior is known exactly: the limit that no method can pass.
+
+A world draws signals s and noisy images x, and knows, of every pixel, p(s_i | x), and p(s_i | x without x_i), which is
+all that a method with a blind spot can know.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from noisewise.noise.base import Noise
+from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.models.gaussian import Gaussian
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Mean and standard deviation of each pixel, tensors (N, Y, X)."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class GaussianWorld:
+    """Stationary Gaussian textures on a torus, with Gaussian noise, white or not; (N, side, side), ADU.
+
+    The power at spatial frequency f (radians a pixel) is proportional to (1 + (f · length)²)^−roughness; s has this
+    mean and standard deviation, the noise `sigma`, and the power N of `kernel`. p(s|x) is Gaussian: its mean is the
+    Wiener filter ŝ(f) = G(f) x(f), G = P / (P + N), its variance the mean over f of P N / (P + N). With
+    Q = 1 / (P + N), the precision of x, E[x_i | x without x_i] = x_i − (Q x)_i / Q_ii, with the variance 1 / Q_ii.
+    Put in the place of x_i, ŝ_i is E[s_i | x without x_i], and its variance grows by G_ii² / Q_ii.
+
+    Source: Rue and Held 2005, section 2 (conditionals from a precision matrix).
+    """
+
+    side: int = 192
+    mean: float = 100.0
+    std: float = 20.0
+    length: float = 4.0
+    roughness: float = 1.5
+    sigma: float = 15.0
+    kernel: tuple[tuple[float, ...], ...] = ((1.0,),)
+    """(Y, X), odd sides: what white noise is convolved with"""
+    margin: int = 32
+    """pixels along the border, where a network cannot see round the torus: not scored"""
+
+    @property
+    def noise(self) -> Noise:
+        """p(x|s)."""
+        noise_model = Gaussian(self.sigma)
+        return (
+            noise_model
+            if len(self.kernel) == len(self.kernel[0]) == 1
+            else Correlated(noise_model, torch.tensor(self.kernel))
+        )
+
+    @cached_property
+    def noise_power(self) -> Tensor:
+        """N, (side, side), ADU²."""
+        power = torch.fft.fft2(torch.tensor(self.kernel, dtype=torch.float64), s=(self.side, self.side)).abs() ** 2
+        found: Tensor = self.sigma**2 * power / power.mean()
+        return found
+
+    @cached_property
+    def power(self) -> Tensor:
+        """P, (side, side), ADU²."""
+        f = 2 * math.pi * torch.fft.fftfreq(self.side, dtype=torch.float64)
+        shape: Tensor = (1 + self.length**2 * (f[:, None] ** 2 + f**2)) ** -self.roughness
+        return self.std**2 / shape.mean() * shape
+
+    def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Signals and noisy images, float32."""
+        generator = torch.Generator().manual_seed(seed)
+        white, noise = torch.randn((2, count, self.side, self.side), generator=generator, dtype=torch.float64)
+        signal = self.mean + self.filtered(white, self.power.sqrt())
+        return signal.float(), (signal + self.filtered(noise, self.noise_power.sqrt())).float()
+
+    def posterior(self, noisy: Tensor) -> Answer:
+        """p(s_i | x)."""
+        mean = self.mean + self.filtered(noisy.double() - self.mean, self.gain)
+        return Answer(mean, self.left.mean().sqrt().expand(mean.shape))
+
+    @property
+    def gain(self) -> Tensor:
+        """G, (side, side)."""
+        return self.power / (self.power + self.noise_power)
+
+    @property
+    def left(self) -> Tensor:
+        """Power of what the noisy image leaves open, (side, side), ADU²."""
+        return self.gain * self.noise_power
+
+    def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
+        """Draws of p(s | x): (N, count, side, side); their differences from the mean have the power P N / (P + N)."""
+        generator = torch.Generator().manual_seed(seed)
+        white = torch.randn((len(noisy), count, self.side, self.side), generator=generator, dtype=torch.float64)
+        return (self.posterior(noisy).mean[:, None] + self.filtered(white, self.left.sqrt())).float()
+
+    def blind(self, noisy: Tensor) -> Answer:
+        """p(s_i | x without x_i)."""
+        precision = 1 / (self.power + self.noise_power)
+        diagonal, own = precision.mean(), self.gain.mean()
+        surprise = self.filtered(noisy.double() - self.mean, precision) / diagonal
+        mean = self.posterior(noisy).mean - own * surprise
+        return Answer(mean, (self.left.mean() + own**2 / diagonal).sqrt().expand(mean.shape))
+
+    @staticmethod
+    def filtered(image: Tensor, transfer: Tensor) -> Tensor:
+        """Convolution on the torus, by its transfer function."""
+        result: Tensor = torch.fft.ifft2(torch.fft.fft2(image) * transfer).real
+        return result
+
+
+@dataclass(frozen=True)
+class FiniteWorld:
+    """One of a few figures, anywhere, in one of a few brightnesses, on an even ground; any noise of single pixels.
+
+    All figures, places and brightnesses are equally likely, so the posterior is a sum over all of them:
+    p(h|x) ∝ Π_i p(x_i | s_i(h)). What is left of it in a pixel are the probabilities of the few values it can have;
+    dividing these by the pixel's own likelihood gives the posterior without it.
+
+    noise: p(x|s). ground: electrons. brightnesses: electrons above it. gain, offset: electrons to ADU.
+    """
+
+    noise: Noise
+    side: int = 12
+    ground: float = 2.0
+    brightnesses: tuple[float, ...] = (1.0, 2.0, 4.0)
+    gain: float = 1.0
+    offset: float = 0.0
+    margin: int = 0
+
+    @cached_property
+    def figures(self) -> Tensor:
+        """(F, 5, 5): a disc, a ring, a cross, a bar and its mirror image, in the levels 0, 1/2 and 1.
+
+        Together they are the same mirrored or turned, as images are in training.
+        """
+        rows = (
+            ("01110", "12221", "12221", "12221", "01110"),
+            ("02220", "20002", "20002", "20002", "02220"),
+            ("00200", "00200", "22222", "00200", "00200"),
+            ("21000", "12100", "01210", "00121", "00012"),
+            ("00012", "00121", "01210", "12100", "21000"),
+        )
+        return torch.tensor([[[int(level) / 2 for level in row] for row in figure] for figure in rows])
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """Values (L,) that a pixel can have, ADU; the ground comes first."""
+        electrons = [self.ground, *(self.ground + b * part for b in self.brightnesses for part in (0.5, 1.0))]
+        return self.offset + self.gain * torch.tensor(electrons, dtype=torch.float64)
+
+    @cached_property
+    def kernels(self) -> Tensor:
+        """(F · B, L − 1, 5, 5): 1 where a figure in a brightness has a level above the ground."""
+        part = torch.stack([self.figures == 0.5, self.figures == 1.0], 1)
+        kernels = torch.zeros(len(part), len(self.brightnesses), len(self.brightnesses), 2, 5, 5, dtype=torch.float64)
+        for b in range(len(self.brightnesses)):
+            kernels[:, b, b] = part.double()
+        return kernels.reshape(-1, len(self.levels) - 1, 5, 5)
+
+    def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Signals and noisy images, float32."""
+        generator = torch.Generator().manual_seed(seed)
+        which = torch.randint(len(self.kernels), (count,), generator=generator)
+        corner = torch.randint(self.side - 4, (count, 2), generator=generator)
+        signal = torch.full((count, self.side, self.side), float(self.levels[0]), dtype=torch.float64)
+        above = torch.einsum("klyx,l->kyx", self.kernels, self.levels[1:] - self.levels[0])
+        for image, k, (y, x) in zip(signal, which.tolist(), corner.tolist(), strict=True):
+            image[y : y + 5, x : x + 5] += above[k]
+        return signal.float(), self.noise.sample(signal, generator).float()
+
+    def posterior(self, noisy: Tensor) -> Answer:
+        """p(s_i | x)."""
+        return self.moments(self.marginals(noisy)[0])
+
+    def blind(self, noisy: Tensor) -> Answer:
+        """p(s_i | x without x_i)."""
+        probability, evidence = self.marginals(noisy)
+        without = (probability.log() - evidence).softmax(1)
+        return self.moments(without)
+
+    def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
+        """Draws of p(s | x): (N, count, Y, X)."""
+        evidence = self.evidence(noisy)
+        scores = F.conv2d(evidence[:, 1:], self.kernels)
+        generator = torch.Generator().manual_seed(seed)
+        picked = torch.multinomial(scores.flatten(1).softmax(1), count, replacement=True, generator=generator)
+        chosen = torch.zeros(len(noisy), count, scores[0].numel(), dtype=torch.float64)
+        chosen.scatter_(2, picked[..., None], 1.0)
+        above = F.conv_transpose2d(chosen.reshape(-1, *scores.shape[1:]), self.kernels)
+        signal = self.levels[0] + torch.einsum("nlyx,l->nyx", above, self.levels[1:] - self.levels[0])
+        return signal.reshape(len(noisy), count, *signal.shape[1:]).float()
+
+    def marginals(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each pixel: p(s_i = level | x), and log p(x_i | level) less that of the ground; (N, L, Y, X)."""
+        evidence = self.evidence(noisy)
+        scores = F.conv2d(evidence[:, 1:], self.kernels)
+        weight = scores.flatten(1).softmax(1).reshape(scores.shape)
+        above = F.conv_transpose2d(weight, self.kernels)
+        ground = (1 - above.sum(1, keepdim=True)).clamp(min=0)
+        return torch.cat([ground, above], 1).clamp(min=1e-300), evidence
+
+    def evidence(self, noisy: Tensor) -> Tensor:
+        """log p(x_i | level) of each pixel, less that of the ground; (N, L, Y, X)."""
+        x = noisy.double()[:, None]
+        levels = self.levels[:, None, None]
+        shape = (len(x), len(self.levels), *x.shape[2:])
+        log_prob = self.noise.log_prob(x.expand(shape), levels.expand(shape))
+        return log_prob - log_prob[:, :1]
+
+    def moments(self, probability: Tensor) -> Answer:
+        """Mean and standard deviation of levels with these probabilities."""
+        levels = self.levels[:, None, None]
+        mean = (probability * levels).sum(1)
+        variance = (probability * (levels - mean[:, None]) ** 2).sum(1)
+        return Answer(mean, variance.sqrt())
+
+
+World = GaussianWorld | FiniteWorld
+
+
+def decibel_gap(error: Tensor, limit: Tensor) -> float:
+    """How far the mean squared error lies above a limit, dB: 10 log₁₀(Σ error² / Σ limit²)."""
+    return float(10 * torch.log10((error.double() ** 2).mean() / (limit.double() ** 2).mean()))

@@ -1,0 +1,77 @@
+"""Recalibrate predicted standard deviations to match observed errors, after training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisewise.evaluate.calibration import NOISE_ERROR, Reliability, reliability, reliability_unseen, squared_errors
+from noisewise.methods.base import Denoiser, Method
+from noisewise.noise.base import Noise
+from noisewise.posterior import Posterior
+
+SEED = 1_000_033  # not one from which others draw noise
+NOTEWORTHY = 0.15  # relative change of standard deviations, from which on the user is told
+
+
+def reliabilities(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[Reliability | None]:
+    """For each channel, predicted standard deviations against errors on patches of images.
+
+    Errors are those against clean targets where there are some, otherwise estimates by the noise model, without any
+    truth; None where there is neither.
+    """
+    channels = range(len(net.mean))
+    if method.traits.needs == "clean":
+        return [against_targets(method, net, batches, channel) for channel in channels]
+    if not net.noise:
+        return [None for _ in channels]
+    noise_models = [net.noise_model(channel).typical() for channel in channels]
+    generator, pieces = torch.Generator().manual_seed(SEED), []
+    for batch in batches:
+
+        def denoise(x: Tensor, coordinates: Tensor = batch.coordinates) -> Posterior[Tensor]:
+            with torch.inference_mode():
+                return method.posterior(net, x, coordinates)
+
+        pieces.append(squared_errors(batch.noisy.float(), noise_models, denoise, generator))
+    return [without_truth([piece[channel] for piece in pieces], noise_models[channel]) for channel in channels]
+
+
+def against_targets(method: Method, net: Denoiser, batches: Sequence[Any], channel: int) -> Reliability:
+    """Standard deviations against the errors to clean images."""
+    parts = []
+    for batch in batches:
+        with torch.inference_mode():
+            found = method.posterior(net, batch.noisy.float(), batch.coordinates)
+        assert found.std is not None
+        known = batch.valid[:, channel]
+        parts.append([image[:, channel][known] for image in (found.mean, found.std, batch.target)])
+    mean, std, truth = (torch.cat(part) for part in zip(*parts, strict=True))
+    return reliability(mean, std, truth)
+
+
+def without_truth(pieces: list[tuple[Tensor, Tensor, float]], noise_model: Noise) -> Reliability | None:
+    """Standard deviations against errors estimated by the noise model, which is not exact if it was measured."""
+    try:
+        return reliability_unseen(pieces, NOISE_ERROR if noise_model.provenance else 0.0)
+    except ValueError:
+        return None
+
+
+def recalibrate_std(net: Denoiser, found: Sequence[Reliability | None]) -> list[str]:
+    """Scale the network's standard deviations to its errors; says where that changes them much."""
+    notes = []
+    for channel, one in enumerate(found):
+        scale = 1.0 if one is None else one.std_scale
+        net.std_scale[channel] = scale
+        if abs(scale - 1) > NOTEWORTHY:
+            which = "" if len(found) == 1 else f" of channel {channel}"
+            size, factor = ("small", scale) if scale > 1 else ("large", 1 / scale)
+            notes.append(
+                f"the standard deviation{which} was too {size} by a factor of {factor:.2f}, judged by the errors; it "
+                f"has been corrected"
+            )
+    return notes

@@ -1,0 +1,104 @@
+"""Which method: by the check-up of the noise, and by what is wanted. This file knows the names of methods."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from noisewise import methods
+from noisewise.errors import UserError
+from noisewise.estimate.report import NoiseReport
+from noisewise.io.write import WriteOptions
+from noisewise.methods.base import Method, Traits
+
+ORDER = ("simulated", "cosdd", "hdn", "n2v", "pn2v", "r2r", "n2n", "care")  # in which methods are recommended
+
+
+def choose_method(
+    asked: str | Method, checkup: NoiseReport | None, noise: Any = None, write: WriteOptions | None = None
+) -> str | Method:
+    """The method asked for; for `auto`: simulated where a noise model is known, otherwise n2v, which needs none.
+
+    checkup: of the first channel, or None if it failed. noise: noise models that were given. write: what is wanted.
+    """
+    if asked != "auto":
+        return asked
+    write = write or WriteOptions()
+    if write.samples or write.mode:
+        return "hdn"
+    if noise or (checkup is not None and checkup.kind in methods.get("simulated")().traits.removes):
+        return "simulated"
+    return "pn2v" if write.std else "n2v"
+
+
+def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
+    """A method from its name and settings. Errors: `UserError` for unknown names or wrong values."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if isinstance(method, Method):
+        kind, settings = type(method), asdict(method) | settings
+    else:
+        kind = methods.get(method)
+    known = [field.name for field in fields(kind)]
+    unknown = set(settings) - set(known)
+    if unknown:
+        raise UserError(f"{kind.__name__} has no setting '{sorted(unknown)[0]}'; it has: {', '.join(known)}")
+    try:
+        return TypeAdapter(kind).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"setting '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
+
+
+def refuse_unsupported(method: Method, write: WriteOptions) -> None:
+    """Errors: `UserError` if the method does not give what is to be written."""
+    name, traits = methods.name_of(method), method.traits
+    if write.std and not traits.std:
+        others = names(lambda other: other.std)
+        raise UserError(f"method {name} gives no standard deviation; use --method {others}, or care with --uncertainty")
+    if (write.samples or write.mode) and not traits.samples:
+        raise UserError(f"method {name} gives no samples; use --method {names(lambda other: other.samples)}")
+
+
+def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int) -> list[str]:
+    """Where the method cannot remove this kind of noise, and what to use instead."""
+    traits = method.traits
+    if checkup is None or traits.needs != "noisy" or checkup.kind == "none":
+        return []
+    found = []
+    if checkup.kind not in traits.removes:
+        found.append(f"{checkup.verdict}{suited_methods(checkup)}")
+    if dims == 3 and "rows" not in traits.removes and checkup.slice_correlation:
+        found.append(
+            f"Successive slices share their noise (correlation {checkup.slice_correlation:.2f}): use --spatial YX, so "
+            f"that it sees one slice at a time, or --method n2v with --blind-shape auto, which hides them."
+        )
+    return [f"{methods.name_of(method)} may not suit this image. {sentence}" for sentence in found]
+
+
+def suited_methods(checkup: NoiseReport) -> str:
+    """` Use --method ... .`: which methods remove this kind of noise; empty where all or none do."""
+    if checkup.kind in ("none", "white", "smoothed"):
+        return ""
+    return f" Use --method {names(lambda traits: checkup.kind in traits.removes and traits.needs == 'noisy')}."
+
+
+def names(condition: Any) -> str:
+    """`a, b or c`: methods whose traits meet a condition, the recommended ones first."""
+    found = methods.having(condition)
+    ordered = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    return " or ".join([*([", ".join(ordered[:-1])] if ordered[1:] else []), *ordered[-1:]])
+
+
+def check_targets(traits: Traits, name: str, images: int, targets: int) -> None:
+    """Errors: `UserError` unless there is one target an image where the method needs it, and none where not."""
+    if traits.needs == "noisy" and targets:
+        raise UserError(f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care")
+    if traits.needs == "pairs" and not targets:
+        return  # repeats along the time axis may do
+    if traits.needs != "noisy" and targets != images:
+        what = "a second noisy image" if traits.needs == "pairs" else "a clean image"
+        raise UserError(
+            f"method '{name}' needs {what} as target for each input, and got {targets} for {images}; "
+            f"without targets, use {names(lambda other: other.needs == 'noisy')}"
+        )

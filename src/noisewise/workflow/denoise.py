@@ -1,0 +1,199 @@
+"""The recipe: open images, measure their noise, choose a method, train it on the noisy images, denoise them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from noisewise import methods
+from noisewise.axes import Array, Layout
+from noisewise.calibration.bootstrap import bootstrap
+from noisewise.estimate.report import NoiseReport
+from noisewise.io.base import Source
+from noisewise.io.inputs import Inputs, images_of, open_inputs
+from noisewise.io.write import WriteOptions, companions
+from noisewise.methods.base import Method
+from noisewise.model import Model
+from noisewise.noise.base import Noise
+from noisewise.posterior import Posterior
+from noisewise.progress import Report, quiet
+from noisewise.workflow.budget import parse_budget, training_seconds
+from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
+from noisewise.workflow.noise_model import check_up, find_noise_models
+from noisewise.workflow.refine_noise import consistency_warnings
+from noisewise.workflow.training import Training
+
+FIRST_PASS_STEPS = 300  # of a Noise2Void whose result stands for the signal where the noise cannot be measured
+
+
+@dataclass
+class Result:
+    """What `denoise` returns for one image.
+
+    posterior: p(s|x) of each pixel. model: the trained model. checkup: the noise that was measured in the first
+    channel; None where it could not be. notes: what was noticed. path: the output file, if there is one.
+    """
+
+    posterior: Posterior[Array]
+    model: Model
+    checkup: NoiseReport | None = None
+    notes: list[str] = field(default_factory=list)
+    path: Path | None = None
+
+    @property
+    def mean(self) -> Array:
+        """The denoised image, E[s|x]: float32, shape and axes of the input, its units."""
+        return self.posterior.mean
+
+    @property
+    def std(self) -> Array | None:
+        """Standard deviation of each pixel, image units, or None where the method gives only the mean."""
+        return self.posterior.std
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during `denoise`; `model` holds what was learned so far, and is usable."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__("interrupted")
+        self.model = model
+
+
+@overload
+def denoise(image: list[Any] | tuple[Any, ...], **options: Any) -> list[Result]: ...
+
+
+@overload
+def denoise(image: Any, **options: Any) -> Result: ...
+
+
+def denoise(
+    image: Any,
+    *,
+    output: Any = None,
+    method: str | Method = "auto",
+    target: Any = None,
+    noise: Any = None,
+    axes: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> Result | list[Result]:
+    """Denoise an image, training on it alone; of several images, with one model for all of them, a list.
+
+    image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
+    output: a file (or folder) to write to, tile by tile, with all metadata of the input.
+    method: the name of a method, or `auto`. target: second images for methods that need them, in the same order.
+    noise: a noise model (file or `Noise`), or one a channel, for methods that use one; measured if there is none.
+    budget: how long to take for training and prediction together, seconds or "10 min" (default 60 s); it becomes a
+    number of steps, which is kept in `model.provenance`. steps: train for so many instead; with the same `seed` the
+    result is the same.
+    options: fields of `WriteOptions` (average, std, samples, overwrite, ...); model: a file to keep the model in;
+    report: called with the progress; and the settings of the method.
+
+    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on Ctrl-C, with the model so far.
+    """
+    started = time.perf_counter()
+    write, settings = WriteOptions.split_from(options)
+    write.check()
+    report, model_path = settings.pop("report", quiet), settings.pop("model", None)
+    with open_inputs(image, axes, output, write.beside, companions, skip_existing=write.skip_existing) as inputs:
+        if not inputs.sources:
+            return []
+        checkup = check_up(inputs.sources)
+        chosen = make_method(choose_method(method, checkup, noise, write), settings)
+        refuse_early(chosen, inputs, write)
+        sources = inputs.sources
+        noise_models = find_noise_models(chosen, sources, noise, from_first_pass(sources, seed, device), checkup)
+        training = Training(
+            chosen, sources, images_of(target, axes), noise_models=noise_models, checkup=checkup, seed=seed,
+            device=device,
+        )  # fmt: skip
+        average = write.averages(sources, parse_budget(budget))
+        seconds = training_seconds(training, sources, budget, steps, average, started)
+        model = training.run(steps=steps, seconds=seconds, report=report)
+        found = finish(model, model_path, inputs, write.averaging(average), checkup, seed, report)
+    return found if inputs.several else found[0]
+
+
+def refuse_early(method: Method, inputs: Inputs, write: WriteOptions) -> None:
+    """Errors: `UserError` for what cannot be computed or written, before the work and not after it."""
+    refuse_unsupported(method, write)
+    if inputs.outputs is not None:
+        write.refuse_early(inputs.sources, inputs.outputs)
+
+
+def finish(
+    model: Model, path: str | Path | None, inputs: Inputs, write: WriteOptions, checkup: NoiseReport | None, seed: int,
+    report: Report,
+) -> list[Result]:  # fmt: skip
+    """Keep the model, then predict all inputs. Errors: `Interrupted` if the training was interrupted, or this is."""
+    if path is not None:
+        model.save(path)
+    if not model.train_state.finished:
+        raise Interrupted(model)
+    try:
+        model.notes = model.notes + consistency_warnings(model, inputs.sources[0], checkup)
+        posteriors = model.predict_all(inputs, write, seed, report)
+    except KeyboardInterrupt:
+        raise Interrupted(model) from None
+    paths: Sequence[Path | None] = inputs.outputs or [None] * len(inputs.sources)
+    notes = inputs.notes + model.notes
+    return [Result(one, model, checkup, notes, path) for one, path in zip(posteriors, paths, strict=True)]
+
+
+def train(
+    method: str | Method,
+    images: Any,
+    target: Any = None,
+    *,
+    output: str | Path | None = None,
+    axes: str | None = None,
+    noise: Any = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> Model:
+    """Train a method on one image or several; `predict` of the result denoises others.
+
+    images, target, noise: as for `denoise`. output: a model file, written every minute and at the end.
+    budget: how long to train, seconds or "10 min"; it becomes a number of steps, which is kept in `model.provenance`
+    (default: the method's number of steps).
+    options: resume, an unfinished `Model` to continue; report, called with the progress; the settings of the method.
+
+    Errors: `UserError` for images or settings that cannot be used.
+    """
+    resume, report = options.pop("resume", None), options.pop("report", quiet)
+    method = make_method(method, options)
+    noisy, targets = images_of(images, axes), images_of(target, axes)
+    if resume is not None and not resume.train_state.steps:
+        resume = None  # interrupted before its length was measured: a few steps, taken again
+    checkup = check_up(noisy) if method.traits.needs == "noisy" else None
+    if resume is not None:
+        noise_models = resume.noise_models
+    else:
+        noise_models = find_noise_models(method, noisy, noise, from_first_pass(noisy, seed, device), checkup)
+    training = Training(
+        method, noisy, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device, resume=resume
+    )
+    return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=report)
+
+
+def from_first_pass(sources: Sequence[Source], seed: int, device: str) -> Callable[[], list[Noise]]:
+    """Makes a noise model for each channel from the first image and its result with a short Noise2Void."""
+
+    def noise_models() -> list[Noise]:
+        training = Training(methods.get("n2v")(), sources, seed=seed, device=device)
+        signal = training.run(steps=FIRST_PASS_STEPS).posterior(sources[0]).mean
+        layout = Layout(sources[0].axes, "YX")
+        noisy, denoised = (layout.to_network(image) for image in (sources[0].read(), signal))
+        return [bootstrap(noisy[:, c], denoised[:, c], axes="TYX") for c in range(noisy.shape[1])]
+
+    return noise_models

@@ -1,0 +1,129 @@
+"""The noise model that a method is given: the user's, one estimated from the images, or one from denoised images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noisewise import methods
+from noisewise.errors import UserError
+from noisewise.estimate.measure import measure
+from noisewise.estimate.report import NoiseReport
+from noisewise.io.base import Source
+from noisewise.methods.base import ImageSpec, Method
+from noisewise.noise.base import Noise
+from noisewise.noise.files import load_noise
+from noisewise.workflow.refine_noise import refine
+
+MEASURED_IMAGES = 8  # of many images, so many are measured
+MARGIN = 0.1  # of the range of signals that a noise model was made from, beyond which the mean of an image is unusual
+MUCH_NOISE = 1.5  # times all variation of an image: more noise than that does not fit it
+
+FromDenoised = Callable[[], list[Noise]]
+INSTEAD = "give a noise model (--noise, from noisewise calibrate), or use a method that needs none, such as n2v"
+
+
+def check_up(sources: Sequence[Source]) -> NoiseReport | None:
+    """The check-up of the first channel of the images, together; None where it cannot be made."""
+    try:
+        return measure(some_images(sources))
+    except UserError:  # too small, constant, saturated: no reason to refuse the image
+        return None
+
+
+def some_images(sources: Sequence[Source]) -> list[Source]:
+    """All of a few images, or some of many, evenly chosen."""
+    return list(sources[:: max(1, -(-len(sources) // MEASURED_IMAGES))])
+
+
+def find_noise_models(
+    method: Method, sources: Sequence[Source], given: Any = None, from_denoised: FromDenoised | None = None,
+    checkup: NoiseReport | None = None,
+) -> tuple[Noise, ...]:  # fmt: skip
+    """One noise model for all channels, or one a channel; none if the method does not use any.
+
+    given: noise models (files, `Noise`), one or one a channel; or None. from_denoised: makes noise models where
+    measuring fails. checkup: of the first channel, if it was made already.
+
+    Errors: `UserError` for noise models that cannot be used, or if there is none to be had.
+    """
+    traits = method.traits
+    if traits.noise == "none":
+        if given is not None:
+            raise UserError(
+                f"method '{methods.name_of(method)}' does not use a noise model; leave it out, or use one of: "
+                f"{', '.join(methods.having(lambda other: other.noise != 'none'))}"
+            )
+        return ()
+    channels = sources[0].size_of("C")
+    if given is not None:
+        return open_noise_models(given, channels)
+    try:
+        found = [] if checkup is None else [checkup]
+        found += [measure(some_images(sources), channel=c) for c in range(len(found), channels)]
+    except UserError as error:
+        if from_denoised is None:
+            raise
+        return noise_models_from_denoised(from_denoised, error)
+    if traits.pretrained:
+        found = [refine(sources[0], one, channel=c) for c, one in enumerate(found)]
+    return measured_noise_models(found, method)
+
+
+def noise_models_from_denoised(make: FromDenoised, failure: UserError) -> tuple[Noise, ...]:
+    """Noise models from a denoised image, after measuring failed. Errors: `UserError` if that fails too."""
+    try:
+        return tuple(make())
+    except UserError:
+        raise UserError(f"{failure}; so its noise cannot be measured: {INSTEAD}") from failure
+
+
+def measured_noise_models(checkups: Sequence[NoiseReport], method: Method) -> tuple[Noise, ...]:
+    """The measured noise model of each channel. Errors: `UserError` where there is hardly any noise in any of them."""
+    if all(checkup.kind == "none" for checkup in checkups):
+        raise UserError(f"{checkups[0].name}: has no noise worth removing; if it has, {INSTEAD}")
+    correlated = method.traits.noise == "correlated"
+    return tuple(checkup.noise if correlated else checkup.pixel_noise for checkup in checkups)
+
+
+def open_noise_models(given: Any, channels: int) -> tuple[Noise, ...]:
+    """Noise models from files or objects. Errors: `UserError` if they are none, or too few or many."""
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    noise_models = tuple(part if isinstance(part, Noise) else load_noise(Path(part)) for part in several)
+    if len(noise_models) not in (1, channels):
+        raise UserError(f"{len(noise_models)} noise models for {channels} channels; give one for all, or one a channel")
+    return noise_models
+
+
+# -- does it fit the images --------------------------------------------------------------------------
+
+
+def mismatch_warnings(noise_models: Sequence[Noise], spec: ImageSpec) -> list[str]:
+    """Where noise models do not fit images of such means and standard deviations, each sentence once."""
+    if not noise_models:
+        return []
+    found = [mismatch(*one) for one in zip(cycle(noise_models), spec.mean, spec.std, strict=False)]
+    return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def mismatch(noise_model: Noise, mean: float, std: float) -> str | None:
+    """Why a noise model does not fit images of this mean and standard deviation (ADU), or None."""
+    other_camera = "it may belong to another camera, or to other settings of this one"
+    low, high = (float(end) for end in noise_model.provenance.get("signal_range", (-float("inf"), float("inf"))))
+    margin = MARGIN * (high - low)
+    if not low - margin <= mean <= high + margin:
+        return (
+            f"the noise model was made from signals of {low:.4g} to {high:.4g} ADU, and the mean of the image is "
+            f"{mean:.4g} ADU: {other_camera}"
+        )
+    expected = float(noise_model.typical().mean_var(torch.tensor(mean, dtype=torch.float64))[1]) ** 0.5
+    if expected > MUCH_NOISE * std:
+        return (
+            f"the noise model expects noise of {expected:.3g} ADU, and the whole image varies by {std:.3g} ADU: "
+            f"{other_camera}"
+        )
+    return None

@@ -1,0 +1,156 @@
+"""Correct the measured noise variance by what a denoiser removes under it, and check a result in the same way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisewise.estimate.measure import measure, read_planes, usable
+from noisewise.estimate.noise_model import quantization_of
+from noisewise.estimate.report import NoiseReport
+from noisewise.evaluate.consistency import DenoiseFunction, check_consistency
+from noisewise.io import open_source
+from noisewise.io.base import Source
+from noisewise.methods.base import Denoiser, ImageSpec, Method
+from noisewise.methods.simulated import Simulated
+from noisewise.model import Model
+from noisewise.noise.base import Noise
+from noisewise.noise.fit.variance_line import VarianceLine
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.posterior import Posterior
+from noisewise.scenes.optics import blurred
+from noisewise.train.loop import fast_precision
+
+MOST_PIXELS = 1 << 16  # of all planes together: seconds for a solution to one in a hundred
+PLANES = 4
+MAX_FACTOR = 2.0  # by which the measured variance may be wrong, either way
+ROUNDS = 5
+SETTLED, NEAR_ENOUGH = 0.01, 0.05  # logarithm of the residual: no further step is worth it; accepted as a solution
+FLATTEST_SLOPE = -0.3  # of that logarithm against the factor's: what is flatter is chance
+LOWEST_STD = 0.5  # fraction of the pixels that is looked at: those with hardly any structure to be lost with the noise
+ENOUGH, BLUR = 2.0, 2.0  # photons, in an image blurred by so many pixels, for a pixel to be looked at
+FEWEST = 0.02  # of all pixels must have so many
+STRIDE = 16
+
+
+def refine(image: Any, found: NoiseReport | None = None, *, axes: str | None = None, channel: int = 0) -> NoiseReport:
+    """The check-up of an image with its noise variance corrected by a factor c, so that a denoiser's residual fits it.
+
+    c solves residual(c) = 1 (see `ConsistencyCheck`): under the noise model with c times the variance, the packaged
+    denoiser removes as much as a posterior mean removes. Only pixels with a low predicted standard deviation and not
+    too few photons are looked at. Unchanged if there is no solution within a factor of two, and for other kinds of
+    noise than white.
+
+    found: the check-up as `measure` made it. Errors: those of `measure`.
+    """
+    source = open_source(image, axes)
+    found = found or measure(source, channel=channel)
+    if found.kind != "white":
+        return found
+    planes, counts = planes_of(source, found, channel)
+    counts &= bright(planes, found.line)
+
+    def score(factor: float) -> float:
+        noise_model = quick_noise_model(found.line.times(factor), found)
+        checked = check_consistency(
+            planes, noise_model, packaged_denoiser(planes, noise_model), usable=counts,
+            lowest_std_fraction=LOWEST_STD, stability=False,
+        )  # fmt: skip
+        return math.log(checked.residual)
+
+    factor = root(score)
+    return found if factor is None else replace(found, line=found.line.times(factor), variance_correction=factor)
+
+
+def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
+    """What a pretrained model may have invented or lost in an image: see `ConsistencyCheck`."""
+    traits = model.method.traits
+    checked = traits.pretrained and not traits.mean_from_samples
+    if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:
+        return []
+    planes, counts = planes_of(source, checkup, 0)
+    return check_consistency(
+        planes, model.noise_models[0], as_function(model.method, model.net), usable=counts
+    ).warnings
+
+
+def quick_noise_model(line: VarianceLine, found: NoiseReport) -> Noise:
+    """Photon noise with this variance line, without the fit of the check-up's own noise model."""
+    if line.slope > 0:
+        return PoissonGaussian.from_line(line, found.signal_range[0], quantization_of(found))
+    return Gaussian(max(line.intercept, 1e-30) ** 0.5, quantization_of(found))
+
+
+def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor, Tensor]:
+    """The middle of some planes (N, 1, Y, X) of an image, ADU, and where pixels are finite and not saturated."""
+    groups = [group[0] for group in read_planes(source, channel, PLANES)[1]]
+    side = int((MOST_PIXELS / len(groups)) ** 0.5)
+    cut = np.stack([plane[tuple(middle(size, side) for size in plane.shape)] for plane in groups])[:, None]
+    counts = usable([cut], found.pixel_values, with_dark=False)
+    filled = np.where(np.isfinite(cut), cut, np.nanmedian(cut))
+    return torch.from_numpy(filled).float(), torch.from_numpy(counts)
+
+
+def bright(planes: Tensor, line: VarianceLine) -> Tensor:
+    """Where there are more than a few photons, if all noise were photon noise; everywhere, if hardly anywhere."""
+    smooth = torch.stack([blurred(plane[0], [BLUR, BLUR])[None] for plane in planes])
+    found: Tensor = line(smooth) >= ENOUGH * line.slope**2
+    return found if found.float().mean() > FEWEST else torch.ones_like(found)
+
+
+def middle(size: int, most: int) -> slice:
+    """The middle of an axis, a multiple of the network's stride."""
+    kept = min(size, most) // STRIDE * STRIDE
+    return slice((size - kept) // 2, (size - kept) // 2 + kept)
+
+
+def packaged_denoiser(planes: Tensor, noise_model: Noise) -> DenoiseFunction:
+    """The packaged denoiser for planes (N, 1, Y, X), conditioned on their noise."""
+    method, one = Simulated(), (1.0,)
+    spec = ImageSpec(
+        spatial="YX", channels=1, spacing=(1.0, 1.0), size=tuple(planes.shape[2:]), mean=(float(planes.mean()),),
+        std=(float(planes.std()),), target_mean=one, target_std=one,
+    )  # fmt: skip
+    net = method.build(spec, [noise_model]).eval()
+    net.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return as_function(method, net)
+
+
+def as_function(method: Method, net: Denoiser) -> DenoiseFunction:
+    """A trained network as a function of images (N, C, Y, X)."""
+    device = next(net.parameters()).device
+    precision = fast_precision(device)
+
+    def posterior(noisy: Tensor) -> Posterior[Tensor]:
+        with torch.no_grad(), torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+            return method.posterior(net, noisy)
+
+    return posterior
+
+
+def root(score: Callable[[float], float]) -> float | None:
+    """The factor at which a falling score crosses zero, by secants in its logarithm; None if there is none in reach.
+
+    A score that is not smooth may leave zero again: the best of all trials counts.
+    """
+    limit = math.log(MAX_FACTOR)
+    at, value, slope = 0.0, score(1.0), -1.0
+    trials = [(abs(value), at)]
+    for _ in range(ROUNDS):
+        if abs(value) < SETTLED:
+            break
+        before, at = at, min(max(at - value / slope, -limit), limit)
+        if at == before:
+            return None
+        previous, value = value, score(math.exp(at))
+        trials.append((abs(value), at))
+        slope = min((value - previous) / (at - before), FLATTEST_SLOPE)
+    left, best = min(trials)
+    return math.exp(best) if left < NEAR_ENOUGH else None

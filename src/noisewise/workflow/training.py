@@ -1,0 +1,216 @@
+"""Training a method on images: everything that is decided before the first step, and what follows the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noisewise import methods
+from noisewise.axes import Layout
+from noisewise.data.images import TrainingImage
+from noisewise.data.patches import PatchSource
+from noisewise.data.repeats import pairs_of
+from noisewise.errors import UserError
+from noisewise.estimate.report import NoiseReport
+from noisewise.io.base import Source
+from noisewise.methods.base import ImageSpec, Method, Traits
+from noisewise.model import Model, check_size, pick_device
+from noisewise.noise.base import Noise
+from noisewise.predict.memory import free_bytes
+from noisewise.progress import Progress, Report, Stage, quiet
+from noisewise.train.loop import TrainState, fit
+from noisewise.version import __version__
+from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
+from noisewise.workflow.choose import check_targets, suitability_warnings
+from noisewise.workflow.noise_model import mismatch_warnings
+
+TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
+WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
+CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
+UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
+DEPTH = 16  # slices of a 3D patch
+
+
+class Training:
+    """Images, patches and network of a training; then `run`.
+
+    notes: what was noticed before the first step. ready: whether the network is usable without any training.
+    """
+
+    def __init__(
+        self, method: Method, noisy: Sequence[Source], targets: Sequence[Source] = (), *,
+        noise_models: Sequence[Noise] = (), checkup: NoiseReport | None = None, seed: int = 0, device: str = "auto",
+        resume: Model | None = None,
+    ) -> None:  # fmt: skip
+        if resume is not None:
+            check_resumed(resume, noisy)
+            method, noise_models = resume.method, resume.noise_models
+            seed = resume.provenance.get("seed", seed)
+        traits, name = method.traits, methods.name_of(method)
+        check_targets(traits, name, len(noisy), len(targets))
+        check_images(noisy, noise_models)
+        self.seed, self.device = seed, pick_device(device, noise_models)
+        spatial = choose_spatial(method, noisy)
+        images, pair_notes = training_images(traits, name, noisy, targets, spatial)
+        dims = len(spatial)
+        self.patches = PatchSource(
+            images, patch_shape(method, dims), method.batch_size or traits.patches_per_step[dims - 2], seed=seed,
+            memory_bytes=TRAINING_SHARE * free_bytes(self.device), device=self.device,
+            symmetry=traits.symmetry(noise_models, dims),
+        )  # fmt: skip
+        self.model = resume or self._build(method, images, spatial, noise_models)
+        self.model.to(self.device).provenance = self._provenance(name, noisy)
+        warnings = self.model.net.warnings
+        self.ready = traits.usable_untrained and not warnings
+        self.notes = [
+            *(note for source in [*noisy, *targets] for note in source.notes), *pair_notes, *warnings,
+            *mismatch_warnings(noise_models, self.model.spec), *suitability_warnings(method, checkup, dims),
+        ]  # fmt: skip
+
+    def _build(
+        self, method: Method, images: Sequence[TrainingImage], spatial: str, noise_models: Sequence[Noise]
+    ) -> Model:
+        spec = make_spec(images, spatial, self.patches, same_units=method.traits.needs == "pairs")
+        torch.manual_seed(self.seed)
+        return Model(method, spec, method.build(spec, noise_models), {}, TrainState())
+
+    def run(
+        self, *, steps: int | None = None, seconds: float | None = None, output: str | Path | None = None,
+        report: Report = quiet,
+    ) -> Model:  # fmt: skip
+        """Train for some steps, or for as many as fit into some seconds; the model file `output` is kept up to date.
+
+        A pretrained network is used as it is for zero steps, or seconds too few to improve it.
+
+        Errors: `UserError` for a number of steps that is none.
+        """
+        model, state = self.model, self.model.train_state
+        if steps is not None and steps < (0 if self.ready else 1):
+            raise UserError(f"{steps} is not a number of training steps; give 1 or more")
+        state.untrained = self.ready and (steps == 0 or (seconds is not None and seconds < WORTH_TRAINING))
+        if self.notes:
+            report(Stage("notes", 0.0, notes=self.notes))
+
+        def save() -> None:
+            model.provenance |= {"steps": state.step, "planned_steps": state.steps}
+            if output is not None:
+                model.save(output)
+
+        try:
+            fit(
+                model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
+                report=as_stage(report), save=None if output is None else save,
+            )  # fmt: skip
+            after = self._calibrate_std() + model.net.training_warnings()
+        finally:
+            self.patches.close()
+        model.notes = self.notes + self.patches.pixel_counts.notes() + state.notes() + after
+        save()
+        return model
+
+    def _calibrate_std(self) -> list[str]:
+        """Compare standard deviations with errors after training, and correct them; says where they changed much."""
+        model, state = self.model, self.model.train_state
+        if not model.method.traits.std or not state.finished or state.untrained:
+            return []
+        batches = [self.patches.draw(state.steps + i) for i in range(CALIBRATED_ON)]
+        found = reliabilities(model.method, model.net, batches)
+        model.provenance["calibration"] = [None if one is None else one.record() for one in found]
+        return recalibrate_std(model.net, found)
+
+    def _provenance(self, name: str, noisy: Sequence[Source]) -> dict[str, Any]:
+        return {
+            "software": f"noisewise {__version__}",
+            "method": name,
+            "seed": self.seed,
+            "trained_on": [source.name for source in noisy],
+            "threads": torch.get_num_threads(),
+        }
+
+
+def as_stage(report: Report) -> Callable[[Progress], None]:
+    """Progress of the training loop, reported as a stage of the workflow."""
+
+    def training_progress(progress: Progress) -> None:
+        fraction = progress.step / progress.steps if progress.steps else 0.0
+        report(Stage("train", fraction, progress))
+
+    return training_progress
+
+
+def patch_shape(method: Method, dims: int) -> tuple[int, ...]:
+    """Spatial size of a training patch."""
+    return (DEPTH, method.patch_size, method.patch_size)[-dims:]
+
+
+def training_images(
+    traits: Traits, name: str, noisy: Sequence[Source], targets: Sequence[Source], spatial: str
+) -> tuple[list[TrainingImage], list[str]]:
+    """Images with their targets, and what was noticed about repeated images of one scene. Errors: `UserError`."""
+    notes: list[str] = []
+    paired: list[tuple[Source, Source | None]]
+    if traits.needs == "pairs":
+        pairs, notes = pairs_of(noisy, targets, name)
+        paired = [*pairs]
+    else:
+        seconds: Sequence[Source | None] = targets or [None] * len(noisy)
+        paired = list(zip(noisy, seconds, strict=True))
+    return [TrainingImage(source, Layout(source.axes, spatial), target) for source, target in paired], notes
+
+
+def check_images(noisy: Sequence[Source], noise_models: Sequence[Noise]) -> None:
+    """Errors: `UserError` for images with different numbers of channels, or too large for a noise model."""
+    first = noisy[0]
+    for source in noisy:
+        if source.size_of("C") != first.size_of("C"):
+            raise UserError(
+                f"{source.name}: has {source.size_of('C')} channels, {first.name} has {first.size_of('C')}; "
+                f"denoise them separately"
+            )
+        check_size(source, noise_models)
+
+
+def check_resumed(begun: Model, noisy: Sequence[Source]) -> None:
+    """Errors: `UserError` for other images than those that the training began with."""
+    names, given = begun.provenance.get("trained_on"), [source.name for source in noisy]
+    if names != given:
+        raise UserError(f"the training began with {names}, not {given}; give the same images in the same order")
+    for source in noisy:
+        begun.layout_for(source)
+
+
+def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
+    """`ZYX` if every image has at least three slices, else `YX`; or as the method's settings say."""
+    if method.spatial != "auto":
+        for source in noisy:
+            if not set(method.spatial) <= set(source.axes):
+                raise UserError(
+                    f"{source.name}: has axes {source.axes}, not {method.spatial}; give --axes if they are wrong"
+                )
+        return method.spatial
+    return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"
+
+
+def make_spec(images: Sequence[TrainingImage], spatial: str, patches: PatchSource, *, same_units: bool) -> ImageSpec:
+    """What the network must know of the images. same_units: whether the targets are in the units of the inputs."""
+    target = patches.noisy_statistics if same_units else patches.target_statistics
+    scale = images[0].noisy.scale
+    pixel = scale.get("X") or 1.0
+    spacing = {
+        "Z": (scale.get("Z") or pixel * UNKNOWN_Z_SPACING) / pixel,
+        "Y": (scale.get("Y") or pixel) / pixel,
+        "X": 1.0,
+    }
+    return ImageSpec(
+        spatial=spatial,
+        channels=images[0].noisy.size_of("C"),
+        spacing=tuple(spacing[axis] for axis in spatial),
+        size=tuple(min(image.size[a] for image in images) for a in range(len(spatial))),
+        mean=patches.noisy_statistics.mean,
+        std=patches.noisy_statistics.std,
+        target_mean=target.mean,
+        target_std=target.std,
+    )
