@@ -1,22 +1,21 @@
-"""What `calibrate` finds of planted cameras and of a real EMCCD, and how well its noise models fit frames not seen.
+"""What `calibrate` finds for simulated cameras and a real EMCCD, and how well its noise models fit held-out frames.
 
     python benchmarks/calibration.py            (about 7 minutes)
 
-planted: 100 frames of a scene that shades from dark to bright, 128 x 128, 100 times; with 100 dark frames and
+planted: 100 frames of a scene with a gradient from dark to bright, 128 x 128, 100 times; with 100 dark frames and
 without. emccd: recordings of 3 x 3 pixels x 5000 frames at six light levels (the authors' figure: 3.859 electrons per
-ADU without EM gain). laws: log-likelihood of frames that were held out, nats a pixel, and seconds of fitting.
+ADU without EM gain). laws (noise models): log-likelihood of held-out frames, nats a pixel, and seconds of fitting.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from typing import Any
 
 import numpy as np
 
 import noisewise as nw
-from common import DATA, table, write
+from common import DATA, make_parser, table, write
 from noisewise.calibration.calibrate import record
 
 REPEATS, FRAMES, SIZE = 100, 100, 128
@@ -26,7 +25,7 @@ KINDS = ("gaussian", "poisson_gaussian", "histogram", "mixture")
 
 
 def ramp(high: float = 200.0) -> np.ndarray:
-    """Photons that shade from dark to bright."""
+    """Photons with a gradient from dark to bright."""
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     return 0.3 + high * ((x + y) / 2) ** 2
 
@@ -51,15 +50,15 @@ def planted() -> dict[str, Any]:
 
 
 def score(estimates: list[Any], truth: float) -> dict[str, float]:
-    """Worst and median relative error, share of 95 % intervals that hold the truth, share that was told at all."""
-    told = [e for e in estimates if hasattr(e, "low")]
-    if not told:
+    """Worst and median relative error, fraction of 95 % intervals that hold the truth, and of values known (`told`)."""
+    known = [e for e in estimates if hasattr(e, "low")]
+    if not known:
         return {"told": 0.0}
-    errors = np.abs([e.value / truth - 1 for e in told])
+    errors = np.abs([e.value / truth - 1 for e in known])
     return {
-        "told": len(told) / len(estimates), "median_error": float(np.median(errors)),
+        "told": len(known) / len(estimates), "median_error": float(np.median(errors)),
         "worst_error": float(errors.max()),
-        "coverage": float(np.mean([e.low <= truth <= e.high for e in told])),
+        "coverage": float(np.mean([e.low <= truth <= e.high for e in known])),
     }  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def joined(data: Any, prefix: str) -> np.ndarray:
 
 
 def noise_models() -> list[dict[str, Any]]:
-    """Held-out log-likelihood and time of each kind of law, on an EMCCD, sCMOS cameras and a photomultiplier."""
+    """Held-out log-likelihood and time of each kind of noise model: EMCCD, sCMOS cameras, photomultiplier."""
     cameras = {
         "EMCCD": (nw.Camera.emccd(), ramp(60.0)),
         "sCMOS": (nw.Camera.scmos(), ramp()),
@@ -116,14 +115,14 @@ def noise_models() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    arguments = make_parser(__doc__).parse_args()
     result = {"emccd": emccd(), "laws": noise_models(), "planted": planted()}
     print(result["emccd"])
     print(table([list(row.values()) for row in result["laws"]], ["camera", "kind", "nats", "KS", "s"]))
     for way, scores in result["planted"].items():
         for name, values in scores.items():
             print(way, name, {k: round(v, 4) for k, v in values.items()})
-    write("calibration", result)
+    write("calibration", result, arguments.dry)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What the benchmarks share: where data lie, how results are written, what the machine can do."""
+"""Shared by the benchmarks: where data are found, how rows are kept, what the machine can do."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -11,32 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 import torch
 from PIL import Image
 
 DATA = Path(os.environ.get("NOISEWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results"
 PEER = Path(__file__).parents[1] / ".peer" / "bin" / "python"
+# Row keys of `simulated` without any training: with the measured noise model, and with the true one.
+UNTRAINED, UNTRAINED_TRUE_NOISE = "prior", "prior_told"
 
 
 def natural(folder: str) -> list[np.ndarray]:
-    """Grey images, 0 to 255, of Set12 or BSD68."""
+    """Natural images in grey, 0 to 255, of Set12 or BSD68."""
     return [np.asarray(Image.open(path), np.float64) for path in sorted((DATA / "natural" / folder).glob("*.png"))]
 
 
-def asked(method: str, steps: int | None) -> tuple[str, int | None]:
-    """Method and steps of a name in the tables: `prior`, told the law or not, is `simulated` without any training."""
-    return ("simulated", 0) if method.startswith("prior") else (method, steps)
-
-
-def psnr(estimate: np.ndarray, truth: np.ndarray, data_range: float) -> float:
-    """Peak signal-to-noise ratio, dB."""
-    error = np.mean((np.asarray(estimate, np.float64) - truth) ** 2)
-    return float(10 * np.log10(data_range**2 / error))
+def method_and_steps(label: str, steps: int | None) -> tuple[str, int | None]:
+    """Name of the method and number of steps that a row's method stands for."""
+    return ("simulated", 0) if label in (UNTRAINED, UNTRAINED_TRUE_NOISE) else (label, steps)
 
 
 def matrix_peak(seconds: float = 2.0) -> float:
-    """GFLOP/s of the best float32 matrix product, 2048 x 2048: the floor that speeds are held against."""
+    """GFLOP/s of the best float32 matrix product, 2048 x 2048: the reference for speeds."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -57,45 +55,71 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, result: dict[str, Any]) -> None:
-    """Keep a result as JSON, with the machine it comes from."""
+def write(name: str, result: dict[str, Any], dry: bool = False) -> None:
+    """Keep a result as JSON, with the machine that it was measured on."""
+    if dry:
+        return
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
     print(f"wrote {path}")
 
 
-class Rows:
-    """Results that are kept row by row, so that a benchmark that was cut off goes on where it was.
+def make_parser(description: str | None, rows: bool = False) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have. rows: whether the results are `Rows`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dry", action="store_true", help="keep no results")
+    if rows:
+        parser.add_argument("--again", action="store_true", help="also measure rows that are there")
+        parser.add_argument("--save", type=Path, help="folder for the denoised images")
+    return parser
 
-    keys: the fields that tell rows apart.
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Settings of a method from name=value."""
+    return {key: json.loads(value) for key, value in (pair.split("=") for pair in pairs)}
+
+
+class Rows:
+    """Results kept row by row: a benchmark that was interrupted continues where it stopped.
+
+    A row holds the fields that distinguish it from others, its key, then what was measured. arguments: of
+    `make_parser`. about: settings that all rows share, written beside them.
     """
 
-    def __init__(self, name: str, keys: list[str], **about: Any) -> None:
-        self.name, self.keys, self.input_statistics, self.path = name, keys, about, RESULTS / f"{name}.json"
-        self.rows = self.read()
+    def __init__(self, name: str, arguments: argparse.Namespace, **about: Any) -> None:
+        self.name, self.about, self.path = name, about, RESULTS / f"{name}.json"
+        self.dry, self.again = arguments.dry, arguments.again or arguments.dry
+        self.rows = self._read()
 
-    def read(self) -> list[dict[str, Any]]:
-        """What is there; another run may have added to it."""
+    def _read(self) -> list[dict[str, Any]]:
+        """The rows in the file; another process may have added some."""
         return list(json.loads(self.path.read_text())["rows"]) if self.path.exists() else []
 
-    def has(self, **key: Any) -> bool:
-        """Whether a row is there."""
-        return any(all(row.get(k) == v for k, v in key.items()) for row in self.rows)
+    def measure(self, work: Callable[[], dict[str, Any]], **key: Any) -> None:
+        """Measure a row that is missing, print it and keep it."""
+        if self.again or not any(matches(row, key) for row in self.rows):
+            self.keep(work(), **key)
 
-    def once(self, measure: Callable[[], dict[str, Any]], dry: bool, **key: Any) -> None:
-        """Measure a row that is not there yet, say it and keep it; dry: always, and it is not kept."""
-        if not dry and self.has(**key):
-            return
-        row = measure()
-        print(row, flush=True)
-        if not dry:
-            self.keep(row)
+    def keep(self, measured: dict[str, Any], **key: Any) -> None:
+        """Print a row, and write it to the file in place of an older one with the same key."""
+        row = key | measured
+        print(json.dumps(row), flush=True)
+        if not self.dry:
+            self.rows = [old for old in self._read() if not matches(old, key)] + [row]
+            write(self.name, {**self.about, "rows": self.rows})
 
-    def keep(self, row: dict[str, Any]) -> None:
-        """Add a row, in place of an older one with the same keys, and write the file."""
-        self.rows = [old for old in self.read() if any(old.get(k) != row.get(k) for k in self.keys)] + [row]
-        write(self.name, {**self.input_statistics, "rows": self.rows})
+
+def matches(row: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether a row has this key."""
+    return all(row.get(name) == value for name, value in key.items())
+
+
+def save_image(folder: Path | None, name: str, image: np.ndarray | list[np.ndarray]) -> None:
+    """Save an image, or a stack of images of one size, as float32 TIFF, if there is a folder for it."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(folder / f"{name}.tif", np.float32(image))
 
 
 def table(rows: list[list[Any]], header: list[str]) -> str:

@@ -1,14 +1,15 @@
-"""Offsets of rows, in stacks without truth: are they gone from the dark, and are the bright things still there?
+"""Row offsets in stacks without truth: are they removed in dark regions, and are bright objects kept?
 
-    python benchmarks/lines.py          (prior, simulated, cosdd and n2v on three stacks: fifteen minutes on two cores)
+    python benchmarks/lines.py          (untrained and trained simulated, cosdd, n2v on three stacks: fifteen minutes)
     python benchmarks/lines.py --figure docs/images/stripes.png
 
 row_noise_3d: beads, sCMOS; line_noise_3d: zebrafish, two photons. `left` is the variance of the difference between
-the means of neighbouring rows, over pixels that are dark in both (slow gradients fall out), against that of the noisy
+the means of neighbouring rows, over pixels that are dark in both (slow gradients cancel), relative to that of the noisy
 stack. `peak`, `top` and `sum` compare the brightest pixels of bright objects, their brightest 3 x 3 pixels, and sums
-over 7 x 7 pixels about them, with those of the noisy stack: medians of ratios above the dark level. Noise makes the
-brightest of some noisy pixels too bright, so the first two must fall: `perfect_peak` and `perfect_top` are what the
-same comparison says of the denoised stack against itself with noise drawn anew, by the law that was measured.
+over 7 x 7 pixels around them, with those of the noisy stack: medians of ratios above the dark level. Noise makes the
+brightest of some noisy pixels too bright, so the first two must decrease: `perfect_peak` and `perfect_top` are the same
+comparison of the denoised stack with itself plus new noise of the measured noise model. The method `prior` is
+`simulated` without training.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 import noisewise as nw
-from common import DATA, Rows, asked, table
+from common import DATA, UNTRAINED, Rows, make_parser, method_and_steps, save_image, table
 
 STACKS = {
     "beads 1": "row_noise_3d/E07_s1_w1.tif", "beads 2": "row_noise_3d/E07_s2_w2.tif",
@@ -54,13 +55,13 @@ def objects(stack: np.ndarray, dark: np.ndarray) -> np.ndarray:
 
 
 def noisier(result: nw.Result) -> np.ndarray:
-    """The denoised stack with noise of the measured law, drawn anew."""
+    """The denoised stack with new noise of the measured noise model."""
     noise_model = result.model.noise_models[0] if result.model.noise_models else result.checkup.noise
     return noise_model.sample(torch.from_numpy(result.mean), torch.Generator().manual_seed(0)).numpy()
 
 
 def compare(noisy: np.ndarray, found: np.ndarray, shown: np.ndarray | None = None) -> dict[str, Any]:
-    """What is left of the rows, and of the objects. shown: the stack that tells where these are."""
+    """What is left of the rows, and of the objects. shown: the stack in which these are located."""
     noisy = noisy.astype(np.float64)
     shown = noisy if shown is None else shown.astype(np.float64)
     smooth = ndimage.gaussian_filter(shown, (0, 6, 6))
@@ -77,40 +78,39 @@ def compare(noisy: np.ndarray, found: np.ndarray, shown: np.ndarray | None = Non
 
 
 def run(name: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One stack denoised, and what is left of its rows and objects."""
+    """Denoise one stack: what is left of its rows and objects."""
     noisy, start = tifffile.imread(DATA / STACKS[name]), time.perf_counter()
-    kind, steps = asked(method, arguments.steps)
+    kind, steps = method_and_steps(method, arguments.steps)
     result = nw.denoise(noisy, axes="ZYX", method=kind, budget=arguments.budget, steps=steps, average=False)
-    about = {"seconds": time.perf_counter() - start, "steps": result.model.run.step}
+    about = {"seconds": time.perf_counter() - start, "steps": result.model.train_state.step}
     ideal = compare(noisier(result), result.mean, noisy)
     found = compare(noisy, result.mean) | {f"perfect_{key}": ideal[key] for key in ("peak", "top")}
-    if arguments.save:
-        arguments.save.mkdir(exist_ok=True, parents=True)
-        tifffile.imwrite(arguments.save / f"{name}_{method}.tif", result.mean)
-    return {"stack": name, "method": method, **found, **about}
+    save_image(arguments.save, f"{name}_{method}", result.mean)
+    return found | about
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", default=["prior", "simulated", "cosdd", "n2v"])
+    parser = make_parser(__doc__, rows=True)
+    parser.add_argument("--methods", nargs="*", default=[UNTRAINED, "simulated", "cosdd", "n2v"])
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--steps", type=int, help="in place of a budget")
-    parser.add_argument("--figure", type=Path, help="only draw what the packaged network makes of each stack")
-    parser.add_argument("--save", type=Path, help="folder for the denoised stacks")
+    parser.add_argument("--steps", type=int, help="instead of a budget")
+    parser.add_argument(
+        "--figure", type=Path, help="only draw this figure: each stack denoised by the packaged network"
+    )
     arguments = parser.parse_args()
     if arguments.figure:
         draw(arguments.figure)
         return
-    rows = Rows("lines", ["stack", "method"], budget_s=arguments.budget)
+    rows = Rows("lines", arguments, budget_s=arguments.budget)
     for method in arguments.methods:
         for name in STACKS:
-            rows.once(partial(run, name, method, arguments), False, stack=name, method=method)
+            rows.measure(partial(run, name, method, arguments), stack=name, method=method)
     keys = ["stack", "method", "left", "objects", "peak", "perfect_peak", "top", "perfect_top", "sum"]
     print(table([[row.get(key) for key in keys] for row in rows.rows], keys))
 
 
 def draw(path: Path) -> None:
-    """Greatest values along Z of each stack, noisy and denoised, and what was taken away from its middle slice."""
+    """Maximum along Z of each stack, noisy and denoised, and what was removed from its middle slice."""
     figure = Figure(figsize=(11, 11), layout="constrained")
     for row, (name, file) in zip(figure.subplots(len(STACKS), 3), STACKS.items(), strict=True):
         noisy = tifffile.imread(DATA / file).astype(np.float32)
@@ -118,13 +118,14 @@ def draw(path: Path) -> None:
         part = np.s_[:, 100:356, 100:356]
         noisy, found = noisy[part], found[part]
         middle = len(noisy) // 2
-        taken = noisy[middle] - found[middle]
+        removed = noisy[middle] - found[middle]
         dark = np.median(found.max(0))
-        low, high = dark - 2 * taken.std(), dark + 12 * taken.std()  # bright things saturate, so that the dark shows
+        # Bright objects saturate, so that dark regions are visible.
+        low, high = dark - 2 * removed.std(), dark + 12 * removed.std()
         for panel, image, title in zip(
-            row, (noisy.max(0), found.max(0), taken), (f"{name}, noisy", "denoised", "taken away"), strict=True
+            row, (noisy.max(0), found.max(0), removed), (f"{name}, noisy", "denoised", "taken away"), strict=True
         ):
-            limits = (low, high) if title != "taken away" else (-2.5 * taken.std(), 2.5 * taken.std())
+            limits = (low, high) if title != "taken away" else (-2.5 * removed.std(), 2.5 * removed.std())
             panel.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
             panel.set(xticks=[], yticks=[], title=title)
     figure.savefig(path, dpi=80)

@@ -1,19 +1,18 @@
-"""What `measure` says against what is known: planted noise, repeats of real scenes, and what its law draws.
+"""What `measure` finds compared with what is known: planted noise, repeats of real scenes, and sampled noise.
 
     python benchmarks/noise.py            (about 4 minutes)
 
 planted: clean images exposed at 3 to 1000 mean photons with 0, 2 and 5 electrons of read noise; error of the gain,
 and median error of the standard deviation over the signals of the image, for one exposure. The clean images are
-recordings with noise of their own, which at much light exceeds the planted: `own` holds the figures against planted
-plus own variance, the latter as measured in the clean image itself. scikit-image's estimate_sigma knows one σ.
-fmd: standard deviation and autocorrelation from one image against those of four repeats.
-w2s, rows: autocorrelation and verdict where the answer is known. drawn: noise drawn from the measured law beside the
-real noise of another exposure (Kolmogorov-Smirnov distance, standard deviation, autocorrelation).
+recordings with noise of their own, which exceeds the planted noise at high light: `own` holds the figures relative to
+planted plus own variance, the latter as measured in the clean image itself. scikit-image's estimate_sigma gives one σ.
+fmd: standard deviation and autocorrelation from one image compared with those of four repeats.
+w2s, rows: autocorrelation and verdict where the truth is known. drawn: noise sampled from the measured noise model
+compared with the real noise of another exposure (Kolmogorov-Smirnov distance, standard deviation, autocorrelation).
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
 import warnings
@@ -26,7 +25,7 @@ import torch
 from skimage.restoration import estimate_sigma
 
 import noisewise as nw
-from common import DATA, table, write
+from common import DATA, make_parser, table, write
 
 PHOTONS, READ_NOISE_E = (3, 10, 30, 100, 1000), (0, 2, 5)
 GAIN, OFFSET = 2.0, 100.0
@@ -95,7 +94,7 @@ def fmd_data() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def fmd() -> list[dict[str, Any]]:
-    """One image against the repeats."""
+    """One image compared with the repeats."""
     rows = []
     for name, captures, mean in fmd_data():
         found = nw.measure(captures[0])
@@ -124,7 +123,7 @@ def masked_rho(noise: np.ndarray, inside: np.ndarray, axis: str, lag: int = 1) -
 
 
 def w2s() -> dict[str, float]:
-    """Largest autocorrelation that is read off the white images of W2S, and how many are called white."""
+    """Largest autocorrelation measured in the white images of W2S, and how many are called white."""
     found = [
         nw.measure(plane) for c in range(3) for plane in tifffile.imread(DATA / "w2s" / f"noisy_avg1_ch{c}.tif")
     ]  # fmt: skip
@@ -158,8 +157,8 @@ def rows_found() -> dict[str, Any]:
     return {"real": real, "planted": planted_rows}
 
 
-def drawn() -> list[dict[str, Any]]:
-    """Noise drawn from the law of one capture beside the real noise of another one."""
+def sampled() -> list[dict[str, Any]]:
+    """Noise sampled from the noise model of one capture compared with the real noise of another one."""
     rows = []
     for name, captures, mean in fmd_data():
         noise_model = nw.measure(captures[0]).noise
@@ -185,17 +184,17 @@ def drawn() -> list[dict[str, Any]]:
 
 
 def compare(noise_model: nw.Noise, mean: np.ndarray, real: np.ndarray) -> dict[str, Any]:
-    """Real and drawn noise of the same signal; in thirds of the signal the worst of KS distance and std ratio."""
-    drawn = noise_model.sample(torch.as_tensor(mean), torch.Generator().manual_seed(0)).numpy() - mean
+    """Real and sampled noise of the same signal; KS distance and std ratio in thirds of the signal."""
+    sampled = noise_model.sample(torch.as_tensor(mean), torch.Generator().manual_seed(0)).numpy() - mean
     edges = np.quantile(mean, (0.02, 0.35, 0.65, 0.95)) if np.ptp(mean) else np.array([mean.min(), mean.max()])
     thirds = [(mean >= a) & (mean <= b) for a, b in itertools.pairwise(edges)]
     everywhere = np.ones_like(mean, bool)
     lags = [lag for lag in SCAN_LAGS if lag < min(mean.shape) // 4]
     return {
-        "ks": [distance(real[k], drawn[k]) for k in thirds],
-        "std_ratio": [float(drawn[k].std() / real[k].std()) for k in thirds],
+        "ks": [distance(real[k], sampled[k]) for k in thirds],
+        "std_ratio": [float(sampled[k].std() / real[k].std()) for k in thirds],
         "rho_real": {axis: [masked_rho(real, everywhere, axis, lag) for lag in lags] for axis in "XY"},
-        "rho_drawn": {axis: [masked_rho(drawn, everywhere, axis, lag) for lag in lags] for axis in "XY"},
+        "rho_drawn": {axis: [masked_rho(sampled, everywhere, axis, lag) for lag in lags] for axis in "XY"},
     }
 
 
@@ -218,11 +217,11 @@ def seconds() -> float:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    arguments = make_parser(__doc__).parse_args()
     warnings.simplefilter("ignore")
     result = {
         "seconds_512": seconds(), "planted": planted(), "fmd": fmd(), "w2s": w2s(), "rows": rows_found(),
-        "drawn": drawn(),
+        "drawn": sampled(),
     }  # fmt: skip
     keys = ("gain_error", "std_error", "gain_error_own", "std_error_own", "std_error_estimate_sigma")
     print(table(
@@ -243,7 +242,7 @@ def main() -> None:
     for row in result["drawn"]:
         print(row["data"], *(np.round(row[k], 2).tolist() for k in ("ks", "std_ratio")), row["rho_real"]["X"][:1],
               row["rho_drawn"]["X"][:1], row["rho_real"]["Y"][:1], row["rho_drawn"]["Y"][:1])  # fmt: skip
-    write("noise", result)
+    write("noise", result, arguments.dry)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/peer.py quality IMAGES.npy OUT.npz --seconds 60 300
     python benchmarks/peer.py speed OUT.json
 
-CAREamics imports torchvision for a version string and for a network that N2V does not use; the
-stub below stands in for it, so that both sides of the comparison run on the same torch.
+CAREamics imports torchvision for a version string and for a network that N2V does not use. The stub below replaces it,
+so that both sides of the comparison run on the same torch.
 """
 
 import argparse
@@ -112,14 +112,14 @@ def speed(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    verbs = parser.add_subparsers(required=True)
-    for verb, arguments in ((quality, ("images", "out")), (speed, ("out",))):
-        sub = verbs.add_parser(verb.__name__)
+    commands = parser.add_subparsers(required=True)
+    for command, arguments in ((quality, ("images", "out")), (speed, ("out",))):
+        sub = commands.add_parser(command.__name__)
         for argument in arguments:
             sub.add_argument(argument)
         sub.add_argument("--seconds", type=float, nargs="+", default=[60.0])
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--num-workers", type=int, default=0)
-        sub.set_defaults(run=verb)
+        sub.set_defaults(run=command)
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -1,23 +1,23 @@
-"""Counts of few photons: methods that learn from one noisy copy of each image, `gap` among them.
+"""Images with few photons: methods that need one noisy copy of each image, including `gap`.
 
     python benchmarks/photons.py                    (two hours on two cores)
     python benchmarks/photons.py --levels 2 --methods gap n2v
 
-The truths of the six white FMD conditions, brought to a mean of so many photons a pixel, and their Poisson numbers: six
-images that one model learns from together, and denoises. PSNR is that after the best gain and offset, over the range of
-the truth (its maximum less its minimum), a mean over the six. A run that was cut off goes on where it was.
+The truths of the six white FMD conditions, scaled to a mean of so many photons a pixel, with Poisson noise: one model is
+trained on the six images together, and denoises them. PSNR is that after the best gain and offset, over the range of
+the truth (its maximum minus its minimum), averaged over the six. An interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import noisewise as nw
-from common import Rows, table
+from common import Rows, make_parser, table
 from noisewise import methods
 from noisewise.evaluate.metrics import psnr_affine
 from noisewise.noise.quantization import Quantization
@@ -26,7 +26,7 @@ from quality import WHITE, fmd
 
 METHODS = ("n2v", "gap", "pn2v", "r2r")
 LEVELS = (0.5, 2.0, 10.0)
-LAW = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0, 0.0))
+PHOTON_NOISE = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0, 0.0))
 
 
 def run(method: str, level: float, budget: float, seed: int) -> dict[str, Any]:
@@ -35,13 +35,13 @@ def run(method: str, level: float, budget: float, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng((seed, int(100 * level)))
     noisy = [rng.poisson(truth).astype(np.float32) for truth in truths]
     start = time.perf_counter()
-    noise_model = LAW if methods.get(method)().wants_noise else None
-    model = nw.train(method, noisy, noise=noise_model, budget=budget, seed=seed)
+    noise = None if methods.get(method)().traits.noise == "none" else PHOTON_NOISE
+    model = nw.train(method, noisy, noise=noise, budget=budget, seed=seed)
     seconds = time.perf_counter() - start
     posts = [model.predict(image, average=True) for image in noisy]
     scores = [psnr_affine(post.mean, truth, float(np.ptp(truth))) for post, truth in zip(posts, truths, strict=True)]
     row = {
-        "method": method, "photons": level, "seed": seed, "steps": model.run.step, "training_s": seconds,
+        "steps": model.train_state.step, "training_s": seconds,
         "psnr": float(np.mean(scores)), "images": scores,
         "noisy": float(np.mean([psnr_affine(x, t, float(np.ptp(t))) for x, t in zip(noisy, truths, strict=True)])),
     }  # fmt: skip
@@ -52,24 +52,22 @@ def run(method: str, level: float, budget: float, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rows=True)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--levels", nargs="*", type=float, default=LEVELS)
     parser.add_argument("--budget", type=float, default=300.0)
-    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    rows = Rows("photons", ["method", "photons", "seed"], budget_s=arguments.budget)
+    rows = Rows("photons", arguments, budget_s=arguments.budget)
     for level in arguments.levels:
         for method in arguments.methods:
-            if not rows.has(method=method, photons=level, seed=arguments.seed):
-                row = run(method, level, arguments.budget, arguments.seed)
-                print(row, flush=True)
-                rows.keep(row)
+            work = partial(run, method, level, arguments.budget, arguments.seed)
+            rows.measure(work, method=method, photons=level, seed=arguments.seed)
     print(table(*body(rows.rows)))
 
 
 def body(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], list[str]]:
-    """A line a method, and what stands above."""
+    """One line for each method, and the header."""
     of = {(row["method"], row["photons"]): row for row in rows}
     noisy = {level: next((row["noisy"] for row in rows if row["photons"] == level), "") for level in LEVELS}
     lines: list[list[Any]] = [["noisy", *noisy.values()]]

@@ -1,16 +1,16 @@
-"""How well: PSNR on real images with truth, each image by itself, the truth never seen.
+"""Quality: PSNR on real images with known truth, each image on its own; the truth is never used.
 
     python benchmarks/quality.py                        (all methods, eight conditions: an hour on two cores)
     python benchmarks/quality.py --methods r2r
     python benchmarks/quality.py --methods structn2v hdn divnoising cosdd --conditions WideField_BPAE_B WideField_BPAE_G
     python benchmarks/quality.py --methods careamics    (30 minutes; `make peer` first)
 
-FMD: first capture of each of eight conditions against the mean of 50, range 255, output clipped to 0..255. `n2n`
-learns from four captures of the scene, all others from the first alone, in 60 s with prediction; `prior` is
-`simulated` as packaged, without training, `prior_told` the same with gain and read noise from four repeats.
-`psnr_affine` is that after the best gain and offset: captures are up to a fifth brighter or darker than their truth.
-VST+BM3D is bm3d 4.0.3 with gain and read noise from four repeats, an oracle that a single image does not have. A run
-that was cut off goes on where it was.
+FMD: first capture of each of eight conditions compared with the mean of 50, range 255, output clipped to 0..255. `n2n`
+is trained on four captures of the scene, all others on the first alone, in 60 s with prediction; `prior` is `simulated`
+as packaged, without training, `prior_told` the same with gain and read noise from four repeats. `psnr_affine` is that
+after the best gain and offset: captures are up to a fifth brighter or darker than their truth. VST+BM3D is bm3d 4.0.3
+with gain and read noise from four repeats, which a single image does not give. An interrupted benchmark continues where
+it stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import argparse
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,21 @@ import tifffile
 import torch
 
 import noisewise as nw
-from common import DATA, PEER, Rows, asked, psnr, table
-from noisewise.evaluate import baselines
-from noisewise.evaluate.metrics import psnr_affine
+from common import DATA, PEER, UNTRAINED, UNTRAINED_TRUE_NOISE, Rows, make_parser, method_and_steps, save_image, table
+from noisewise.evaluate.metrics import psnr, psnr_affine
 from noisewise.noise.fit.variance_line import fit_line
 from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.testing import baselines
 
-WHITE = 6  # the conditions with pixel-wise noise come first; wide-field noise is correlated
+WHITE = 6  # the conditions with white noise come first; wide-field noise is correlated
 VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
-LEARNED = ("n2v", "pn2v", "r2r", "sure", "prior", "prior_told", "simulated", "n2n")
-BY_NAME = ("structn2v", "hdn", "divnoising", "cosdd")  # asked for by name
+LEARNED = ("n2v", "pn2v", "r2r", "sure", UNTRAINED, UNTRAINED_TRUE_NOISE, "simulated", "n2n")
+ON_REQUEST = ("structn2v", "hdn", "divnoising", "cosdd")
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
 PEER_SECONDS = (60, 300)
 BINS = 200  # of the signals of four repeats
+Denoised = tuple[np.ndarray, dict[str, Any]]  # and how: steps, seconds
 
 
 def fmd() -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -52,34 +54,32 @@ def fmd() -> tuple[list[str], np.ndarray, np.ndarray]:
     return [line.split("\t")[1].removesuffix("_1") for line in lines[::4]], noisy, truth.astype(np.float64)
 
 
-def learned(
-    method: str, captures: np.ndarray, budget: float, steps: int | None, seed: int
-) -> tuple[np.ndarray, dict[str, Any]]:
+def learned(label: str, captures: np.ndarray, budget: float, steps: int | None, seed: int) -> Denoised:
     """The first capture denoised within a budget."""
     start = time.perf_counter()
-    if method == "n2n":
-        # Two of the wide-field captures are one and the same.
+    if label == "n2n":
+        # Two of the wide-field captures are identical.
         different = captures[[i for i in range(4) if not any((captures[i] == captures[j]).all() for j in range(i))]]
         model = nw.train("n2n", different, axes="TYX", budget=None if steps else budget, steps=steps, seed=seed)
         mean = model.predict(captures[0], average=True).mean
     else:
-        kind, steps = asked(method, steps)
-        noise_model = law_of_repeats(captures) if method == "prior_told" else None
-        kind, settings = ("n2v", {"blind_shape": "auto"}) if method == "structn2v" else (kind, {})
-        result = nw.denoise(captures[0], method=kind, noise=noise_model, budget=budget, steps=steps, seed=seed, **settings)
+        method, steps = method_and_steps(label, steps)
+        noise = noise_model_of_repeats(captures) if label == UNTRAINED_TRUE_NOISE else None
+        method, settings = ("n2v", {"blind_shape": "auto"}) if label == "structn2v" else (method, {})
+        result = nw.denoise(captures[0], method=method, noise=noise, budget=budget, steps=steps, seed=seed, **settings)
         model, mean = result.model, result.mean
-    return mean, {"steps": model.run.step, "seconds": time.perf_counter() - start}
+    return mean, {"steps": model.train_state.step, "seconds": time.perf_counter() - start}
 
 
-def law_of_repeats(captures: np.ndarray) -> nw.Noise:
-    """Gain and read noise from four repeats: an oracle that a single image does not have."""
+def noise_model_of_repeats(captures: np.ndarray) -> nw.Noise:
+    """Gain and read noise from four repeats, which a single image does not give."""
     signal, variance = map(torch.from_numpy, transfer_curve(captures))
     line = fit_line(signal, variance, 3.0 * captures[0].size / BINS)
     return PoissonGaussian.from_line(line, float(signal[0]), Quantization(1.0, 0.0, 255.0))
 
 
 def transfer_curve(captures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signals, and the variances between repeats at them; as many pixels in each."""
+    """Signals, and the variances between repeats at each; equally many pixels in each bin."""
     stack = captures.astype(np.float64)
     mean, variance = stack.mean(0).ravel(), stack.var(0, ddof=1).ravel()
     bins = np.array_split(np.argsort(mean), BINS)
@@ -87,8 +87,8 @@ def transfer_curve(captures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return signal, noise
 
 
-def classical(name: str, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-    """A classical filter, told what a check-up of the image measures: its photons' gain, where they would vanish."""
+def classical(name: str, image: np.ndarray) -> Denoised:
+    """A classical filter with gain and offset as measured in the image."""
     start, line = time.perf_counter(), nw.measure(image).line
     mean = CLASSICAL[name](image, line.slope, -line.intercept / line.slope)
     return mean, {"seconds": time.perf_counter() - start}
@@ -106,56 +106,55 @@ def peer(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def scores(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """PSNR over the range of 8 bits, as it is and after the best gain and offset."""
+    """PSNR over the range of 8 bits, without and with the best gain and offset."""
     image = np.clip(image, 0, 255)
     return {"psnr": psnr(image, truth, 255), "psnr_affine": psnr_affine(image, truth, 255)}
 
 
+def run(method: str, captures: np.ndarray, seed: int, arguments: argparse.Namespace) -> Denoised:
+    """The first capture denoised."""
+    if method == "noisy":
+        return captures[0], {}
+    if method in CLASSICAL:
+        return classical(method, captures[0])
+    return learned(method, captures, arguments.budget, arguments.steps, seed)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rows=True)
     parser.add_argument("--methods", nargs="*", default=["noisy", *LEARNED, *CLASSICAL])
     parser.add_argument("--conditions", nargs="*", help="default: all eight")
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--steps", type=int, help="in place of a budget")
+    parser.add_argument("--steps", type=int, help="instead of a budget")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--save", type=Path, help="folder for the denoised images")
     arguments = parser.parse_args()
     names, captures, truth = fmd()
-    rows = Rows("quality_fmd", ["condition", "method", "seed"], budget_s=arguments.budget, range=255)
+    rows = Rows("quality_fmd", arguments, budget_s=arguments.budget, range=255)
 
-    def keep(method: str, index: int, image: np.ndarray, seed: int = 0, **about: Any) -> None:
-        row = {"condition": names[index], "method": method, "seed": seed, **scores(image, truth[index]), **about}
-        print(row, flush=True)
-        rows.keep(row)
-        if arguments.save:
-            arguments.save.mkdir(exist_ok=True, parents=True)
-            tifffile.imwrite(arguments.save / f"{names[index]}_{method}_{seed}.tif", np.float32(image))
+    def measure(index: int, method: str, seed: int, work: Callable[[], Denoised]) -> None:
+        def row() -> dict[str, Any]:
+            image, about = work()
+            save_image(arguments.save, f"{names[index]}_{method}_{seed}", image)
+            return scores(image, truth[index]) | about
+
+        rows.measure(row, condition=names[index], method=method, seed=seed)
 
     for method in arguments.methods:
-        for index in range(len(names)):
+        for index, images in enumerate(captures):
             if arguments.conditions and names[index] not in arguments.conditions:
                 continue
             if method == "careamics":
-                for name, found in peer(captures[index, 0]):
-                    keep(name, index, found)
+                for name, image in peer(images[0]):
+                    measure(index, name, 0, lambda image=image: (image, {}))
                 continue
-            for seed in range(arguments.seeds if method in LEARNED + BY_NAME else 1):
-                if rows.has(condition=names[index], method=method, seed=seed):
-                    continue
-                if method == "noisy":
-                    keep(method, index, captures[index, 0])
-                elif method in CLASSICAL:
-                    found, about = classical(method, captures[index, 0])
-                    keep(method, index, found, **about)
-                else:
-                    found, about = learned(method, captures[index], arguments.budget, arguments.steps, seed)
-                    keep(method, index, found, seed, **about)
+            for seed in range(arguments.seeds if method in LEARNED + ON_REQUEST else 1):
+                measure(index, method, seed, partial(run, method, images, seed, arguments))
     done = list(dict.fromkeys(row["method"] for row in rows.rows))
     print(table(body(rows.rows, names, done), ["condition", *done]))
 
 
 def body(rows: list[dict[str, Any]], names: list[str], methods: list[str], key: str = "psnr") -> list[list[Any]]:
-    """A line a condition, and the mean of the white ones after them; mean over seeds."""
+    """One line for each condition, mean over seeds, and the mean of the white ones after them."""
 
     def of(name: str, method: str) -> float:
         return float(np.mean([row[key] for row in rows if (row["condition"], row["method"]) == (name, method)]))

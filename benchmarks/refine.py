@@ -1,10 +1,9 @@
-"""How well the law of noise is known, as measured and as refined by the denoiser.
+"""How accurate the noise model is, as measured and as refined by the denoiser.
 
     python benchmarks/refine.py            (two minutes on two cores)
 
-Every second image of Set12 and every sixth of BSD68 with Gaussian noise of 15, 25 and 50 grey values: the standard
-deviation told over the true one. FMD, six white conditions: the standard deviation told, over that between four
-repeats.
+Every second image of Set12 and every sixth of BSD68 with Gaussian noise of 15, 25 and 50 ADU: the ratio of the
+measured to the true standard deviation. FMD, six white conditions: its ratio to that between four repeats.
 """
 
 from __future__ import annotations
@@ -16,23 +15,24 @@ import numpy as np
 import torch
 
 import noisewise as nw
-from common import table, write
+from common import make_parser, table, write
 from quality import WHITE, fmd, transfer_curve
 from single import gaussian
 
 
 def ratios(image: np.ndarray, std: Any) -> dict[str, float]:
-    """Median over the image's signals of told over true, before and after; and the time that refining takes."""
+    """Ratio of the measured to the true std, median over the image's signals, before and after; seconds to refine."""
     found = nw.measure(image)
     start = time.perf_counter()
     refined = nw.refine(image, found)
     seconds = time.perf_counter() - start
     signal = torch.from_numpy(np.quantile(image, np.linspace(0.1, 0.9, 17)).astype(np.float64))
 
-    def told(checkup: nw.NoiseReport) -> float:
+    def ratio(checkup: nw.NoiseReport) -> float:
         return float((checkup.noise.mean_var(signal)[1].sqrt() / std(signal)).median())
 
-    return {"measured": told(found), "refined": told(refined), "factor": refined.refined or 1.0, "seconds": seconds}
+    factor = refined.variance_correction or 1.0
+    return {"measured": ratio(found), "refined": ratio(refined), "factor": factor, "seconds": seconds}
 
 
 def between_repeats(captures: np.ndarray) -> Any:
@@ -42,6 +42,7 @@ def between_repeats(captures: np.ndarray) -> Any:
 
 
 def main() -> None:
+    arguments = make_parser(__doc__).parse_args()
     rows = []
     for suite, every in (("Set12", 2), ("BSD68", 6)):
         for case in gaussian(suite, every):
@@ -61,7 +62,7 @@ def main() -> None:
             error = np.array([row[key] for row in part]) - 1
             line |= {f"{key}_rms": float(np.sqrt((error**2).mean())), f"{key}_worst": float(np.abs(error).max())}
         summary.append(line | {"seconds": float(np.median([row["seconds"] for row in part]))})
-    write("refine", {"summary": summary, "rows": rows})
+    write("refine", {"summary": summary, "rows": rows}, arguments.dry)
     print(table([[*line.values()] for line in summary], list(summary[0])))
 
 

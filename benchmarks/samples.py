@@ -1,16 +1,15 @@
-"""Samples of the posterior: read once and drawn often, against reading anew for each; and the memory they take.
+"""Samples of the posterior: speed with the image encoded once compared with once for each sample, and memory.
 
     python benchmarks/samples.py                  (three minutes on two cores)
     python benchmarks/samples.py --device cuda
 
-An image of 512 x 512 pixels. `together`: what `Model.draw` does, one sample after the other into what is made of them.
-`anew`: the same samples, each with a reading of its own. The network is trained for two steps: weights do not matter
-for the time. Memory is the largest resident size of a process of its own for each number of samples.
+An image of 512 x 512 pixels. `together`: as in `Model.draw`, the image is encoded once. `anew`: the same samples, the
+image encoded for each. The network is trained for two steps, since weights do not matter for the time. Memory is the
+largest resident size of a separate process for each number of samples.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import resource
@@ -22,18 +21,18 @@ import numpy as np
 import torch
 
 import noisewise as nw
-from common import machine, write
+from common import machine, make_parser, parse_settings, write
 from noisewise.io import open_source
 from noisewise.io.base import Sink
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.predict.run import Predictor, Samples
+from noisewise.predict.run import Outputs, Predictor, Samples
 
 SIDE, COUNT, REPEATS = 512, 100, 3
 NUMBERS = (10, 100, 400)
 
 
 class Moments(Sink):
-    """What becomes of samples that nobody keeps: their mean."""
+    """Adds up samples without keeping them."""
 
     dtype = np.dtype(np.float32)
 
@@ -51,22 +50,22 @@ class Moments(Sink):
 
 
 def model_of(method: str, device: str, settings: dict[str, Any]) -> tuple[nw.Model, np.ndarray]:
-    """A model that was hardly trained, and an image."""
+    """A model after two training steps, and an image."""
     image = np.random.default_rng(0).poisson(20.0, (SIDE, SIDE)).astype(np.float32)
     noise_model = PoissonGaussian(1.0, 0.0, 0.0)
     return nw.train(method, image, noise=noise_model, steps=2, device=device, **settings), image
 
 
-def draw(model: nw.Model, image: np.ndarray, numbers: range) -> np.ndarray:
-    """The sum of samples, streamed."""
+def sum_together(model: nw.Model, image: np.ndarray, numbers: range) -> np.ndarray:
+    """Sum of samples; the image is encoded once."""
     source, sink = open_source(image), Moments()
     samples = Samples(numbers, 0, sink, lambda region, number: (slice(number, number + 1), *region))
-    model.predict_to(source, None, samples=samples)
+    model.predict_to(source, Outputs(samples=samples))
     return sink.total
 
 
-def anew(model: nw.Model, image: np.ndarray, count: int) -> np.ndarray:
-    """The same, each sample with a reading of its own."""
+def sum_anew(model: nw.Model, image: np.ndarray, count: int) -> np.ndarray:
+    """The same; the image is encoded for each sample."""
     predictor = Predictor(model.method, model.net, sampling=True)
     noisy, total = torch.from_numpy(image)[None, None].to(model.net.mean.device), np.zeros((SIDE, SIDE), np.float64)
     for number in range(count):
@@ -75,7 +74,7 @@ def anew(model: nw.Model, image: np.ndarray, count: int) -> np.ndarray:
 
 
 def best(work: Callable[[], Any], device: str) -> tuple[float, Any]:
-    """Seconds of the fastest of some runs, and what comes of it."""
+    """Seconds of the fastest of some repetitions, and the result."""
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
@@ -88,23 +87,22 @@ def best(work: Callable[[], Any], device: str) -> tuple[float, Any]:
 
 def peak(method: str, device: str, settings: dict[str, Any], count: int, queue: Any) -> None:
     """Largest resident size of this process after so many samples, MB."""
-    draw(*model_of(method, device, settings), range(count))
+    sum_together(*model_of(method, device, settings), range(count))
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--method", default="hdn")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the method, name=value")
-    parser.add_argument("--dry", action="store_true", help="do not keep the results")
     arguments = parser.parse_args()
-    settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in arguments.set)}
+    settings = parse_settings(arguments.set)
     model, image = model_of(arguments.method, arguments.device, settings)
-    draw(model, image, range(4))
-    together, first = best(lambda: draw(model, image, range(COUNT)), arguments.device)
-    few, second = best(lambda: anew(model, image, COUNT // 10), arguments.device)
-    assert np.allclose(draw(model, image, range(COUNT // 10)), second, rtol=1e-3)
+    sum_together(model, image, range(4))
+    together, first = best(lambda: sum_together(model, image, range(COUNT)), arguments.device)
+    few, second = best(lambda: sum_anew(model, image, COUNT // 10), arguments.device)
+    assert np.allclose(sum_together(model, image, range(COUNT // 10)), second, rtol=1e-3)
     context, memory = multiprocessing.get_context("spawn"), {}
     for count in NUMBERS:
         queue = context.Queue()
@@ -120,8 +118,7 @@ def main() -> None:
         "parameters": sum(p.numel() for p in model.net.parameters()), "mean_of_sum": float(first.mean()),
     }  # fmt: skip
     print(json.dumps(machine() | result, indent=2))
-    if not arguments.dry:
-        write("samples", result)
+    write("samples", result, arguments.dry)
 
 
 if __name__ == "__main__":

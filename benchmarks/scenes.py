@@ -1,4 +1,4 @@
-"""Do drawn scenes cover what real images hold? Spectra and steps between neighbours, of both.
+"""Do synthetic scenes cover real images? Spectra, and differences between neighbours, of both.
 
     python benchmarks/scenes.py            (a minute)
 
@@ -11,42 +11,43 @@ from __future__ import annotations
 import numpy as np
 import tifffile
 
-from common import DATA, natural, write
+from common import DATA, make_parser, natural, write
 from noisewise.evaluate.resolution import spectral_exponent
 from noisewise.scenes import KINDS, draw
 
-SIDE, DRAWN = 128, 200
+SIDE, MIXED = 128, 200
 QUANTILES = (5, 25, 50, 75, 95)
 
 
 def kurtosis(image: np.ndarray) -> float:
-    """Of the differences between neighbours."""
+    """Kurtosis of the differences between neighbours."""
     step = np.diff(image, axis=1)
     return float(np.mean(step**4) / max(np.mean(step**2) ** 2, 1e-30))
 
 
 def cut(images: list[np.ndarray]) -> list[np.ndarray]:
-    """Patches of each image, its corners."""
+    """Two corners of each image."""
     return [part.astype(np.float64) for image in images for part in (image[:SIDE, :SIDE], image[-SIDE:, -SIDE:])]
 
 
 def main() -> None:
+    arguments = make_parser(__doc__).parse_args()
     w2s = [plane for dye in range(3) for plane in tifffile.imread(DATA / "w2s" / f"gt_avg400_ch{dye}.tif")]
-    drawn = dict.fromkeys(KINDS, 40) | {"mixed": DRAWN}
+    counts = dict.fromkeys(KINDS, 40) | {"mixed": MIXED}
     patches = {
         "*real:* Set12 and BSD68": cut(natural("Set12") + natural("BSD68")),
         "*real:* FMD, means of 50": cut([*tifffile.imread(DATA / "fmd" / "gt_avg50.tif")]),
         "*real:* W2S, means of 400": cut(w2s),
     } | {
         f"`{kind}`": [draw(kind, (SIDE, SIDE), seed).double().numpy() for seed in range(count)]
-        for kind, count in drawn.items()
+        for kind, count in counts.items()
     }  # fmt: skip
     measures = {"exponents": spectral_exponent, "kurtosis": kurtosis}
     found = {
         name: {key: np.percentile([of(part) for part in parts], QUANTILES).tolist() for key, parts in patches.items()}
         for name, of in measures.items()
     }
-    write("scenes", {"quantiles": QUANTILES, **found})
+    write("scenes", {"quantiles": QUANTILES, **found}, arguments.dry)
 
 
 if __name__ == "__main__":

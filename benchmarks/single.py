@@ -1,14 +1,14 @@
-"""Single images whose truth is known, level of the noise unknown: the published suites, and what BM3D makes of them.
+"""Single images with known truth and unknown noise level: the published suites, compared with BM3D.
 
     python benchmarks/single.py                                  (all suites and methods: hours on two cores)
     python benchmarks/single.py --suites set12 --methods prior simulated
     python benchmarks/single.py --suites bsd68 --every 6 --steps 550
 
-set12, bsd68: Gaussian noise of 15, 25 and 50 grey values, neither rounded nor clipped; PSNR over 255. poisson: Set12 as
-photon counts with 4 and 30 in the brightest pixel; PSNR over that peak. w2s: the fields 12 to 15 of three dyes, as
-they are; PSNR over 255 after the best gain and offset. `prior` is `simulated` as packaged, without any training,
-`prior_told` the same with the true law. bm3d (4.0.3, if it is installed) is told the true law, on w2s the measured one;
-of set12 and bsd68 the published means stand in `PUBLISHED`. A run that was cut off goes on where it was.
+set12, bsd68: Gaussian noise of 15, 25 and 50 ADU, neither rounded nor clipped; PSNR over 255. poisson: Set12 as photon
+counts with 4 and 30 in the brightest pixel; PSNR over that peak. w2s: the fields 12 to 15 of three dyes, as they are;
+PSNR over 255 after the best gain and offset. `prior` is `simulated` as packaged, without any training, `prior_told` the
+same with the true noise model. bm3d (4.0.3, if it is installed) gets the true noise model, on w2s the measured one; the
+published means for set12 and bsd68 are in `PUBLISHED`. An interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
@@ -17,29 +17,39 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tifffile
 
 import noisewise as nw
-from common import DATA, Rows, asked, natural, psnr, table
-from noisewise.testing.baselines import anscombe, inverse_anscombe
-from noisewise.evaluate.metrics import psnr_affine
+from common import (
+    DATA,
+    UNTRAINED,
+    UNTRAINED_TRUE_NOISE,
+    Rows,
+    make_parser,
+    method_and_steps,
+    natural,
+    save_image,
+    table,
+)
+from noisewise.evaluate.metrics import psnr, psnr_affine
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.testing.baselines import anscombe, inverse_anscombe
 from w2s import DYES, TESTED
 
 SIGMAS, PEAKS = (15, 25, 50), (4, 30)
 # Dabov et al. 2007, as Zhang et al. 2017 (DnCNN, tables II and III) give it.
 PUBLISHED = {"set12": {15: 32.37, 25: 29.97, 50: 26.72}, "bsd68": {15: 31.07, 25: 28.57, 50: 25.62}}
-METHODS = ("noisy", "prior", "prior_told", "simulated", "n2v")
+METHODS = ("noisy", UNTRAINED, UNTRAINED_TRUE_NOISE, "simulated", "n2v")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A noisy image, its truth, and the law of its noise (None: unknown)."""
+    """A noisy image, its truth, and its noise model (None: unknown)."""
 
     name: str
     level: float
@@ -54,7 +64,7 @@ def gaussian(folder: str, every: int) -> Iterator[Case]:
         for index, truth in list(enumerate(natural(folder)))[::every]:
             noise = np.random.default_rng((sigma, index)).standard_normal(truth.shape)
             noisy = (truth + sigma * noise).astype(np.float32)
-            yield case(f"{index + 1:02d}", sigma, noisy, truth, Gaussian(float(sigma)), 255)
+            yield make_case(index, sigma, noisy, truth, Gaussian(float(sigma)), 255)
 
 
 def poisson(every: int) -> Iterator[Case]:
@@ -62,7 +72,7 @@ def poisson(every: int) -> Iterator[Case]:
         for index, image in list(enumerate(natural("Set12")))[::every]:
             truth = peak * image / 255
             noisy = np.random.default_rng((peak, index)).poisson(truth).astype(np.uint16)
-            yield case(f"{index + 1:02d}", peak, noisy, truth, PoissonGaussian(1.0, 0.0, 0.0), peak)
+            yield make_case(index, peak, noisy, truth, PoissonGaussian(1.0, 0.0, 0.0), peak)
 
 
 def w2s(every: int) -> Iterator[Case]:
@@ -75,9 +85,11 @@ def w2s(every: int) -> Iterator[Case]:
             )
 
 
-def case(name: str, level: float, noisy: np.ndarray, truth: np.ndarray, noise_model: nw.Noise, data_range: float) -> Case:
-    """One that is scored by PSNR over a range."""
-    return Case(name, level, noisy, truth, noise_model, lambda image: psnr(image, truth, data_range))
+def make_case(
+    index: int, level: float, noisy: np.ndarray, truth: np.ndarray, noise_model: nw.Noise, data_range: float
+) -> Case:
+    """A case that is scored by PSNR over a range."""
+    return Case(f"{index + 1:02d}", level, noisy, truth, noise_model, lambda image: psnr(image, truth, data_range))
 
 
 SUITES: dict[str, Callable[[int], Iterator[Case]]] = {
@@ -87,64 +99,63 @@ SUITES: dict[str, Callable[[int], Iterator[Case]]] = {
 
 
 def denoised(method: str, case: Case, budget: float, steps: int | None, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """What a method makes of an image, and how long it took."""
+    """The image denoised by a method, and how: steps, seconds."""
     start = time.perf_counter()
     if method == "noisy":
         return case.noisy, {}
     if method == "bm3d":
         return vst_bm3d(case), {"seconds": time.perf_counter() - start}
-    kind, steps = asked(method, steps)
-    noise_model = case.noise_model if method == "prior_told" else None
-    result = nw.denoise(case.noisy, method=kind, noise=noise_model, budget=budget, steps=steps, seed=seed)
-    return result.mean, {"steps": result.model.run.step, "seconds": time.perf_counter() - start}
+    name, steps = method_and_steps(method, steps)
+    noise = case.noise_model if method == UNTRAINED_TRUE_NOISE else None
+    result = nw.denoise(case.noisy, method=name, noise=noise, budget=budget, steps=steps, seed=seed)
+    return result.mean, {"steps": result.model.train_state.step, "seconds": time.perf_counter() - start}
 
 
 def vst_bm3d(case: Case) -> np.ndarray:
-    """BM3D of Gaussian noise as it is, else between the generalised Anscombe transform and its exact inverse."""
+    """BM3D, for other than Gaussian noise between the generalised Anscombe transform and its exact inverse."""
     from bm3d import bm3d
 
     x = case.noisy.astype(np.float64)
     if isinstance(case.noise_model, Gaussian):
         return np.asarray(bm3d(x, float(case.noise_model.std)))
-    noise_model = (1.0, 0.0)
+    gain_and_offset = (1.0, 0.0)
     if case.noise_model is None:
         line = nw.measure(case.noisy).line
-        noise_model = (line.slope, -line.intercept / line.slope)
-    stable = anscombe(x, *noise_model)
+        gain_and_offset = (line.slope, -line.intercept / line.slope)
+    stable = anscombe(x, *gain_and_offset)
     low, span = stable.min(), np.ptp(stable)
-    return inverse_anscombe(np.asarray(bm3d((stable - low) / span, 1 / span)) * span + low, *noise_model)
+    return inverse_anscombe(np.asarray(bm3d((stable - low) / span, 1 / span)) * span + low, *gain_and_offset)
+
+
+def run(suite: str, case: Case, method: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One image denoised, and its score."""
+    found, about = denoised(method, case, arguments.budget, arguments.steps, arguments.seed)
+    save_image(arguments.save, f"{suite}_{case.name}_{case.level}_{method}", found)
+    return {"psnr": case.score(found)} | about
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rows=True)
     parser.add_argument("--suites", nargs="*", default=list(SUITES), choices=list(SUITES))
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--steps", type=int, help="in place of a budget")
-    parser.add_argument("--levels", nargs="*", type=float, help="of these levels only")
-    parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
+    parser.add_argument("--steps", type=int, help="instead of a budget")
+    parser.add_argument("--levels", nargs="*", type=float, help="only these levels")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th image")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save", type=Path, help="folder for the denoised images")
     arguments = parser.parse_args()
     for suite in arguments.suites:
-        rows = Rows(f"single_{suite}", ["image", "level", "method", "seed"], budget_s=arguments.budget)
+        rows = Rows(f"single_{suite}", arguments, budget_s=arguments.budget)
         for method in arguments.methods:
             for case in SUITES[suite](arguments.every):
-                key = {"image": case.name, "level": case.level, "method": method, "seed": arguments.seed}
-                if rows.has(**key) or (arguments.levels and case.level not in arguments.levels):
-                    continue
-                found, about = denoised(method, case, arguments.budget, arguments.steps, arguments.seed)
-                rows.keep({**key, "psnr": case.score(found), **about})
-                print(rows.rows[-1], flush=True)
-                if arguments.save:
-                    arguments.save.mkdir(exist_ok=True, parents=True)
-                    name = f"{suite}_{case.name}_{case.level}_{method}.tif"
-                    tifffile.imwrite(arguments.save / name, np.float32(found))
+                if not arguments.levels or case.level in arguments.levels:
+                    key = {"image": case.name, "level": case.level, "method": method, "seed": arguments.seed}
+                    rows.measure(partial(run, suite, case, method, arguments), **key)
         print(suite, body(rows.rows), sep="\n")
 
 
 def body(rows: list[dict[str, Any]]) -> str:
-    """The means of each method at each level, over the images that every method has."""
+    """Mean of each method at each level, over the images that all methods have denoised."""
     methods, levels = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "level"))
     of = {(row["method"], row["level"], row["image"]): row["psnr"] for row in rows}
     lines = []

@@ -1,16 +1,15 @@
-"""How fast: training steps a second and predicted megapixels a second, beside CAREamics, in one run.
+"""Speed: training steps and predicted megapixels a second, compared with CAREamics in the same run.
 
     make peer && python benchmarks/speed.py        (about 4 minutes)
 
 Both train the classic N2V U-Net (two poolings, 32 features, batch norm) on patches of 64 x 64, 16 a step, on a
 float image of 512 x 512, and predict it whole, and one of 2048 x 2048 in tiles, as a user would call it. The rounds
-alternate, the best of each counts. GFLOP/s are counted from the convolutions; a training step is taken as three
-forward passes.
+alternate, the best of each counts. GFLOP/s are computed from the convolutions; a training step counts as three forward
+passes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -25,11 +24,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from common import PEER, matrix_peak, table, write
+from common import PEER, make_parser, matrix_peak, table, write
 from noisewise.io import open_source
 from noisewise.methods.n2v import N2V
-from noisewise.model import Model, Training
-from noisewise.train.loop import TrainState, Trainer
+from noisewise.model import Model
+from noisewise.train.loop import Trainer, TrainState
+from noisewise.workflow.training import Training
 
 PATCH, BATCH = 64, 16
 
@@ -39,7 +39,7 @@ def image(size: int) -> np.ndarray:
 
 
 def flops_per_pixel(model: Model) -> float:
-    """Multiplications and additions of the convolutions, an input pixel, one forward pass."""
+    """Multiplications and additions of the convolutions for each input pixel, in one forward pass."""
     count = 0.0
 
     def add(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:  # noqa: ARG001
@@ -72,7 +72,7 @@ def measure(method: N2V, seconds: float) -> dict[str, float]:
         data, times = image(size), []
         for _ in range(3):
             start = time.perf_counter()
-            model.predict(data)
+            model.predict(data, average=False)
             times.append(time.perf_counter() - start)
         result[f"predict_{name}_mpx_per_s"] = data.size / 1e6 / min(times)
     flops = flops_per_pixel(model)
@@ -82,7 +82,7 @@ def measure(method: N2V, seconds: float) -> dict[str, float]:
 
 
 def measure_peer(seconds: float) -> dict[str, float]:
-    """The same of CAREamics, in its own environment."""
+    """The same for CAREamics, in its own environment."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "speed.json"
         script = Path(__file__).with_name("peer.py")
@@ -92,7 +92,7 @@ def measure_peer(seconds: float) -> dict[str, float]:
 
 
 def start_up() -> dict[str, float]:
-    """Seconds, whole processes, best of five: `import noisewise` and `noisewise --help` over Python's own start."""
+    """Seconds of whole processes, best of five: Python itself, `import noisewise` and `noisewise --help`."""
 
     def best(*command: str) -> float:
         times = []
@@ -132,8 +132,8 @@ def footprint() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of training a round")
+    parser = make_parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of training in each round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--no-peer", action="store_true")
     arguments = parser.parse_args()
@@ -163,7 +163,7 @@ def main() -> None:
     times = start_up()
     print(f"matrix peak {peak:.0f} GFLOP/s; {times}; beyond torch: {footprint()}")
     result = {"best": best, "runs": runs, "matrix_peak_gflops": peak, "start_up": times, "footprint": footprint()}
-    write("speed", result)
+    write("speed", result, arguments.dry)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
 LAW = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
-WORLD = FiniteWorld(LAW, brightnesses=(2.5,), ground=1.0)
+WORLD = FiniteWorld(LAW, brightnesses=(2.5,), background=1.0)
 PHOTONS, PART = 2.0, (slice(150, 214), slice(300, 364))  # a pixel, on average; (Y, X)
 SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "blocks": 1, "batch_size": 4}
 STEPS, SHOWN = 250, 5
@@ -46,7 +46,7 @@ def figures() -> tuple[str, list[np.ndarray]]:
     noisy = WORLD.draw(500, seed=3)[1]
     drawn = WORLD.sample(noisy, 200, seed=0)
     # Kinds of figures have different sums and squares; a place makes no difference to them.
-    kinds = (drawn - WORLD.ground).square().sum((-2, -1)).round()
+    kinds = (drawn - WORLD.background).square().sum((-2, -1)).round()
     n = int(torch.tensor([float((image == image.mode().values).double().mean()) for image in kinds]).argmin())
     chosen = range(SHOWN)
     exact = WORLD.posterior(noisy[n : n + 1])

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import noisewise as nw
 from noisewise.testing.worlds import GaussianWorld
 
-WORLD = GaussianWorld(side=80, margin=16)
+WORLD = GaussianWorld(side=80, border=16)
 STEPS = (20, 60, 180)
 SETTINGS = {"features": 16, "depth": 1, "batch_size": 8, "patch_size": 40}
 
@@ -25,7 +25,7 @@ def main(path: Path) -> None:
     signal, noisy = WORLD.draw(16, seed=0)
     copy = signal + WORLD.sigma * torch.randn(signal.shape, generator=torch.Generator().manual_seed(9))
     truth, test = WORLD.draw(8, seed=1)
-    inner = (slice(None), *[slice(WORLD.margin, -WORLD.margin)] * 2)
+    inner = (slice(None), *[slice(WORLD.border, -WORLD.border)] * 2)
 
     def rms(image: torch.Tensor) -> float:
         return float(((image - truth)[inner] ** 2).mean().sqrt())

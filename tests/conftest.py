@@ -1,13 +1,17 @@
-"""Planted images, small enough for one core."""
+"""Planted images and small networks, small enough for one core."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+
+from noisewise.methods.base import Denoiser, ImageSpec
+from noisewise.noise.base import Noise
 
 # Tests run side by side, a process for each core; what they start inherits this.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,13 +29,34 @@ def blobs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return (20 + 80 * waves).astype(np.float32)
 
 
-def stirred(net: nn.Module) -> nn.Module:
-    """No weight at zero, where a fresh residual block has some: all layers matter."""
+def random_weights(net: nn.Module) -> nn.Module:
+    """Random weights everywhere, also where a fresh residual block has zeros: all layers matter."""
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in net.parameters():
             weight.normal_(0, 0.5 / max(1, weight[0].numel()) ** 0.5)
     return net
+
+
+def image_spec(
+    dims: int = 2, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,),
+    target: tuple[Sequence[float], Sequence[float]] | None = None, *, size: tuple[int, ...] = (16, 64, 64),
+    spacing: tuple[float, ...] = (3.0, 1.0, 1.0),
+) -> ImageSpec:  # fmt: skip
+    """Images of a mean and standard deviation a channel; target: those of the targets, if they differ."""
+    target_mean, target_std = target or (mean, std)
+    return ImageSpec(
+        spatial="ZYX"[-dims:], channels=len(mean), spacing=spacing[-dims:], size=size[-dims:], mean=tuple(mean),
+        std=tuple(std), target_mean=tuple(target_mean), target_std=tuple(target_std),
+    )  # fmt: skip
+
+
+def denoiser(
+    backbone: nn.Module, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,),
+    noise_models: Sequence[Noise] = (), *, dims: int = 2, heads: int = 1, independent: bool = True,
+) -> Denoiser:  # fmt: skip
+    """What a method's `build` returns, around a given backbone."""
+    return Denoiser(backbone, image_spec(dims, mean, std), noise_models, heads=heads, independent=independent)
 
 
 @pytest.fixture(scope="session")

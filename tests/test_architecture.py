@@ -1,40 +1,53 @@
-"""Imports run downward, nothing heavy loads early, every verb and every method explains itself."""
+"""The house keeps its shape: imports run downward, nothing heavy loads early, every command and method explains itself."""
 
 import ast
 import inspect
+import io
 import re
 import subprocess
 import sys
+import tokenize
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import noisewise
 from noisewise import cli, methods
+from noisewise.methods.base import Method, Traits
 
 ROOT = Path(noisewise.__file__).parent
 DOCS = ROOT.parents[1] / "docs"
 FILES = sorted(ROOT.rglob("*.py"))
+FRONT_DOOR = ROOT / "__init__.py"  # opens on everything, lazily, by name
 
 # docs/architecture.md draws this. A unit may import those on lower levels, and itself.
 LEVELS = (
-    ("errors", "progress"),
+    ("errors", "progress", "version"),
     ("axes",),
     ("io",),
-    ("container",),
-    ("nets", "noise", "scenes", "posterior"),
-    ("methods", "data"),
-    ("train", "predict", "evaluate"),
-    ("report", "zoo", "refine", "spread"),
+    ("container", "posterior"),
+    ("noise", "scenes", "nets"),
+    ("estimate", "calibration"),
+    ("methods", "evaluate", "data", "testing"),
+    ("train", "predict"),
     ("model",),
-    ("budget", "laws"),
-    ("denoise",),
-    ("files", "demo"),
+    ("workflow",),
+    ("report", "zoo", "quantify", "plots"),
     ("cli", "napari"),
     ("__main__",),
 )
 HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
+MOST_CODE_LINES = 13_500
+LONGEST_CHAIN = 12
+METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
+
+
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def module_name(path):
@@ -42,18 +55,14 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path, when_loaded=False):
-    """Modules that a file imports: all, or those that are needed to load it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = set()
-    for node in ast.walk(tree):
-        types_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        if when_loaded and (types_only or isinstance(node, ast.FunctionDef)):
-            skipped.update(ast.walk(node))
+NAMES = {module_name(path) for path in FILES}
+
+
+@cache
+def imported(path):
+    """All modules that a file imports, also lazily and for types only."""
     found = set()
-    for node in ast.walk(tree):
-        if node in skipped:
-            continue
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -62,23 +71,32 @@ def imported(path, when_loaded=False):
     return found
 
 
+def targets(path):
+    """Modules of the package that a file imports."""
+    candidates = (module if module in NAMES else module.rpartition(".")[0] for module in imported(path))
+    return {name for name in candidates if name in NAMES} - {"noisewise", module_name(path)}
+
+
+GRAPH = {module_name(path): targets(path) for path in FILES if path != FRONT_DOOR}
+
+
 def unit(module):
     """The part of the package that a module belongs to; None for the package itself and for others."""
     parts = module.split(".")
     return parts[1] if parts[0] == "noisewise" and len(parts) > 1 and parts[1] in LEVEL else None
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_run_downward(path):
-    own = unit(module_name(path))
-    if own is None:
-        assert path.name == "__init__.py"  # the package's front door opens on everything, lazily
-        return
-    for module in imported(path):
-        other = unit(module)
-        if other is None or other == own:
-            continue
-        assert LEVEL[other] < LEVEL[own], f"{module_name(path)} imports {module}, which is not below it"
+# -- imports -----------------------------------------------------------------------------------------
+
+
+def test_imports_run_downward():
+    upward = [
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if unit(other) != unit(name) and not LEVEL[unit(other)] < LEVEL[unit(name)]
+    ]
+    assert not upward
 
 
 def test_every_part_has_its_level():
@@ -87,29 +105,45 @@ def test_every_part_has_its_level():
             assert path.stem in LEVEL or path.name == "__init__.py", f"{path.name} has no place in LEVELS"
 
 
-def test_no_cycles():
-    names = {module_name(path) for path in FILES}
-    graph = {
-        module_name(path): {
-            target
-            for module in imported(path, when_loaded=True)
-            for target in (module, module.rpartition(".")[0])
-            if target in names - {"noisewise", module_name(path)}
-        }
-        for path in FILES
-        if path != ROOT / "__init__.py"
-    }
+def test_no_cycles_and_no_long_chains():
+    """Lazy and type-only imports count."""
+    graph, chain = dict(GRAPH), 0
     while free := {name for name, wanted in graph.items() if not wanted & set(graph)}:
         graph = {name: wanted for name, wanted in graph.items() if name not in free}
-    assert not graph
+        chain += 1
+    assert not graph, f"import each other: {sorted(graph)}"
+    assert chain <= LONGEST_CHAIN
 
 
 @pytest.mark.parametrize("name", sorted(methods.modules()))
 def test_methods_do_not_know_each_other(name):
-    path = ROOT / "methods" / f"{name}.py"
-    for module in imported(path):
+    allowed = ("noisewise.methods.base.", "noisewise.methods._", "noisewise.methods.losses.")
+    for module in imported(ROOT / "methods" / f"{name}.py"):
         if module.startswith("noisewise.methods"):
-            assert module.startswith(("noisewise.methods.base.", "noisewise.methods._")), f"{name} imports {module}"
+            assert module.startswith(allowed), f"{name} imports {module}"
+
+
+def test_only_the_workflow_knows_which_methods_there_are():
+    """Lower rooms state properties; no message of theirs names a method."""
+    for path in FILES:
+        level = LEVEL.get(unit(module_name(path)), len(LEVELS))
+        if level >= LEVEL["workflow"]:
+            continue
+        documents = {
+            id(node.value) for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }  # fmt: skip
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+                assert not METHOD_NAMES & set(re.findall(r"\w+", node.value)) or node.value == "n2v2", (
+                    f"{path}:{node.lineno} names a method: {node.value!r}"
+                )
+
+
+def test_figures_are_drawn_in_one_room():
+    for path in FILES:
+        if unit(module_name(path)) not in ("plots", "cli"):
+            assert not any(module.startswith(("matplotlib", "noisewise.plots")) for module in imported(path)), path
 
 
 @pytest.mark.parametrize(
@@ -159,16 +193,73 @@ def test_public_names_stay_functions():
         _ = noisewise.nonsense
 
 
+# -- sizes -------------------------------------------------------------------------------------------
+
+
+def functions():
+    """(where, function) of all functions."""
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
+
+
+def body_length(function):
+    """Lines of a function without its docstring."""
+    first = function.body[0]
+    document = ast.get_docstring(function, clean=False)
+    documented = 0 if document is None else first.end_lineno - first.lineno + 1
+    return function.end_lineno - function.lineno + 1 - documented
+
+
+def test_functions_are_short():
+    lengths = {where: body_length(function) for where, function in functions()}
+    assert sorted(lengths.values())[int(0.9 * len(lengths))] <= 18
+    assert not {where: length for where, length in lengths.items() if length > 45}
+
+
+def test_functions_take_few_arguments():
+    counts = {where: len(function.args.args) + len(function.args.kwonlyargs) for where, function in functions()}
+    first = {where: function.args.args[:1] for where, function in functions()}
+    counts = {
+        where: count - any(argument.arg in ("self", "cls") for argument in first[where])
+        for where, count in counts.items()
+    }  # fmt: skip
+    assert not {where: count for where, count in counts.items() if count > 10}
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_files_are_short_and_say_what_they_are(path):
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") < 400
-    if text.strip():
-        assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+    assert path.read_text(encoding="utf-8").count("\n") < 350
+    assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"
 
 
-def test_the_story_fits_on_a_few_screens():
-    assert (ROOT / "denoise.py").read_text(encoding="utf-8").count("\n") < 250
+def test_the_package_stays_small():
+    assert sum(map(code_lines, FILES)) <= MOST_CODE_LINES
+
+
+def code_lines(path):
+    """Lines that hold code: neither blank, nor comment, nor docstring."""
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    found = set()
+    with path.open(encoding="utf-8") as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type not in silent:
+                found.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found -= set(range(node.lineno, node.end_lineno + 1))
+    return len(found)
+
+
+def test_a_method_has_few_members():
+    assert sorted(name for name in dir(Method) if not name.startswith("_")) == sorted(
+        ["network", "features", "depth", "joint_channels", "spatial", "patch_size", "batch_size", "learning_rate",
+         "default_steps", "traits", "build", "loss", "posterior", "sampler"]
+    )  # fmt: skip
+
+
+# -- everything explains itself ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(methods.modules()))
@@ -176,7 +267,7 @@ def test_every_method_describes_itself(name):
     kind = methods.get(name)
     first = inspect.getdoc(kind).partition("\n")[0]
     assert first.endswith(".") and len(first) > 20
-    assert kind.needs in ("noisy", "pairs", "clean")
+    assert isinstance(kind().traits, Traits) and kind().traits.needs in ("noisy", "pairs", "clean")
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():
@@ -184,30 +275,29 @@ def test_an_unknown_method_is_answered_with_the_nearest():
         methods.get("n2vv")
 
 
-@pytest.mark.parametrize("verb", cli.verbs())
-def test_every_verb_is_explained(verb):
-    assert cli.description(verb).endswith(".")
+@pytest.mark.parametrize("command", cli.commands())
+def test_every_command_is_explained(command):
+    assert cli.description(command).endswith(".")
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
-    section = re.search(rf"^## {verb}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert section, f"docs/cli.md has no section '## {verb}'"
-    assert f"noisewise {verb}" in section[1]
-    options = set(re.findall(r"^\W*(?:-\w[^-]*)?(--[a-z][a-z-]*)", usage(verb), re.MULTILINE)) - {"--help"}
+    section = re.search(rf"^## {command}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/cli.md has no section '## {command}'"
+    assert f"noisewise {command}" in section[1]
+    options = set(re.findall(r"^\W*(?:-\w[^-]*)?(--[a-z][a-z0-9-]*)", usage(command), re.MULTILINE)) - {"--help"}
     assert "--json" in options
     missing = sorted(option for option in options if f"`{option}" not in section[1])
-    assert not missing, f"docs/cli.md does not explain {missing} of {verb}"
+    assert not missing, f"docs/cli.md does not explain {missing} of {command}"
 
 
-def usage(verb):
+def usage(command):
     """What `--help` prints."""
-    import io
-    from contextlib import redirect_stdout
-
     with redirect_stdout(io.StringIO()) as out:
-        assert cli.main([verb, "--help"]) == 0
+        assert cli.main([command, "--help"]) == 0
     return out.getvalue()
 
 
 def test_the_drawing_is_the_tested_one():
     drawn = (DOCS / "architecture.md").read_text(encoding="utf-8")
     for name in LEVEL:
-        assert re.search(rf"\b{name}\b", drawn) or name == "__main__", f"docs/architecture.md does not place {name}"
+        assert re.search(rf"\b{name}\b", drawn) or name in ("__main__", "version"), (
+            f"docs/architecture.md does not place {name}"
+        )

@@ -11,7 +11,7 @@ from noisewise.testing.worlds import FiniteWorld, GaussianWorld, decibel_gap
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 
-TINY = GaussianWorld(side=8, mean=100.0, std=20.0, length=2.0, roughness=1.5, sigma=15.0, margin=0)
+TINY = GaussianWorld(side=8, mean=100.0, std=20.0, length=2.0, roughness=1.5, sigma=15.0, border=0)
 KERNEL = ((0.0, 0.3, 0.1), (0.4, 1.0, 0.4), (0.1, 0.3, 0.0))
 COLOURED = replace(TINY, kernel=KERNEL)
 TEXTURES = pytest.mark.parametrize("world", [TINY, COLOURED], ids=["white", "coloured"])
@@ -69,7 +69,7 @@ def test_the_blind_answer_is_that_without_the_pixel(world):
     """Row and column of the pixel struck out, and the rest solved."""
     c, n = covariance(world), noise_covariance(world)
     _, noisy = world.draw(2, seed=2)
-    found = world.blind(noisy)
+    found = world.blind_spot_posterior(noisy)
     x = noisy.double().numpy().reshape(2, 64)
     for pixel in (0, 7, 27, 63):
         rest = np.delete(np.arange(64), pixel)
@@ -85,7 +85,7 @@ def test_the_blind_answer_does_not_depend_on_the_pixel(world):
     _, noisy = world.draw(1, seed=3)
     other = noisy.clone()
     other[0, 3, 4] += 1000
-    one, two = world.blind(noisy).mean, world.blind(other).mean
+    one, two = world.blind_spot_posterior(noisy).mean, world.blind_spot_posterior(other).mean
     assert float((one - two).abs()[0, 3, 4]) < 1e-9 < 1 < float((one - two).abs()[0, 3, 5])
 
 
@@ -118,7 +118,7 @@ def test_errors_of_textures_are_as_large_as_their_deviation_says(answer, world):
 WORLDS = {
     "photons": FiniteWorld(PoissonGaussian(1.0, 0.0, 0.4), side=7),
     "camera": FiniteWorld(PoissonGaussian(2.0, 100.0, 3.0), side=7, brightnesses=(2.0, 5.0), gain=2.0, offset=100.0),
-    "white": FiniteWorld(Gaussian(1.5), side=6, ground=3.0, brightnesses=(1.0, 4.0)),
+    "white": FiniteWorld(Gaussian(1.5), side=6, background=3.0, brightnesses=(1.0, 4.0)),
 }
 
 
@@ -129,7 +129,7 @@ def all_signals(world):
         for brightness in world.brightnesses:
             for y in range(world.side - 4):
                 for x in range(world.side - 4):
-                    electrons = np.full((world.side, world.side), world.ground)
+                    electrons = np.full((world.side, world.side), world.background)
                     electrons[y : y + 5, x : x + 5] += brightness * figure
                     found.append(world.offset + world.gain * electrons)
     return np.array(found)
@@ -173,7 +173,7 @@ def test_the_blind_answer_is_that_of_enumeration_without_the_pixel(name, seed):
     without = each.sum((1, 2))[:, None, None] - each  # of each pixel: all others
     weight = np.exp(without - without.max(0))
     mean, std = moments(weight / weight.sum(0), signals)
-    found = world.blind(noisy)
+    found = world.blind_spot_posterior(noisy)
     np.testing.assert_allclose(found.mean[0], mean, rtol=1e-8)
     np.testing.assert_allclose(found.std[0], std, rtol=1e-5, atol=1e-6 * world.gain)
 
@@ -207,7 +207,7 @@ def test_errors_of_figures_are_as_large_as_their_deviation_says(name, answer):
 def test_knowing_the_pixel_helps():
     world = WORLDS["camera"]
     signal, noisy = world.draw(400, seed=8)
-    errors = [(signal.double() - answer(noisy).mean) ** 2 for answer in (world.posterior, world.blind)]
+    errors = [(signal.double() - answer(noisy).mean) ** 2 for answer in (world.posterior, world.blind_spot_posterior)]
     assert float(errors[0].mean()) < float(errors[1].mean()) < float(((noisy - signal).double() ** 2).mean())
 
 
@@ -219,8 +219,8 @@ def test_the_gap_is_in_decibels():
 @pytest.mark.parametrize(
     "world",
     [
-        GaussianWorld(side=48, margin=0),
-        GaussianWorld(side=48, margin=0, kernel=KERNEL),
+        GaussianWorld(side=48, border=0),
+        GaussianWorld(side=48, border=0, kernel=KERNEL),
         FiniteWorld(PoissonGaussian(2.5, 50.0, 2.0), gain=2.5, offset=50.0),
     ],
     ids=["gaussian", "coloured", "finite"],

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import noisewise as nw
 from noisewise.axes import Layout
-from noisewise.data.patches import PatchSource
 from noisewise.data.images import Scene
+from noisewise.data.patches import PatchSource
 from noisewise.io import open_source
 from noisewise.methods.base import Batch, ImageSpec
 from noisewise.methods.n2v import N2V
@@ -21,13 +21,13 @@ from noisewise.model import Training
 from noisewise.nets.blind import (
     draw_mask,
     grid_coordinates,
+    hidden_pixels,
     hide,
+    is_anisotropic,
     lattice_sides,
     lattices,
     parse_shape,
     predict_blind,
-    spread,
-    turned,
     window_radius,
 )
 from noisewise.nets.standardized import Standardized
@@ -143,7 +143,7 @@ def test_spread_against_brute_force(size: tuple[int, ...], text: str) -> None:
         blind.select(axis, 0)[0, 0] |= torch.rand(blind.select(axis, 0)[0, 0].shape, generator=rng(axis)) < 0.3
         blind.select(axis, -1)[1, 2] |= torch.rand(blind.select(axis, -1)[1, 2].shape, generator=rng(axis)) < 0.3
     before = blind.clone()
-    assert torch.equal(spread(blind, shape), spread_by_hand(blind, shape))
+    assert torch.equal(hidden_pixels(blind, shape), spread_by_hand(blind, shape))
     assert torch.equal(blind, before)
 
 
@@ -182,7 +182,7 @@ def test_nor_where_blind_spots_lie_close_together(text: str, masking: str) -> No
         draw_mask(torch.Size((4, 1, 64, 64)), lattice_sides(5.0, shape, 2), rng()),
         torch.rand((1, 1, 64, 64), generator=rng(1)) < 0.03,
     ):
-        hidden = spread(blind, shape)
+        hidden = hidden_pixels(blind, shape)
         x = torch.rand(blind.shape, generator=rng(2))
         one = hide(x, blind, masking, 1, rng(3), shape)
         two = hide(torch.where(hidden, x + 100, x), blind, masking, 1, rng(3), shape)
@@ -506,9 +506,13 @@ def test_auto_takes_the_shape_from_the_law() -> None:
 
 
 def test_shapes_that_change_when_turned() -> None:
-    assert turned(parse_shape("1x11", 2)) and turned(parse_shape("5x3", 2)) and turned(parse_shape("1x1x3", 3))
-    assert not any(turned(parse_shape(text, 2)) for text in ("pixel", "3x3", "010/111/010", "101/010/101"))
-    assert not turned(parse_shape("5x1x1", 3))  # Z is never swapped
+    assert (
+        is_anisotropic(parse_shape("1x11", 2))
+        and is_anisotropic(parse_shape("5x3", 2))
+        and is_anisotropic(parse_shape("1x1x3", 3))
+    )
+    assert not any(is_anisotropic(parse_shape(text, 2)) for text in ("pixel", "3x3", "010/111/010", "101/010/101"))
+    assert not is_anisotropic(parse_shape("5x1x1", 3))  # Z is never swapped
 
 
 def test_patches_are_not_turned_where_y_and_x_differ() -> None:
@@ -533,9 +537,13 @@ def test_patches_are_not_turned_where_y_and_x_differ() -> None:
         ({"blind_shape": "auto"}, Gaussian(10.0), True),
     ],
 )  # fmt: skip
-def test_training_turns_patches_unless_the_method_is_directional(settings: dict, noise_model: object, allowed: bool) -> None:
+def test_training_turns_patches_unless_the_method_is_directional(
+    settings: dict, noise_model: object, allowed: bool
+) -> None:
     image = np.random.default_rng(0).normal(100, 10, (32, 32)).astype(np.float32)
-    training = Training(N2V(features=4, **settings), [open_source(image)], noise_models=[] if noise_model is None else [noise_model])
+    training = Training(
+        N2V(features=4, **settings), [open_source(image)], noise_models=[] if noise_model is None else [noise_model]
+    )
     assert training.patches.turned is allowed
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisewise.testing.worlds import GaussianWorld
-from noisewise.evaluate.calibration import reliability, reliability_unseen, squared_errors
+from noisewise.evaluate.calibration import reliability, reliability_without_truth, squared_errors
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.quantization import Quantization
@@ -67,11 +67,11 @@ def test_so_it_is_without_the_truth(claim):
     """The noisy image and its law tell the same, within what the estimate says of itself."""
     signal, noisy = WORLD.draw(16, 2)
     generator = torch.Generator().manual_seed(0)
-    blind = reliability_unseen(squared_errors(noisy[:, None], [WORLD.noise], wiener(claim), generator))
+    blind = reliability_without_truth(squared_errors(noisy[:, None], [WORLD.noise], wiener(claim), generator))
     post = wiener(claim)(noisy[:, None])
     seen = reliability(post.mean[:, 0], post.std[:, 0], signal)
-    assert abs(blind.ratio - seen.ratio) < 4 * blind.doubt
-    assert blind.doubt * claim**2 < 0.02
+    assert abs(blind.ratio - seen.ratio) < 4 * blind.ratio_error
+    assert blind.ratio_error * claim**2 < 0.02
     assert blind.spread == pytest.approx(1 / claim, rel=0.06)
 
 
@@ -112,6 +112,6 @@ def test_counts_near_zero_are_not_near_a_limit():
 
 def test_little_knowledge_changes_little():
     squared, std = 4 * torch.ones(100), torch.ones(100)
-    sure, unsure = (reliability_unseen([(squared, std, 100.0)], error) for error in (0.0, 0.5))
+    sure, unsure = (reliability_without_truth([(squared, std, 100.0)], error) for error in (0.0, 0.5))
     assert sure.spread == pytest.approx(2.0, rel=1e-3)
     assert 1 < unsure.spread < 1.01

@@ -48,7 +48,7 @@ def test_a_shift_is_found_to_a_tenth_of_a_pixel_at_ten_photons(kind, shift):
     found = relation(*pair((256, 256), 10, seed=3, kind=kind, shift=shift, gain=1.3, offset=7))
     np.testing.assert_allclose(found.shift, shift, atol=0.1)
     assert 0.003 < max(found.shift_error) < 0.05
-    said = found.doubts("a.tif", "b.tif")[0]
+    said = found.warnings("a.tif", "b.tif")[0]
     assert said.startswith("b.tif is shifted by") and "pixels along X against a.tif: register them first" in said
     assert ("along Y" in said) == (shift[0] != 0)
 
@@ -79,7 +79,7 @@ def test_the_error_of_a_shift_and_of_a_gain_is_what_they_scatter_by(photons, kin
 def test_a_stack_is_aligned_along_z_too():
     found = relation(*pair((24, 64, 64), 10, seed=1, kind="beads", shift=(1.4, -0.7, 0.0)))
     np.testing.assert_allclose(found.shift, (1.4, -0.7, 0.0), atol=0.1)
-    assert "1.4 pixels along Z and -0.7 pixels along Y" in found.doubts("a", "b")[0]
+    assert "1.4 pixels along Z and -0.7 pixels along Y" in found.warnings("a", "b")[0]
 
 
 def test_the_planes_of_a_thin_stack_are_aligned_together():
@@ -120,7 +120,7 @@ def test_what_a_scene_does_not_tell_is_not_told():
         found = relation(*(rng.poisson(signal).astype(float) for _ in range(2)))
         assert found.shift == (0, 0)
         assert np.isinf(found.shift_error).all()
-        assert found.doubts("a", "b") == []
+        assert found.warnings("a", "b") == []
 
 
 # -- brightness ------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_gain_and_offset_are_not_attenuated_by_noise(photons, gain):
     # the line goes through the means, so the offset is off by gain's error times the mean
     assert found.offset == pytest.approx(12, abs=4 * found.gain_error * first.mean() + 0.1)
     assert found.correction == (found.gain, found.offset)
-    assert f"b.tif is {found.gain:.3g} times as bright as a.tif" in found.doubts("a.tif", "b.tif")[0]
+    assert f"b.tif is {found.gain:.3g} times as bright as a.tif" in found.warnings("a.tif", "b.tif")[0]
 
 
 def test_the_gain_is_right_on_the_average():
@@ -157,7 +157,7 @@ def test_a_copy_may_be_far_noisier_than_the_other():
     found = relation(rng.poisson(200 * scene).astype(float), 100.0 * rng.poisson(2 * scene))
     assert found.gain == pytest.approx(1, abs=4 * found.gain_error)
     assert found.gain_error < 0.02
-    assert found.doubts("a", "b") == []
+    assert found.warnings("a", "b") == []
 
 
 def test_noise_that_rows_share_is_not_taken_for_signal():
@@ -167,7 +167,7 @@ def test_noise_that_rows_share_is_not_taken_for_signal():
     found = relation(first, second)
     assert found.gain == pytest.approx(1, abs=4 * found.gain_error)
     assert found.gain_error < 0.05
-    assert found.doubts("a", "b") == []
+    assert found.warnings("a", "b") == []
 
 
 def test_another_offset_of_the_camera_is_noticed():
@@ -175,7 +175,7 @@ def test_another_offset_of_the_camera_is_noticed():
     found = relation(first, second)
     assert found.correction[0] == 1
     assert found.correction[1] == pytest.approx(3, abs=0.3)
-    assert found.doubts("a", "b") == [f"b is brighter than a by {found.difference:.3g}: taken into account"]
+    assert found.warnings("a", "b") == [f"b is brighter than a by {found.difference:.3g}: taken into account"]
 
 
 # -- no false alarms -------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_fifty_clean_pairs_raise_no_alarm(photons, kind, shape):
     """Nothing may exceed both 0.3 pixels or 2 % (or a tenth of the noise), and 4 standard errors."""
     for seed in range(50):
         found = relation(*pair(shape, photons, seed, kind))
-        assert found.doubts("a", "b") == [], seed
+        assert found.warnings("a", "b") == [], seed
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_fifty_clean_pairs_raise_no_alarm(photons, kind, shape):
 def test_other_noise_raises_no_alarm_either(recorded):
     for seed in range(50):
         rng, scene = np.random.default_rng(seed), planted((64, 64), seed=seed)
-        assert relation(recorded(rng, scene), recorded(rng, scene)).doubts("a", "b") == [], seed
+        assert relation(recorded(rng, scene), recorded(rng, scene)).warnings("a", "b") == [], seed
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (64, 64), (7, 90), (4, 32, 32)])
@@ -216,7 +216,7 @@ def test_noise_alone_tells_no_shift_and_no_gain(shape):
     assert found.shift == (0,) * len(shape)
     assert found.gain == 1
     assert np.isinf([*found.shift_error, found.gain_error]).all()
-    assert np.isnan(found.likeness)
+    assert np.isnan(found.signal_correlation)
     assert found.offset == found.difference == pytest.approx(3, abs=4 * found.difference_error)
 
 
@@ -235,17 +235,17 @@ def test_two_scenes_are_told_apart(photons, kind):
     for seed in range(5):
         first, second = pair((128, 128), photons, seed, kind)[0], pair((128, 128), photons, seed + 50, kind)[1]
         found = relation(first, second)
-        assert found.unlike
+        assert found.different_scenes
         assert found.gain == 1
         assert np.isinf([*found.shift_error, found.gain_error]).all()
-        (sentence,) = found.doubts("a.tif", "b.tif")
+        (sentence,) = found.warnings("a.tif", "b.tif")
         assert sentence.startswith("b.tif does not show the scene of a.tif")
 
 
 def test_likeness_is_that_of_the_signals_not_of_the_images():
     first, second = pair((256, 256), 3, seed=9)
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.5
-    assert relation(first, second).likeness == pytest.approx(1, abs=0.05)
+    assert relation(first, second).signal_correlation == pytest.approx(1, abs=0.05)
 
 
 def test_identical_copies_are_noticed():
@@ -253,7 +253,7 @@ def test_identical_copies_are_noticed():
     assert not relation(first, second).identical
     same = relation(first, first.copy())
     assert same.identical
-    assert same.doubts("a.tif", "b.tif")[0].startswith("b.tif is a.tif pixel by pixel")
+    assert same.warnings("a.tif", "b.tif")[0].startswith("b.tif is a.tif pixel by pixel")
     other = first.copy()
     other[5, 5] += 1
     assert not relation(first, other).identical
@@ -277,14 +277,14 @@ FITS = Relation((0.0, 0.0), (0.05, 0.05), 1.0, 0.003, 0.0, 0.0, 0.1, 5.0, 1.0, 0
         ({"difference": 0.45}, None),
         ({"difference": -0.6}, "b is darker than a by 0.6: taken into account"),
         ({"difference": 0.6, "difference_error": 0.2}, None),
-        ({"likeness": 0.69, "likeness_error": 0.02}, None),
-        ({"likeness": 0.2, "likeness_error": 0.1, "shift": (9.0, 9.0)}, "b does not show the scene of a"),
+        ({"signal_correlation": 0.69, "signal_correlation_error": 0.02}, None),
+        ({"signal_correlation": 0.2, "signal_correlation_error": 0.1, "shift": (9.0, 9.0)}, "b does not show the scene of a"),
     ],
 )
 def test_doubts_say_what_is_large_and_sure(change, said):
-    doubts = replace(FITS, **change).doubts("a", "b")
-    assert len(doubts) == (said is not None)
-    assert said is None or doubts[0].startswith(said)
+    warnings = replace(FITS, **change).warnings("a", "b")
+    assert len(warnings) == (said is not None)
+    assert said is None or warnings[0].startswith(said)
 
 
 def test_of_large_images_the_middle_is_looked_at():

@@ -104,14 +104,14 @@ def test_noise_along_x_is_taken_away_by_images_alone(name):
     Wiener's filter for white noise, G = P / (P + σ²), leaves the power (1 − G)² P + G² N.
     """
     falling = [0.8**lag for lag in range(6)]
-    world = GaussianWorld(side=128, margin=24, kernel=((*falling[:0:-1], *falling),))
+    world = GaussianWorld(side=128, border=24, kernel=((*falling[:0:-1], *falling),))
     noisy = world.draw(16, 1)[1].numpy()
     signal, unseen = world.draw(4, 2)
     exact = world.posterior(unseen).mean
-    inner = (slice(None), *[slice(world.margin, -world.margin)] * 2)
+    inner = (slice(None), *[slice(world.border, -world.border)] * 2)
     model = nw.train(name, noisy, noise=world.noise, steps=250, drawn=0.0, own=0.0, prior=False, **SMALL)
     found = torch.from_numpy(model.predict(unseen.numpy()).mean)
     gain = world.power / (world.power + world.sigma**2)
-    white = ((1 - gain) ** 2 * world.power + gain**2 * world.noise_power).mean() / world.left.mean()
+    white = ((1 - gain) ** 2 * world.power + gain**2 * world.noise_power).mean() / world.residual_power.mean()
     gap = decibel_gap((found - signal)[inner], (exact - signal)[inner])
     assert gap < 10 * math.log10(white) - 0.5

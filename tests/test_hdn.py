@@ -29,13 +29,13 @@ SPEC = ImageSpec(
 @pytest.mark.parametrize("name", ["hdn", "divnoising"])
 def test_a_short_training_comes_near_the_exact_posterior(name):
     """The direct network nearer than the best that any method with a blind spot could do, and draws near that."""
-    world = GaussianWorld(side=128, margin=24)
+    world = GaussianWorld(side=128, border=24)
     noisy = world.draw(16, 1)[1]
     settings = SMALL if name == "hdn" else SMALL | {"levels": 1}
     model = nw.train(name, noisy.numpy(), noise=world.noise, steps=300, **settings)
     signal, noisy = world.draw(4, 2)
-    inner = (slice(None), *[slice(world.margin, -world.margin)] * 2)
-    exact, blind = world.posterior(noisy), world.blind(noisy)
+    inner = (slice(None), *[slice(world.border, -world.border)] * 2)
+    exact, blind = world.posterior(noisy), world.blind_spot_posterior(noisy)
     for draws in (0, 24):
         model.method = replace(model.method, draws=draws)
         post = model.predict(noisy.numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal as signal_module
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +16,79 @@ from pydantic import TypeAdapter
 
 import noisewise as nw
 from noisewise import methods
-from noisewise.axes import whole
 from noisewise.io import open_source
 from noisewise.io.memory import MemorySink
-from noisewise.methods.base import Batch, ImageSpec, Method
-from noisewise.model import Training
+from noisewise.methods.base import Batch, Method
 from noisewise.noise.base import Noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.predict.run import Outputs
+from noisewise.progress import Stage
+from noisewise.workflow.training import Training
 
-from .conftest import blobs
+from .conftest import blobs, image_spec
 
 NAMES = sorted(methods.modules())
-SMALL = {"features": 8, "depth": 1}
 BRIGHTNESS = 60.0  # about the mean of the planted signals, ADU
+TINY = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}
+SMALL_LADDER = {"reading": 8, "width": 8, "latent": 4, "levels": 2}
 
 
-def spec(dims: int, channels: int = 1) -> ImageSpec:
-    ones, zeros = (1.0,) * channels, (0.0,) * channels
-    return ImageSpec(
-        spatial="ZYX"[-dims:], channels=channels, spacing=(3.0, 1.0, 1.0)[-dims:], size=(3, 24, 24)[-dims:],
-        mean=zeros, std=ones, target_mean=zeros, target_std=ones,
-    )  # fmt: skip
+def small(name: str, **settings: Any) -> Method:
+    """A method with these settings, and a small ladder if it has one."""
+    kind = methods.get(name)
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: value for key, value in SMALL_LADDER.items() if key in known}, **settings)
 
 
-def noise_for(method: Method | type[Method], std: float = 15.0) -> Noise | None:
-    """The law of the planted noise, for a method that uses one."""
-    if method.counts_only:
+def noise_for(method: Method, std: float = 15.0) -> Noise | None:
+    """The noise model of the planted noise, for a method that uses one."""
+    if method.traits.counts_only:
         return PoissonGaussian(std**2 / BRIGHTNESS, 0.0, 0.0)
-    return Gaussian(std) if method.uses_noise else None
+    return None if method.traits.noise == "none" else Gaussian(std)
 
 
-def noisy_for(method: Method | type[Method], planted: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The planted noisy image; of the same brightness and noise in counts of photons, for a method that wants them."""
+def noise_models_for(method: Method, std: float = 15.0) -> list[Noise]:
+    noise_model = noise_for(method, std)
+    return [] if noise_model is None else [noise_model]
+
+
+def noisy_for(method: Method, planted: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The planted noisy image; as photon counts of the same brightness and noise for a method that needs counts."""
     signal, noisy = planted
     noise_model = noise_for(method)
-    if not method.counts_only or noise_model is None:
+    if not method.traits.counts_only or noise_model is None:
         return noisy
     return noise_model.sample(torch.from_numpy(signal), torch.Generator().manual_seed(1)).numpy()
 
 
-def laws_for(method: Method) -> list[Noise]:
-    noise_model = noise_for(method, 1.0)
-    return [] if noise_model is None else [noise_model]
-
-
-def target_for(method: Method | type[Method], signal: np.ndarray, seed: int = 2) -> np.ndarray | None:
+def target_for(method: Method, signal: np.ndarray, seed: int = 2) -> np.ndarray | None:
     noisy = signal + np.random.default_rng(seed).normal(0, 15, signal.shape)
-    return {"noisy": None, "pairs": noisy.astype(np.float32), "clean": signal}[method.needs]
+    return {"noisy": None, "pairs": noisy.astype(np.float32), "clean": signal}[method.traits.needs]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def trained(request: pytest.FixtureRequest, planted: tuple[np.ndarray, np.ndarray]) -> tuple[nw.Model, np.ndarray]:
+    """A method after a short training, and the image that it was trained on."""
+    method = methods.get(request.param)(features=16, depth=1, batch_size=8)
+    noisy = noisy_for(method, planted)
+    model = nw.train(method, noisy, target_for(method, planted[0]), noise=noise_for(method), steps=120)
+    return model, noisy
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("network", ["fast", "classic", "n2v2"])
-@pytest.mark.parametrize(("dims", "channels"), [(2, 1), (2, 3), (3, 2)])
-def test_loss_has_a_finite_gradient_and_posterior_the_shape(name: str, network: str, dims: int, channels: int) -> None:
-    method = methods.get(name)(network=network, **SMALL)
+@pytest.mark.parametrize(
+    ("network", "dims", "channels"), [("fast", 2, 3), ("classic", 2, 1), ("fast", 3, 2), ("n2v2", 3, 2)]
+)
+def test_the_loss_has_a_finite_gradient_and_the_posterior_the_shape(
+    name: str, network: str, dims: int, channels: int
+) -> None:
+    method = small(name, network=network, features=8, depth=1)
     torch.manual_seed(0)
-    net = method.build(spec(dims, channels), laws_for(method))
+    spec = image_spec(dims, (0.0,) * channels, (1.0,) * channels, size=(3, 24, 24))
+    net = method.build(spec, noise_models_for(method, 1.0))
     x = torch.randn(2, channels, *(3, 21, 26)[-dims:])
-    target = None if method.needs == "noisy" else x + 1
+    target = None if method.traits.needs == "noisy" else x + 1
     generator = torch.Generator().manual_seed(0)
     batch = Batch(noisy=x, valid=torch.ones_like(x, dtype=torch.bool), generator=generator, target=target)
     method.loss(net, batch).backward()
@@ -85,13 +99,13 @@ def test_loss_has_a_finite_gradient_and_posterior_the_shape(name: str, network: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_may_teach_gives_no_gradient(name: str) -> None:
-    method = methods.get(name)(**SMALL)
-    net = method.build(spec(2), laws_for(method))
+def test_a_batch_without_valid_pixels_has_zero_loss(name: str) -> None:
+    method = small(name, features=8, depth=1)
+    net = method.build(image_spec(size=(24, 24)), noise_models_for(method, 1.0))
     x = torch.randn(1, 1, 24, 24)
     batch = Batch(
         noisy=x, valid=torch.zeros_like(x, dtype=torch.bool), generator=torch.Generator().manual_seed(0),
-        target=None if method.needs == "noisy" else x,
+        target=None if method.traits.needs == "noisy" else x,
     )  # fmt: skip
     assert method.loss(net, batch).item() == 0.0
 
@@ -104,114 +118,97 @@ def test_settings_survive_json(name: str) -> None:
     assert methods.name_of(method) == name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_short_training_lowers_the_error(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
-    signal, kind = planted[0], methods.get(name)
-    noisy = noisy_for(kind, planted)
-    model = nw.train(
-        name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=120, features=16, depth=1, batch_size=8
-    )
-    mean = model.predict(noisy).mean
+def test_a_short_training_lowers_the_error(
+    trained: tuple[nw.Model, np.ndarray], planted: tuple[np.ndarray, np.ndarray]
+) -> None:
+    (model, noisy), signal = trained, planted[0]
+    mean = model.predict(noisy, average=False).mean
     assert mean.shape == noisy.shape
     before, after = np.mean((noisy - signal) ** 2), np.mean((mean - signal) ** 2)
     assert after < before / 4
     assert mean.mean() == pytest.approx(noisy.mean(), rel=0.02)  # photometry
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_tiled_equals_whole(name: str, planted: tuple[np.ndarray, np.ndarray]) -> None:
-    signal, noisy = planted
-    kind = methods.get(name)
-    model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=10, **SMALL)
+def test_tiled_equals_whole(trained: tuple[nw.Model, np.ndarray]) -> None:
+    model, noisy = trained
     source = open_source(noisy)
     results = []
-    for tile in (None, (32, 40)):
+    for tile in (None, 40):
         sink = MemorySink(source.shape, np.float32)
-        model.predict_to(source, sink, tile=tile)
-        results.append(sink.array[whole(source.shape)])
+        model.predict_to(source, Outputs(sink), tile=tile)
+        results.append(sink.array)
     np.testing.assert_allclose(results[0], results[1], atol=1e-3 * 15)
+
+
+def test_a_loaded_model_predicts_the_same_to_the_last_bit(trained: tuple[nw.Model, np.ndarray], tmp_path: Path) -> None:
+    """The noise model, with all that follows from it, is in the file."""
+    model, noisy = trained
+    model.save(tmp_path / "model.safetensors")
+    again = nw.load(tmp_path / "model.safetensors")
+    assert [type(one) for one in again.noise_models] == [type(one) for one in model.noise_models]
+    assert len(again.noise_models) == (0 if model.method.traits.noise == "none" else 1)
+    other = 60 + (noisy[:48] - 60) / 3  # another image, of a smaller range
+    before, after = (one.predict(other, average=False) for one in (model, again))
+    assert np.array_equal(before.mean, after.mean)
+    assert (before.std is None) == (after.std is None) == (not model.method.traits.std)
+    assert before.std is None or np.array_equal(before.std, after.std)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_three_slices_are_enough_for_3d(name: str) -> None:
     signal = blobs((3, 32, 32))
     noisy = signal + np.random.default_rng(0).normal(0, 15, signal.shape).astype(np.float32)
-    kind = methods.get(name)
-    target = target_for(kind, signal)
-    model = nw.train(name, noisy, target, noise=noise_for(kind), axes="ZYX", steps=4, **SMALL, spatial="auto")
+    method = small(name, features=8, depth=1, batch_size=1, spatial="auto")
+    model = nw.train(method, noisy, target_for(method, signal), noise=noise_for(method), axes="ZYX", steps=2)
     assert model.spec.spatial == "ZYX"
-    assert model.predict(noisy, axes="ZYX").mean.shape == signal.shape
-
-
-TINY = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}
+    assert model.predict(noisy, axes="ZYX", average=False).mean.shape == signal.shape
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_that_was_interrupted_ends_like_an_unbroken_one(
+def test_an_interrupted_training_ends_like_an_unbroken_one(
     name: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    """Two channels; weights to the last bit, of laws too. Patches are parts of the image, with ranges of their own."""
+    """Two channels: weights equal to the last bit. Patches are parts of the image, with intensity ranges of their own."""
     signal, noisy = (np.stack([image, image[::-1] + 40]) for image in planted)
-    kind = methods.get(name)
-    given = [noisy, target_for(kind, signal)]
+    method = small(name, **TINY)
+    given = [noisy, target_for(method, signal)]
 
     def training(resume: nw.Model | None = None) -> Training:
-        noise_model = noise_for(kind)
         noisy_source, *targets = [open_source(image, "CYX") for image in given if image is not None]
-        noise_models = [] if noise_model is None else [noise_model]
-        return Training(kind(**TINY), [noisy_source], targets, noise_models=noise_models, resume=resume)
+        return Training(method, [noisy_source], targets, noise_models=noise_models_for(method), resume=resume)
 
-    def interrupt(progress: Any) -> None:
-        if progress.step == 33:
+    def interrupt(stage: Stage) -> None:
+        if stage.progress is not None and stage.progress.step == 33:
             os.kill(os.getpid(), signal_module.SIGINT)
 
     unbroken = training().run(steps=48)
     half = training().run(steps=48, report=interrupt)
-    assert half.run.step == 33 and not half.run.finished
+    assert half.train_state.step == 33 and not half.train_state.finished
     half.save(tmp_path / "half.safetensors")
     whole = training(nw.load(tmp_path / "half.safetensors")).run(steps=48)
-    assert whole.run.finished and whole.run.validation_losses == unbroken.run.validation_losses
+    assert whole.train_state.finished
+    assert whole.train_state.validation_losses == unbroken.train_state.validation_losses
     for key, value in unbroken.net.state_dict().items():
         assert torch.equal(value, whole.net.state_dict()[key]), key
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_of_a_file_predicts_the_same_to_the_last_bit(
-    name: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    """The law of the noise, with all that follows from it, is in the file."""
-    signal, noisy = planted
-    kind = methods.get(name)
-    model = nw.train(name, noisy, target_for(kind, signal), noise=noise_for(kind), steps=3, **TINY)
-    model.save(tmp_path / "model.safetensors")
-    again = nw.load(tmp_path / "model.safetensors")
-    assert [type(noise_model) for noise_model in again.noise_models] == [type(noise_model) for noise_model in model.noise_models]
-    assert len(again.noise_models) == (1 if kind.uses_noise else 0)
-    calm = 60 + (noisy - 60) / 3  # another image, of a smaller range
-    before, after = model.predict(calm), again.predict(calm)
-    assert np.array_equal(before.mean, after.mean)
-    assert (before.std is None) == (after.std is None) == (not model.method.gives_std)
-    assert before.std is None or np.array_equal(before.std, after.std)
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("joint", [False, True])
-def test_channels_may_have_laws_of_their_own(name: str, joint: bool) -> None:
-    """Alone, a channel's answer does not depend on the others, and is that of its own law."""
+def test_each_channel_may_have_its_own_noise_model(name: str, joint: bool) -> None:
+    """Channels that are not joint do not depend on each other, and each uses its own noise model."""
     signal = blobs((2, 40, 44)) * np.array([1.0, 3.0])[:, None, None]
     noisy = (signal + np.random.default_rng(0).normal(0, 15, signal.shape)).astype(np.float32)
-    kind = methods.get(name)
-    noise_models = [noise_for(kind, 15.0), noise_for(kind, 40.0)] if kind.uses_noise else None
-    target = target_for(kind, signal.astype(np.float32))
-    settings = TINY | {"joint_channels": joint}
-    model = nw.train(name, noisy, target, axes="CYX", noise=noise_models, steps=3, **settings)
+    method = small(name, **TINY, joint_channels=joint)
+    noise_models = noise_models_for(method, 15.0) + noise_models_for(method, 40.0)
+    target = target_for(method, signal.astype(np.float32))
+    model = nw.train(method, noisy, target, axes="CYX", noise=noise_models or None, steps=3)
     variances = [float(noise_model.mean_var(torch.tensor(BRIGHTNESS))[1]) for noise_model in model.noise_models]
     assert variances == pytest.approx([15.0**2, 40.0**2] if noise_models else [])
-    found = model.predict(noisy, axes="CYX").mean
+    found = model.predict(noisy, axes="CYX", average=False).mean
     assert found.shape == noisy.shape and np.isfinite(found).all()
     other = noisy.copy()
     other[1] += 50
-    changed = model.predict(other, axes="CYX").mean
+    changed = model.predict(other, axes="CYX", average=False).mean
     assert np.array_equal(found[0], changed[0]) != joint
     assert not np.array_equal(found[1], changed[1])
 
@@ -219,8 +216,9 @@ def test_channels_may_have_laws_of_their_own(name: str, joint: bool) -> None:
 def test_care_learns_the_units_of_its_target(planted: tuple[np.ndarray, np.ndarray]) -> None:
     """Input and target may differ in exposure; the prediction is in the target's units."""
     signal, noisy = planted
-    model = nw.train("care", noisy, 10 * signal + 500, steps=100, features=16, depth=1, batch_size=8)
-    assert model.predict(noisy).mean.mean() == pytest.approx((10 * signal + 500).mean(), rel=0.02)
+    model = nw.train("care", noisy, 10 * signal + 500, steps=60, features=8, depth=1, batch_size=8)
+    mean = model.predict(noisy, average=False).mean.mean()
+    assert mean == pytest.approx((10 * signal + 500).mean(), rel=0.02)
 
 
 def test_unknown_methods_get_a_suggestion() -> None:

@@ -22,7 +22,7 @@ from noisewise.methods.pn2v import PN2V
 from noisewise.nets.standardized import Standardized
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Posterior
-from noisewise.predict.fold import folded
+from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.plan import plan_tiles, tile_within
 from noisewise.predict.run import Predictor, turns
 
@@ -273,6 +273,6 @@ def test_folded_batch_norm_is_the_same_function() -> None:
             torch.nn.init.uniform_(module.running_mean, -1, 1)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     x = torch.randn(1, 1, 32, 32) * 10 + 100
-    lean = folded(net)
+    lean = fold_batch_norm(net)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in lean.modules())
     torch.testing.assert_close(lean(x), net(x), rtol=1e-4, atol=1e-3)

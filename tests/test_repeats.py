@@ -251,8 +251,8 @@ def test_what_is_saturated_in_one_copy_teaches_in_none() -> None:
     blocks = list(training.patches._pool.values())
     assert len(blocks) == 2
     for block in blocks:
-        assert not block.usable[0, 5, 6] and not block.usable[0, 20, 21]
-        assert block.usable.mean() > 0.5
+        assert not block.valid[0, 5, 6] and not block.valid[0, 20, 21]
+        assert block.valid.mean() > 0.5
         assert np.isfinite(block.noisy).all() and np.isfinite(block.target).all()
 
 
@@ -279,7 +279,7 @@ def test_what_is_saturated_is_known_in_any_units() -> None:
     copy.gain, copy.offset = np.array([1.3, 0.7]), np.array([20.1, -3.3])
     loaded = load(TrainingImage(copy, Layout("CYX", "YX")), copy.everything)
     assert loaded.pixel_counts.saturated == 2 and loaded.pixel_counts.not_finite == 0
-    np.testing.assert_array_equal(np.nonzero(~loaded.usable), at)
+    np.testing.assert_array_equal(np.nonzero(~loaded.valid), at)
     np.testing.assert_array_equal(loaded.noisy, copy.read())
     np.testing.assert_array_equal(np.nonzero(np.isnan(copy.unsaturated())), at)
     part = (slice(1, 2), slice(4, 9), slice(3, 24))

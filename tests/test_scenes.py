@@ -16,7 +16,7 @@ from noisewise.evaluate.resolution import spectral_exponent
 from noisewise.scenes.rng import Rng
 from noisewise.scenes.fields import frequencies, gaussian_field
 from noisewise.scenes.movies import movie
-from noisewise.scenes.optics import blurred
+from noisewise.scenes.optics import gaussian_blur
 from noisewise.scenes.pool import patches
 from noisewise.scenes.strokes import splat
 
@@ -57,7 +57,7 @@ def test_light_falls_where_it_belongs() -> None:
 def test_blur_keeps_the_light_and_has_its_width() -> None:
     scene = torch.zeros(65, 65)
     scene[32, 32] = 1.0
-    image = blurred(scene, (2.0, 3.0))
+    image = gaussian_blur(scene, (2.0, 3.0))
     assert float(image.sum()) == pytest.approx(1.0, abs=1e-4)
     along = torch.arange(65.0) - 32
     assert float((image.sum(0) * along**2).sum()) == pytest.approx(9.0, rel=0.02)
@@ -66,12 +66,12 @@ def test_blur_keeps_the_light_and_has_its_width() -> None:
 
 def test_a_movie_moves_steadily() -> None:
     def spot(shape: tuple[int, ...]) -> Tensor:
-        return blurred(splat(shape, torch.tensor([[shape[0] / 2, shape[1] / 2]]), torch.ones(1)), (2.0, 2.0))
+        return gaussian_blur(splat(shape, torch.tensor([[shape[0] / 2, shape[1] / 2]]), torch.ones(1)), (2.0, 2.0))
 
-    frames = movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Rng.seeded(1))
+    frames = movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Rng.from_seed(1))
     assert frames.shape == (6, 40, 40)
     assert float(frames.max()) == pytest.approx(1.0)
-    assert torch.equal(frames, movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Rng.seeded(1)))
+    assert torch.equal(frames, movie(lambda shape: spot(tuple(shape)), 6, (40, 40), Rng.from_seed(1)))
 
 
 def test_patches_are_parts_of_scenes() -> None:
@@ -113,7 +113,7 @@ def test_clean_images_that_cannot_be_used_are_refused(image: np.ndarray | None, 
 @pytest.mark.parametrize("exponent", [0.0, -2.0, -3.0])
 def test_the_exponent_of_a_planted_spectrum_is_found(exponent: float) -> None:
     square = sum((f**2 for f in frequencies((256, 256))), torch.zeros(()))
-    amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Rng.seeded(0)
+    amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Rng.from_seed(0)
     found = [spectral_exponent(gaussian_field((256, 256), amplitude, chance).numpy()) for _ in range(20)]
     assert np.mean(found) == pytest.approx(exponent, abs=0.1)
 

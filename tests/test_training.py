@@ -14,7 +14,7 @@ import torch
 import noisewise as nw
 from noisewise.axes import Layout
 from noisewise.data import patches as patches_module
-from noisewise.data.background import commonest, tile_means
+from noisewise.data.background import find_background, tile_means
 from noisewise.data.patches import PatchSource
 from noisewise.data.images import TrainingImage
 from noisewise.workflow.denoise import choose_average
@@ -78,8 +78,8 @@ def test_held_out_pixels_never_teach(planted: tuple[np.ndarray, np.ndarray]) -> 
     assert held > 100
     image = data._pool[0]
     marked = image.noisy.copy()
-    marked[image.usable] = 1.0
-    image.noisy = np.where(image.usable, 1.0, 0.0).astype(np.float32)
+    marked[image.valid] = 1.0
+    image.noisy = np.where(image.valid, 1.0, 0.0).astype(np.float32)
     for step in range(30):
         drawn = data.draw(step)
         assert torch.equal(drawn.noisy[drawn.valid], torch.ones(int(drawn.valid.sum())))
@@ -148,12 +148,12 @@ def test_the_background_is_found_beside_brighter_things(share: float) -> None:
     for _ in range(30):
         values = 50 + rng.normal(size=200)
         values[int(share * 200) :] += rng.exponential(15.0, 200 - int(share * 200))
-        found.append(commonest(values))
+        found.append(find_background(values))
         values[0] = 30.0
-        assert commonest(values) is None  # something is darker than it
+        assert find_background(values) is None  # something is darker than it
     levels, widths = np.array(found, float).T
     assert np.sqrt(np.mean((levels - 50) ** 2)) < 0.3 and 0.4 < widths.mean() < 1.4
-    assert commonest(np.full(100, 7.0)) == (7.0, 0.0) and commonest(np.zeros(8)) is None
+    assert find_background(np.full(100, 7.0)) == (7.0, 0.0) and find_background(np.zeros(8)) is None
 
 
 def test_patches_tell_the_background_of_their_images() -> None:
@@ -201,7 +201,7 @@ def test_saturated_and_nan_pixels_do_not_teach() -> None:
     image[10:12, 10:14] = 255
     data = source([image])
     assert data.pixel_counts.saturated == 8
-    assert not (data._pool[0].noisy[0] == 255)[data._pool[0].usable[0]].any()
+    assert not (data._pool[0].noisy[0] == 255)[data._pool[0].valid[0]].any()
     floating = image.astype(np.float32)
     floating[0, :3] = np.nan, np.inf, -np.inf
     data = source([floating])

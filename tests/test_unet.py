@@ -17,8 +17,7 @@ FORMS = {
     "fast": {
         "features": 4,
         "growth": 1.0,
-        "block": "residual",
-        "norm": False,
+        "blocks": 1,
         "pool": "conv",
         "merge": "add",
     },

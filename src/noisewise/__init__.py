@@ -1,11 +1,11 @@
-"""noisewise removes noise from microscopy images: one noisy file in, its denoised twin out.
+"""noisewise removes noise from microscopy images: one noisy file in, one denoised file out.
 
     import noisewise as nw
     result = nw.denoise("cells.tif")        # or an array, dask, zarr, xarray
     model = nw.train("n2v", ["a.tif", "b.tif"], budget="10 min")
     model.save("cells.safetensors")
     nw.load("cells.safetensors").predict("c.tif").mean
-    nw.measure("cells.tif").verdict         # what sort of noise is in it
+    nw.measure("cells.tif").verdict         # what kind of noise it has
     noise = nw.calibrate("recording.tif")   # p(x|s) of the camera, from frames of a static scene
 
 Nothing heavy is imported before it is used.
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from noisewise.workflow.denoise import train as train
     from noisewise.workflow.refine_noise import refine as refine
 
-
 PUBLIC = {
     "Camera": "noisewise.noise.camera",
     "NoiseReport": "noisewise.estimate.report",
@@ -53,22 +52,7 @@ PUBLIC = {
     "refine": "noisewise.workflow.refine_noise",
     "train": "noisewise.workflow.denoise",
 }
-__all__ = [
-    "Camera",
-    "NoiseReport",
-    "Model",
-    "Noise",
-    "Posterior",
-    "Result",
-    "UserError",
-    "calibrate",
-    "denoise",
-    "load",
-    "load_noise",
-    "measure",
-    "refine",
-    "train",
-]
+__all__ = list(PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
@@ -82,7 +66,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `noisewise.workflow.denoise` and `noisewise.train` the functions.
+    """Keeps `noisewise.train` the function.
 
     The import system sets a submodule as attribute of its package: importing anything below `noisewise.train`
     would turn the function `nw.train` into that folder.

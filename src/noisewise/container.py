@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from noisewise.errors import UserError
-from noisewise.io.paths import Draft, plain_words
+from noisewise.io.paths import Draft, as_user_error
 
 KEY = "noisewise"
 FORMAT = 3
@@ -37,7 +37,7 @@ def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors:
     data = save(dict(tensors), {KEY: sealed(text, tensors)})
     draft = Draft(path, overwrite=True)
     try:
-        with plain_words(path, "cannot be written"), draft.temporary.open("wb") as file:
+        with as_user_error(path, "cannot be written"), draft.temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -26,7 +26,7 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import MODE, Normal, Point, Posterior, Sampled, choose_medoids
 from noisewise.predict.memory import keep_pages
 from noisewise.predict.run import Outputs, Predictor, Samples
-from noisewise.predict.written import Written
+from noisewise.predict.written import FilePosterior
 from noisewise.progress import Report, Stage, quiet
 from noisewise.train.loop import TrainState
 from noisewise.train.modelfile import SavedModel, read_model, write_model
@@ -74,12 +74,13 @@ class Model:
                 self.layout_for(source)
             if inputs.outputs is not None:
                 write.refuse_early(inputs.sources, inputs.outputs)
-            found = self.predict_all(inputs, write, seed, report)
+            found = self.predict_all(inputs, write, write.averages(inputs.sources), seed, report)
         return found if inputs.several else found[0]
 
-    def predict_all(self, inputs: Inputs, write: WriteOptions, seed: int, report: Report) -> list[Posterior[Array]]:
+    def predict_all(
+        self, inputs: Inputs, write: WriteOptions, average: bool, seed: int, report: Report
+    ) -> list[Posterior[Array]]:
         """p(s|x) of all inputs, in memory or in their files; one after the other, each streamed tile by tile."""
-        write = write.averaging(write.averages(inputs.sources))
         pixels = [prod(source.shape) for source in inputs.sources]
         found: list[Posterior[Array]] = []
         for i, source in enumerate(inputs.sources):
@@ -88,9 +89,9 @@ class Model:
                 report(Stage("predict", (done + fraction * size) / sum(pixels)))
 
             if inputs.outputs is None:
-                found.append(self.posterior(source, average=write.average, tile=write.tile_size, report=progress))
+                found.append(self.posterior(source, average=average, tile=write.tile_size, report=progress))
             else:
-                found.append(self.write(source, inputs.outputs[i], write, seed, progress))
+                found.append(self.write(source, inputs.outputs[i], write, average, seed, progress))
         return found
 
     def posterior(
@@ -116,11 +117,11 @@ class Model:
         return sink.array
 
     def write(
-        self, source: Source, path: Path, write: WriteOptions, seed: int = 0,
+        self, source: Source, path: Path, write: WriteOptions, average: bool = False, seed: int = 0,
         report: Callable[[float], None] = lambda _: None,
     ) -> Posterior[Array]:  # fmt: skip
         """Denoise a source into its files, tile by tile. seed: of samples. Errors: `UserError`."""
-        record = self.record_for(source, write, seed)
+        record = self.record_for(source, write, average, seed)
         with ExitStack() as opened:
             sinks = {name: opened.enter_context(sink) for name, sink in write.sinks(path, source, record)}
             samples = None
@@ -128,7 +129,7 @@ class Model:
                 numbers, place = self._numbers(source, write, seed), stacked(source, write.kept).place
                 samples = Samples(numbers, seed, sinks["samples"], place)
             outputs = Outputs(sinks["mean"], sinks.get("std"), samples)
-            self.predict_to(source, outputs, average=write.average, tile=write.tile_size, report=report)
+            self.predict_to(source, outputs, average=average, tile=write.tile_size, report=report)
             if write.mode:
                 mode = Samples([MODE], seed, sinks["mode"], same_region)
                 self.predict_to(source, Outputs(samples=mode), tile=write.tile_size)
@@ -137,7 +138,7 @@ class Model:
             with open_source(samples_output(path), stack.axes) as drawn:
                 write_animation(animation_output(path), drawn, stack, write.overwrite)
         draw = (lambda numbers, seed: self.draw(source, numbers, seed)) if self.method.traits.samples else None
-        return Written(path, write.beside(path).get("std"), draw)
+        return FilePosterior(path, write.beside(path).get("std"), draw)
 
     def _numbers(self, source: Source, write: WriteOptions, seed: int) -> Sequence[int]:
         """Which samples are written: all, or some that represent the others."""
@@ -177,12 +178,12 @@ class Model:
         check_size(source, self.noise_models)
         return Layout(source.axes, self.spec.spatial)
 
-    def record_for(self, source: Source, write: WriteOptions, seed: int) -> dict[str, Any]:
+    def record_for(self, source: Source, write: WriteOptions, average: bool, seed: int) -> dict[str, Any]:
         """How an output was made: version, method, settings, seed, steps, the input and its checksum."""
         record = dict(self.provenance) | {
             "settings": asdict(self.method),
             "input": source.name,
-            "averaged": write.average,
+            "averaged": average,
         }
         if source.path is not None:
             record["input_sha256"] = checksum(source.path)

@@ -1,4 +1,4 @@
-"""The background of images: the brightness that most patches have in common."""
+"""Estimate the background of images: the most common brightness of their patches."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import numpy as np
 from noisewise.axes import Array
 
 Background = tuple[float, float]
-"""Its brightness, in image units, and how wide a quarter of the patches spreads about it."""
+"""Its brightness, and the width of the interval around it that holds a quarter of the patches; image units."""
 
-FEWEST_TILES = 32  # from which on it is told which brightness is commonest
-DARKER = 8.0  # spreads below it, where chance puts no patch: then it is no background
+FEWEST_TILES = 32  # fewer do not determine the most common brightness
+DARKER = 8.0  # widths below it: a patch darker than this is not background by chance, so there is no background
 
 
 def backgrounds(images: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> tuple[Background | None, ...]:
-    """Of each channel of images (C, *S) and masks (C, *S) of the pixels that count."""
+    """Estimate the background of each channel from images (C, *S) and masks (C, *S) of their valid pixels."""
     channels = range(len(images[0][0]))
-    return tuple(commonest(tile_means([(x[c], usable[c]) for x, usable in images], patch)) for c in channels)
+    return tuple(find_background(tile_means([(x[c], valid[c]) for x, valid in images], patch)) for c in channels)
 
 
 def tile_means(pieces: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> Array:
-    """Means of tiles of patch size, side by side in each image, of those that are usable for the most part."""
+    """Means over adjacent tiles of patch size in images, for tiles of which more than half of the pixels are valid."""
     found = []
-    for image, usable in pieces:
+    for image, valid in pieces:
         sides = [side for n, p in zip(image.shape, patch, strict=True) for side in (n // p, p)]
         kept = tuple(slice(count * p) for count, p in zip(sides[::2], patch, strict=True))
         total, number = (
             part[kept].reshape(sides).sum(tuple(range(1, len(sides), 2)), dtype=np.float64)
-            for part in (np.where(usable, image, 0), usable)
+            for part in (np.where(valid, image, 0), valid)
         )
-        most = number > np.prod(patch) / 2
-        found.append(total[most] / number[most])
+        enough = number > np.prod(patch) / 2
+        found.append(total[enough] / number[enough])
     return np.concatenate(found)
 
 
-def commonest(values: Array) -> Background | None:
-    """Where values lie densest: about the shortest interval with a quarter of them, three times as wide.
+def find_background(values: Array) -> Background | None:
+    """Estimate the mode of values: the mean in a window three times as wide as the shortest interval with a quarter.
 
-    None where values are few, or one is farther below than chance puts it.
+    The window is centred on its mean, iteratively. None if there are too few values, or one lies far below the window.
     """
     if len(values) < FEWEST_TILES:
         return None

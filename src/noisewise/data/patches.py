@@ -93,7 +93,7 @@ class PatchSource:
         self._held: list[tuple[Place, Array]] = []
         self._fill_pool(0)
         self.noisy_statistics, self.target_statistics = self._statistics()
-        self.background = backgrounds([(block.noisy, block.usable) for block in self._pool.values()], self.patch)
+        self.background = backgrounds([(block.noisy, block.valid) for block in self._pool.values()], self.patch)
         self.held_out = self._hold_out()
 
     def draw(self, step: int) -> Patches:
@@ -159,7 +159,7 @@ class PatchSource:
                 if number not in self._pending:
                     self._pending[number] = self._thread.submit(self._load, number)
         self._first = first
-        self._sizes = torch.tensor([float(self._pool[number].usable.size) for number in wanted])
+        self._sizes = torch.tensor([float(self._pool[number].valid.size) for number in wanted])
 
     def _count(self, pixel_counts: PixelCounts) -> None:
         self.pixel_counts.pixels += pixel_counts.pixels
@@ -174,13 +174,13 @@ class PatchSource:
     def _crop(self, block: Pixels, generator: torch.Generator) -> tuple[Pixels, tuple[int, ...]]:
         """A random patch of a block, and its corner in the whole image."""
         region = [slice(None)]
-        for size, patch in zip(block.usable.shape[1:], self.patch, strict=True):
+        for size, patch in zip(block.valid.shape[1:], self.patch, strict=True):
             start = int(torch.randint(size - patch + 1, (), generator=generator))
             region.append(slice(start, start + patch))
         cut = tuple(region)
         target = None if block.target is None else block.target[cut]
         corner = tuple(first + part.start for first, part in zip(block.corner, cut[1:], strict=True))
-        return Pixels(block.noisy[cut], block.usable[cut], target), corner
+        return Pixels(block.noisy[cut], block.valid[cut], target), corner
 
     def _collate(
         self, crops: Sequence[Pixels], corners: Sequence[tuple[int, ...]], generator: torch.Generator,
@@ -195,7 +195,7 @@ class PatchSource:
         targets = [crop.target for crop in crops if crop.target is not None]
         return Patches(
             stack([crop.noisy for crop in crops]),
-            stack([crop.usable for crop in crops]),
+            stack([crop.valid for crop in crops]),
             stack(targets) if targets else None,
             generator,
             stack([np.indices(self.patch) + np.reshape(corner, (-1, *[1] * self.dims)) for corner in corners]),
@@ -218,13 +218,13 @@ class PatchSource:
 
     def _statistics(self) -> tuple[Statistics, Statistics]:
         blocks = list(self._pool.values())
-        noisy = moments([(block.noisy, block.usable) for block in blocks])
+        noisy = moments([(block.noisy, block.valid) for block in blocks])
         names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
         if not any(std > 0 for std in noisy.std):
             raise UserError(f"{names}: the image is constant or has no usable pixel; there is nothing to learn from")
         if not all(std == 0 or COMPUTABLE[0] < std < COMPUTABLE[1] for std in noisy.std):
             raise UserError(f"{names}: pixel values around {max(noisy.std):.0e} leave float32; rescale the image")
-        pairs = [(block.target, block.usable) for block in blocks if block.target is not None]
+        pairs = [(block.target, block.valid) for block in blocks if block.target is not None]
         noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
         if not pairs:
             return noisy, noisy
@@ -240,8 +240,8 @@ class PatchSource:
         for _ in range(max(HELD_OUT_PATCHES, min(HELD_OUT_PIXELS, total) // int(np.prod(self.patch)))):
             place = self._random_place(rng)
             pixels = self._read(place)
-            mask = np.asarray(rng.random(pixels.usable.shape) < HELD_OUT_FRACTION)
-            crops.append(replace(pixels, usable=pixels.usable & mask))
+            mask = np.asarray(rng.random(pixels.valid.shape) < HELD_OUT_FRACTION)
+            crops.append(replace(pixels, valid=pixels.valid & mask))
             self._held.append((place, mask))
         for number in self._pool:
             self._withhold(number)
@@ -250,7 +250,7 @@ class PatchSource:
 
     def _withhold(self, number: int) -> None:
         for held, mask in self._held:
-            withhold(self._pool[number].usable, self._place(number), held, mask)
+            withhold(self._pool[number].valid, self._place(number), held, mask)
 
     def _random_place(self, rng: np.random.Generator) -> Place:
         sizes = np.array([np.prod(self.scenes[scene].size, dtype=float) for scene, _ in self.images])
@@ -259,7 +259,7 @@ class PatchSource:
         return Place(scene, image, tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
 
 
-def withhold(usable: Array, place: Place, held: Place, mask: Array) -> None:
+def withhold(valid: Array, place: Place, held: Place, mask: Array) -> None:
     """Set usable (C, *block at `place`) to False where the mask of a held-out patch is True."""
     if (place.scene, place.image) != (held.scene, held.image):
         return
@@ -270,7 +270,7 @@ def withhold(usable: Array, place: Place, held: Place, mask: Array) -> None:
             return
         inner.append(slice(start - block.start, stop - block.start))
         outer.append(slice(start - patch.start, stop - patch.start))
-    usable[tuple(inner)] &= ~mask[tuple(outer)]
+    valid[tuple(inner)] &= ~mask[tuple(outer)]
 
 
 def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
@@ -278,7 +278,7 @@ def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
     channels = range(len(pieces[0][0]))
 
     def values(channel: int) -> Iterator[Array]:
-        return (image[channel][usable[channel]] for image, usable in pieces)
+        return (image[channel][valid[channel]] for image, valid in pieces)
 
     counts = [max(1, sum(v.size for v in values(c))) for c in channels]
     means = [sum(v.sum(dtype=np.float64) for v in values(c)) / counts[c] for c in channels]

@@ -14,16 +14,16 @@ from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Source
 
-COMPARED = 4  # single images of a file that are held against their copies
+COMPARED = 4  # single images of a file that are compared with their copies
 
 Pairs = list[tuple[Source, Source]]
 
 
 @dataclass
 class Copy(Source):
-    """One copy in the units of the first: (x − offset) / gain a channel.
+    """One copy in the units of the first: (x − offset) / gain for each channel.
 
-    of: the file. frame: which repeat along T, or None for all of the file.
+    of: the file. frame: index of the repeat along T, or None for the whole file.
     """
 
     of: Source = field(kw_only=True)
@@ -33,7 +33,7 @@ class Copy(Source):
 
     @classmethod
     def make(cls, of: Source, frame: int | None = None) -> Copy:
-        """A copy as it is."""
+        """Create a copy with gain 1 and offset 0."""
         kept = [(axis, n) for axis, n in zip(of.axes, of.shape, strict=True) if frame is None or axis != "T"]
         name = of.name if frame is None else f"{of.name}, repeat {frame}"
         axes, shape = "".join(axis for axis, _ in kept), tuple(n for _, n in kept)
@@ -50,16 +50,17 @@ class Copy(Source):
         return np.asarray((raw - offset) / gain, np.float32)
 
     @property
-    def top(self) -> Array:
-        return np.asarray((self.of.top - self.offset) / self.gain, np.float32)
+    def saturation_level(self) -> Array:
+        return np.asarray((self.of.saturation_level - self.offset) / self.gain, np.float32)
 
     def unsaturated(self, region: Region | None = None) -> Array:
-        """The same with NaN where it is saturated: what a target says, and what copies are compared by."""
+        """Read a region (default: all) with NaN for saturated pixels, as a target or for comparing copies."""
         pixels = self.read(region)
-        return np.where(pixels == self._along_channels(self.top, region or self.everything), np.float32(np.nan), pixels)
+        level = self._along_channels(self.saturation_level, region or self.everything)
+        return np.where(pixels == level, np.float32(np.nan), pixels)
 
     def _along_channels(self, values: Array, region: Region) -> Array:
-        """Numbers of the channels, so that they broadcast against the pixels of a region."""
+        """One value for each channel, shaped to broadcast against the pixels of a region."""
         part = region[self.axes.index("C")] if "C" in self.axes else slice(0, 1)
         shape = [-1 if axis == "C" else 1 for axis in self.axes]
         return np.broadcast_to(values, self.of.size_of("C"))[part].reshape(shape)
@@ -67,13 +68,13 @@ class Copy(Source):
 
 @dataclass
 class MeanOf(Source):
-    """The mean of copies, NaN where one of them is saturated."""
+    """The mean of copies; NaN where any of them is saturated."""
 
     copies: list[Copy] = field(kw_only=True)
 
     @classmethod
     def make(cls, copies: Sequence[Copy]) -> Source:
-        """Named after the copy if it is but one."""
+        """Create the mean; a single copy keeps its name."""
         first = copies[0]
         name = first.name if len(copies) == 1 else f"mean of {len(copies)} repeats of {first.of.name}"
         return cls(name, first.axes, first.shape, first.dtype, first.scale, first.channel_names, copies=list(copies))
@@ -83,11 +84,12 @@ class MeanOf(Source):
 
 
 def pairs_of(noisy: Sequence[Source], targets: Sequence[Source], method: str) -> tuple[Pairs, list[str]]:
-    """Inputs with their targets, and what to tell the user: each copy with the mean of all others of its scene.
+    """Pair each copy with the mean of all other copies of its scene, as input and target; also returns warnings.
 
-    method: its name, for messages. noisy: with as many targets, their second copies; or without any, images whose T axis holds the repeats.
+    noisy: images. targets: a second copy of each, or none if the T axis of the images holds the repeats. method: its
+    name, for messages.
 
-    Errors: `UserError` where there are no copies, of different shapes, or identical ones.
+    Errors: `UserError` for missing copies, different shapes, or identical copies.
     """
     pairs: Pairs = []
     notes: list[str] = []
@@ -99,7 +101,7 @@ def pairs_of(noisy: Sequence[Source], targets: Sequence[Source], method: str) ->
         if len(copies) < 2:
             raise UserError(
                 f"{source.name}: method '{method}' needs a second noisy image as target, or repeats of one scene along "
-                f"the axis T (has axes {source.axes}; give --axes if they are wrong)"
+                f"the axis T (has axes {source.axes}); give --target FILE, or --axes if they are wrong"
             )
         for copy in copies[1:]:
             notes += adjust(copies[0], copy)
@@ -108,22 +110,25 @@ def pairs_of(noisy: Sequence[Source], targets: Sequence[Source], method: str) ->
 
 
 def adjust(first: Copy, second: Copy) -> list[str]:
-    """Bring the second into the units of the first; what to tell the user. Errors: `UserError` for no copies."""
+    """Set gain and offset of the second to the units of the first; returns warnings.
+
+    Errors: `UserError` for different shapes and for identical copies.
+    """
     if first.shape != second.shape:
         raise UserError(
             f"{second.name}: the target's shape {second.shape} differs from {first.name}'s {first.shape}; give one "
-            f"target of the same shape an image"
+            f"target of the same shape for each image"
         )
     found = relations(first, second)
     if all(part.identical for channel in found for part in channel):
-        raise UserError(found[0][0].doubts(first.name, second.name)[0])
+        raise UserError(found[0][0].warnings(first.name, second.name)[0])
     middles = [sorted(channel, key=lambda part: part.correction)[len(channel) // 2] for channel in found]
     second.gain, second.offset = (np.array(values) for values in zip(*(m.correction for m in middles), strict=True))
-    return [note for part in middles for note in part.doubts(first.name, second.name)]
+    return [note for part in middles for note in part.warnings(first.name, second.name)]
 
 
 def relations(first: Copy, second: Copy) -> list[list[Relation]]:
-    """How some single images of two copies lie to each other, channel by channel."""
+    """Compare some single images of two copies, channel by channel."""
     spatial = "ZYX" if first.size_of("Z") > 1 else "YX"
     layout = Layout(first.axes, spatial)
     found: list[list[Relation]] = [[] for _ in range(first.size_of("C"))]

@@ -30,20 +30,20 @@ class Reliability:
     unknown.
     """
 
-    claimed: tuple[float, ...]
+    predicted: tuple[float, ...]
     actual: tuple[float, ...]
     ratio: float
-    doubt: float
+    ratio_error: float
     coverage: dict[float, float]
 
     @property
     def ence(self) -> float:
         """Expected normalised calibration error: mean of |actual − claimed| / claimed (Levi et al. 2022)."""
-        return sum(abs(a - c) / c for a, c in zip(self.actual, self.claimed, strict=True)) / len(self.claimed)
+        return sum(abs(a - c) / c for a, c in zip(self.actual, self.predicted, strict=True)) / len(self.predicted)
 
     def record(self) -> dict[str, float]:
         """What is kept of it with a model."""
-        return {"ratio": self.ratio, "doubt": self.doubt, "spread": self.std_scale, "ence": self.ence}
+        return {"ratio": self.ratio, "doubt": self.ratio_error, "spread": self.std_scale, "ence": self.ence}
 
     @property
     def std_scale(self) -> float:
@@ -51,7 +51,7 @@ class Reliability:
 
         √(1 + w (mean e² / mean σ² − 1)), w = τ² / (τ² + doubt²): the less is known, the nearer to one.
         """
-        weight = LIKELY**2 / (LIKELY**2 + self.doubt**2)
+        weight = LIKELY**2 / (LIKELY**2 + self.ratio_error**2)
         return math.sqrt(max(1 + weight * (self.ratio - 1), 0.01))
 
 
@@ -64,7 +64,7 @@ def reliability(mean: Tensor, std: Tensor, truth: Tensor, bins: int = BINS) -> R
     return Reliability(*found, coverage)
 
 
-def reliability_unseen(pieces: Sequence[tuple[Tensor, Tensor, float]], noise_error: float = 0.0) -> Reliability:
+def reliability_without_truth(pieces: Sequence[tuple[Tensor, Tensor, float]], noise_error: float = 0.0) -> Reliability:
     """Of what `squared_errors` finds in a channel, piece by piece; noise_error: relative, of the noise's variance.
 
     Errors: `ValueError` where no pixel is left.
@@ -74,21 +74,21 @@ def reliability_unseen(pieces: Sequence[tuple[Tensor, Tensor, float]], noise_err
     if not len(squared):
         raise ValueError("every pixel is near the camera's limits")
     variance = sum(piece[2] for piece in pieces) / len(pieces)
-    claimed, actual, ratio, doubt = binned(squared, std, BINS)
-    doubt = math.hypot(doubt, noise_error * variance / float((std**2).mean()))
-    return Reliability(claimed, actual, ratio, doubt, dict.fromkeys(COVERAGES, math.nan))
+    predicted, actual, ratio, ratio_error = binned(squared, std, BINS)
+    ratio_error = math.hypot(ratio_error, noise_error * variance / float((std**2).mean()))
+    return Reliability(predicted, actual, ratio, ratio_error, dict.fromkeys(COVERAGES, math.nan))
 
 
 def binned(squared: Tensor, std: Tensor, bins: int) -> tuple[tuple[float, ...], tuple[float, ...], float, float]:
     """Claimed and actual root mean squares a bin; mean e² over mean σ² in all, and its standard error."""
     order = std.argsort()
-    claimed, actual = zip(
+    predicted, actual = zip(
         *(((std[part] ** 2).mean().sqrt(), squared[part].mean().clamp(min=0).sqrt()) for part in order.chunk(bins)),
         strict=True,
     )
     total = float((std**2).mean().clamp(min=1e-30))
-    doubt = float(squared.std()) / math.sqrt(len(squared)) / total
-    return tuple(map(float, claimed)), tuple(map(float, actual)), float(squared.mean()) / total, doubt
+    ratio_error = float(squared.std()) / math.sqrt(len(squared)) / total
+    return tuple(map(float, predicted)), tuple(map(float, actual)), float(squared.mean()) / total, ratio_error
 
 
 def squared_errors(
@@ -114,9 +114,9 @@ def squared_errors(
     found = []
     for c, (noise_model, part) in enumerate(channels):
         variance = noise_model.mean_var(part)[1].to(part)
-        usable = uncut(noise_model, part)
+        valid = uncut(noise_model, part)
         squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * taken[:, c : c + 1]
-        found.append((squared[usable], std[:, c : c + 1][usable], float(variance.mean())))
+        found.append((squared[valid], std[:, c : c + 1][valid], float(variance.mean())))
     return found
 
 

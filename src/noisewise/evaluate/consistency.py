@@ -12,8 +12,6 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 
 STEP = 0.3  # standard deviations of the noise, by which an image is changed to estimate a denoiser's divergence
-TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a warning is given
-STRUCTURED, INCONSISTENT = 0.15, 1.5  # of correlation and stability
 SEED = 1_000_003  # not one from which others draw noise
 
 DenoiseFunction = Callable[[Tensor], Posterior[Tensor]]
@@ -37,35 +35,9 @@ class ConsistencyCheck:
     correlation: dict[str, float]
     stability: float | None
 
-    @property
-    def warnings(self) -> list[str]:
-        """What the user should know before trusting the image; empty if nothing."""
-        found = []
-        if self.residual > TOO_MUCH:
-            found.append(
-                f"The denoiser removed {100 * (self.residual - 1):.0f} % more than the measured noise. Fine structure "
-                f"may be lost; compare with --method n2v."
-            )
-        if self.residual < TOO_LITTLE:
-            found.append(
-                f"The denoiser removed {100 * (1 - self.residual):.0f} % less noise than was measured. The noise may "
-                f"be overestimated; compare with --method n2v."
-            )
-        if (correlation := max(self.correlation.values())) > STRUCTURED:
-            found.append(
-                f"What was removed has structure: its neighbouring pixels are correlated by {correlation:.2f} more "
-                f"than the noise. Part of the image may be lost; compare with --method n2v."
-            )
-        if self.stability is not None and self.stability > INCONSISTENT:
-            found.append(
-                f"With new noise and denoised again, the image changes by {self.stability:.1f} times its predicted "
-                f"standard deviation. Some of its fine structure may be invented; compare with --method n2v."
-            )
-        return found
-
 
 def check_consistency(
-    noisy: Tensor, noise_model: Noise, denoise: DenoiseFunction, *, usable: Tensor | None = None,
+    noisy: Tensor, noise_model: Noise, denoise: DenoiseFunction, *, valid: Tensor | None = None,
     lowest_std_fraction: float = 1.0, stability: bool = True,
 ) -> ConsistencyCheck:  # fmt: skip
     """Check a denoiser's result on images (N, 1, Y, X), ADU; four passes of the denoiser.
@@ -79,7 +51,7 @@ def check_consistency(
     random directions: Ramani et al. 2008, doi:10.1109/TIP.2008.2001404.
     """
     generator = torch.Generator().manual_seed(SEED)
-    counts = torch.ones_like(noisy, dtype=torch.bool) if usable is None else usable
+    counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
     found = denoise(noisy)
     mean = found.mean
     variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=1e-30)

@@ -1,6 +1,6 @@
-"""Images in and out: opened lazily, written by region, each output the twin of its input.
+"""Read and write images: opened lazily, written by region; each output keeps the format and metadata of its input.
 
-Heavy libraries are imported by the format that needs them, when it is needed.
+Heavy libraries are imported only by the format that needs them.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ __all__ = [
 
 
 def open_source(image: Any, axes: str | None = None, name: str | None = None) -> Source:
-    """An image as a Source: a path, or an array (numpy, dask, zarr, xarray, nested lists).
+    """Open an image as a `Source`: a path, or an array (numpy, dask, zarr, xarray, nested lists).
 
-    axes: letters out of `STCZYX` that overrule what the file says.
+    axes: letters from `STCZYX` that override those of the file. name: for messages (default: the file's name).
 
-    Errors: `UserError` says what is wrong with which file, and what to do.
+    Errors: `UserError` says which file cannot be used, why, and what to do.
     """
     if isinstance(image, Source):
         return image
@@ -98,16 +98,16 @@ def create_sink(
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Sink:
-    """A Sink for the twin of `like`; the suffix of `path` decides the format.
+    """Create a `Sink` with the shape and metadata of `like`; the suffix of `path` decides the format.
 
     dtype: default that of `like`. provenance: JSON-like, goes into the metadata (`.npy` has no place for it).
 
-    Errors: `UserError` when the output exists, is the input, cannot be written, or cannot hold the image.
+    Errors: `UserError` if the output exists, is the input, cannot be written, or its format cannot hold the image.
     """
     target = Path(path).expanduser()
     suffix = suffix_of(target)
     if suffix in READ_ONLY_SUFFIXES:
-        raise UserError(f"{target}: {suffix} files are only read; write to .ome.tif")
+        raise UserError(f"{target}: {suffix} files can be read but not written; write to .ome.tif")
     _refuse_input(target, like)
     kind = np.dtype(like.dtype if dtype is None else dtype).newbyteorder("=")
     check_pixels(str(target), like.shape, kind, like.axes)

@@ -1,4 +1,4 @@
-"""Samples as a short film: what stays still is certain, what moves is not."""
+"""Posterior samples as an animation: structures that change between frames are uncertain."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ FRAME_MS = 150
 DARK, BRIGHT = 0.5, 99.8  # percentiles of the first frame that become black and white
 
 
-def write_animation(path: Path, drawn: Source, stack: Stacked, overwrite: bool = False) -> None:
-    """A GIF, one frame a sample: the maximum along Z, and the first of all other axes.
+def write_animation(path: Path, samples: Source, stack: Stacked, overwrite: bool = False) -> None:
+    """Write a GIF with one frame for each sample: the maximum along Z, the first position along other axes.
 
-    drawn: the samples as they were written. stack: what says where each lies in them.
+    samples: as they were written. stack: gives the region of each sample.
 
-    Errors: `UserError` where the file cannot be written.
+    Errors: `UserError` if the file cannot be written.
     """
     from PIL import Image
 
     draft = Draft(path, overwrite)
     try:
-        frames = [Image.fromarray(frame) for frame in eight_bit(planes(drawn, stack))]
+        frames = [Image.fromarray(frame) for frame in eight_bit(planes(samples, stack))]
         frames[0].save(
             draft.temporary, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0
         )  # fmt: skip
@@ -41,13 +41,13 @@ def write_animation(path: Path, drawn: Source, stack: Stacked, overwrite: bool =
         raise
 
 
-def planes(drawn: Source, stack: Stacked) -> Iterator[Array]:
-    """A plane (Y, X) of each sample."""
+def planes(samples: Source, stack: Stacked) -> Iterator[Array]:
+    """Yield a plane (Y, X) of each sample."""
     assert stack.source is not None
     axes = stack.source.axes
     region = tuple(slice(0, n if a in "ZYX" else 1) for a, n in zip(axes, stack.source.shape, strict=True))
     for number in range(stack.size_of(stack.along)):
-        image = drawn.read(stack.place(region, number))
+        image = samples.read(stack.place(region, number))
         letters = stack.axes
         for letter in letters:
             if letter not in "ZYX":
@@ -57,7 +57,7 @@ def planes(drawn: Source, stack: Stacked) -> Iterator[Array]:
 
 
 def eight_bit(frames: Iterator[Array]) -> Iterator[Array]:
-    """Frames in 256 grey values, which mean the same in all of them."""
+    """Convert frames to 8 bits, all with the contrast range of the first."""
     low = high = None
     for frame in frames:
         if low is None or high is None:

@@ -21,10 +21,9 @@ SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 class Source(ABC):
     """An image that is read lazily by region.
 
-    axes: letters from `STCZYX`, one a dimension. scale: pixel size by axis letter, µm for Z, Y, X and
-    seconds for T; axes of unknown scale are absent. channel_names: one a channel, or empty.
-    notes: what a user should know about how the file was read. Several batch axes beyond `S` and `T` get
-    further letters, so that every axis has its own.
+    axes: letters from `STCZYX`, one for each dimension; batch axes other than `S` and `T` get further letters, so that
+    each axis has its own. scale: pixel size by axis letter, µm for Z, Y, X and seconds for T; axes of unknown scale are
+    absent. channel_names: one for each channel, or empty. notes: what a user should know about how the file was read.
     """
 
     name: str
@@ -38,10 +37,10 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all), in the source's axes and dtype; the caller's to keep."""
+        """Read the pixels of a region (default: all), in the source's axes and dtype, as a copy."""
 
     def close(self) -> None:  # noqa: B027  (most sources hold nothing open)
-        """Release files."""
+        """Close the files."""
 
     def __enter__(self) -> Self:
         return self
@@ -55,12 +54,12 @@ class Source(ABC):
         return whole(self.shape)
 
     @property
-    def top(self) -> Any:
-        """The value, or that of each channel, at which the camera could count no further; NaN for floats."""
+    def saturation_level(self) -> Any:
+        """The pixel value, or that of each channel, at which the camera saturates; NaN for floats."""
         return np.iinfo(self.dtype).max if np.issubdtype(self.dtype, np.integer) else np.nan
 
     def size_of(self, axis: str) -> int:
-        """Length along an axis; 1 for an axis the image does not have."""
+        """Length along an axis; 1 for an axis that the image does not have."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
 
@@ -74,7 +73,7 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, region: Region, pixels: Array) -> None:
-        """Write pixels (any real dtype; rounded and clipped to the sink's dtype) into a region."""
+        """Write pixels of any real dtype into a region, rounded and clipped to the sink's dtype."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -101,7 +100,7 @@ class Sink(ABC):
 
 
 def to_dtype(pixels: Array, dtype: np.dtype[Any]) -> Array:
-    """Cast; integers are rounded half to even and clipped to the dtype's range, never wrapped; NaN is 0."""
+    """Cast pixels; integers are rounded half to even and clipped to the range, never wrapped; NaN becomes 0."""
     if pixels.dtype == dtype:
         return pixels
     if dtype.kind in "iu":
@@ -124,16 +123,16 @@ def _round(pixels: Array, dtype: np.dtype[Any]) -> Array:
     limits = np.iinfo(dtype)
     # float64, since float32 cannot hold the largest 32-bit integers.
     values = np.nan_to_num(np.rint(pixels.astype(np.float64)), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    # float64 rounds the largest 64-bit integers up, out of their range: cast below it, then fill in.
-    top = float(limits.max)
-    safe = top if int(top) == limits.max else float(np.nextafter(top, 0))
+    # float64 rounds the largest 64-bit integer up, out of its range: cast below it, then fill in.
+    largest = float(limits.max)
+    safe = largest if int(largest) == limits.max else float(np.nextafter(largest, 0))
     cast: Array = np.clip(values, limits.min, safe).astype(dtype)
-    cast[values >= top] = limits.max
+    cast[values >= largest] = limits.max
     return cast
 
 
 def owned(pixels: Any, dtype: np.dtype[Any]) -> Array:
-    """A writable copy in native byte order, independent of the file or array it came from."""
+    """Return a writable copy in native byte order, independent of the file or array it came from."""
     return np.array(pixels, dtype=dtype, order="C", copy=True)
 
 
@@ -144,7 +143,7 @@ def check_pixels(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes:
     and axes of length zero.
     """
     if dtype.kind == "b":
-        raise UserError(f"{label}: pixels are Boolean: a mask holds no noise to remove; give the image itself")
+        raise UserError(f"{label}: pixels are Boolean: a mask has no noise to remove; give the image itself")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UserError(f"{label}: pixels of type {dtype} are not an image; convert to integers or float32")
     if len(shape) < 2:
@@ -152,11 +151,11 @@ def check_pixels(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes:
     for position, size in enumerate(shape):
         if size == 0:
             axis = axes[position] if position < len(axes) else str(position)
-            raise UserError(f"{label}: axis {axis} has length zero: the image holds no pixels (shape {shape})")
+            raise UserError(f"{label}: axis {axis} has length zero: the image has no pixels (shape {shape})")
 
 
 def given_axes(label: str, axes: str, ndim: int) -> str:
-    """`parse_axes`, with the file's name in the error."""
+    """Call `parse_axes`, with the file's name in the error."""
     try:
         return parse_axes(axes, ndim)
     except UserError as error:
@@ -164,7 +163,7 @@ def given_axes(label: str, axes: str, ndim: int) -> str:
 
 
 def unique_axes(names: str) -> str:
-    """One letter an axis: known letters stay, every other axis becomes a batch axis of its own."""
+    """Give each axis its own letter: known letters stay, any other axis becomes a further batch axis."""
     letters = "".join(a if a in LETTERS and names.count(a) == 1 else "?" for a in names)
     for spare in SPARE_LETTERS:
         if spare not in letters:
@@ -175,6 +174,6 @@ def unique_axes(names: str) -> str:
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """A library's message on one line of bounded length, fit for an error line."""
+    """Shorten a library's message to one line of bounded length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""ImageJ's dialect of TIFF: `key=value` lines in the description, and a private tag for all else."""
+"""ImageJ's variant of TIFF: `key=value` lines in the description, and a private tag for other metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDER = "TZC"
 
 
 def scale(metadata: Mapping[str, Any], resolution: Sequence[float]) -> dict[str, float]:
-    """Pixel size in µm, frame interval in s, of tifffile's `imagej_metadata` and (x, y) pixels a unit."""
+    """Pixel size in µm and frame interval in s, from tifffile's `imagej_metadata` and (x, y) pixels per unit."""
     unit = str(metadata.get("unit", ""))
     found = {
         "X": micrometres(1 / resolution[0], unit) if len(resolution) == 2 else None,
@@ -25,14 +25,14 @@ def scale(metadata: Mapping[str, Any], resolution: Sequence[float]) -> dict[str,
 
 
 def fits(axes: str, dtype: str) -> bool:
-    """Whether an ImageJ hyperstack can hold an image with these axes, in this order, and this dtype."""
+    """Whether an ImageJ hyperstack can store an image with these axes, in this order, and this dtype."""
     batch = axes[:-2]
     ordered = [a for a in ORDER if a in batch]
     return axes.endswith("YX") and list(batch) == ordered and dtype in DTYPES
 
 
 def description(axes: str, shape: Sequence[int], scale: Mapping[str, float]) -> str:
-    """The description of a new hyperstack."""
+    """Create the description of a new hyperstack."""
     sizes = dict(zip(axes, shape, strict=True))
     channels, slices, frames = (sizes.get(a, 1) for a in "CZT")
     lines = ["ImageJ=1.54f", f"images={channels * slices * frames}"]
@@ -48,14 +48,14 @@ def description(axes: str, shape: Sequence[int], scale: Mapping[str, float]) -> 
 
 
 def with_provenance(tags: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """ImageJ's private metadata, with the provenance added to what Image > Show Info displays."""
+    """Add the provenance to ImageJ's private metadata, where Image > Show Info displays it."""
     text = "noisewise = " + json.dumps(provenance)
-    before = str(tags.get("Info", "")).rstrip("\n")
-    return {**tags, "Info": f"{before}\n{text}\n" if before else f"{text}\n"}
+    info = str(tags.get("Info", "")).rstrip("\n")
+    return {**tags, "Info": f"{info}\n{text}\n" if info else f"{text}\n"}
 
 
 def channel_labels(axes: str, shape: Sequence[int], names: Sequence[str]) -> list[str]:
-    """One label a plane from one name a channel; channels run fastest in a hyperstack."""
+    """One label for each plane, from the channels' names; channels vary fastest in a hyperstack."""
     sizes = dict(zip(axes, shape, strict=True))
     if not names or len(names) != sizes.get("C", 1):
         return []

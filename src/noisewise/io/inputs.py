@@ -1,4 +1,4 @@
-"""The images of a call: one or several, from paths, folders, patterns and arrays, and where their outputs go."""
+"""The images of a call: one or several, from paths, folders, patterns and arrays, and their output files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Beside = Callable[[Path], Mapping[str, Path]]
 class Inputs:
     """Opened images, the output file of each (None: the results stay in memory), and notes on what was left out.
 
-    several: whether the call was about several images, and its result is a list.
+    several: whether the call names several images, so that its result is a list.
     """
 
     sources: list[Source]
@@ -38,7 +38,7 @@ def open_inputs(
     images: a path, an array, a list of these, a folder, or a pattern. output: None, a file, a folder, or a list with a
     file for each image. beside: output -> files that are written with it. companions: output -> files that may be.
 
-    Errors: `UserError` for images that cannot be used, and outputs that cannot be told apart.
+    Errors: `UserError` for images that cannot be used, and for two outputs of the same name.
     """
     several = is_several(images)
     given = list(images) if isinstance(images, list | tuple) and several else [images]
@@ -60,14 +60,14 @@ def open_inputs(
 
 
 def is_several(images: Any) -> bool:
-    """Whether a call is about several images: a list of paths or arrays, a folder, or a pattern."""
+    """Whether a call names several images: a list of paths or arrays, a folder, or a pattern."""
     if isinstance(images, list | tuple):
         return all(isinstance(image, str | Path | Source) or hasattr(image, "shape") for image in images)
     return isinstance(images, str | Path) and names_several(images)
 
 
 def expanded(images: Sequence[Any]) -> list[Any]:
-    """The images with folders and patterns replaced by what they name."""
+    """Replace folders and patterns by the images that they name."""
     found: list[Any] = []
     for image in images:
         found += find_images([image]) if isinstance(image, str | Path) and names_several(image) else [image]
@@ -75,12 +75,12 @@ def expanded(images: Sequence[Any]) -> list[Any]:
 
 
 def open_all(images: Sequence[Any], axes: str | None) -> list[Source]:
-    """Sources of images."""
+    """Open images."""
     return [open_source(image, axes) for image in images]
 
 
 def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Path]:
-    """Output files of arrays: the one file, or for several arrays files of a folder, named by their number.
+    """Output files of arrays: one file, or for several arrays files in a folder, named by number.
 
     Errors: `UserError` for several arrays and one file.
     """
@@ -95,7 +95,7 @@ def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Pat
 
 
 def images_of(value: Any, axes: str | None) -> list[Source]:
-    """Sources of one image, several, or none (None)."""
+    """Open one image, several, or none (None)."""
     if value is None:
         return []
     given = list(value) if isinstance(value, list | tuple) and is_several(value) else [value]

@@ -1,4 +1,4 @@
-"""Images in memory, and whatever can be sliced like one: numpy, dask, zarr, xarray."""
+"""Images in memory, and arrays that can be sliced lazily: numpy, dask, zarr, xarray."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NAMES = {"time": "T", "channel": "C", "band": "C", "depth": "Z", "plane": "Z", "
 
 @dataclass
 class MemorySource(Source):
-    """An array; only the slices that are asked for are computed or copied."""
+    """An array; only requested slices are computed or copied."""
 
     array: Any = None
 
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all)."""
+        """Read the pixels of a region (default: all)."""
         return owned(self.array[region or self.everything], self.dtype)
 
 
@@ -40,11 +40,11 @@ class MemorySink(Sink):
         """Nothing to finish."""
 
     def discard(self) -> None:
-        """Nothing to remove: what was written may still be looked at."""
+        """Nothing to remove: the array stays readable."""
 
 
 def open_array(image: Any, axes: str | None = None, name: str | None = None) -> MemorySource:
-    """Source of an array or of anything with `shape`, `dtype` and slicing; xarray's `dims` give the axes.
+    """Open an array, or an object with `shape`, `dtype` and slicing; xarray's `dims` give the axes.
 
     Errors: `UserError` for what is not an image.
     """
@@ -67,7 +67,7 @@ def _can_be_sliced(image: Any) -> bool:
         return False
     try:
         np.dtype(image.dtype)
-    except TypeError:  # torch and others have dtypes of their own
+    except TypeError:  # such as the dtypes of torch
         return False
     return True
 

@@ -1,19 +1,20 @@
-"""NumPy's `.npy`: mapped, not loaded, in both directions; no pickles. It has no place for provenance."""
+"""NumPy's `.npy`: memory-mapped when read and written; no pickles. It cannot store provenance."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from noisewise.axes import Array, Region, guess_axes
+from noisewise.axes import Array, Region, guess_axes, parse_axes
 from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, owned, to_dtype
-from noisewise.io.paths import Draft, plain_words
+from noisewise.io.base import Sink, Source, check_pixels, one_line, owned, to_dtype
+from noisewise.io.paths import Draft, as_user_error
 
 
 @dataclass
@@ -23,16 +24,16 @@ class NpySource(Source):
     array: Any = None
 
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all)."""
+        """Read the pixels of a region (default: all)."""
         return owned(self.array[region or self.everything], self.dtype)
 
     def close(self) -> None:
-        """Release the map."""
+        """Release the memory map."""
         self.array = None
 
 
 class MappedSink(Sink):
-    """A sink whose file is an array mapped into memory: writing a region is an assignment."""
+    """A sink whose file is a memory-mapped array."""
 
     def __init__(self, draft: Draft, array: np.memmap[Any, Any]) -> None:
         self.draft, self.dtype = draft, array.dtype
@@ -47,7 +48,7 @@ class MappedSink(Sink):
     def commit(self) -> None:
         """Flush and rename into place."""
         if self.array is not None:
-            with plain_words(self.draft.path, "cannot be written"):
+            with as_user_error(self.draft.path, "cannot be written"):
                 self.array.flush()
             self.array = None
             self.draft.commit()
@@ -59,9 +60,9 @@ class MappedSink(Sink):
 
 
 def open_npy(path: Path, axes: str | None = None) -> NpySource:
-    """Source of a `.npy` file.
+    """Open a `.npy` file.
 
-    Errors: `UserError` for damaged files, pickled objects and anything that is not an image.
+    Errors: `UserError` for damaged files, pickled objects and arrays that are not images.
     """
     try:
         with path.open("rb") as stream:
@@ -71,8 +72,11 @@ def open_npy(path: Path, axes: str | None = None) -> NpySource:
     except Exception as error:
         raise UserError(f"{path}: is not a NumPy file, or is damaged ({one_line(str(error))})") from error
     check_pixels(str(path), shape, dtype)
-    letters = given_axes(str(path), axes, len(shape)) if axes is not None else _guess(path, shape)
-    if offset + dtype.itemsize * _count(shape) > path.stat().st_size:
+    try:
+        letters = guess_axes(shape) if axes is None else parse_axes(axes, len(shape))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if offset + dtype.itemsize * prod(shape) > path.stat().st_size:
         raise UserError(f"{path}: is truncated: {shape} pixels of {dtype} do not fit into it; copy it again")
     array = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order)
     native = dtype.newbyteorder("=")
@@ -90,23 +94,9 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int, Any]
     return shape, dtype, stream.tell(), "F" if fortran else "C"
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def _guess(path: Path, shape: tuple[int, ...]) -> str:
-    try:
-        return guess_axes(shape)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
 def create_npy(draft: Draft, like: Source, dtype: np.dtype[Any]) -> MappedSink:
-    """Sink of a `.npy` file."""
-    with plain_words(draft.path, "cannot be written"):
+    """Create a `.npy` file of the shape of `like`."""
+    with as_user_error(draft.path, "cannot be written"):
         array = npy_format.open_memmap(draft.temporary, mode="w+", dtype=dtype, shape=like.shape)
     draft.reserve()
     return MappedSink(draft, array)

@@ -1,4 +1,4 @@
-"""OME-XML: what a Source needs from it, and the same document again for the denoised twin."""
+"""OME-XML: read pixel sizes and channel names from it, and update it for the denoised image."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _pixels(xml: str, index: int) -> Element:
 
 
 def find_image(xml: str, series: Any) -> int:
-    """Index of the Image element that a tifffile series was made of: the first one of its size."""
+    """Index of the Image element that belongs to a tifffile series: the first one of its size."""
     width, length, size = series.keyframe.imagewidth, series.keyframe.imagelength, int(series.size)
     for index, image in enumerate(_children(ElementTree.fromstring(xml), "Image")):
         for pixels in _children(image, "Pixels"):
@@ -54,7 +54,7 @@ def find_image(xml: str, series: Any) -> int:
 
 
 def scale(xml: str, index: int) -> dict[str, float]:
-    """Pixel size in µm and frame interval in s of one Image; the units default to µm and s."""
+    """Pixel size in µm and frame interval in s of one Image; units default to µm and s."""
     pixels = _pixels(xml, index)
     found = {}
     for axis in "XYZ":
@@ -65,23 +65,22 @@ def scale(xml: str, index: int) -> dict[str, float]:
 
 
 def channel_names(xml: str, index: int) -> list[str]:
-    """Names of the channels of one Image; empty texts where there are none."""
+    """Names of the channels of one Image; an empty text for a channel without a name."""
     return [channel.get("Name", "") for channel in _children(_pixels(xml, index), "Channel")]
 
 
-def twin(xml: str, index: int, dtype: np.dtype[Any], planes: int, provenance: Mapping[str, Any] | None) -> bytes:
-    """The original document for one Image with new pixels.
+def updated(xml: str, index: int, dtype: np.dtype[Any], planes: int, provenance: Mapping[str, Any] | None) -> bytes:
+    """Update the input's document for the new pixels of one Image.
 
-    Kept: instrument, objective, channels, colours, dates, annotations. Changed: pixel type, the place of the
-    planes, the UUID. Other Images go, with what refers to them. Added: the provenance, as an annotation.
+    Kept: instrument, objective, channels, colours, dates, annotations. Changed: pixel type, position of the planes,
+    UUID. Removed: other Images, and references to them. Added: the provenance, as an annotation.
     """
     root = ElementTree.fromstring(xml)
     images = _children(root, "Image")
-    gone = {image.get("ID") for i, image in enumerate(images) if i != index}
-    for i, image in enumerate(images):
-        if i != index:
-            root.remove(image)
-    _remove_references(root, gone)
+    others = images[:index] + images[index + 1 :]
+    for image in others:
+        root.remove(image)
+    _remove_references(root, {image.get("ID") for image in others})
     root.set("UUID", f"urn:uuid:{uuid4()}")
     _patch_pixels(_children(images[index], "Pixels")[0], dtype, planes)
     if provenance is not None:
@@ -91,9 +90,9 @@ def twin(xml: str, index: int, dtype: np.dtype[Any], planes: int, provenance: Ma
     return b'<?xml version="1.0" encoding="UTF-8"?>' + text.encode()
 
 
-def _remove_references(root: Element, gone: set[str | None]) -> None:
+def _remove_references(root: Element, removed: set[str | None]) -> None:
     for parent in root.iter():
-        for reference in [c for c in parent if _local(c) == "ImageRef" and c.get("ID") in gone]:
+        for reference in [c for c in parent if _local(c) == "ImageRef" and c.get("ID") in removed]:
             parent.remove(reference)
 
 
@@ -122,10 +121,10 @@ def _annotate(root: Element, provenance: Mapping[str, Any]) -> None:
     if annotations:
         parent = annotations[0]
     else:
-        # Before 2016 annotations had a namespace of their own, and the schema wants them after the images.
+        # Before 2016, annotations had a separate namespace. The schema requires them after the images.
         namespace = _namespace(root)
-        own = namespace if namespace.endswith("2016-06") else namespace.replace("/OME/", "/SA/")
-        parent = ElementTree.Element(_qualified(own, "StructuredAnnotations"))
+        of_annotations = namespace if namespace.endswith("2016-06") else namespace.replace("/OME/", "/SA/")
+        parent = ElementTree.Element(_qualified(of_annotations, "StructuredAnnotations"))
         last = max(i for i, child in enumerate(root) if _local(child) == "Image")
         root.insert(last + 1, parent)
     space = _namespace(parent)
@@ -137,15 +136,15 @@ def _annotate(root: Element, provenance: Mapping[str, Any]) -> None:
 
 
 def new(axes: str, shape: Sequence[int], scale: Mapping[str, float], channels: Sequence[str], name: str) -> str:
-    """A minimal document for an image with axes out of TCZ, then YX, in any order of the first three."""
+    """Create a minimal document for an image with axes from TCZ in any order, then YX."""
     sizes = dict(zip(axes, shape, strict=True))
     order = "XY" + axes[:-2][::-1]
     order += "".join(axis for axis in "ZCT" if axis not in order)
     namespace = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-    place = "http://www.w3.org/2001/XMLSchema-instance"
+    instance = "http://www.w3.org/2001/XMLSchema-instance"
     root = ElementTree.Element(_qualified(namespace, "OME"))
-    root.set(_qualified(place, "schemaLocation"), f"{namespace} {namespace}/ome.xsd")
-    ElementTree.register_namespace("xsi", place)
+    root.set(_qualified(instance, "schemaLocation"), f"{namespace} {namespace}/ome.xsd")
+    ElementTree.register_namespace("xsi", instance)
     image = ElementTree.SubElement(root, _qualified(namespace, "Image"), ID="Image:0", Name=name)
     pixels = ElementTree.SubElement(image, _qualified(namespace, "Pixels"), ID="Pixels:0", DimensionOrder=order)
     pixels.set("Type", "uint8")
@@ -167,5 +166,5 @@ def new(axes: str, shape: Sequence[int], scale: Mapping[str, float], channels: S
 
 
 def fits(axes: str, dtype: str) -> bool:
-    """Whether OME can hold an image with these axes and this dtype, plane by plane."""
+    """Whether OME can store an image with these axes and this dtype."""
     return axes.endswith("YX") and set(axes[:-2]) <= set("TCZ") and dtype in TYPES

@@ -1,4 +1,4 @@
-"""Reads OME-Zarr 0.4 (Zarr 2) and 0.5 (Zarr 3), and plain Zarr arrays, from folders."""
+"""Read OME-Zarr 0.4 (Zarr 2) and 0.5 (Zarr 3), and plain Zarr arrays, from folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,23 +26,20 @@ class ZarrSource(Source):
 
     array: Any = field(default=None, repr=False)
     levels: list[str] = field(default_factory=list)
-    zarr_format: int = 3
+    zarr_format: Literal[2, 3] = 3
 
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all).
-
-        Errors: `UserError` where chunks turn out to be damaged.
-        """
+        """Read the pixels of a region (default: all). Errors: `UserError` if chunks are damaged."""
         with readable(self.path or Path(self.name)):
             return owned(self.array[region or self.everything], self.dtype)
 
     def close(self) -> None:
-        """Zarr holds nothing open."""
+        """Zarr keeps no file open."""
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Whatever zarr and its codecs raise becomes a `UserError`."""
+    """Turn errors of zarr and its codecs into a `UserError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -50,12 +47,12 @@ def readable(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        said = one_line(str(error)) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as Zarr, it is damaged or incomplete ({said})") from error
+        reason = one_line(str(error)) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as Zarr, it is damaged or incomplete ({reason})") from error
 
 
 def open_zarr(path: Path, axes: str | None = None) -> ZarrSource:
-    """Source of a Zarr folder.
+    """Open a Zarr folder.
 
     Errors: `UserError` for plates, label images, folders without an image, damaged metadata.
     """
@@ -63,7 +60,7 @@ def open_zarr(path: Path, axes: str | None = None) -> ZarrSource:
 
     with readable(path):
         if not path.is_dir():
-            raise UserError(f"{path}: is not a folder; only Zarr folders are read")
+            raise UserError(f"{path}: is not a folder; only Zarr folders can be read")
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             return _plain(path, node, axes)
@@ -98,7 +95,7 @@ def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
     letters = unique_axes("".join(_letter(a) for a in names))
     check_pixels(str(path), shape, dtype, letters)
     if len(letters) != len(shape):
-        raise UserError(f"{path}: names {len(letters)} axes for {len(shape)} dimensions; the metadata is damaged")
+        raise UserError(f"{path}: names {len(letters)} axes for {len(shape)} dimensions: the metadata is damaged")
     scale = _scale(names, letters, multiscale)
     source = ZarrSource(path.name, letters, shape, dtype, scale, path=path, array=array, levels=levels)
     source.zarr_format = group.metadata.zarr_format
@@ -113,18 +110,18 @@ def _refuse_other_groups(path: Path, ngff: Mapping[str, Any], group: Any) -> Non
     if "plate" in ngff or "well" in ngff:
         raise UserError(f"{path}: is a plate; give one of its images, e.g. {path.name}/A/1/0")
     if "image-label" in ngff:
-        raise UserError(f"{path}: is a label image: a segmentation holds no noise to remove")
+        raise UserError(f"{path}: is a label image: a segmentation has no noise to remove; give the image itself")
     if not ngff.get("multiscales"):
         if "bioformats2raw.layout" in ngff:
             raise UserError(f"{path}: is a collection of images; give one of them, e.g. {path.name}/0")
         inside = ", ".join(sorted(name for name, _ in group.members())[:4]) or "nothing"
-        raise UserError(f"{path}: holds no OME-Zarr image but {inside}; give the path of an array inside it")
+        raise UserError(f"{path}: contains no OME-Zarr image but {inside}; give the path of an array inside it")
 
 
 def _notes(ngff: Mapping[str, Any]) -> list[str]:
     notes = []
     if len(ngff["multiscales"]) > 1:
-        notes.append(f"the group holds {len(ngff['multiscales'])} images; only the first is used")
+        notes.append(f"the group contains {len(ngff['multiscales'])} images; only the first is used")
     with suppress(ImportError):
         import yaozarrs
 
@@ -136,7 +133,7 @@ def _notes(ngff: Mapping[str, Any]) -> list[str]:
 
 
 def _letter(axis: Mapping[str, Any]) -> str:
-    """Letter of an NGFF axis, `?` where it is neither time, channel nor space."""
+    """Letter of an NGFF axis; `?` if it is neither time, channel nor space."""
     kind, name = axis.get("type"), str(axis.get("name", "")).lower()
     if kind == "time" or name in ("t", "time"):
         return "T"

@@ -1,4 +1,4 @@
-"""Writes the twin of a Zarr folder: version, attributes, chunks, codecs and pyramid as in the original."""
+"""Write Zarr folders: version, attributes, chunks, codecs and pyramid as in the input."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, to_dtype
 from noisewise.io.omezarr import ZarrSource, readable
-from noisewise.io.paths import Draft, plain_words
+from noisewise.io.paths import Draft, as_user_error
 
-CHUNK = 1024  # pixels along Y and X in files of our own making
-BLOCK = 2**22  # pixels of the coarser level that are made at once
+CHUNK = 1024  # pixels along Y and X, for inputs that are not Zarr
+BLOCK = 2**22  # pixels of the coarser level that are computed together
 
 Provenance = Mapping[str, Any] | None
 
 
 class ZarrSink(Sink):
-    """A Zarr folder, written at full resolution; `commit` fills the pyramid by local means."""
+    """A Zarr folder, written at full resolution; `commit` computes the pyramid by local means."""
 
     def __init__(self, draft: Draft, levels: list[Any], dtype: np.dtype[Any]) -> None:
         self.draft, self.levels, self.dtype = draft, levels, dtype
 
     def write(self, region: Region, pixels: Array) -> None:
         """Write pixels into a region."""
-        with plain_words(self.draft.path, "cannot be written"):
+        with as_user_error(self.draft.path, "cannot be written"):
             self.levels[0][region] = to_dtype(pixels, self.dtype)
 
     def commit(self) -> None:
-        """Fill the pyramid and rename into place."""
+        """Compute the pyramid and rename into place."""
         if not self.levels:
             return
-        with plain_words(self.draft.path, "cannot be written"):
+        with as_user_error(self.draft.path, "cannot be written"):
             for fine, coarse in zip(self.levels[:-1], self.levels[1:], strict=True):
                 shrink(fine, coarse)
         self.levels = []
@@ -51,22 +51,23 @@ class ZarrSink(Sink):
 
 
 def create_zarr(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> ZarrSink:
-    """Sink of a Zarr folder: the twin of a Zarr source, otherwise OME-Zarr 0.5 with one level.
+    """Create a Zarr folder: with the layout of a Zarr source, otherwise OME-Zarr 0.5 with one level.
 
-    Label images beside the original's pyramid are not copied.
+    Label images beside the input's pyramid are not copied.
 
-    Errors: `UserError` for axes orders that OME-Zarr does not know.
+    Errors: `UserError` for axes orders that OME-Zarr does not allow.
     """
-    with plain_words(draft.path, "cannot be written"):
+    with as_user_error(draft.path, "cannot be written"):
         if isinstance(like, ZarrSource) and tuple(like.array.shape) == like.shape:
             with readable(like.path or Path(like.name)):
-                levels = _twin(draft.temporary, like, dtype, provenance)
+                levels = _create_like(draft.temporary, like, dtype, provenance)
         else:
             levels = [_new(draft, like, dtype, provenance)]
     return ZarrSink(draft, levels, dtype)
 
 
-def _twin(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance: Provenance) -> list[Any]:
+def _create_like(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance: Provenance) -> list[Any]:
+    """Create the arrays of all levels with the metadata of a Zarr source."""
     import zarr
 
     assert like.path is not None
@@ -74,7 +75,7 @@ def _twin(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance: Proven
         attributes = dict(zarr.open_group(str(like.path), mode="r").attrs)
         if provenance is not None:
             attributes["noisewise"] = dict(provenance)
-        zarr.create_group(str(root), zarr_format=_format(like), attributes=attributes, overwrite=True)
+        zarr.create_group(str(root), zarr_format=like.zarr_format, attributes=attributes, overwrite=True)
     arrays = []
     for level in like.levels:
         source, target = like.path / level, root / level
@@ -83,26 +84,22 @@ def _twin(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance: Proven
         if np.dtype(array.dtype) == dtype:
             _copy_metadata(source, target)
         else:
-            _create_alike(target, array, dtype)
+            _create_with_dtype(target, array, dtype)
         arrays.append(zarr.open_array(str(target), mode="r+"))
     if like.levels == [""] and provenance is not None:
         arrays[0].attrs["noisewise"] = dict(provenance)
     return arrays
 
 
-def _format(like: ZarrSource) -> Any:
-    return like.zarr_format
-
-
 def _copy_metadata(source: Path, target: Path) -> None:
-    """The array's own description: the one way to keep chunks, shards, codecs and names whatever they are."""
+    """Copy the array's metadata files, which keeps any chunks, shards, codecs and names."""
     for name in ("zarr.json", ".zarray", ".zattrs"):
         if (source / name).is_file():
             (target / name).write_bytes((source / name).read_bytes())
 
 
-def _create_alike(target: Path, array: Any, dtype: np.dtype[Any]) -> None:
-    """Same chunks and compressors with another dtype. Filters are dropped: many are made for one dtype."""
+def _create_with_dtype(target: Path, array: Any, dtype: np.dtype[Any]) -> None:
+    """Create an array with the same chunks and compressors, but without filters: many depend on the dtype."""
     import zarr
 
     options: dict[str, Any] = {"compressors": array.compressors or None}
@@ -149,7 +146,7 @@ def _new(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenanc
 
 
 def _check_order(path: Path, axes: str) -> None:
-    """NGFF wants time, then one channel or other axis, then Z, Y, X."""
+    """NGFF requires time, then one channel or other axis, then Z, Y, X."""
     batch = [axis for axis in axes if axis not in "TZYX"]
     order = "".join(axis for axis in "T" if axis in axes) + "".join(batch)
     order += "".join(axis for axis in "ZYX" if axis in axes)
@@ -181,9 +178,9 @@ def _ngff(like: Source) -> dict[str, Any]:
 
 
 def shrink(fine: Any, coarse: Any) -> None:
-    """Fill a coarser level with the mean over the pixels that fall on each of its pixels, block by block.
+    """Fill each pixel of a coarser level with the mean of the finer pixels that it covers, block by block.
 
-    fine, coarse: arrays with the same axes; only blocks of them are ever in memory.
+    fine, coarse: arrays with the same axes; only blocks of them are in memory at a time.
     """
     starts = [_bins(have, want) for have, want in zip(fine.shape, coarse.shape, strict=True)]
     steps = _steps(coarse)
@@ -200,7 +197,7 @@ def shrink(fine: Any, coarse: Any) -> None:
 
 
 def _bins(have: int, want: int) -> Array:
-    """Edges of `want` bins over `have` pixels: of equal width where a whole factor leads there."""
+    """Edges of `want` bins over `have` pixels, of equal width if an integer factor allows it."""
     if not 0 < want <= have:
         raise UserError(f"the pyramid is damaged: a level of {want} pixels follows one of {have}")
     for factor in (have // want, ceil(have / want)):
@@ -210,7 +207,7 @@ def _bins(have: int, want: int) -> Array:
 
 
 def _steps(coarse: Any) -> list[int]:
-    """Shape of the blocks: whole chunks or shards, as many along X and Y as fit into `BLOCK` pixels."""
+    """Shape of the blocks: whole chunks or shards, as many as fit into `BLOCK` pixels, along the last axes first."""
     grain = getattr(coarse, "shards", None) or coarse.chunks
     steps = [min(g, n) for g, n in zip(grain, coarse.shape, strict=True)]
     for axis in reversed(range(len(steps))):

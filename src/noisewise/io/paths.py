@@ -1,4 +1,4 @@
-"""Which files are images, what their twins are called, and how an output appears only when complete."""
+"""Find image files, name their outputs, and write outputs under a temporary name until they are complete."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that decides the format, in lower case; `.zarr` for any Zarr folder.
+    """Return the suffix that decides the format, in lower case; `.zarr` for any Zarr folder.
 
-    Errors: `UserError` for formats that are not known.
+    Errors: `UserError` for unknown formats.
     """
     if is_zarr(path):
         return ".zarr"
@@ -32,22 +32,22 @@ def suffix_of(path: Path) -> str:
     if suffix in SUFFIXES:
         return suffix
     if suffix in VENDOR_SUFFIXES:
-        raise UserError(f"{path}: {suffix} files are not read; save as OME-TIFF, e.g. with Fiji's Bio-Formats")
+        raise UserError(f"{path}: {suffix} files cannot be read; save as OME-TIFF, e.g. with Fiji's Bio-Formats")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not an image; give the files inside it")
     what = f"unknown format '{suffix}'" if suffix else "unknown format, the name has no suffix"
-    raise UserError(f"{path}: {what}; known are {', '.join(sorted(SUFFIXES))}")
+    raise UserError(f"{path}: {what}; known formats are {', '.join(sorted(SUFFIXES))}")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a path is, by name or by content, a Zarr folder."""
+    """Whether a path is a Zarr folder, by name or by content."""
     if path.suffix.lower() == ".zarr":
         return True
     return path.is_dir() and any((path / name).is_file() for name in ZARR_FILES)
 
 
 def find_inputs(patterns: Iterable[str | Path]) -> list[Path]:
-    """Image files named by files, folders (the images directly inside) and globs, without repeats.
+    """Find the image files that files, folders (images directly inside) and patterns name, without repeats.
 
     Errors: `UserError` for a missing file, a folder without images, a pattern without a match.
     """
@@ -63,7 +63,7 @@ def _expand(path: Path) -> list[Path]:
         if not inside:
             raise UserError(f"{path}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
         return inside
-    # A name that exists is a name, whatever brackets it holds.
+    # A name that exists is not a pattern, even if it contains brackets.
     if path.exists():
         suffix_of(path)
         return [path]
@@ -83,9 +83,9 @@ def _readable(path: Path) -> bool:
 
 
 def default_output(path: Path, suffix: str = "_denoised") -> Path:
-    """`<stem><suffix><extension>` beside the input; `.ome.tif` and `.ome.zarr` count as one extension.
+    """Return `<stem><suffix><extension>` beside the input; `.ome.tif` and `.ome.zarr` count as one extension.
 
-    Formats that are only read (`.lsm`, `.stk`) become `.ome.tif`.
+    Formats that cannot be written (`.lsm`, `.stk`) become `.ome.tif`.
     """
     extension = path.suffix
     stem = path.name.removesuffix(extension)
@@ -97,33 +97,33 @@ def default_output(path: Path, suffix: str = "_denoised") -> Path:
 
 
 def std_output(output: Path) -> Path:
-    """Where the standard deviation goes, beside the denoised image."""
+    """File of the standard deviation, beside the denoised image."""
     return default_output(output, "_std")
 
 
 def samples_output(output: Path) -> Path:
-    """Where samples go, beside the denoised image."""
+    """File of the samples, beside the denoised image."""
     return default_output(output, "_samples")
 
 
 def mode_output(output: Path) -> Path:
-    """Where the likeliest image goes, beside the denoised image."""
+    """File of the posterior's mode, beside the denoised image."""
     return default_output(output, "_mode")
 
 
 def animation_output(output: Path) -> Path:
-    """Where the film of samples goes, beside the denoised image."""
+    """File of the animation of samples, beside the denoised image."""
     samples = samples_output(output)
     return samples.with_name(samples.name.split(".")[0] + ".gif")
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal text; of a folder: over the sorted names and contents of its files.
+    """SHA-256 of a file as hexadecimal text; for a folder, over the sorted names and contents of its files.
 
-    Errors: `UserError` when it cannot be read.
+    Errors: `UserError` if it cannot be read.
     """
     digest = hashlib.sha256()
-    with plain_words(path, "cannot be read"):
+    with as_user_error(path, "cannot be read"):
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             if file != path:
                 digest.update(file.relative_to(path).as_posix().encode() + b"\0")
@@ -134,8 +134,8 @@ def checksum(path: Path) -> str:
 
 
 @contextmanager
-def plain_words(path: Path, what: str) -> Iterator[None]:
-    """Turn the system's errors into a `UserError` about `path`."""
+def as_user_error(path: Path, what: str) -> Iterator[None]:
+    """Turn errors of the operating system into a `UserError` about `path`; `what` says what failed."""
     try:
         yield
     except OSError as error:
@@ -145,9 +145,9 @@ def plain_words(path: Path, what: str) -> Iterator[None]:
 
 
 class Draft:
-    """A file or folder under a temporary name beside its final one: complete or absent, never half written.
+    """A file or folder under a temporary name beside its final one, so that an output is complete or absent.
 
-    Errors: `UserError` when the place is taken (unless `overwrite`) or cannot be written.
+    Errors: `UserError` if the output exists (unless `overwrite`) or cannot be written.
     """
 
     def __init__(self, path: Path, overwrite: bool = False, folder: bool = False) -> None:
@@ -156,11 +156,11 @@ class Draft:
         if not path.parent.is_dir():
             raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
         self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        with plain_words(path, "cannot be written"):
+        with as_user_error(path, "cannot be written"):
             if folder:
                 self.temporary.mkdir()
             else:
-                # Not `tempfile`: its files are private, an output follows the umask like any other file.
+                # Not `tempfile`, whose files are private: an output follows the umask like any other file.
                 os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def _refuse_taken(self) -> None:
@@ -172,9 +172,9 @@ class Draft:
             raise UserError(f"{self.path}: is a folder; choose another name")
 
     def reserve(self) -> None:
-        """Claim the disk blocks of the temporary file, so that a full disk shows now and not in mid-work."""
+        """Reserve the disk space of the temporary file, so that a full disk is noticed before the work."""
         size = self.temporary.stat().st_size
-        with plain_words(self.path, "cannot be written"):
+        with as_user_error(self.path, "cannot be written"):
             if hasattr(os, "posix_fallocate"):
                 self._allocate(size)
             elif shutil.disk_usage(self.path.parent).free < size:
@@ -185,16 +185,16 @@ class Draft:
         try:
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
-            # File systems that cannot reserve are written without.
+            # Some file systems cannot reserve space.
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
                 raise
         finally:
             os.close(descriptor)
 
     def commit(self) -> None:
-        """Rename into place; an old folder is moved aside first and comes back if that fails."""
+        """Rename into place; an old folder is moved aside first and restored if that fails."""
         self._refuse_taken()
-        with plain_words(self.path, "cannot be written"):
+        with as_user_error(self.path, "cannot be written"):
             if not self.path.is_dir():
                 self.temporary.replace(self.path)
                 return

@@ -1,4 +1,4 @@
-"""Which file becomes which: the outputs of a list of inputs, decided before the work begins."""
+"""Name the outputs of a list of inputs before the work begins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from noisewise.errors import UserError
 from noisewise.io.paths import default_output, find_inputs, is_zarr
 
-SPARE_FILES = 100  # open files beyond two for each image
+SPARE_FILES = 100  # open files in addition to two for each image
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def plan_files(
 
 
 def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:
-    """Leave out what an earlier call wrote for another input, so that a folder can be given again and again."""
+    """Leave out the outputs of an earlier call, so that the same folder can be given again."""
     kept = [path for path in inputs if path not in made]
     return kept, [f"{path}: is the output of another input, left out" for path in inputs if path in made]
 
 
 def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Errors: `UserError` if an output would replace an input, its own or another's."""
+    """Errors: `UserError` if an output would replace an input."""
     taken = {path.resolve() for path in inputs}
     for path in outputs:
         if path.resolve() in taken:
@@ -83,7 +83,7 @@ def refuse_taken(output: str | None, overwrite: bool) -> None:
 
 
 def refuse_twice(outputs: Sequence[Path]) -> None:
-    """Errors: `UserError` if two outputs have one name."""
+    """Errors: `UserError` if two outputs have the same name."""
     seen: set[Path] = set()
     for path in outputs:
         if path in seen:
@@ -92,7 +92,7 @@ def refuse_twice(outputs: Sequence[Path]) -> None:
 
 
 def name_outputs(inputs: Sequence[Path], output: str | Path | None, suffix: str) -> list[Path]:
-    """The output of each input. Errors: `UserError` for one output file of several inputs."""
+    """Name the output of each input. Errors: `UserError` for one output file of several inputs."""
     if output is None:
         return [default_output(path, suffix) for path in inputs]
     place = Path(output).expanduser()
@@ -105,14 +105,14 @@ def name_outputs(inputs: Sequence[Path], output: str | Path | None, suffix: str)
 
 
 def find_images(patterns: Sequence[str | Path]) -> list[Path]:
-    """Images named by files, folders and patterns, in order. Errors: `UserError` for what does not exist."""
+    """Find the images that files, folders and patterns name. Errors: `UserError` for what does not exist."""
     found = find_inputs(patterns)
     allow_open_files(2 * len(found) + SPARE_FILES)
     return found
 
 
 def names_several(image: str | Path) -> bool:
-    """Whether a name stands for several images: a folder that is no image itself, or a pattern."""
+    """Whether a name stands for several images: a folder that is not itself an image, or a pattern."""
     path = Path(image).expanduser()
     if path.exists():
         return path.is_dir() and not is_zarr(path)
@@ -120,7 +120,7 @@ def names_several(image: str | Path) -> bool:
 
 
 def allow_open_files(count: int) -> None:
-    """Raise the limit of open files, which many systems set low: all images stay open."""
+    """Raise the limit of open files, which is low on many systems: all images stay open."""
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
         import resource
 
@@ -132,7 +132,7 @@ def allow_open_files(count: int) -> None:
 
 @contextmanager
 def folder_for(outputs: Sequence[Path], asked: str | Path | None) -> Iterator[None]:
-    """Create the output folder if it was asked for; remove it again if it stays empty."""
+    """Create the requested output folder; remove it again if it stays empty."""
     made = None
     if asked is not None and outputs and outputs[0] != Path(asked).expanduser() and not outputs[0].parent.exists():
         made = outputs[0].parent

@@ -1,4 +1,4 @@
-"""PNG: 8- and 16-bit grey, 8-bit grey with alpha, RGB and RGBA; text and resolution survive."""
+"""PNG: 8- and 16-bit greyscale, 8-bit greyscale with alpha, RGB and RGBA; text and resolution are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, owned, to_dtype
-from noisewise.io.paths import Draft, plain_words
+from noisewise.io.paths import Draft, as_user_error
 from noisewise.io.units import micrometres
 from noisewise.version import __version__
 
@@ -26,14 +26,14 @@ PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions
 
 @dataclass
 class PngSource(Source):
-    """A decoded PNG; PNGs cannot be read by region and are small."""
+    """A decoded PNG: the format cannot be read by region, and its images are small."""
 
     array: Any = field(default=None, repr=False)
     text: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # dpi, icc_profile, as Pillow takes them
 
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all)."""
+        """Read the pixels of a region (default: all)."""
         return owned(self.array[region or self.everything], self.dtype)
 
 
@@ -58,7 +58,7 @@ class PngSink(Sink):
         info = PngInfo()
         for key, value in self.text.items():
             info.add_text(key, value)
-        with plain_words(self.draft.path, "cannot be written"):
+        with as_user_error(self.draft.path, "cannot be written"):
             Image.fromarray(self.array).save(self.draft.temporary, "PNG", pnginfo=info, **self.options)
         self.closed = True
         self.draft.commit()
@@ -80,18 +80,18 @@ def _readable(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: holds more pixels than is safe to decode; save it as TIFF") from error
+        raise UserError(f"{path}: has more pixels than is safe to decode; save it as TIFF") from error
     except MemoryError as error:
         raise UserError(f"{path}: does not fit into memory, or is damaged; save it as TIFF") from error
     except Exception as error:
-        said = one_line(str(error)) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as PNG, it is damaged or of another format ({said})") from error
+        reason = one_line(str(error)) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as PNG, it is damaged or of another format ({reason})") from error
 
 
 def open_png(path: Path, axes: str | None = None) -> PngSource:
-    """Source of a PNG file. Palette images become grey or RGB.
+    """Open a PNG file. Palette images become greyscale or RGB.
 
-    Errors: `UserError` for damaged files, masks, and 16-bit colour, which Pillow would cut to 8 bits.
+    Errors: `UserError` for damaged files, masks, and 16-bit colour, which Pillow would reduce to 8 bits.
     """
     from PIL import Image
 
@@ -118,11 +118,11 @@ def open_png(path: Path, axes: str | None = None) -> PngSource:
 
 def _pixels(image: Any) -> Array:
     if image.mode == "1":
-        return np.asarray(image)  # Boolean: refused with the words for masks
+        return np.asarray(image)  # Boolean: refused later as a mask
     if image.mode == "P":
         palette = np.asarray(image.convert("RGB"))
-        pixel_values = (palette[..., 0] == palette[..., 1]).all() and (palette[..., 0] == palette[..., 2]).all()
-        return np.ascontiguousarray(palette[..., 0]) if pixel_values else palette
+        grey = (palette[..., 0] == palette[..., 1]).all() and (palette[..., 0] == palette[..., 2]).all()
+        return np.ascontiguousarray(palette[..., 0]) if grey else palette
     array = np.asarray(image)
     return array.astype(np.uint16) if image.mode.startswith("I") else array
 
@@ -136,21 +136,19 @@ def _scale(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def create_png(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None) -> PngSink:
-    """Sink of a PNG file.
-
-    Errors: `UserError` when PNG cannot hold the shape or dtype.
-    """
-    pixel_values = like.axes == "YX" and dtype in (np.uint8, np.uint16)
+    """Create a PNG file. Errors: `UserError` if PNG cannot hold the shape or dtype."""
+    grey = like.axes == "YX" and dtype in (np.uint8, np.uint16)
     colour = like.axes == "YXC" and 2 <= like.shape[-1] <= 4 and dtype == np.uint8
-    if not pixel_values and not colour:
+    if not grey and not colour:
         raise UserError(
             f"{draft.path}: PNG cannot hold {dtype} pixels with axes {like.axes} and shape {like.shape}; "
             f"write to {draft.path.with_suffix('.tif').name}"
         )
-    twin = isinstance(like, PngSource)
-    text = dict(like.text) if isinstance(like, PngSource) else {}
-    options = dict(like.options) if isinstance(like, PngSource) else {}
-    if not twin and {"X", "Y"} <= set(like.scale):
+    text: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    if isinstance(like, PngSource):
+        text, options = dict(like.text), dict(like.options)
+    elif {"X", "Y"} <= set(like.scale):
         options["dpi"] = (25400 / like.scale["X"], 25400 / like.scale["Y"])
     text["Software"] = f"noisewise {__version__}"
     if provenance is not None:

@@ -1,4 +1,4 @@
-"""Several images of one source's shape as a single one, along an axis that the source does not have."""
+"""Several images of a source's shape as one image, along an axis that the source does not have."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.io.base import SPARE_LETTERS, Source
 
-PLACES = "TCS"  # what viewers let a user page through, and files can hold
+PREFERRED = "TCS"  # axes that viewers can step through and file formats can store
 
 
 @dataclass
 class Stacked(Source):
-    """The source so many times over: what an image of samples is made like; its pixels are the source's.
+    """A source repeated along a new axis: shape and metadata of an image of samples.
 
-    along: letter of the new axis: time if the source has none, else channels, else samples.
+    along: letter of the new axis: time if the source has none, else channel, else sample.
     """
 
     source: Source | None = None
     along: str = "T"
 
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all)."""
+        """Read the pixels of a region (default: all)."""
         assert self.source is not None
         region = region or self.everything
         at = self.axes.index(self.along)
@@ -31,14 +31,14 @@ class Stacked(Source):
         return np.stack([once] * (region[at].stop - region[at].start), at)
 
     def place(self, region: Region, number: int) -> Region:
-        """Where a region of the source lies in the image of this number."""
+        """Region of the stack for a region of the source in the image with this number."""
         at = self.axes.index(self.along)
         return (*region[:at], slice(number, number + 1), *region[at:])
 
 
 def stacked(source: Source, count: int) -> Stacked:
-    """A source so many times over."""
-    along = next(letter for letter in PLACES + SPARE_LETTERS if letter not in source.axes)
+    """Repeat a source `count` times along a new axis."""
+    along = next(letter for letter in PREFERRED + SPARE_LETTERS if letter not in source.axes)
     at = 1 if along == "C" and source.axes.startswith("T") else 0
     names = [f"sample {number + 1}" for number in range(count)] if along == "C" else source.channel_names
     return Stacked(

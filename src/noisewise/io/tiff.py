@@ -1,4 +1,4 @@
-"""Reads TIFF, OME-TIFF, ImageJ hyperstacks and BigTIFF by region, with everything their twin needs."""
+"""Read TIFF, OME-TIFF, ImageJ hyperstacks and BigTIFF by region, with all metadata that the output keeps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from noisewise.io import imagej, ome
 from noisewise.io.base import Source, check_pixels, given_axes, one_line, owned, unique_axes
 from noisewise.io.units import micrometres
 
-READ_WHOLE = 64 * 2**20  # bytes: decoding this much once beats decoding strips again and again
+READ_WHOLE = 64 * 2**20  # bytes: smaller images are decoded once as a whole, which is faster than strip by strip
 KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "plain", "uniform": "plain", "generic": "plain"}
 DAMAGE = (
     "invalid page offset",
@@ -32,18 +32,18 @@ DAMAGE = (
     "index out of range",
     "missing data are zeroed",
 )
-# No lossless coder of these does better; a file that claims more is damaged.
+# The highest ratios of these lossless codecs; a file that claims more is damaged.
 MOST_COMPRESSED = {1: 1, 5: 1500, 8: 1100, 32946: 1100, 32773: 130}
-# Descriptive tags whose text stays true of the denoised image.
+# Descriptive tags whose text also applies to the denoised image.
 TEXT_TAGS = (269, 271, 272, 285, 306, 315, 316, 33432, 51123)
-PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions that image editors put in
+PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions from image editors
 
 
 @dataclass
 class TiffMeta:
-    """What the twin of a TIFF needs to know of the original; axes and shapes as tifffile names them."""
+    """Metadata of a TIFF that its output keeps; axes and shapes as in tifffile."""
 
-    kind: str  # ome, imagej, plain, or other (vendors' dialects)
+    kind: str  # ome, imagej, plain, or other (vendors' variants)
     shape: tuple[int, ...]
     page_shape: tuple[int, ...]
     stored_axes: str
@@ -64,10 +64,7 @@ class TiffSource(Source):
     pixels: Any = field(default=None, repr=False)
 
     def read(self, region: Region | None = None) -> Array:
-        """The pixels of a region (default: all).
-
-        Errors: `UserError` where the file turns out to be damaged.
-        """
+        """Read the pixels of a region (default: all). Errors: `UserError` if the file is damaged."""
         with readable(self.path or Path(self.name)):
             if self.pixels is None:
                 self.pixels = _map(self.file, self.file.series[0])
@@ -79,29 +76,29 @@ class TiffSource(Source):
         self.file.close()
 
 
-class _Quiet(logging.Filter):
-    """Keeps tifffile's complaints about one file, made in one thread, from the log."""
+class _Collector(logging.Filter):
+    """Collects tifffile's messages about one file, from one thread, instead of logging them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.thread, self.heard = threading.get_ident(), [""]
+        self.thread, self.messages = threading.get_ident(), [""]
 
     def filter(self, record: logging.LogRecord) -> bool:
         if threading.get_ident() != self.thread:
             return True
-        self.heard.append(record.getMessage())
+        self.messages.append(record.getMessage())
         return False
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[list[str]]:
-    """Whatever tifffile and its codecs raise becomes a `UserError`; yields what tifffile logged."""
-    quiet, logger = _Quiet(), logging.getLogger("tifffile")
-    logger.addFilter(quiet)
+    """Turn errors of tifffile and its codecs into a `UserError`; yields the messages that tifffile logs."""
+    collector, logger = _Collector(), logging.getLogger("tifffile")
+    logger.addFilter(collector)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield quiet.heard
+            yield collector.messages
     except UserError:
         raise
     except MemoryError as error:
@@ -109,21 +106,21 @@ def readable(path: Path) -> Iterator[list[str]]:
     except Exception as error:
         if "imagecodecs" in str(error):
             _missing_codec(path, str(error))
-        said = one_line(str(error)) or type(error).__name__
+        reason = one_line(str(error)) or type(error).__name__
         raise UserError(
-            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({said})"
+            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({reason})"
         ) from error
     finally:
-        logger.removeFilter(quiet)
+        logger.removeFilter(collector)
 
 
-def _missing_codec(path: Path, said: str) -> None:
-    what = one_line(said.split(" requires")[0], 60)
-    raise UserError(f"{path}: is compressed ({what}) in a way that needs imagecodecs: pip install noisewise[formats]")
+def _missing_codec(path: Path, message: str) -> None:
+    codec = one_line(message.split(" requires")[0], 60)
+    raise UserError(f"{path}: its compression ({codec}) needs imagecodecs: pip install 'noisewise[formats]'")
 
 
 def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
-    """Source of a TIFF file of any dialect.
+    """Open a TIFF file of any variant.
 
     Errors: `UserError` for damaged or truncated files, missing codecs, and what is not an image.
     """
@@ -131,9 +128,9 @@ def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
         raise UserError(f"{path}: the file is empty (0 bytes); copy or export it again")
     file = None
     try:
-        with readable(path) as heard:
+        with readable(path) as messages:
             file = tifffile.TiffFile(path)
-            return _open(path, file, axes, heard)
+            return _open(path, file, axes, messages)
     except BaseException:
         if file is not None:
             with suppress(Exception):
@@ -141,21 +138,21 @@ def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
         raise
 
 
-def _open(path: Path, file: Any, axes: str | None, heard: list[str]) -> TiffSource:
+def _open(path: Path, file: Any, axes: str | None, messages: list[str]) -> TiffSource:
     series = file.series[0]
     if series.dtype is None:
-        raise UserError(f"{path}: holds pixels of an unknown type; export it as plain or OME-TIFF")
+        raise UserError(f"{path}: has pixels of an unknown type; export it as plain or OME-TIFF")
     shape, dtype = tuple(map(int, series.shape)), np.dtype(series.dtype).newbyteorder("=")
     if series.keyframe.bitspersample == 1:
         dtype = np.dtype(bool)
     check_pixels(str(path), shape, dtype, series.axes)
     _check_codec(path, series.keyframe)
-    _check_complete(path, file, series, heard)
+    _check_complete(path, file, series, messages)
     meta = _meta(file, series)
     letters = given_axes(str(path), axes, len(shape)) if axes is not None else _letters(series.axes)
     scale, channels = _scale(file, meta), _channels(meta, letters, shape)
     source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file)
-    source.notes = _notes(file, heard)
+    source.notes = _notes(file, messages)
     _check_palette(path, source)
     if series.dataoffset is not None:
         source.pixels = _map(file, series)
@@ -166,7 +163,7 @@ def _open(path: Path, file: Any, axes: str | None, heard: list[str]) -> TiffSour
 
 
 def _letters(stored: str) -> str:
-    """Samples of a pixel are channels, unless there are channels already; all that is unknown is a batch."""
+    """Samples of a pixel become channels, unless there are channels already; unknown axes are batch axes."""
     names = stored.upper()
     if "C" not in names and names.count("S") == 1:
         names = names.replace("S", "C")
@@ -176,14 +173,14 @@ def _letters(stored: str) -> str:
     return unique_axes(names)
 
 
-def _notes(file: Any, heard: list[str]) -> list[str]:
+def _notes(file: Any, messages: list[str]) -> list[str]:
     notes = []
     if len(file.series) > 1:
-        notes.append(f"the file holds {len(file.series)} image series; only the first is used")
+        notes.append(f"the file contains {len(file.series)} image series; only the first is used")
     if len(file.series[0].levels) > 1:
-        notes.append("the file holds a resolution pyramid; only the full resolution is used")
-    if any("OME series" in message for message in heard):
-        notes.append("the OME metadata does not fit the file: " + one_line(heard[-1]))
+        notes.append("the file contains a resolution pyramid; only the full resolution is used")
+    if any("OME series" in message for message in messages):
+        notes.append("the OME metadata does not match the file: " + one_line(messages[-1]))
     return notes
 
 
@@ -200,12 +197,12 @@ def _check_codec(path: Path, page: Any) -> None:
             name = getattr(code, "name", str(code))
             if "imagecodecs" in str(error):
                 _missing_codec(path, name)
-            raise UserError(f"{path}: is compressed in an unknown way ({name}); export it uncompressed") from error
+            raise UserError(f"{path}: its compression ({name}) is unknown; export it uncompressed") from error
 
 
-def _check_complete(path: Path, file: Any, series: Any, heard: list[str]) -> None:
-    """Every strip and tile lies inside its file: tifffile itself would read what is missing as zeros."""
-    if any("failed to read" in message for message in heard):
+def _check_complete(path: Path, file: Any, series: Any, messages: list[str]) -> None:
+    """Refuse files in which strips or tiles are missing: tifffile itself would read them as zeros."""
+    if any("failed to read" in message for message in messages):
         raise UserError(f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder")
     expected = prod(series.shape) * series.dtype.itemsize
     if series.dataoffset is not None:
@@ -213,32 +210,32 @@ def _check_complete(path: Path, file: Any, series: Any, heard: list[str]) -> Non
     else:
         pages = list(series.pages)
         inside = None in pages or all(_lies_inside(page) for page in pages)
-    if None in pages or any(mark in message.lower() for message in heard for mark in DAMAGE):
-        raise UserError(f"{path}: is truncated or damaged: not all of its planes are there; copy it again")
+    if None in pages or any(mark in message.lower() for message in messages for mark in DAMAGE):
+        raise UserError(f"{path}: is truncated or damaged: some of its planes are missing; copy it again")
     if not inside:
-        raise UserError(f"{path}: is truncated: part of its pixels lie beyond its end; copy it again")
-    held, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
+        raise UserError(f"{path}: is truncated: some of its pixels are missing; copy it again")
+    stored, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
     most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)
-    if pages and expected > most * max(held, 1):
-        raise UserError(f"{path}: is damaged: it holds fewer pixels than it promises; copy it again")
+    if pages and expected > most * max(stored, 1):
+        raise UserError(f"{path}: is damaged: it contains fewer pixels than its header states; copy it again")
 
 
 def _lies_inside(page: Any) -> bool:
     size, counts = page.parent.filehandle.size, page.databytecounts
-    # Tiles may be left out on purpose; strips are not.
+    # Sparse files leave out tiles on purpose, but never strips.
     if not page.keyframe.is_tiled and 0 in counts:
         return False
     return all(offset + count <= size for offset, count in zip(page.dataoffsets, counts, strict=True))
 
 
 def _packing(page: Any) -> float:
-    """Bytes in memory a byte in the file: pixels of 12 bits become 16."""
+    """Bytes in memory for each byte in the file: pixels of 12 bits become 16."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 1
     return max(1.0, 8 * int(page.dtype.itemsize) / max(bits, 1))
 
 
 def _map(file: Any, series: Any) -> Any:
-    """Something to slice: mapped where the pixels lie in one piece, decoded whole if small, else lazy."""
+    """An array to slice: memory-mapped if the pixels are contiguous, decoded as a whole if small, else lazy."""
     if series.dataoffset is not None:
         dtype = np.dtype(file.byteorder + series.dtype.char)
         return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, tuple(series.shape))
@@ -302,8 +299,8 @@ def _layout(page: Any, first: Any) -> dict[str, Any]:
 
 
 def _scale(file: Any, meta: TiffMeta) -> Mapping[str, float]:
-    """Pixel size in µm and frame interval in s, from whichever dialect states them."""
-    with suppress(Exception):  # nonsense in metadata is no reason to refuse the pixels
+    """Pixel size in µm and frame interval in s, as far as the file states them."""
+    with suppress(Exception):  # invalid metadata is no reason to refuse the pixels
         if meta.kind == "ome":
             return ome.scale(meta.description, meta.image_index)
         resolution = [r[0] / r[1] for r in meta.layout["resolution"]] if "resolution" in meta.layout else []
@@ -328,16 +325,16 @@ def _channels(meta: TiffMeta, letters: str, shape: tuple[int, ...]) -> list[str]
 
 
 def _check_palette(path: Path, source: TiffSource) -> None:
-    """Indices into a look-up table are intensities if the table is a ramp; a picture's palette is not."""
+    """Refuse pictures with a colour palette: indices into a look-up table are intensities only if it is a ramp."""
     if source.meta is None or source.meta.layout["photometric"] != 3:
         return
     if source.meta.kind in ("ome", "imagej") or is_ramp(source.meta.layout["colormap"]):
         return
-    raise UserError(f"{path}: is a picture with a colour palette; save it as grey or RGB")
+    raise UserError(f"{path}: is a picture with a colour palette; save it as greyscale or RGB")
 
 
 def is_ramp(colormap: Array | None) -> bool:
-    """Whether a (3, n) look-up table gets steadily brighter, so that its indices are intensities."""
+    """Whether the brightness of a (3, n) look-up table is monotonic, so that its indices are intensities."""
     if colormap is None:
         return False
     brightness = np.asarray(colormap, np.float64).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Writes the twin of a TIFF: same dialect, shape, axes, pixel size and metadata; uncompressed, by region."""
+"""Write TIFF by region, uncompressed, with the variant, shape, axes, pixel size and metadata of the input."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from noisewise.errors import UserError
 from noisewise.io import imagej, ome
 from noisewise.io.base import Source, one_line
 from noisewise.io.npy import MappedSink
-from noisewise.io.paths import Draft, plain_words
+from noisewise.io.paths import Draft, as_user_error
 from noisewise.io.tiff import TiffMeta, TiffSource
 from noisewise.version import __version__
 
-CLASSIC_LIMIT = 2**32 - 2**25  # bytes; leaves room for the page lists
+CLASSIC_LIMIT = 2**32 - 2**25  # bytes of pixels in classic TIFF; leaves space for the page lists
 DATE_TAG = 306
 FAILURES = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, struct.error, SyntaxError)
 Provenance = Mapping[str, Any] | None
 
 
 def create_tiff(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> MappedSink:
-    """Sink of a TIFF, in the dialect of `like` where that can hold the result, else ImageJ's, OME or plain.
+    """Create a TIFF in the variant of `like` if that can store the result, else as ImageJ, OME or plain TIFF.
 
-    ImageJ's dialect ends at 4 GB and knows uint8, uint16 and float32: beyond that OME is written. Pixels lie
-    in one uncompressed piece. A resolution pyramid is not written, a look-up table only with its dtype.
+    ImageJ's variant is limited to 4 GB and to uint8, uint16 and float32; otherwise OME is written. Pixels are
+    contiguous and uncompressed. A resolution pyramid is not written, a look-up table only for its own dtype.
 
-    Errors: `UserError` when the file cannot be made.
+    Errors: `UserError` if the file cannot be written.
     """
     meta = _meta_for(draft, like, dtype)
     try:
         offset = _lay_out(draft, meta, like, dtype, provenance)
     except FAILURES as error:
         if not isinstance(like, TiffSource) or meta is not like.meta:
-            said = one_line(str(error))
-            raise UserError(f"{draft.path}: cannot be written as TIFF ({said}); choose .npy or .zarr") from error
-        # Metadata that make no sense are no reason to lose the result.
-        like.notes.append("the metadata could not all be kept: " + one_line(str(error)))
+            reason = one_line(str(error))
+            raise UserError(f"{draft.path}: cannot be written as TIFF ({reason}); choose .npy or .zarr") from error
+        # Invalid metadata is no reason to lose the result.
+        like.notes.append("some of the metadata could not be kept: " + one_line(str(error)))
         offset = _lay_out(draft, _new_meta(like, dtype, _wants_ome(draft), None), like, dtype, provenance)
     draft.reserve()
     return MappedSink(draft, np.memmap(draft.temporary, dtype, "r+", offset, like.shape))
 
 
 def _lay_out(draft: Draft, meta: TiffMeta, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> int:
-    """Write everything but the pixels; returns where they go, in bytes from the start."""
+    """Write all but the pixels; returns their position in the file, in bytes."""
     planes = prod(like.shape) // prod(meta.page_shape)
     size = prod(like.shape) * dtype.itemsize
-    with plain_words(draft.path, "cannot be written"), warnings.catch_warnings():
+    with as_user_error(draft.path, "cannot be written"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         placed = tifffile.imwrite(
             draft.temporary,
@@ -68,7 +68,7 @@ def _lay_out(draft: Draft, meta: TiffMeta, like: Source, dtype: np.dtype[Any], p
             **_options(meta, like, dtype, planes, provenance),
         )
     if placed is None:
-        raise ValueError("not in one piece")
+        raise ValueError("pixels are not contiguous")
     return int(placed[0])
 
 
@@ -92,7 +92,7 @@ def _wants_ome(draft: Draft) -> bool:
 
 
 def _meta_for(draft: Draft, like: Source, dtype: np.dtype[Any]) -> TiffMeta:
-    """The original's metadata where its dialect can hold the result, otherwise that of a new file."""
+    """Metadata of the input if its variant can store the result, otherwise of a new file."""
     wants_ome = _wants_ome(draft)
     size = prod(like.shape) * dtype.itemsize
     if isinstance(like, TiffSource) and like.meta is not None and like.meta.shape == like.shape:
@@ -134,7 +134,7 @@ def _new_meta(like: Source, dtype: np.dtype[Any], wants_ome: bool, old: TiffMeta
 
 
 def _resolution(like: Source) -> dict[str, Any]:
-    """Pixels a µm, the convention of ImageJ, which other readers take as a ratio without unit."""
+    """Pixels per µm, as ImageJ writes them; other readers take this as a ratio without unit."""
     if not {"X", "Y"} <= set(like.scale):
         return {}
     return {"resolution": (1 / like.scale["X"], 1 / like.scale["Y"]), "resolutionunit": 1}
@@ -143,10 +143,10 @@ def _resolution(like: Source) -> dict[str, Any]:
 def _description(
     meta: TiffMeta, like: Source, dtype: np.dtype[Any], planes: int, provenance: Provenance
 ) -> dict[str, Any]:
-    """Arguments of `imwrite` that state the dialect."""
+    """Arguments of `imwrite` that define the variant of TIFF."""
     if meta.kind.endswith("ome"):
         xml = meta.description or ome.new(like.axes, like.shape, like.scale, like.channel_names, like.name)
-        return {"description": ome.twin(xml, meta.image_index, dtype, planes, provenance)}
+        return {"description": ome.updated(xml, meta.image_index, dtype, planes, provenance)}
     if meta.kind.endswith("imagej"):
         text, tags = meta.description, dict(meta.imagej_tags)
         if meta.kind == "new-imagej":
@@ -168,15 +168,15 @@ def _description(
 
 
 def _tifffile_axes(axes: str) -> str:
-    """tifffile's S are the samples of a pixel; what we call samples are its unknown axis Q."""
+    """In tifffile, S are the samples of a pixel; other batch axes are its unknown axis Q."""
     return "".join(axis if axis in "TCZYX" else "Q" for axis in axes)
 
 
 def plain_description(text: str, provenance: Provenance) -> bytes | None:
-    """A description with the provenance added in a way that leaves JSON, XML and plain text readable."""
+    """Add the provenance to a description so that JSON, XML and plain text stay readable."""
     shaped = _json_object(text)
     if shaped is not None:
-        # Written page by page, whatever the original's pages were.
+        # Pages are written in full even if those of the input were truncated.
         shaped.pop("truncated", None)
         if provenance is not None:
             shaped["noisewise"] = dict(provenance)

@@ -1,4 +1,4 @@
-"""Units as microscopes write them, in micrometres and seconds."""
+"""Conversion of the units in microscopes' metadata to micrometres and seconds."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ SECONDS = {
 
 
 def micrometres(value: float, unit: str) -> float | None:
-    """A length in µm; None for an unknown unit or a value that is no size."""
+    """Convert a length to µm; None for an unknown unit or a value that is not positive and finite."""
     return _convert(value, unit, MICROMETRES)
 
 
 def seconds(value: float, unit: str) -> float | None:
-    """A duration in s; None for an unknown unit or a value that is no duration."""
+    """Convert a duration to s; None for an unknown unit or a value that is not positive and finite."""
     return _convert(value, unit, SECONDS)
 
 

@@ -1,9 +1,9 @@
-"""What is written for each denoised image: the mean, and on request its std, samples, mode and an animation."""
+"""Outputs of each denoised image: the mean, and on request its std, samples, mode and an animation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -16,19 +16,17 @@ from noisewise.io.base import Sink, Source
 from noisewise.io.paths import Draft
 from noisewise.io.stacked import stacked
 
-AVERAGED_PIXELS = 4_000_000  # up to here test-time augmentation costs seconds, and is the default
-HURRY = 20.0  # seconds of budget, below which it is not
+AVERAGED_PIXELS = 4_000_000  # up to this size test-time augmentation takes seconds and is the default
+SHORTEST_BUDGET = 20.0  # seconds; with less, it is not
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteOptions:
     """How images are denoised and written."""
 
-    average: bool = False
+    average: Literal["auto", "yes", "no"] = "auto"
     """test-time augmentation: average over 8 flips and rotations, which takes eight times the prediction time
-    (default: up to 4 million pixels, unless the budget is below 20 s)"""
-    no_average: bool = False
-    """no test-time augmentation"""
+    (auto: up to 4 million pixels, unless the budget is below 20 s)"""
     tile: Literal["auto"] | int = "auto"
     """pixels along each side of a tile; the result does not depend on it"""
     float32: bool = False
@@ -50,20 +48,19 @@ class WriteOptions:
 
     @classmethod
     def split_from(cls, options: dict[str, Any]) -> tuple[WriteOptions, dict[str, Any]]:
-        """Write options among others, and the others; `average` may be None, for automatic."""
+        """Write options among others, and the others; `average` may also be True, False or None."""
         names = {field.name for field in fields(cls)}
         mine = {name: value for name, value in options.items() if name in names}
         if "average" in mine:
-            mine["no_average"] = mine["average"] is False
-            mine["average"] = bool(mine["average"])
+            mine["average"] = {True: "yes", False: "no", None: "auto"}.get(mine["average"], mine["average"])
         return cls(**mine), {name: value for name, value in options.items() if name not in names}
 
     def check(self) -> None:
         """Errors: `UserError` for options that contradict each other or make no sense."""
         if self.overwrite and self.skip_existing:
             raise UserError("--overwrite and --skip-existing exclude each other; give one")
-        if self.average and self.no_average:
-            raise UserError("--average and --no-average exclude each other; give one")
+        if self.average not in ("auto", "yes", "no"):
+            raise UserError(f"--average {self.average} is not possible; give yes, no or auto")
         if self.tile != "auto" and self.tile < 1:
             raise UserError(f"--tile {self.tile} is not a size in pixels; give a number, or auto")
         if self.samples < 0:
@@ -89,12 +86,8 @@ class WriteOptions:
         budget: seconds, if there is one.
         """
         small = sum(prod(source.shape) for source in sources) <= AVERAGED_PIXELS
-        default = small and (budget or HURRY) >= HURRY
+        default = small and (budget or SHORTEST_BUDGET) >= SHORTEST_BUDGET
         return self.average or (default and not self.no_average)
-
-    def averaging(self, average: bool) -> WriteOptions:
-        """The same options with test-time augmentation decided."""
-        return replace(self, average=average, no_average=not average)
 
     def beside(self, output: Path) -> dict[str, Path]:
         """What else is written for an image, and where."""

@@ -1,7 +1,7 @@
-"""One file a method: the file's name is the method's name. Other packages add theirs as entry points.
+"""Registry of methods: one file a method, whose name is that of the file; other packages add entry points.
 
-An outside package registers `my_method = "my_package.my_module"` in the entry-point group `noisewise.methods`;
-the module holds one `Method`.
+A package registers `my_method = "my_package.my_module"` in the entry-point group `noisewise.methods`; the module
+defines one `Method`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ GROUP = "noisewise.methods"
 
 def modules() -> dict[str, str]:
     """Method name -> module path, found without importing any of them."""
-    own = {path.stem: f"{__name__}.{path.stem}" for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
-    own.pop("base")
+    files = sorted(Path(__file__).parent.glob("[a-z]*.py"))
+    own = {path.stem: f"{__name__}.{path.stem}" for path in files if path.stem != "base"}
     return own | {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def get(name: str) -> type[Method]:
-    """The method class of this name. Errors: `UserError` with the nearest name."""
+    """The method class of this name. Errors: `UserError` for an unknown one, with the nearest name."""
     found = modules()
     if name not in found:
         near = difflib.get_close_matches(name, found, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(found)}"
+        hint = f"did you mean '{near[0]}'?" if near else f"available: {', '.join(found)}"
         raise UserError(f"unknown method '{name}': {hint}")
     return method_in(found[name])
 
 
 def method_in(module: str) -> type[Method]:
-    """The one Method class that a module defines."""
+    """The `Method` class that a module defines."""
     from noisewise.methods.base import Method
 
     members = vars(importlib.import_module(module)).values()
@@ -54,5 +54,5 @@ def name_of(method: Method) -> str:
 
 
 def having(condition: Callable[[Traits], bool]) -> list[str]:
-    """Names of the methods whose traits, with default settings, meet a condition."""
+    """Names of the methods whose traits with default settings meet a condition."""
     return [name for name in modules() if condition(get(name)().traits)]

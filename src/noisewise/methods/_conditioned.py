@@ -82,7 +82,7 @@ def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_mode
 
 
 def combined_loss(
-    settings: ConditionedSettings, net: Denoiser, batch: Batch, synthetic: Callable[[Batch], Tensor],
+    settings: ConditionedSettings, batch: Batch, synthetic: Callable[[Batch], Tensor],
     own: Callable[[Batch], Tensor] | None,
 ) -> Tensor:  # fmt: skip
     """Weighted sum of a loss on synthetic scenes and of one on the image itself.
@@ -174,7 +174,7 @@ def per_slice(weight: Tensor) -> Tensor:
     """A kernel (O, I, Y, X) as one of (O, I, Z, Y, X) that sees a single slice."""
     if weight.ndim < 4:
         return weight
-    if weight.shape[-1] != 3:  # pools and the tail do not reach beyond a slice
+    if weight.shape[-1] != 3:  # pools and the tail cover a single slice
         return weight[:, :, None]
     return F.pad(weight[:, :, None], (0, 0, 0, 0, 1, 1))
 

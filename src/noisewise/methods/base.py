@@ -121,7 +121,7 @@ class Denoiser(Standardized):
 
     noise_models: none, one for all channels, or one a channel. std_scale: factor on predicted standard deviations,
     (C, 1, ...), found after training. warnings: where the method does not suit such images, and what to do.
-    pretrained_part: name of the submodule whose parameters are pretrained and trained at a reduced learning rate, or "".
+    pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
     """
 
     std_scale: Tensor
@@ -251,8 +251,7 @@ def make_unet(method: Method, spec: ImageSpec, in_channels: int, out_channels: i
         large = method.network == "large"
         return UNet(
             in_channels, out_channels, stem=plan[0], pools=plan[1:], features=method.features or (64 if large else 32),
-            growth=1.25 if large else 1.0, block="residual", blocks=2 if large else 1, norm=False, pool="conv",
-            merge="add",
+            growth=1.25 if large else 1.0, blocks=2 if large else 1, pool="conv", merge="add",
         )  # fmt: skip
     pools = pooling_plan(spec.spacing, spec.size, method.depth or 2)
     blur = method.network == "n2v2"

@@ -1,4 +1,4 @@
-"""CARE: learns from noisy images and their clean counterparts."""
+"""CARE: supervised training on noisy images and clean targets."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from noisewise.methods.losses.reductions import masked_mean
 from noisewise.noise.base import Noise
 from noisewise.posterior import Normal, Point, Posterior
 
-NARROWEST = 1e-3  # standard deviation, in those of the target
+MIN_STD = 1e-3  # predicted standard deviation, relative to that of the target images
 
 
 @dataclass(frozen=True, kw_only=True)
 class CARE(Method):
-    """CARE: supervised, learns from noisy images and their clean counterparts.
+    """CARE: supervised training on noisy images and clean targets of the same scenes.
 
-    loss = mean (f(x) − s)², least at f(x) = E[s | x]. Input and target are each normalised by their own mean and
-    standard deviation, so the two may differ in exposure; predictions are in the target's units.
+    loss = mean (f(x) − s)² is minimised by f(x) = E[s | x]. Input and target are each normalised by their own mean and
+    standard deviation, so that the two may differ in exposure; predictions are in the units of the target.
 
-    With `uncertainty`, a second map σ(x) is fitted to the residuals that remain, by the likelihood of a Gaussian:
-    loss += mean ½ ((f(x) − s) / σ(x))² + log σ(x), in which f is held fixed, so that it stays the same mean.
+    With `uncertainty`, a second map σ(x) is fitted to the residuals by a Gaussian likelihood:
+    loss += mean ½ ((f(x) − s) / σ(x))² + log σ(x), where f is held fixed, so that the mean does not change.
 
-    Sources: Weigert et al. 2018; for σ Nix and Weigend 1994.
+    Sources: Weigert et al. 2018, doi:10.1038/s41592-018-0216-7; for σ Nix and Weigend 1994.
     """
 
     uncertainty: bool = False
-    """also learn the standard deviation of each pixel"""
+    """also predict the standard deviation of each pixel"""
 
     @property
     def traits(self) -> Traits:
@@ -53,6 +53,6 @@ class CARE(Method):
         return Point(net.decode(mean)) if std is None else Normal(net.decode(mean), net.unfold(std) * net.target_std)
 
     def moments(self, net: Denoiser, noisy: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean and, if it is learned, standard deviation; normalised."""
+        """Mean and, with `uncertainty`, standard deviation; normalised."""
         mean, *width = net.maps(net.backbone(net.encode(noisy)))
-        return mean, F.softplus(width[0]) + NARROWEST if width else None
+        return mean, F.softplus(width[0]) + MIN_STD if width else None

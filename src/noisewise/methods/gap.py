@@ -1,4 +1,4 @@
-"""GAP: learns where the next photon falls, from images whose pixels are counts of photons."""
+"""GAP (generative accumulation of photons): for images whose pixels are photon counts."""
 
 from __future__ import annotations
 
@@ -33,37 +33,37 @@ from noisewise.noise.ops.conditioning import NoiseFeatures, noise_features, stac
 from noisewise.noise.ops.photon_counts import gain_and_offset
 from noisewise.posterior import MODE, Normal, Posterior
 
-MOST_SHOWN = 0.9  # of the photons: the others are what is learned from
-MOST_LIGHT = 4.0  # exposure of drawn scenes, relative to the image's
-FAINTEST = 1e-3  # photons a pixel: the least that is expected
-MANY = 16.0  # photons, from which on numbers are drawn as Gaussian
+MAX_INPUT_FRACTION = 0.9  # of the photons: the others are the target
+MAX_EXPOSURE = 4.0  # of synthetic scenes, relative to the image
+MIN_EXPECTED = 1e-3  # photons a pixel: lower bound of what a network can expect
+GAUSSIAN_FROM = 16.0  # photons, from which on Poisson numbers are approximated by Gaussian ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class GAP(ConditionedSettings):
-    """GAP: learns where the next photon falls (generative accumulation of photons); for counts of photons alone.
+    """GAP: predicts the expected photons from a part of those recorded; for photon counts only.
 
-    Of the k photons in a pixel, y ~ Binomial(k, p) are shown, p drawn for each patch, and t = k − y are to be told.
-    Given the signal s, they are independent. A network tells λ(y, p), the photons expected in a whole exposure, and
-    loss = Σ r λ(y, p) − t log λ(y, p), r = 1 − p, is least at λ = E[s | y]. The variance of s given y is learned by the
-    negative binomial likelihood of t, as if p(s | y) were a gamma density. Drawn scenes teach both too, at exposures up
-    to four times that of the image, and the network starts from packaged weights, as in `simulated`. Predicted is
-    λ(k, 1), in one pass.
+    Of the k photons in a pixel, y ~ Binomial(k, p) are the input, with p drawn for each patch, and t = k − y are the
+    target. They are independent given the signal s. A network predicts λ(y, p), the photons expected in a whole
+    exposure: loss = Σ r λ(y, p) − t log λ(y, p), r = 1 − p, is minimised by λ = E[s | y]. The variance of s given y is
+    fitted by the negative binomial likelihood of t, as if p(s | y) were a gamma density. Both are trained on synthetic
+    scenes too, at exposures up to four times that of the image, and the network starts from packaged weights, as in
+    `simulated`. The prediction is λ(k, 1), in one pass.
 
-    A sample adds photons, little by little, where they are expected: y ← y + Poisson(β p λ(y, p)), p ← (1 + β) p, until
-    there are `growth` times as many. From hardly any photons, it makes new images. It is as exact as λ is.
+    A sample adds photons step by step where they are expected: y ← y + Poisson(β p λ(y, p)), p ← (1 + β) p, until there
+    are `growth` times as many. Started with hardly any photons, it generates new images. It is as accurate as λ.
 
     Sources: Krull et al. 2023 (GAP), Monroy et al. 2025 (thinning and Poisson likelihoods).
     """
 
     faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3
-    """smallest share of the photons that is shown in training; far smaller, and images can be made from nothing"""
+    """smallest fraction of the photons that is input in training; choose it near 0 to generate new images"""
     exposure: Annotated[float, Gt(0)] = 1.0
-    """of images to be denoised, relative to those that were learned from"""
+    """exposure of the images to be denoised, relative to that of the training images"""
     growth: Annotated[float, Gt(1)] = 3.0
-    """times as many photons as the image has, up to which a sample adds some"""
+    """number of photons in a sample, relative to the image"""
     step: Annotated[float, Interval(gt=0, le=1)] = 0.1
-    """share of the photons so far that is added at a time"""
+    """photons that a sample adds at a time, as a fraction of those it has"""
 
     @property
     def traits(self) -> Traits:
@@ -74,42 +74,42 @@ class GAP(ConditionedSettings):
 
     @property
     def rounds(self) -> int:
-        """How often photons are added to a sample."""
+        """Number of times that photons are added to a sample."""
         return math.ceil(math.log(self.growth) / math.log1p(self.step))
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
         net = refuse_without_signal(self, build_conditioned(self, spec, noise_models))
-        photon_scale(net)  # refuses images that are no counts before the work begins
+        photon_scale(net)  # images that are not photon counts are refused before the training
         return net
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        own = partial(self._hidden_photons_loss, net) if image_can_train(self, net) else None
-        return combined_loss(self, net, batch, partial(self._scenes_loss, net), own)
+        own = partial(self._held_back_loss, net) if image_can_train(self, net) else None
+        return combined_loss(self, batch, partial(self._synthetic_loss, net), own)
 
-    def _scenes_loss(self, net: Denoiser, batch: Batch) -> Tensor:
+    def _synthetic_loss(self, net: Denoiser, batch: Batch) -> Tensor:
         """Supervised loss on synthetic scenes at random exposures."""
         signal, (gain, offset) = synthetic_scenes(net, batch, self.scenes), photon_scale(net)
-        exposure = exposures(signal, self.faintest, MOST_LIGHT, batch.generator)
+        exposure = random_exposures(signal, self.faintest, MAX_EXPOSURE, batch.generator)
         rate = ((signal - offset) / gain).clamp(min=0)
-        shown = torch.poisson((exposure * rate).cpu(), generator=batch.generator).to(signal)
-        noisy, features = as_image(net, shown, exposure)
+        photons = torch.poisson((exposure * rate).cpu(), generator=batch.generator).to(signal)
+        noisy, features = as_image(net, photons, exposure)
         return supervised_loss(net, batch, noisy, flat(offset + gain * rate), features)
 
-    def _hidden_photons_loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        """Poisson deviance of the photons that were not shown, and the likelihood of the variance."""
+    def _held_back_loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        """Poisson deviance of the photons held back as target, and the likelihood of the variance."""
         photons = count_photons(net, batch.noisy)
-        fraction = exposures(photons, self.faintest, MOST_SHOWN, batch.generator)
-        shown = torch.binomial(photons.cpu(), fraction.cpu().expand_as(photons), generator=batch.generator).to(photons)
-        rate, variance = expected_photons(net, shown, fraction)
-        hidden, left = 1 - fraction, photons - shown
-        expected = (hidden * rate).clamp(min=FAINTEST)
-        # Below the least rate the logarithm continues as a line, so that a photon there still has a gradient.
-        log = expected.log() + (hidden * rate - expected) / expected
-        deviance = expected - left * log + torch.xlogy(left, left) - left
-        # Where few photons are shown many unexpected ones are left, and the other way round: weighted to count alike.
-        weight = fraction * hidden**-0.5
+        fraction = random_exposures(photons, self.faintest, MAX_INPUT_FRACTION, batch.generator)
+        given = torch.binomial(photons.cpu(), fraction.cpu().expand_as(photons), generator=batch.generator).to(photons)
+        rate, variance = expected_photons(net, given, fraction)
+        remaining, target = 1 - fraction, photons - given
+        expected = (remaining * rate).clamp(min=MIN_EXPECTED)
+        # Below the smallest rate the logarithm continues linearly, so that a photon there still has a gradient.
+        log = expected.log() + (remaining * rate - expected) / expected
+        deviance = expected - target * log + torch.xlogy(target, target) - target
+        # The deviance varies with the fraction that is input; the weight makes all fractions count alike.
+        weight = fraction * remaining**-0.5
         if not batch.held_out:
-            log_prob = negative_binomial(left, expected.detach(), hidden**2 * variance)
+            log_prob = negative_binomial(target, expected.detach(), remaining**2 * variance)
             deviance = deviance - STD_WEIGHT * log_prob
         return masked_mean(weight * deviance, batch.valid)
 
@@ -119,7 +119,7 @@ class GAP(ConditionedSettings):
         return Normal(offset + gain * self.exposure * rate.clamp(min=0), gain * self.exposure * variance.sqrt())
 
     def _exposure_of(self, noisy: Tensor, growth: float = 1.0) -> Tensor:
-        """The exposure of images to be denoised, with `growth` times their photons: (1, 1, ...)."""
+        """Exposure of the images to be denoised once they have `growth` times their photons: (1, 1, ...)."""
         return noisy.new_full((1, 1, *[1] * (noisy.ndim - 2)), self.exposure * growth)
 
     def sampler(
@@ -129,18 +129,18 @@ class GAP(ConditionedSettings):
         photons, (gain, offset) = count_photons(net, noisy), photon_scale(net)
 
         def draw(numbers: Sequence[int]) -> Tensor:
-            grown, random = photons.repeat(len(numbers), *[1] * (photons.ndim - 1)), MODE not in numbers
+            total, random = photons.repeat(len(numbers), *[1] * (photons.ndim - 1)), MODE not in numbers
             keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(noisy.shape[1])]
             source = CounterNoise(where, [(1,) * net.dims] * self.rounds, keys)
             for level in range(self.rounds):
                 exposure = self._exposure_of(noisy, (1 + self.step) ** level)
-                added = self.step * exposure * expected_photons(net, grown, exposure)[0].clamp(min=0)
+                added = self.step * exposure * expected_photons(net, total, exposure)[0].clamp(min=0)
                 if random:
-                    normal = source(level, torch.Size([len(keys), 1, *grown.shape[2:]])).to(grown)
-                    added = poisson_quantile(added, normal.reshape(grown.shape))
-                grown = grown + added
+                    normal = source(level, torch.Size([len(keys), 1, *total.shape[2:]])).to(total)
+                    added = poisson_quantile(added, normal.reshape(total.shape))
+                total = total + added
             exposure = self._exposure_of(noisy, (1 + self.step) ** self.rounds)
-            signal = self.exposure * expected_photons(net, grown, exposure)[0].clamp(min=0)
+            signal = self.exposure * expected_photons(net, total, exposure)[0].clamp(min=0)
             return (offset + gain * signal).reshape(len(numbers), *noisy.shape)
 
         return draw
@@ -150,20 +150,23 @@ class GAP(ConditionedSettings):
 
 
 def photon_scale(net: Denoiser) -> tuple[Tensor, Tensor]:
-    """Gain (ADU a photon) and offset (ADU) of each channel: (C, 1, ...). Errors: `UserError` for other noise."""
+    """Gain (ADU a photon) and offset (ADU) of each channel, (C, 1, ...).
+
+    Errors: `UserError` where the noise is not that of photon counts.
+    """
     pairs = [gain_and_offset(net.noise_model(c), *net.input_statistics(c)) for c in range(len(net.mean))]
     gain, offset = (torch.tensor(part).reshape(net.mean.shape).to(net.mean) for part in zip(*pairs, strict=True))
     return gain, offset
 
 
 def count_photons(net: Denoiser, noisy: Tensor) -> Tensor:
-    """Numbers of photons in images, image units."""
+    """Photon counts of images (N, C, *S) in image units."""
     gain, offset = photon_scale(net)
     return ((noisy.float() - offset) / gain).round().clamp(min=0)
 
 
 def photon_features(net: Denoiser, copies: int) -> NoiseFeatures:
-    """Pure photon noise of every channel: counts have no quantization step of their own."""
+    """Features of pure photon noise for each channel: counts need no quantization step of their own."""
     pairs = zip(*(part.flatten().tolist() for part in photon_scale(net)), strict=True)
     found = [
         noise_features(PoissonGaussian(gain, offset, 0.0), *net.input_statistics(c))
@@ -173,7 +176,10 @@ def photon_features(net: Denoiser, copies: int) -> NoiseFeatures:
 
 
 def as_image(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, NoiseFeatures]:
-    """Photons (N, C, *S) of a relative exposure (N or 1, 1, ...), scaled to exposure 1: images and their noise."""
+    """Images and features of their noise from photons (N, C, *S) at a relative exposure (N or 1, 1, ...).
+
+    The images are scaled to exposure 1.
+    """
     (gain, offset), dims = photon_scale(net), [1] * net.dims
     exposure = exposure.expand(len(photons), len(gain), *dims)
     features = photon_features(net, len(photons)).thinned(1 - exposure.reshape(-1, 1, *dims))
@@ -181,7 +187,7 @@ def as_image(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, 
 
 
 def expected_photons(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the photons of exposure 1, (N, C, *S), given those of a relative exposure."""
+    """Mean and variance of the photons at exposure 1, (N, C, *S), given those at a relative exposure."""
     (gain, offset), (noisy, features) = photon_scale(net), as_image(net, photons, exposure)
     mean, width = moments(net, noisy, features)
     variance = width**2 * features.stabilizer.variance(mean.detach())
@@ -191,14 +197,14 @@ def expected_photons(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[
 # -- distributions -----------------------------------------------------------------------------------
 
 
-def exposures(images: Tensor, least: float, most: float, generator: torch.Generator) -> Tensor:
-    """One for each image, (N, 1, ...), any order of magnitude as likely as another."""
-    lots = torch.rand((len(images), *[1] * (images.ndim - 1)), generator=generator).to(images)
-    return least * (most / least) ** lots
+def random_exposures(images: Tensor, least: float, most: float, generator: torch.Generator) -> Tensor:
+    """One exposure for each image, (N, 1, ...), log-uniform."""
+    uniform = torch.rand((len(images), *[1] * (images.ndim - 1)), generator=generator).to(images)
+    return least * (most / least) ** uniform
 
 
 def negative_binomial(count: Tensor, mean: Tensor, excess: Tensor) -> Tensor:
-    """log p of counts with this mean, and a variance that exceeds it: Poisson numbers of gamma rates."""
+    """Log-probability of negative binomial counts with this mean, and a variance of mean + excess."""
     shape = mean**2 / excess
     return (
         torch.lgamma(count + shape) - torch.lgamma(shape) - torch.lgamma(count + 1)
@@ -207,14 +213,14 @@ def negative_binomial(count: Tensor, mean: Tensor, excess: Tensor) -> Tensor:
 
 
 def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
-    """Poisson numbers of these rates, each the quantile that a standard normal number is: same lots, same photons."""
-    few = rate.clamp(max=MANY).double()
-    lots, number = torch.special.ndtr(normal.double()), torch.zeros_like(few)
+    """Poisson numbers of these rates, at the quantiles of standard normal numbers: a deterministic function."""
+    few = rate.clamp(max=GAUSSIAN_FROM).double()
+    quantile, number = torch.special.ndtr(normal.double()), torch.zeros_like(few)
     mass = torch.exp(-few)
     below = mass.clone()
-    for count in range(1, math.ceil(MANY + 8 * MANY**0.5)):
-        number += lots > below
+    for count in range(1, math.ceil(GAUSSIAN_FROM + 8 * GAUSSIAN_FROM**0.5)):
+        number += quantile > below
         mass = mass * few / count
         below += mass
     many = (rate + rate.sqrt() * normal).round().clamp(min=0)
-    return torch.where(rate < MANY, number.to(rate), many)
+    return torch.where(rate < GAUSSIAN_FROM, number.to(rate), many)

@@ -1,4 +1,4 @@
-"""Noise2Noise: learns from noisy copies of the same scene."""
+"""Noise2Noise: training on pairs of noisy images of the same scene."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from noisewise.methods.losses.reductions import masked_mean
 
 @dataclass(frozen=True, kw_only=True)
 class N2N(Method):
-    """Noise2Noise: learns from two or more noisy images of one scene, each the target of the others.
+    """Noise2Noise: trains on two or more noisy images of one scene, each the target of the others.
 
-    loss = mean (f(x₁) − x₂)². Where the noise of the copies is independent and has mean zero,
-    E (f(x₁) − x₂)² = E (f(x₁) − s)² + Var x₂: the minimiser is CARE's, E[s | x]. Each copy is input once and, with
-    all others, target of the rest: x₂ is their mean, in the input's units.
+    loss = mean (f(x₁) − x₂)². If the noise of the images is independent and has mean zero,
+    E (f(x₁) − x₂)² = E (f(x₁) − s)² + Var x₂: the minimiser is that of supervised training, E[s | x]. Each image is
+    input once; its target x₂ is the mean of the others, in the units of the input.
 
     Source: Lehtinen et al. 2018.
     """

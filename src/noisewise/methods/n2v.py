@@ -1,4 +1,4 @@
-"""Noise2Void: learns from one noisy image, by predicting pixels from their surroundings (N2V, N2V2, structN2V)."""
+"""Noise2Void: self-supervised training on noisy images with blind spots (N2V, N2V2, structN2V)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from noisewise.methods.losses.reductions import masked_mean
 from noisewise.nets.blind import (
     Masking,
     Offset,
+    blind_centres,
     hide,
+    is_anisotropic,
     parse_shape,
     predict_blind,
-    some_of,
-    turned,
     window_radius,
-)  # fmt: skip
+)
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import FARTHEST_LAG
 from noisewise.noise.ops.correlation_length import correlated_offsets
@@ -31,27 +31,28 @@ from noisewise.posterior import Point, Posterior
 
 @dataclass(frozen=True, kw_only=True)
 class N2V(Method):
-    """Noise2Void: predicts each pixel from its surroundings; for noise that is independent from pixel to pixel.
+    """Noise2Void: predicts each pixel from its neighbours; requires spatially independent noise.
 
-    Blind pixels B are replaced by something made of their neighbours, x̃, and only they are scored:
-    loss = Σ_{i∈B} (f(x̃)_i − x_i)² / |B|, least at f(x̃)_i = E[s_i | x without x_i].
-    N2V2 is `network="n2v2", masking="median"`. structN2V hides the pixels around a blind one that share its noise
-    (`blind_shape`), and then least is E[s_i | x without all of them].
+    Blind pixels B are replaced by values computed from their neighbours, x̃, and only they are scored:
+    loss = Σ_{i∈B} (f(x̃)_i − x_i)² / |B| is minimised by f(x̃)_i = E[s_i | x without x_i].
+    N2V2 is `network="n2v2", masking="median"`. structN2V also hides the pixels around a blind one whose noise is
+    correlated with it (`blind_shape`); the minimiser is then E[s_i | x without all of them].
 
-    Sources: Krull et al. 2019 (N2V), Höck et al. 2022 (N2V2), Broaddus et al. 2020 (structN2V).
+    Sources: Krull et al. 2019 (N2V), doi:10.1109/CVPR.2019.00223; Höck et al. 2022 (N2V2); Broaddus et al. 2020
+    (structN2V).
     """
 
     masking: Masking = "mean"
     """what replaces a blind pixel: a random neighbour (uniform), or the mean or median of the neighbours"""
     mask_percent: Annotated[float, Interval(gt=0, le=25)] = 11.0
-    """blind pixels a patch, in percent"""
+    """blind pixels in a patch, percent"""
     mask_radius: Annotated[int, Interval(ge=1, le=10)] = 1
-    """neighbours are the (2 r + 1)² window without its centre"""
+    """neighbours are the (2 r + 1)² window around a pixel without the pixel itself"""
     blind_shape: str = "pixel"
-    """what is hidden with a blind pixel: pixel (nothing), a size in pixels such as 1x11 (along Y and X), a pattern
-    such as 010/111/010, or auto (the pixels that share its noise, as measured)"""
+    """pixels hidden with a blind pixel: pixel (none), a size in pixels such as 1x11 (along Y and X), a pattern
+    such as 010/111/010, or auto (those whose noise was measured to be correlated with it)"""
     blind_prediction: bool = False
-    """predict each pixel without having seen it, which takes 9 passes or more; else in one pass that sees it"""
+    """hide each pixel in prediction too, which takes 9 passes or more; otherwise one pass sees the whole image"""
 
     @property
     def traits(self) -> Traits:
@@ -62,7 +63,7 @@ class N2V(Method):
         )  # fmt: skip
 
     def shape(self, noise_models: Sequence[Noise], dims: int) -> tuple[Offset, ...]:
-        """Offsets of the pixels that are hidden with a blind one. Errors: `UserError` if the setting is no shape."""
+        """Offsets of the pixels hidden with a blind one. Errors: `UserError` if the setting is not a shape."""
         if self.blind_shape == "auto":
             return correlated_offsets(tuple(noise_models), dims, FARTHEST_LAG)
         try:
@@ -70,27 +71,27 @@ class N2V(Method):
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(
                 f"blind_shape '{self.blind_shape}' is not a shape ({error}); give pixel, auto, a size such as 1x11, "
-                f"or rows of 0 and 1 such as 010/111/010"
+                f"or a pattern such as 010/111/010"
             ) from error
 
     def _symmetry(self, noise_models: Sequence[Noise], dims: int) -> Symmetry:
-        return Symmetry(swap_yx=not turned(self.shape(noise_models, dims)))
+        return Symmetry(swap_yx=not is_anisotropic(self.shape(noise_models, dims)))
 
     def _halo(self, noise_models: Sequence[Noise], dims: int) -> int:
         if not self.blind_prediction:
             return 0
         shape = self.shape(noise_models, dims)
-        # What stands for a hidden pixel comes from the window around it, unless that is hidden from outside of it.
+        # The replacement of a hidden pixel comes from the window around it, in which further pixels may be hidden.
         return window_radius(shape, self.mask_radius) + max((abs(o) for offset in shape for o in offset), default=0)
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
-        self.shape(noise_models, spec.dims)  # refuses one that is none, before the work
+        self.shape(noise_models, spec.dims)  # a wrong shape is refused before the training
         return build_denoiser(self, spec, noise_models)
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         noisy, valid = net.encode(batch.noisy), net.fold(batch.valid)
         shape = self.shape(net.noise, net.dims)
-        blind = valid if batch.held_out else some_of(valid, self.mask_percent, batch.generator, shape)
+        blind = valid if batch.held_out else blind_centres(valid, self.mask_percent, batch.generator, shape)
         predicted = net.backbone(hide(noisy, blind, self.masking, self.mask_radius, batch.generator, shape))
         return masked_mean((predicted.float() - noisy) ** 2, blind)
 

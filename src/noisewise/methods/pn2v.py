@@ -1,4 +1,4 @@
-"""Probabilistic Noise2Void: a blind-spot prior times the noise model is the posterior of each pixel."""
+"""Probabilistic Noise2Void: the posterior of each pixel from a blind-spot prior and the noise model."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from torch.nn import functional as F
 
 from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, build_denoiser
 from noisewise.methods.losses.reductions import entropy_power, masked_mean
-from noisewise.nets.blind import grid_coordinates, hide, predict_blind, some_of
+from noisewise.nets.blind import blind_centres, grid_coordinates, hide, predict_blind
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import gauss_hermite
 from noisewise.noise.ops.outliers import robust
 from noisewise.posterior import Normal, Posterior
 
-NARROWEST = 1e-3  # standard deviation of a prior's component, in those of the image
-CHUNK = 1 << 17  # pixels that are joined at a time
-OUTLYING = 10.0  # standard deviations of the image, within which a pixel that no law explains may lie
-SURPRISE = 5.0  # nats by which a law must favour x over a Gaussian, for x to be an outlier
+MIN_STD = 1e-3  # of a component of the prior, relative to the standard deviation of the image
+CHUNK = 1 << 17  # pixels whose posterior is computed at a time
+OUTLIER_SPAN = 10.0  # standard deviations of the image, within which a pixel that no noise model explains may lie
+OUTLIER_NATS = 5.0  # by which log p(x|s) must exceed that of a Gaussian for x to be an outlier
 
 
 @dataclass(frozen=True, kw_only=True)
 class PN2V(Method):
-    """Probabilistic Noise2Void: joins what the surroundings say of a pixel with its own value, by the noise model.
+    """Probabilistic Noise2Void: combines a prior predicted from the neighbours with the noise model.
 
-    From the surroundings, which never hold the pixel, a network predicts the prior p(s_i | x without x_i): a mixture
-    of Gaussians, Σ_k w_k N(s; μ_k, τ_k²). With the noise model it makes the posterior p(s_i | x) ∝ p(x_i | s_i) p(s_i),
-    whose mean and standard deviation are returned. loss = Σ_{i∈B} (m_i − x_i)² − log ∫ p(x_i | s) p(s) ds over blind
-    pixels B, divided by their number; m, the prior's mean, follows the squared error, its shape the likelihood.
-    Both integrals are sums over few signals per component, at the Gauss-Hermite nodes of the Gaussian that the
-    posterior of the component is about: exact for Gaussian noise, and in logarithms throughout.
+    From its neighbours, without the pixel itself, a network predicts the prior p(s_i | x without x_i) of a pixel: a
+    mixture of Gaussians, Σ_k w_k N(s; μ_k, τ_k²). With the noise model it gives the posterior
+    p(s_i | x) ∝ p(x_i | s_i) p(s_i), whose mean and standard deviation are returned.
+    loss = Σ_{i∈B} (m_i − x_i)² − log ∫ p(x_i | s) p(s) ds over blind pixels B, divided by their number; the prior's
+    mean m is fitted by the squared error, its shape by the likelihood. Both integrals are computed by Gauss-Hermite
+    quadrature with a few nodes for each component, centred on a Gaussian approximation of its posterior: exact for
+    Gaussian noise, and in log space throughout.
 
-    Sources: Krull et al. 2020 (PN2V), Prakash et al. 2020 (bootstrapped noise models), Laine et al. 2019 and Khademi
-    et al. 2021 (Gaussian priors), Liu and Pierce 1994 (adaptive quadrature).
+    Sources: Krull et al. 2020 (PN2V), doi:10.3389/fcomp.2020.00005; Prakash et al. 2020 (bootstrapped noise models);
+    Laine et al. 2019 and Khademi et al. 2021 (Gaussian priors); Liu and Pierce 1994 (adaptive quadrature).
     """
 
     components: Annotated[int, Interval(ge=1, le=16)] = 1
     """Gaussians in the prior of a pixel"""
     nodes: Annotated[int, Interval(ge=1, le=32)] = 5
-    """signals a component at which the likelihood is looked up"""
+    """quadrature nodes of each Gaussian, at which the likelihood is evaluated"""
     mask_percent: Annotated[float, Interval(gt=0, le=25)] = 11.0
-    """blind pixels a patch, in percent"""
+    """blind pixels in a patch, percent"""
     mask_radius: Annotated[int, Interval(ge=1, le=10)] = 1
     """a blind pixel is replaced by the mean of the (2 r + 1)² window without its centre"""
 
@@ -62,14 +63,14 @@ class PN2V(Method):
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         noisy, valid = net.encode(batch.noisy), net.fold(batch.valid)
-        blind = valid if batch.held_out else some_of(valid, self.mask_percent, batch.generator)
+        blind = valid if batch.held_out else blind_centres(valid, self.mask_percent, batch.generator)
         hidden = hide(noisy, blind, "mean", self.mask_radius, batch.generator)
         maps = torch.stack(net.maps(net.backbone(hidden)))
         if not blind.any():
             return 0.0 * maps.sum()
         evidence = [
-            torch.logsumexp(log_weight, -1) + math.log(spread)
-            for spread, _, log_weight in self.joined(net, batch.noisy, maps, batch.coordinates, net.unfold(blind))
+            torch.logsumexp(log_weight, -1) + math.log(std)
+            for std, _, log_weight in self.weighted(net, batch.noisy, maps, batch.coordinates, net.unfold(blind))
         ]
         nats = -torch.cat(evidence).mean()
         if batch.held_out:
@@ -79,7 +80,7 @@ class PN2V(Method):
     def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
         maps = predict_blind(net, noisy, coordinates, self.mask_percent, self.mask_radius)
         means, stds = [], []
-        for _, signal, log_weight in self.joined(net, noisy, maps, coordinates):
+        for _, signal, log_weight in self.weighted(net, noisy, maps, coordinates):
             weight = log_weight.softmax(-1)
             mean = (weight * signal).sum(-1)
             means.append(mean)
@@ -88,13 +89,13 @@ class PN2V(Method):
         mean, std = (torch.cat(parts).reshape(shape).transpose(0, 1) for parts in (means, stds))
         return Normal(mean, std)
 
-    def joined(
+    def weighted(
         self, net: Denoiser, noisy: Tensor, maps: Tensor, coordinates: Tensor | None, chosen: Tensor | None = None
     ) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Prior times likelihood of the chosen pixels (default: all), channel by channel, some at a time.
+        """Prior times likelihood of the chosen pixels (default: all), channel by channel, in chunks of M pixels.
 
-        Yields the channel's standard deviation (ADU), signals (M, K J), and the logarithms of their weights, whose
-        sum is p(x_i | x without x_i) per ADU.
+        Yields the channel's standard deviation (ADU), signals (M, K J), and the log weights of these, which sum to
+        p(x_i | x without x_i) per ADU.
         """
         maps = maps.movedim(0, -1).reshape(*noisy.shape, -1)
         where = (grid_coordinates(noisy) if coordinates is None else coordinates).movedim(1, -1)
@@ -108,51 +109,46 @@ class PN2V(Method):
                 signal, log_weight, likelihood = particles(
                     noise_model.at(places), (mean, std), x[:, None], *self.prior(prior, mean, std), self.nodes
                 )
-                yield std, signal, log_weight + robust(likelihood, OUTLYING * std)
+                yield std, signal, log_weight + robust(likelihood, OUTLIER_SPAN * std)
 
     def prior(self, maps: Tensor, mean: float, std: float) -> tuple[Tensor, Tensor, Tensor]:
-        """log w, μ and τ (M, K), ADU, of what the network put out."""
-        logit, beside, width = maps[:, 1:].chunk(3, -1)
+        """log w, μ and τ (M, K), ADU, from the output of the network."""
+        logit, shift, width = maps[:, 1:].chunk(3, -1)
         log_weight = logit.log_softmax(-1)
-        # The likelihood shapes the prior around a mean that the squared error finds better.
-        centre = maps[:, :1].detach() + beside - (log_weight.exp() * beside).sum(-1, keepdim=True)
-        # Each starts with a width of its own, so that they can part.
-        tau = F.softplus(width - torch.arange(self.components, device=maps.device)) + NARROWEST
+        # The likelihood fits the shape of the prior around its mean, which the squared error estimates better.
+        centre = maps[:, :1].detach() + shift - (log_weight.exp() * shift).sum(-1, keepdim=True)
+        # The components start with different widths, so that they can separate.
+        tau = F.softplus(width - torch.arange(self.components, device=maps.device)) + MIN_STD
         return log_weight, mean + std * centre, std * tau
 
 
 def particles(
-    noise_model: Any,
-    image_statistics: tuple[float, float],
-    x: Tensor,
-    log_prior: Tensor,
-    mu: Tensor,
-    tau: Tensor,
+    noise_model: Any, image_statistics: tuple[float, float], x: Tensor, log_prior: Tensor, mu: Tensor, tau: Tensor,
     count: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Signals (M, K J), log weights of Σ_k w_k N(s; μ_k, τ_k²), and log p(x|s), for x (M, 1).
 
-    about: mean and standard deviation of the images, for the table of p(x|s). count: J.
+    image_statistics: mean and standard deviation of the images, for the table of p(x|s). count: J.
 
-    ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v), with nodes s_j and weights ω_j of N(m, v²),
-    the product of the prior and of a Gaussian with the law's variance at μ.
+    ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v²). s_j, ω_j are nodes and weights of N(m, v²),
+    the product of the prior and of a Gaussian that has the variance of the noise near the posterior's mean.
     """
     expected, variance = (part.to(mu) for part in noise_model.mean_var(mu.detach()))
-    # Of noise that grows with the signal the variance at the prior's mean is not that where the posterior is.
+    # The variance depends on the signal: it is taken near the mean of the posterior, not at that of the prior.
     near = mu + tau**2 / (tau**2 + variance) * (x - expected)
-    there = noise_model.mean_var(near.detach())[1].to(mu)
-    share = tau**2 / (tau**2 + there)
-    centre, width = mu + share * (x - expected), (share * there).sqrt()
+    near_variance = noise_model.mean_var(near.detach())[1].to(mu)
+    weight = tau**2 / (tau**2 + near_variance)
+    centre, width = mu + weight * (x - expected), (weight * near_variance).sqrt()
     with torch.no_grad():
-        # Where the law takes x for an outlier, x says little, and the posterior is about the prior.
+        # An outlier carries little information, so that the posterior is nearly the prior.
         total = variance + tau**2
         gaussian = -0.5 * (x - expected) ** 2 / total - 0.5 * torch.log(2 * math.pi * total)
-        outlier = noise_model.tabulated(x.expand_as(mu), mu, image_statistics) > gaussian + SURPRISE
+        outlier = noise_model.tabulated(x.expand_as(mu), mu, image_statistics) > gaussian + OUTLIER_NATS
     centre, width = torch.where(outlier, mu, centre), torch.where(outlier, tau, width)
     nodes, weights = (part.to(mu) for part in gauss_hermite(count))
     signal = centre[..., None] + width[..., None] * nodes
-    away = (signal - mu[..., None]) / tau[..., None]
-    ratio = 0.5 * (nodes**2 - away**2) + torch.log(width / tau)[..., None]
+    deviation = (signal - mu[..., None]) / tau[..., None]
+    ratio = 0.5 * (nodes**2 - deviation**2) + torch.log(width / tau)[..., None]
     log_weight = (log_prior[..., None] + weights.log() + ratio).flatten(1)
     signal = signal.flatten(1)
     return signal, log_weight, noise_model.tabulated(x.expand_as(signal), signal, image_statistics)

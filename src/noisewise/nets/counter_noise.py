@@ -1,4 +1,4 @@
-"""Standard normal numbers with an address: the same place, sample and seed give the same number, in any tile."""
+"""Counter-based Gaussian noise: the same seed, sample and coordinate give the same number in any tile."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from itertools import product
 import torch
 from torch import Tensor
 
-BLOCK = {2: 64, 3: 16}  # positions along each side of what is drawn at once
+BLOCK = {2: 64, 3: 16}  # positions along each side of a block, which is generated at once
 
 
 class CounterNoise:
-    """Lots for a ladder, on an endless grid of positions a level: what overlapping tiles share, they agree on.
+    """Counter-based standard normal noise for the levels of a ladder: overlapping tiles get the same numbers.
 
-    coordinates: (dims, *S) of each pixel in its whole image, in the orientation that the network sees; S multiples of
-    the coarsest stride. strides: of each level, finest first. keys: seed, sample and channel of each image to be drawn.
+    Each level has an unbounded grid of positions. coordinates: (dims, *S) of each pixel in its whole image, in the
+    orientation that the network sees; S are multiples of the coarsest stride. strides: of each level, finest first.
+    keys: seed, sample and channel of each image.
     """
 
     def __init__(self, coordinates: Tensor, strides: Sequence[Sequence[int]], keys: Sequence[Sequence[int]]) -> None:
         self.coordinates, self.strides, self.keys = coordinates.cpu(), strides, [tuple(key) for key in keys]
 
     def __call__(self, level: int, shape: torch.Size) -> Tensor:
-        """(N, latent, *size), one image a key."""
+        """Noise (N, latent, *size) of a level, one image a key."""
         stride = self.strides[level]
         every = (slice(None), *(slice(None, None, s) for s in stride))
         places = self.coordinates[every] // torch.tensor(stride).reshape(-1, *[1] * len(stride))
         low, high = (part.tolist() for part in (places.flatten(1).amin(1), places.flatten(1).amax(1) + 1))
         drawn = {key: window((*key, level), shape[1], low, high) for key in dict.fromkeys(self.keys)}
         upright = torch.stack(torch.meshgrid(*map(torch.arange, low, high), indexing="ij"))
-        if not torch.equal(places, upright):  # the image was mirrored or turned
+        if not torch.equal(places, upright):  # the image is flipped or rotated
             index = (slice(None), *(place - first for place, first in zip(places, low, strict=True)))
             drawn = {key: image[index] for key, image in drawn.items()}
         return torch.stack([drawn[key] for key in self.keys])
 
 
 def window(key: Sequence[int], latent: int, low: Sequence[int], high: Sequence[int]) -> Tensor:
-    """Positions low to high of the endless grid of a key: (latent, *size)."""
+    """Noise (latent, *size) at the positions from low to high of a key's unbounded grid."""
     side = BLOCK[len(low)]
     first = [start // side for start in low]
     spans = [range(start // side, -(-stop // side)) for start, stop in zip(low, high, strict=True)]
     whole = torch.empty(latent, *(side * len(span) for span in spans))
     for block in product(*spans):
-        address = hashlib.blake2b(repr((*key, block)).encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(address))
-        lots = torch.randn(latent, *[side] * len(block), generator=generator)
+        digest = hashlib.blake2b(repr((*key, block)).encode(), digest_size=8).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest))
         at = [slice(side * (b - f), side * (b - f + 1)) for b, f in zip(block, first, strict=True)]
-        whole[(slice(None), *at)] = lots
+        whole[(slice(None), *at)] = torch.randn(latent, *[side] * len(block), generator=generator)
     return whole[(slice(None), *(slice(a - side * f, b - side * f) for a, b, f in zip(low, high, first, strict=True)))]

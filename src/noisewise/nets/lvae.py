@@ -98,7 +98,7 @@ class LadderVAE(nn.Module):
         return strides((self.block, *self.pools[1:]))
 
     def read(self, x: Tensor) -> list[Tensor]:
-        """The encoding of an image (N, in_channels, *spatial) at each level, finest first: (N, width + 2 latent, *size).
+        """Encode an image (N, in_channels, *spatial) at each level, finest first: (N, width + 2 latent, *size).
 
         The first `width` maps are added to the decoder's state, the others to Δ and δ. Empty, (N, 0, *size), at levels
         that are not conditioned on the image.

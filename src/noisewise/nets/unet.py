@@ -1,4 +1,4 @@
-"""One U-Net, 2D and 3D: the classic N2V form, the N2V2 form and the fast default are settings of it."""
+"""U-Net in 2D and 3D; the networks of N2V and N2V2 and the fast default differ in its arguments."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from torch.nn import functional as F
 
 Factor = tuple[int, ...]
 Borders = Literal["zeros", "replicate"]
-"""what a convolution sees beyond the image"""
+"""padding of a convolution"""
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class UNet(nn.Module):
-    """Maps (N, in_channels, *spatial) to (N, out_channels, *spatial), for any spatial size.
+    """U-Net from (N, in_channels, *spatial) to (N, out_channels, *spatial), for any spatial size.
 
-    pools: the pooling factor of each level, finest first, such as ((2, 2), (2, 2)); the depth is their number.
-    stem: space-to-depth factor in front of the network; with (2, 2) the finest level runs on a quarter of the
-    pixels and sees twice as far. features: of the finest level. growth: a level's features over those above it.
-    block: `plain` (two convolutions) or `residual` (x + two convolutions, `blocks` times).
+    pools: pooling factors between the levels, finest first, such as ((2, 2), (2, 2)); their number is the depth.
+    stem: space-to-depth factor in front of the network; with (2, 2) the finest level has a quarter of the pixels and
+    the receptive field doubles. features: number at the finest level; each coarser level has `growth` times as many.
+    blocks: residual blocks, x + two convolutions, of each stage; 0: two convolutions with batch norm instead.
     pool: `max`, `blur` (max, then a [1, 2, 1] low-pass: less aliasing, no chequerboard) or `conv` (learned).
-    merge: how skips join, `concat` or `add`. top_skip: False leaves out the skip that noise leaks through.
+    merge: how skip connections join, `concat` or `add`. top_skip: whether the finest level has one; noise passes
+    through it.
 
-    Sources: Ronneberger et al. 2015 (U-Net), Krull et al. 2019 (N2V), Höck et al. 2022 (N2V2), Shi et al. 2016
-    (sub-pixel convolution).
+    Sources: Ronneberger et al. 2015 (U-Net), doi:10.1007/978-3-319-24574-4_28; Krull et al. 2019 (N2V); Höck et al.
+    2022 (N2V2); Shi et al. 2016 (sub-pixel convolution).
     """
 
     def __init__(
@@ -41,9 +42,7 @@ class UNet(nn.Module):
         stem: Factor | None = None,
         features: int = 32,
         growth: float = 2.0,
-        block: Literal["plain", "residual"] = "plain",
-        blocks: int = 1,
-        norm: bool = True,
+        blocks: int = 0,
         pool: Literal["max", "blur", "conv"] = "max",
         merge: Literal["concat", "add"] = "concat",
         top_skip: bool = True,
@@ -57,11 +56,11 @@ class UNet(nn.Module):
         widths = [round(features * growth**level) for level in range(len(pools) + 1)]
 
         def stage(inputs: int, middle: int, outputs: int, first: bool = False) -> nn.Module:
-            if block == "plain":
-                return DoubleConv(dims, inputs, middle, outputs, norm)
-            return Residuals(dims, inputs, middle, outputs, blocks, exact=first)
+            if blocks:
+                return Residuals(dims, inputs, middle, outputs, blocks, exact=first)
+            return DoubleConv(dims, inputs, middle, outputs)
 
-        above = [widths[0], *widths[:-1]]  # the width that a level hands up (and gets from the level above)
+        above = [widths[0], *widths[:-1]]  # the width between a level and the finer one
         first = in_channels * prod(self.stem)
         self.encoders = nn.ModuleList(
             stage(first if level == 0 else above[level], widths[level], widths[level], first=level == 0)
@@ -77,7 +76,7 @@ class UNet(nn.Module):
         self.tail = CONV[dims](widths[0], out_channels * prod(self.stem), 1)
 
     def _copies(self, level: int) -> int:
-        """How many times its width a decoder gets: twice where a skip is concatenated."""
+        """Input width of a decoder relative to its level: 2 where a skip connection is concatenated."""
         return 2 if self.merge == "concat" and self._has_skip(level) else 1
 
     def _has_skip(self, level: int) -> bool:
@@ -101,7 +100,7 @@ class UNet(nn.Module):
 
 
 class Exact:
-    """A layer that computes in the type of its weights, also under autocast."""
+    """Mixin: a layer that computes in the type of its weights, also under autocast."""
 
     weight: Tensor
 
@@ -112,11 +111,11 @@ class Exact:
 
 
 class ExactConv2d(Exact, nn.Conv2d):
-    """A convolution in float32."""
+    """A 2D convolution in float32."""
 
 
 class ExactConv3d(Exact, nn.Conv3d):
-    """A convolution in float32."""
+    """A 3D convolution in float32."""
 
 
 EXACT_CONV = {2: ExactConv2d, 3: ExactConv3d}
@@ -130,18 +129,18 @@ def conv(dims: int, inputs: int, outputs: int, borders: Borders = "zeros") -> nn
 class DoubleConv(nn.Sequential):
     """(convolution, batch norm, ReLU) twice."""
 
-    def __init__(self, dims: int, inputs: int, middle: int, outputs: int, norm: bool) -> None:
+    def __init__(self, dims: int, inputs: int, middle: int, outputs: int) -> None:
         layers: list[nn.Module] = []
         for a, b in ((inputs, middle), (middle, outputs)):
-            layers += [conv(dims, a, b), *([NORM[dims](b)] if norm else []), nn.ReLU(inplace=True)]
+            layers += [conv(dims, a, b), NORM[dims](b), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
 class Residuals(nn.Sequential):
     """Residual blocks of one width, with a convolution in front or behind where the width changes.
 
-    exact: the convolution in front computes in float32 whatever the others do. An image's values need more digits
-    than what a layer makes of them: in bfloat16, noise of a hundredth of the contrast would be rounded away.
+    exact: compute the first convolution in float32, also under autocast. In bfloat16, noise of a hundredth of the
+    image's contrast would be lost to rounding.
     """
 
     def __init__(self, dims: int, inputs: int, middle: int, outputs: int, blocks: int, exact: bool = False) -> None:
@@ -152,7 +151,7 @@ class Residuals(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x)))); starts as the identity, since its last convolution starts at zero."""
+    """x + conv(relu(conv(relu(x)))); initially the identity, since the last convolution is initialised with zeros."""
 
     def __init__(self, dims: int, features: int, borders: Borders = "zeros") -> None:
         super().__init__()
@@ -166,7 +165,7 @@ class Residual(nn.Module):
 
 
 class BlurPool(nn.Module):
-    """Max-pool with stride 1, then the binomial filter [1, 2, 1]/4 on each pooled axis with the pool's stride.
+    """Max pooling with stride 1, then the binomial filter [1, 2, 1]/4 on each pooled axis with the pool's stride.
 
     Source: Zhang 2019, "Making convolutional networks shift-invariant again".
     """
@@ -182,7 +181,7 @@ class BlurPool(nn.Module):
         self.max = MAX_POOL[len(factor)](factor, stride=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # One replicated row behind keeps the size under the stride-1 pool; one on each side under the filter.
+        # One replicated row at the end keeps the size in the stride-1 pool; one on each side keeps it in the filter.
         behind = [n for f in reversed(self.factor) for n in (0, f - 1)]
         around = [f - 1 for f in reversed(self.factor) for _ in range(2)]
         x = F.pad(self.max(F.pad(x, behind, mode="replicate")), around, mode="replicate")
@@ -192,7 +191,7 @@ class BlurPool(nn.Module):
 
 
 def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
-    """A pooling layer that keeps the width and divides the size by `factor` (1 or 2 an axis)."""
+    """A pooling layer that keeps the number of features and divides the size by `factor` (1 or 2 an axis)."""
     if kind == "max":
         return MAX_POOL[len(factor)](factor)
     if kind == "blur":
@@ -203,7 +202,7 @@ def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
 
 
 def pad_to_multiple(x: Tensor, multiple: Factor) -> Tensor:
-    """Repeat the last row, column and slice until each size is a multiple."""
+    """Replicate the last row, column and slice until each spatial size is a multiple."""
     missing = [(-n) % m for n, m in zip(x.shape[2:], multiple, strict=True)]
     if not any(missing):
         return x
@@ -216,7 +215,7 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def space_to_depth(x: Tensor, factor: Factor) -> Tensor:
-    """(N, C, *S) -> (N, prod(factor)·C, *S/factor): blocks of pixels become channels."""
+    """Rearrange blocks of pixels into channels: (N, C, *S) -> (N, prod(factor)·C, *S/factor)."""
     n, c, *size = x.shape
     blocks = [s // f for s, f in zip(size, factor, strict=True)]
     split = x.reshape(n, c, *(part for pair in zip(blocks, factor, strict=True) for part in pair))
@@ -234,9 +233,9 @@ def depth_to_space(x: Tensor, factor: Factor) -> Tensor:
 
 
 def pooling_plan(spacing: Sequence[float], size: Sequence[int], levels: int) -> tuple[Factor, ...]:
-    """Pooling factors that bring voxels toward cubes: an axis is halved while it is not the coarse one.
+    """Pooling factors of each level, chosen so that voxels become more nearly cubic.
 
-    spacing: relative voxel size of each spatial axis; size: the image's. An axis is pooled by 2 at a level if its
+    spacing: relative voxel size of each spatial axis. size: of the image. An axis is pooled by 2 at a level if its
     spacing so far is at most 1.5 times the smallest and at least 4 pixels of it are left, otherwise by 1.
     """
     current, left, plan = list(spacing), list(size), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from noisewise.io.paths import plain_words
+from noisewise.io.paths import as_user_error
 
 COLOURS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")  # dark to bright
 
@@ -31,5 +31,5 @@ def panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 def save(made: Any, path: str | Path) -> None:
     """Write a PNG, whatever the name. Errors: `UserError` if the file cannot be written."""
     path = Path(path).expanduser()
-    with plain_words(path, "cannot be written"):
+    with as_user_error(path, "cannot be written"):
         made.savefig(path, format="png")

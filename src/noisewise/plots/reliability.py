@@ -13,10 +13,10 @@ from noisewise.plots.canvas import panels, save
 def plot_reliability(found: Reliability, path: str | Path) -> None:
     """Two panels as a PNG."""
     made, (curve, bars) = panels(1, 2, (8.4, 4.0), width_ratios=(1.3, 1))
-    claimed, actual = np.array(found.claimed), np.array(found.actual)
-    top = 1.05 * max(claimed.max(), actual.max())
+    predicted, actual = np.array(found.predicted), np.array(found.actual)
+    top = 1.05 * max(predicted.max(), actual.max())
     curve.plot([0, top], [0, top], color="0.7", label="as predicted")
-    curve.plot(claimed, actual, "o-", color="tab:blue", label="pixels by predicted std")
+    curve.plot(predicted, actual, "o-", color="tab:blue", label="pixels by predicted std")
     curve.set(xlabel="predicted standard deviation", ylabel="root mean square error", xlim=(0, top), ylim=(0, top))
     curve.set_title(f"ENCE {found.ence:.3f}", fontsize=10)
     curve.legend(frameon=False, fontsize=9)

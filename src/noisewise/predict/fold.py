@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 Net = TypeVar("Net", bound=nn.Module)
 
 
-def folded(net: Net) -> Net:
+def fold_batch_norm(net: Net) -> Net:
     """A copy for prediction; convolutions before batch norm get w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β."""
     net = copy.deepcopy(net).eval()
     for module in net.modules():

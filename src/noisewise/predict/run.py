@@ -20,7 +20,7 @@ from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.posterior import Normal, Point, Posterior
-from noisewise.predict.fold import folded
+from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
@@ -69,7 +69,7 @@ class Predictor:
         self, method: Method, net: Denoiser, *, tile: Sequence[int] | None = None, average: bool = False,
         sampling: bool = False,
     ) -> None:  # fmt: skip
-        self.method, self.net, self.tile, self.average = method, folded(net), tile, average
+        self.method, self.net, self.tile, self.average = method, fold_batch_norm(net), tile, average
         self.device = net.mean.device
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []

@@ -13,7 +13,7 @@ from noisewise.io import open_source
 from noisewise.posterior import Normal, Posterior
 
 
-class Written(Posterior[Array]):
+class FilePosterior(Posterior[Array]):
     """p(s|x) of an image that was denoised into files, which are read when they are needed; float32.
 
     std is None unless it was written too. draw: (sample numbers, seed) -> samples, or None.

@@ -11,7 +11,7 @@ from noisewise.scenes.cells import membranes, nuclei
 from noisewise.scenes.fields import regions, texture
 from noisewise.scenes.leaves import dead_leaves
 from noisewise.scenes.movies import movie
-from noisewise.scenes.optics import imaged
+from noisewise.scenes.optics import apply_optics
 from noisewise.scenes.rng import Rng
 from noisewise.scenes.strokes import filaments, puncta, vesicles
 
@@ -35,12 +35,12 @@ def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
 
     Errors: `UserError` for a kind that there is not.
     """
-    return drawn(kind, shape, Rng.seeded(seed))
+    return drawn(kind, shape, Rng.from_seed(seed))
 
 
 def draw_movie(kind: str, frames: int, shape: Sequence[int], seed: int = 0) -> Tensor:
     """A moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift and shake, and bleach."""
-    rng = Rng.seeded(seed)
+    rng = Rng.from_seed(seed)
     return movie(lambda size: drawn(kind, size, rng), frames, shape, rng)
 
 
@@ -50,10 +50,10 @@ def drawn(kind: str, shape: Sequence[int], rng: Rng) -> Tensor:
         if kind not in KINDS:
             raise UserError(f"there is no scene '{kind}'; there are: {', '.join(KINDS)}, mixed")
         make, _, sharpest = KINDS[kind]
-        return imaged(make(shape, rng), sharpest, rng)
+        return apply_optics(make(shape, rng), sharpest, rng)
     weights = {name: weight for name, (_, weight, _) in KINDS.items()}
-    scene = drawn(rng.pick(weights), shape, rng)
+    scene = drawn(rng.choice(weights), shape, rng)
     for _ in range(rng.integer(-2, 2)):
-        scene = scene + rng.uniform(0.1, 1.0) * drawn(rng.pick(weights), shape, rng)
+        scene = scene + rng.uniform(0.1, 1.0) * drawn(rng.choice(weights), shape, rng)
     scene = scene / scene.amax().clamp(min=1e-6)
     return scene ** rng.log_uniform(0.6, 2.0)

@@ -54,7 +54,7 @@ def waves(shape: Sequence[int], rng: Rng) -> Tensor:
     grid = frequencies(shape)
     square = sum((f**2 for f in grid), torch.zeros(()))
     amplitude = torch.exp(-0.5 * ((square.sqrt() * wavelength - 1) / width) ** 2)
-    if rng.happens(0.5):
+    if rng.bernoulli(0.5):
         direction = rng.direction(len(shape))
         aside = square.sqrt() - along(direction, grid).abs()
         amplitude = amplitude * torch.exp(-0.5 * (aside * wavelength / width**1.5) ** 2)
@@ -63,7 +63,7 @@ def waves(shape: Sequence[int], rng: Rng) -> Tensor:
 
 def stretch(grid: list[Tensor], rng: Rng) -> list[Tensor]:
     """The same axes, turned and stretched by up to four."""
-    if len(grid) == 1 or rng.happens(0.5):
+    if len(grid) == 1 or rng.bernoulli(0.5):
         return grid
     factor, direction = rng.log_uniform(1, 4), rng.direction(len(grid))
     projected = along(direction, grid)
@@ -72,8 +72,8 @@ def stretch(grid: list[Tensor], rng: Rng) -> list[Tensor]:
 
 def texture(shape: Sequence[int], rng: Rng) -> Tensor:
     """A texture in [0, 1]: a rough field or waves, with the contrast of haze or of sparks."""
-    field = waves(shape, rng) if rng.happens(0.3) else rough_field(shape, rng)
-    if rng.happens(0.3):
+    field = waves(shape, rng) if rng.bernoulli(0.3) else rough_field(shape, rng)
+    if rng.bernoulli(0.3):
         return torch.exp(rng.uniform(0.3, 1.2) * field).clamp(max=20) / 20
     return (0.5 + field / 6).clamp(0, 1)
 
@@ -85,7 +85,7 @@ def regions(shape: Sequence[int], rng: Rng) -> Tensor:
         length = rng.log_uniform(3, max(min(shape) / 3, 6))
         inside = smooth_field(shape, length, rng) > rng.uniform(-0.5, 1.5)
         value = torch.full_like(scene, rng.uniform(0, 1))
-        if rng.happens(0.4):
+        if rng.bernoulli(0.4):
             value = (value + rng.uniform(0.1, 0.5) * (texture(shape, rng) - 0.5)).clamp(0, 1)
         scene = torch.where(inside, value, scene)
     return scene

@@ -36,7 +36,7 @@ class Material:
     @classmethod
     def chosen(cls, shape: Sequence[int], rng: Rng) -> Material:
         """By chance."""
-        greys = rng.uniforms(GREYS).tolist() if rng.happens(0.4) else []
+        greys = rng.uniforms(GREYS).tolist() if rng.bernoulli(0.4) else []
         papers = [texture(shape, rng) - 0.5 for _ in range(rng.integer(1, 3))]
         return cls(greys, papers, smooth_field(shape, rng.log_uniform(4, 30), rng))
 
@@ -111,12 +111,12 @@ def filling(axes: Sequence[Tensor], material: Material, box: tuple[slice, ...], 
 
 def pattern(axes: Sequence[Tensor], wobble: Tensor, radius: float, rng: Rng) -> Tensor:
     """Stripes or a weave, in [-1, 1]: even or bent, of soft or of hard edges."""
-    bend = rng.uniform(0, 1.5) * wobble if rng.happens(0.4) else 0.0
+    bend = rng.uniform(0, 1.5) * wobble if rng.bernoulli(0.4) else 0.0
     wavelength = rng.log_uniform(2.2, max(min(radius, 16), 3))
     wave = torch.sin(2 * math.pi * axes[0] / wavelength + bend)
-    if rng.happens(0.4):
+    if rng.bernoulli(0.4):
         wave = wave * torch.sin(2 * math.pi * axes[1] / (wavelength * rng.log_uniform(0.5, 2)) + bend)
-    if rng.happens(0.4):
+    if rng.bernoulli(0.4):
         wave = torch.tanh(rng.log_uniform(1, 8) * (wave + rng.uniform(-0.6, 0.6)))
     return wave
 

@@ -27,8 +27,8 @@ def movie(still: Callable[[Sequence[int]], Tensor], frames: int, shape: Sequence
 
 def moving(still: Callable[[Sequence[int]], Tensor], frames: int, shape: Sequence[int], rng: Rng) -> Tensor:
     """One layer (T, Y, X) on its way: a steady drift, jitter from frame to frame, or rest."""
-    speed = rng.log_uniform(0.02, FASTEST) if rng.happens(0.7) else 0.0
-    jitter = rng.log_uniform(0.02, 0.5) if rng.happens(0.3) else 0.0
+    speed = rng.log_uniform(0.02, FASTEST) if rng.bernoulli(0.7) else 0.0
+    jitter = rng.log_uniform(0.02, 0.5) if rng.bernoulli(0.3) else 0.0
     drift = speed * torch.tensor(rng.direction(2))
     places = drift * torch.arange(float(frames))[:, None] + jitter * rng.normal(frames, 2)
     places = places - places.amin(0)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from noisewise.scenes.rng import Rng
 
 
-def blurred(scene: Tensor, sigmas: Sequence[float]) -> Tensor:
+def gaussian_blur(scene: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Convolved with a Gaussian of these standard deviations along each axis, pixels; the borders go on as a mirror."""
     for axis, sigma in enumerate(sigmas):
         if sigma < 0.05:
@@ -24,21 +24,21 @@ def blurred(scene: Tensor, sigmas: Sequence[float]) -> Tensor:
     return scene
 
 
-def imaged(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
+def apply_optics(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
     """Through a microscope: blurred (more along Z), with haze and a background; brightest 1, never negative.
 
     sharpest: standard deviation of the sharpest blur, pixels.
     """
-    sigma = rng.log_uniform(sharpest, 1.0 if rng.happens(0.6) else 2.5)
+    sigma = rng.log_uniform(sharpest, 1.0 if rng.bernoulli(0.6) else 2.5)
     stretch = rng.uniform(1, 3)
     widths = [sigma * stretch if scene.ndim == 3 and axis == 0 else sigma for axis in range(scene.ndim)]
-    sharp = blurred(scene, widths)
+    sharp = gaussian_blur(scene, widths)
     sharp = sharp / brightest(sharp)
-    if rng.happens(0.5):
+    if rng.bernoulli(0.5):
         far = rng.log_uniform(4, 20)
-        haze = blurred(sharp, [far] * scene.ndim)
+        haze = gaussian_blur(sharp, [far] * scene.ndim)
         sharp = sharp + rng.uniform(0, 1) * haze
-    if rng.happens(0.5):
+    if rng.bernoulli(0.5):
         sharp = sharp + rng.uniform(0, 0.3)
     return (sharp / brightest(sharp)).clamp(min=0)
 

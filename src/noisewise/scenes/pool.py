@@ -19,7 +19,7 @@ TIMES = {2: 3, 3: 2}  # a scene is so many patches wide
 FILES = 8  # are held open
 
 
-def is_drawn(kind: str) -> bool:
+def is_synthetic(kind: str) -> bool:
     """Whether a name is that of a kind of scene; else it is that of a file of clean images."""
     return kind == "mixed" or kind in KINDS
 
@@ -29,13 +29,13 @@ def patches(kind: str, patch: Sequence[int], count: int, generator: torch.Genera
 
     Errors: `UserError` for a name that is neither a kind of scene nor a file, and for images smaller than a patch.
     """
-    return torch.stack([cut(whole(kind, patch, generator), patch, generator) for _ in range(count)])[:, None]
+    return torch.stack([random_patch(whole(kind, patch, generator), patch, generator) for _ in range(count)])[:, None]
 
 
 def whole(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor:
     """One scene, larger than a patch."""
     dims = len(patch)
-    if is_drawn(kind):
+    if is_synthetic(kind):
         shape = tuple(TIMES[dims] * side if axis >= dims - 2 else side for axis, side in enumerate(patch))
         return scene(kind, shape, int(torch.randint(SCENES, (), generator=generator)))
     image = recorded(kind, dims, int(torch.randint(len(recording(kind, dims)[2]), (), generator=generator)))
@@ -44,7 +44,7 @@ def whole(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor
     return image
 
 
-def cut(image: Tensor, patch: Sequence[int], generator: torch.Generator) -> Tensor:
+def random_patch(image: Tensor, patch: Sequence[int], generator: torch.Generator) -> Tensor:
     """One patch of a scene, mirrored and turned by chance."""
     dims = len(patch)
     corner = [

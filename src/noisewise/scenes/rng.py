@@ -16,7 +16,7 @@ class Rng:
     generator: torch.Generator
 
     @classmethod
-    def seeded(cls, seed: int) -> Rng:
+    def from_seed(cls, seed: int) -> Rng:
         """From a seed."""
         return cls(torch.Generator().manual_seed(seed))
 
@@ -40,7 +40,7 @@ class Rng:
         """A whole number, both ends included."""
         return int(torch.randint(low, high + 1, (1,), generator=self.generator))
 
-    def happens(self, probability: float) -> bool:
+    def bernoulli(self, probability: float) -> bool:
         """Whether something happens."""
         return self.uniform(0, 1) < probability
 
@@ -55,7 +55,7 @@ class Rng:
         found: list[float] = self.directions(1, dims)[0].tolist()
         return found
 
-    def pick(self, weights: dict[str, float]) -> str:
+    def choice(self, weights: dict[str, float]) -> str:
         """One of the names, with probabilities in proportion to the weights."""
         lot, total = self.uniform(0, sum(weights.values())), 0.0
         for name, weight in weights.items():

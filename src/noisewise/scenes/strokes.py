@@ -35,7 +35,7 @@ def puncta(shape: Sequence[int], rng: Rng) -> Tensor:
     dims, size = len(shape), torch.tensor([float(side) for side in shape])
     count = max(3, int(rng.log_uniform(0.0005, 0.02) * math.prod(shape) ** (2 / 3 if dims == 3 else 1)))
     places = rng.uniforms(count, dims) * size
-    if rng.happens(0.5):  # where a field is high
+    if rng.bernoulli(0.5):  # where a field is high
         chosen = smooth_field(shape, rng.log_uniform(8, max(shape) / 4 + 8), rng)
         whole = places.long()
         inside = chosen[tuple(whole.unbind(1))] > rng.uniform(0, 1)

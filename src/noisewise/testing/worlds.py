@@ -20,7 +20,7 @@ from noisewise.noise.models.gaussian import Gaussian
 
 
 @dataclass(frozen=True)
-class Answer:
+class PixelPosterior:
     """Mean and standard deviation of each pixel, tensors (N, Y, X)."""
 
     mean: Tensor
@@ -48,7 +48,7 @@ class GaussianWorld:
     sigma: float = 15.0
     kernel: tuple[tuple[float, ...], ...] = ((1.0,),)
     """(Y, X), odd sides: what white noise is convolved with"""
-    margin: int = 32
+    border: int = 32
     """pixels along the border, where a network cannot see round the torus: not scored"""
 
     @property
@@ -82,10 +82,10 @@ class GaussianWorld:
         signal = self.mean + self.filtered(white, self.power.sqrt())
         return signal.float(), (signal + self.filtered(noise, self.noise_power.sqrt())).float()
 
-    def posterior(self, noisy: Tensor) -> Answer:
+    def posterior(self, noisy: Tensor) -> PixelPosterior:
         """p(s_i | x)."""
         mean = self.mean + self.filtered(noisy.double() - self.mean, self.gain)
-        return Answer(mean, self.left.mean().sqrt().expand(mean.shape))
+        return PixelPosterior(mean, self.residual_power.mean().sqrt().expand(mean.shape))
 
     @property
     def gain(self) -> Tensor:
@@ -93,7 +93,7 @@ class GaussianWorld:
         return self.power / (self.power + self.noise_power)
 
     @property
-    def left(self) -> Tensor:
+    def residual_power(self) -> Tensor:
         """Power of what the noisy image leaves open, (side, side), ADU²."""
         return self.gain * self.noise_power
 
@@ -101,15 +101,15 @@ class GaussianWorld:
         """Draws of p(s | x): (N, count, side, side); their differences from the mean have the power P N / (P + N)."""
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn((len(noisy), count, self.side, self.side), generator=generator, dtype=torch.float64)
-        return (self.posterior(noisy).mean[:, None] + self.filtered(white, self.left.sqrt())).float()
+        return (self.posterior(noisy).mean[:, None] + self.filtered(white, self.residual_power.sqrt())).float()
 
-    def blind(self, noisy: Tensor) -> Answer:
+    def blind_spot_posterior(self, noisy: Tensor) -> PixelPosterior:
         """p(s_i | x without x_i)."""
         precision = 1 / (self.power + self.noise_power)
         diagonal, own = precision.mean(), self.gain.mean()
         surprise = self.filtered(noisy.double() - self.mean, precision) / diagonal
         mean = self.posterior(noisy).mean - own * surprise
-        return Answer(mean, (self.left.mean() + own**2 / diagonal).sqrt().expand(mean.shape))
+        return PixelPosterior(mean, (self.residual_power.mean() + own**2 / diagonal).sqrt().expand(mean.shape))
 
     @staticmethod
     def filtered(image: Tensor, transfer: Tensor) -> Tensor:
@@ -131,11 +131,11 @@ class FiniteWorld:
 
     noise: Noise
     side: int = 12
-    ground: float = 2.0
+    background: float = 2.0
     brightnesses: tuple[float, ...] = (1.0, 2.0, 4.0)
     gain: float = 1.0
     offset: float = 0.0
-    margin: int = 0
+    border: int = 0
 
     @cached_property
     def figures(self) -> Tensor:
@@ -155,7 +155,7 @@ class FiniteWorld:
     @cached_property
     def levels(self) -> Tensor:
         """Values (L,) that a pixel can have, ADU; the ground comes first."""
-        electrons = [self.ground, *(self.ground + b * part for b in self.brightnesses for part in (0.5, 1.0))]
+        electrons = [self.background, *(self.background + b * part for b in self.brightnesses for part in (0.5, 1.0))]
         return self.offset + self.gain * torch.tensor(electrons, dtype=torch.float64)
 
     @cached_property
@@ -178,20 +178,20 @@ class FiniteWorld:
             image[y : y + 5, x : x + 5] += above[k]
         return signal.float(), self.noise.sample(signal, generator).float()
 
-    def posterior(self, noisy: Tensor) -> Answer:
+    def posterior(self, noisy: Tensor) -> PixelPosterior:
         """p(s_i | x)."""
         return self.moments(self.marginals(noisy)[0])
 
-    def blind(self, noisy: Tensor) -> Answer:
+    def blind_spot_posterior(self, noisy: Tensor) -> PixelPosterior:
         """p(s_i | x without x_i)."""
-        probability, evidence = self.marginals(noisy)
-        without = (probability.log() - evidence).softmax(1)
+        probability, relative_log_likelihood = self.marginals(noisy)
+        without = (probability.log() - relative_log_likelihood).softmax(1)
         return self.moments(without)
 
     def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
         """Draws of p(s | x): (N, count, Y, X)."""
-        evidence = self.evidence(noisy)
-        scores = F.conv2d(evidence[:, 1:], self.kernels)
+        relative_log_likelihood = self.relative_log_likelihood(noisy)
+        scores = F.conv2d(relative_log_likelihood[:, 1:], self.kernels)
         generator = torch.Generator().manual_seed(seed)
         picked = torch.multinomial(scores.flatten(1).softmax(1), count, replacement=True, generator=generator)
         chosen = torch.zeros(len(noisy), count, scores[0].numel(), dtype=torch.float64)
@@ -202,14 +202,14 @@ class FiniteWorld:
 
     def marginals(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
         """Of each pixel: p(s_i = level | x), and log p(x_i | level) less that of the ground; (N, L, Y, X)."""
-        evidence = self.evidence(noisy)
-        scores = F.conv2d(evidence[:, 1:], self.kernels)
+        relative_log_likelihood = self.relative_log_likelihood(noisy)
+        scores = F.conv2d(relative_log_likelihood[:, 1:], self.kernels)
         weight = scores.flatten(1).softmax(1).reshape(scores.shape)
         above = F.conv_transpose2d(weight, self.kernels)
-        ground = (1 - above.sum(1, keepdim=True)).clamp(min=0)
-        return torch.cat([ground, above], 1).clamp(min=1e-300), evidence
+        background = (1 - above.sum(1, keepdim=True)).clamp(min=0)
+        return torch.cat([background, above], 1).clamp(min=1e-300), relative_log_likelihood
 
-    def evidence(self, noisy: Tensor) -> Tensor:
+    def relative_log_likelihood(self, noisy: Tensor) -> Tensor:
         """log p(x_i | level) of each pixel, less that of the ground; (N, L, Y, X)."""
         x = noisy.double()[:, None]
         levels = self.levels[:, None, None]
@@ -217,12 +217,12 @@ class FiniteWorld:
         log_prob = self.noise.log_prob(x.expand(shape), levels.expand(shape))
         return log_prob - log_prob[:, :1]
 
-    def moments(self, probability: Tensor) -> Answer:
+    def moments(self, probability: Tensor) -> PixelPosterior:
         """Mean and standard deviation of levels with these probabilities."""
         levels = self.levels[:, None, None]
         mean = (probability * levels).sum(1)
         variance = (probability * (levels - mean[:, None]) ** 2).sum(1)
-        return Answer(mean, variance.sqrt())
+        return PixelPosterior(mean, variance.sqrt())
 
 
 World = GaussianWorld | FiniteWorld

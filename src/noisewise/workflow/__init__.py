@@ -1,0 +1,1 @@
+"""The workflow: measure, choose, train, denoise. The only room that knows which methods there are."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisewise.evaluate.calibration import NOISE_ERROR, Reliability, reliability, reliability_unseen, squared_errors
+from noisewise.evaluate.calibration import NOISE_ERROR, Reliability, reliability, reliability_without_truth, squared_errors
 from noisewise.methods.base import Denoiser, Method
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
@@ -56,7 +56,7 @@ def against_targets(method: Method, net: Denoiser, batches: Sequence[Any], chann
 def without_truth(pieces: list[tuple[Tensor, Tensor, float]], noise_model: Noise) -> Reliability | None:
     """Standard deviations against errors estimated by the noise model, which is not exact if it was measured."""
     try:
-        return reliability_unseen(pieces, NOISE_ERROR if noise_model.provenance else 0.0)
+        return reliability_without_truth(pieces, NOISE_ERROR if noise_model.provenance else 0.0)
     except ValueError:
         return None
 

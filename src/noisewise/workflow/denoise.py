@@ -22,8 +22,8 @@ from noisewise.posterior import Posterior
 from noisewise.progress import Report, quiet
 from noisewise.workflow.budget import parse_budget, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
+from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.noise_model import check_up, find_noise_models
-from noisewise.workflow.refine_noise import consistency_warnings
 from noisewise.workflow.training import Training
 
 FIRST_PASS_STEPS = 300  # of a Noise2Void whose result stands for the signal where the noise cannot be measured
@@ -117,7 +117,9 @@ def denoise(
         average = write.averages(sources, parse_budget(budget))
         seconds = training_seconds(training, sources, budget, steps, average, started)
         model = training.run(steps=steps, seconds=seconds, report=report)
-        found = finish(model, model_path, inputs, write.averaging(average), checkup, seed, report)
+        if model_path is not None:
+            model.save(model_path)
+        found = finish(model, inputs, write, average, checkup, seed, report)
     return found if inputs.several else found[0]
 
 
@@ -129,17 +131,15 @@ def refuse_early(method: Method, inputs: Inputs, write: WriteOptions) -> None:
 
 
 def finish(
-    model: Model, path: str | Path | None, inputs: Inputs, write: WriteOptions, checkup: NoiseReport | None, seed: int,
+    model: Model, inputs: Inputs, write: WriteOptions, average: bool, checkup: NoiseReport | None, seed: int,
     report: Report,
 ) -> list[Result]:  # fmt: skip
-    """Keep the model, then predict all inputs. Errors: `Interrupted` if the training was interrupted, or this is."""
-    if path is not None:
-        model.save(path)
+    """Predict all inputs. Errors: `Interrupted` if the training was interrupted, or this is."""
     if not model.train_state.finished:
         raise Interrupted(model)
     try:
         model.notes = model.notes + consistency_warnings(model, inputs.sources[0], checkup)
-        posteriors = model.predict_all(inputs, write, seed, report)
+        posteriors = model.predict_all(inputs, write, average, seed, report)
     except KeyboardInterrupt:
         raise Interrupted(model) from None
     paths: Sequence[Path | None] = inputs.outputs or [None] * len(inputs.sources)

@@ -19,13 +19,12 @@ from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.methods.simulated import Simulated
-from noisewise.model import Model
 from noisewise.noise.base import Noise
 from noisewise.noise.fit.variance_line import VarianceLine
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Posterior
-from noisewise.scenes.optics import blurred
+from noisewise.scenes.optics import gaussian_blur
 from noisewise.train.loop import fast_precision
 
 MOST_PIXELS = 1 << 16  # of all planes together: seconds for a solution to one in a hundred
@@ -60,25 +59,13 @@ def refine(image: Any, found: NoiseReport | None = None, *, axes: str | None = N
     def score(factor: float) -> float:
         noise_model = quick_noise_model(found.line.times(factor), found)
         checked = check_consistency(
-            planes, noise_model, packaged_denoiser(planes, noise_model), usable=counts,
+            planes, noise_model, packaged_denoiser(planes, noise_model), valid=counts,
             lowest_std_fraction=LOWEST_STD, stability=False,
         )  # fmt: skip
         return math.log(checked.residual)
 
     factor = root(score)
     return found if factor is None else replace(found, line=found.line.times(factor), variance_correction=factor)
-
-
-def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
-    """What a pretrained model may have invented or lost in an image: see `ConsistencyCheck`."""
-    traits = model.method.traits
-    checked = traits.pretrained and not traits.mean_from_samples
-    if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:
-        return []
-    planes, counts = planes_of(source, checkup, 0)
-    return check_consistency(
-        planes, model.noise_models[0], as_function(model.method, model.net), usable=counts
-    ).warnings
 
 
 def quick_noise_model(line: VarianceLine, found: NoiseReport) -> Noise:
@@ -100,7 +87,7 @@ def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor,
 
 def bright(planes: Tensor, line: VarianceLine) -> Tensor:
     """Where there are more than a few photons, if all noise were photon noise; everywhere, if hardly anywhere."""
-    smooth = torch.stack([blurred(plane[0], [BLUR, BLUR])[None] for plane in planes])
+    smooth = torch.stack([gaussian_blur(plane[0], [BLUR, BLUR])[None] for plane in planes])
     found: Tensor = line(smooth) >= ENOUGH * line.slope**2
     return found if found.float().mean() > FEWEST else torch.ones_like(found)
 

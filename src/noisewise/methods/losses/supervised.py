@@ -13,7 +13,7 @@ from noisewise.methods.losses.reductions import masked_mean
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.conditioning import NoiseFeatures
 from noisewise.noise.ops.thinning import neighbour_mean
-from noisewise.scenes.pool import is_drawn, patches
+from noisewise.scenes.pool import is_synthetic, patches
 
 STD_WEIGHT = 0.1  # of the likelihood of the standard deviation beside the squared error of the mean
 EASIEST = 0.003  # mean squared error of a patch, in units of the noise, below which all count alike
@@ -71,7 +71,7 @@ def synthetic_scenes(net: Denoiser, batch: Batch, kind: str) -> Tensor:
     scenes = []
     for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
         scene = patches(kind, x.shape[2:], len(x), batch.generator).to(x)
-        if is_drawn(kind):
+        if is_synthetic(kind):
             model = net.noise_model(channel)
             background = batch.background[channel] if batch.background else None
             low, high = scene_range(x, model, batch.generator, background)

@@ -36,7 +36,7 @@ from noisewise.noise.models.correlated import filtered
 from noisewise.noise.ops.conditioning import LAGS, NoiseFeatures, correlation
 from noisewise.scenes import draw
 from noisewise.scenes.rng import Rng
-from noisewise.scenes.pool import cut
+from noisewise.scenes.pool import random_patch
 from noisewise.train.loop import TrainState, fit
 
 SCENES, SIDE, PATCH = 8000, 192, 64
@@ -62,9 +62,9 @@ class Law:
 def choose_law(chance: Rng, unit: float) -> Law:
     """A law for a scene whose noise at its mean has about this standard deviation."""
     noise_model = Law(1.0, 0.0)
-    if not chance.happens(0.45):
+    if not chance.bernoulli(0.45):
         noise_model.read = chance.log_uniform(0.2, 10) ** 2
-    if chance.happens(0.2):
+    if chance.bernoulli(0.2):
         noise_model.spread = chance.uniform(0.2, 1.0)
         noise_model.slope = 1 + noise_model.spread**2
     return finish(noise_model, chance, unit)
@@ -72,15 +72,15 @@ def choose_law(chance: Rng, unit: float) -> Law:
 
 def finish(noise_model: Law, chance: Rng, unit: float) -> Law:
     """Correlation, rows, columns and rounding, each by chance."""
-    if chance.happens(0.35):
+    if chance.bernoulli(0.35):
         noise_model.kernel = choose_kernel(chance)
-    if chance.happens(0.12):
+    if chance.bernoulli(0.12):
         noise_model.rows = chance.log_uniform(0.08, 2) * unit
-    if chance.happens(0.06):
+    if chance.bernoulli(0.06):
         noise_model.columns = chance.log_uniform(0.08, 2) * unit
-    if chance.happens(0.3):
+    if chance.bernoulli(0.3):
         noise_model.step = chance.log_uniform(0.1, 2.0) * (1.0 if noise_model.slope else unit)
-        noise_model.clipped = chance.happens(0.7) and noise_model.slope > 0
+        noise_model.clipped = chance.bernoulli(0.7) and noise_model.slope > 0
     return noise_model
 
 
@@ -89,7 +89,7 @@ def choose_kernel(chance: Rng) -> Tensor:
     kind = chance.uniform(0, 1)
     if kind < 0.6:
         widths = [chance.log_uniform(0.3, 1.4)] * 2
-        if chance.happens(0.5):
+        if chance.bernoulli(0.5):
             widths[1] = chance.log_uniform(0.3, 1.4)
         along = torch.arange(-4.0, 5.0)
         parts = [torch.exp(-0.5 * (along / width) ** 2) for width in widths]
@@ -107,17 +107,17 @@ def choose_kernel(chance: Rng) -> Tensor:
 
 def exposed(scene: Tensor, chance: Rng) -> tuple[Tensor, Tensor, Law, float]:
     """Signal, noisy image, law, and the level that the image is told to have as its mean."""
-    if chance.happens(0.3):
+    if chance.bernoulli(0.3):
         scene = scene.amax() - scene
-    if chance.happens(0.2):
+    if chance.bernoulli(0.2):
         scene = scene * torch.linspace(chance.uniform(0.3, 1), chance.uniform(0.3, 1), len(scene))[:, None]
-    if chance.happens(0.3):  # Gaussian noise: contrast in its standard deviations
+    if chance.bernoulli(0.3):  # Gaussian noise: contrast in its standard deviations
         contrast = chance.log_uniform(1.5, 60)
         signal = contrast * scene
         noise_model = finish(Law(0.0, 1.0), chance, 1.0)
         mean = float(signal.mean()) + 0.3 * min(contrast, 5) * float(chance.normal(1))
     else:  # photons at the brightest
-        peak, ground = chance.log_uniform(0.4, 1000), chance.uniform(0, 0.5 if chance.happens(0.5) else 0.05)
+        peak, ground = chance.log_uniform(0.4, 1000), chance.uniform(0, 0.5 if chance.bernoulli(0.5) else 0.05)
         signal = peak * (ground + (1 - ground) * scene)
         mean = float(signal.mean()) * math.exp(0.3 * float(chance.normal(1)))
         noise_model = choose_law(chance, math.sqrt(mean + 0.4))
@@ -178,7 +178,7 @@ class Prior(Simulated):
 
     def crop(self, chance: Rng, first: int, last: int) -> Tensor:
         """A patch of a scene, mirrored and turned."""
-        return cut(self.pool[chance.integer(first, last - 1)], (PATCH, PATCH), chance.generator)
+        return random_patch(self.pool[chance.integer(first, last - 1)], (PATCH, PATCH), chance.generator)
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""Tables of methods that give a posterior, for `readme.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diverse as fifteen_minutes
+import photons as few_photons
+from common import table
+from result_files import result, rows
+
+WORLDS = {
+    "gaussian": "Gaussian fields, white noise", "correlated": "Gaussian fields, noise along X",
+    "poisson": "figures, photon noise", "poisson_gaussian": "figures, photon and read noise",
+}  # fmt: skip
+
+
+def exact() -> str:
+    """Methods against the exact posterior."""
+    found = [row for row in rows("bayes") if "refused" not in row]
+    by_method = {(f"`{row['method']}`", row["world"]): row for row in found}
+    by_method |= {
+        (f"`{row['method']}`, mean of {row['drawn']['samples']} samples", row["world"]): row["drawn"]
+        for row in found
+        if "drawn" in row
+    }
+    text = [
+        "Mean squared error above that of the exact posterior mean, and above that of the exact mean without",
+        "the pixel's own value, dB; difference between predicted and exact standard deviation; and the",
+        "fraction of signals inside the predicted 90 % interval (of a normal distribution).",
+    ]
+    for world in dict.fromkeys(row["world"] for row in found):
+        lines = [
+            posterior_line(method, by_method[method, world])
+            for method in sorted(method for method, where in by_method if where == world)
+        ]
+        header = [WORLDS[world], "posterior", "blind spot", "std", "inside 90 %"]
+        text += ["", table(lines, header)]
+    return "\n".join([*text, *two_samples(found)])
+
+
+def posterior_line(method: str, row: dict[str, Any]) -> list[Any]:
+    """One method in one world."""
+    std = row.get("std")
+    return [
+        method, f"{row['above_posterior_db']:+.3f}",
+        f"{row['above_blind_db']:+.3f}" if "above_blind_db" in row else "",
+        f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
+        f"{100 * std['within_90']:.1f} %" if std else "",
+    ]  # fmt: skip
+
+
+def two_samples(found: list[dict[str, Any]]) -> list[str]:
+    """Statistics of samples against those of exact samples."""
+    lines = [
+        [f"`{row['method']}`", WORLDS[row["world"]], name, *(f"{s[key]:.3g}" for key in ("model", "exact", "ks"))]
+        for row in found
+        if "drawn" in row
+        for name, s in row["drawn"]["two_samples"].items()
+    ]
+    header = ["", "world", "of each sample", "model", "exact", "largest difference of the distributions"]
+    return ["", "Samples compared with samples of the exact posterior of the same images:", "", table(lines, header)]
+
+
+def diverse() -> str:
+    """HDN after 15 minutes."""
+    found = result("diverse")
+    steps = {row["method"]: row["steps"] for row in found["rows"]}
+    counts = " and ".join(f"{count} of `{method}`" for method, count in steps.items())
+    return "\n".join([
+        f"As many steps as {found['budget_s'] / 60:.0f} minutes allow on two cores, {counts}",
+        "(`benchmarks/diverse.py`); PSNR in dB, range 255. W2S: trained on twelve fields of view, tested on",
+        "four others, after the best gain and",
+        "offset. FMD: each image by itself. Means use test-time augmentation, except in one pass and of samples:", "",
+        table(*fifteen_minutes.body(found["rows"])),
+    ])  # fmt: skip
+
+
+def photons() -> str:
+    """GAP at few photons."""
+    found = result("photons")
+    return "\n".join([
+        f"Six images at so many photons a pixel, {found['budget_s']:.0f} s of training on two cores for all of them",
+        "(`benchmarks/photons.py`); PSNR in dB after the best gain and offset, over the range of the truth:", "",
+        table(*few_photons.body(found["rows"])),
+    ])  # fmt: skip
+
+
+def sampling() -> str:
+    """Time and memory of samples."""
+    found = result("samples")
+    few, *_, many = found["memory_mb"].items()
+    return "\n".join([
+        f"{found['samples']} samples of {found['side']} x {found['side']} pixels take",
+        f"{found['together_s']:.1f} s on two cores, {found['times_faster']:.1f} times less than encoding the",
+        f"image anew for each. The process uses at most {few[1]:.0f} MB for {few[0]} samples, and",
+        f"{many[1]:.0f} MB for {many[0]} (`benchmarks/samples.py`).",
+    ])  # fmt: skip
+
+
+def invention() -> str:
+    """Errors, standard deviations and consistency checks on images that the network was not trained on."""
+    lines = [
+        [
+            row["network"].replace("left out", "small"), row["image"],
+            *(f"{row[key]:.2f}" for key in ("error", "std", "correlation")), f"{100 * row['within_90']:.0f} %",
+            *(f"{row[key]:.2f}" for key in ("residual", "structure", "consistency")),
+            "yes" if row.get("warnings", row.get("doubts")) else "",
+        ]
+        for row in rows("invention")
+    ]  # fmt: skip
+    return "\n".join([
+        "Images of known truth under noise of standard deviation 1 (`benchmarks/invention.py`). *small*: a",
+        "small network trained on smooth nuclei only. *packaged*: the packaged network. Error and standard",
+        "deviation are",
+        "rms; their correlation is over blocks of 8 x 8 pixels; then the results of the consistency checks:", "",
+        table(lines, ["network", "image", "error", "std", "correlation", "inside 90 %", "residual",
+                      "correlation left", "stability", "warning"]),
+    ])  # fmt: skip

@@ -1,0 +1,43 @@
+"""Tables of speed, for `readme.py`."""
+
+from __future__ import annotations
+
+from common import table
+from result_files import result
+
+
+def speed() -> str:
+    """Training and prediction against CAREamics; start-up time and size of the installation."""
+    found = result("speed")
+    best = found["best"]
+    rows = []
+    for key, label in (
+        ("train_steps_per_s", "training, steps a second (16 patches of 64 x 64)"),
+        ("predict_whole_512_mpx_per_s", "prediction, 512 x 512, megapixels a second"),
+        ("predict_tiled_2048_mpx_per_s", "prediction, 2048 x 2048 tiled, megapixels a second"),
+    ):
+        peer, classic, fast = (best[who][key] for who in ("careamics", "classic", "fast"))
+        rows.append([label, peer, classic, f"{classic / peer:.1f} x", fast, f"{fast / peer:.1f} x"])
+    classic, machine = best["classic"], found["machine"]
+    start, foot = found["start_up"], found["footprint"]
+    return "\n".join([
+        table(rows, ["", "CAREamics 0.3.5", "same U-Net here", "", "default network here", ""]), "",
+        f"{machine['threads']} threads, {machine['vector']}, torch {machine['torch']}. The same U-Net reaches",
+        f"{classic['train_gflops']:.0f} GFLOP/s in training and {classic['predict_gflops']:.0f} in",
+        f"prediction; the fastest matrix product on this processor reaches {found['matrix_peak_gflops']:.0f}.",
+        f"`import noisewise` takes {1e3 * (start['import_s'] - start['python_s']):.0f} ms and `noisewise",
+        f"--help` {1e3 * start['help_s']:.0f} ms. Besides torch, {foot['packages']} packages with",
+        f"{foot['megabytes']:.0f} MB are installed.",
+    ])  # fmt: skip
+
+
+def first_result() -> str:
+    """Time to the first result, and speed of the packaged network."""
+    found = result("soon")
+    return (
+        f"On two cores ({found['machine']['vector']}), `noisewise denoise --budget 5s --std` writes the first result "
+        f"for 512 x 512 pixels {found['first_result_s']:.1f} s after\nthe command. The packaged network needs "
+        f"{2048**2 / 1e6 / found['prior_mpx_per_s']:.1f} s for 2048 x 2048 pixels: {found['prior_mpx_per_s']:.2f} "
+        f"megapixels a second, where the\nfastest matrix product would allow {found['floor_mpx_per_s']:.2f}. The "
+        f"process uses at most {found['peak_memory_mb'] / 1e3:.1f} GB (`benchmarks/soon.py`)."
+    )

@@ -1,0 +1,50 @@
+"""What is said of a result that is not consistent with the measured noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from noisewise.estimate.report import NoiseReport
+from noisewise.evaluate.consistency import ConsistencyCheck, check_consistency
+from noisewise.io.base import Source
+from noisewise.model import Model
+from noisewise.workflow.refine_noise import as_function, planes_of
+
+TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a warning is given
+STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
+COMPARE = "compare with --method n2v."
+
+
+def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
+    """What a pretrained model may have invented or lost in an image, judged by the noise alone."""
+    traits = model.method.traits
+    checked = traits.pretrained and not traits.mean_from_samples
+    if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:
+        return []
+    planes, counts = planes_of(source, checkup, 0)
+    denoise = as_function(model.method, model.net)
+    return list(described(check_consistency(planes, model.noise_models[0], denoise, valid=counts)))
+
+
+def described(check: ConsistencyCheck) -> Iterator[str]:
+    """A sentence for each respect in which the result is not consistent: what was found, what it means, what to do."""
+    if check.residual > TOO_MUCH:
+        yield (
+            f"The denoiser removed {100 * (check.residual - 1):.0f} % more than the measured noise. Fine structure may "
+            f"be lost; {COMPARE}"
+        )
+    if check.residual < TOO_LITTLE:
+        yield (
+            f"The denoiser removed {100 * (1 - check.residual):.0f} % less noise than was measured. The noise may be "
+            f"overestimated; {COMPARE}"
+        )
+    if (correlation := max(check.correlation.values())) > STRUCTURED:
+        yield (
+            f"What was removed has structure: its neighbouring pixels are correlated by {correlation:.2f} more than "
+            f"the noise. Part of the image may be lost; {COMPARE}"
+        )
+    if check.stability is not None and check.stability > UNSTABLE:
+        yield (
+            f"With new noise and denoised again, the image changes by {check.stability:.1f} times its predicted "
+            f"standard deviation. Some of its fine structure may be invented; {COMPARE}"
+        )
