@@ -1,9 +1,10 @@
-# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# On a fresh machine with Python 3.11 or newer: `make demo`, `make test` and `make docs`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CODE := src tests benchmarks examples training docs
 
-.PHONY: demo test lint fix peer clean
+.PHONY: demo test lint fix docs peer clean
 
 demo: $(VENV)/.installed
 	$(BIN)/noisewise demo -o demo
@@ -12,19 +13,29 @@ test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
 fix: $(VENV)/.installed
-	$(BIN)/ruff check --fix src tests benchmarks examples
-	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 # torch is installed first and by its exact version: it is the one package with several builds.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	touch $@
+
+# The site, in site/. Fails on warnings: broken links, pages missing from the navigation.
+docs: $(VENV)/.docs-installed
+	$(BIN)/python docs/generate.py
+	$(BIN)/python benchmarks/readme.py
+	$(BIN)/zensical build --clean --strict
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 # CAREamics, the benchmark peer, in an environment of its own; torchvision is left out (see benchmarks/peer.py).
@@ -35,4 +46,4 @@ peer:
 	.peer/bin/python -m pip install --quiet --no-deps careamics==0.3.5
 
 clean:
-	rm -rf $(VENV) .peer demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peer demo site .cache .pytest_cache .mypy_cache .ruff_cache

@@ -11,7 +11,6 @@ images.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from functools import partial
@@ -25,9 +24,9 @@ from scipy.stats import ks_2samp
 import noisewise as nw
 from common import Rows, make_parser, parse_settings
 from noisewise import methods
-from noisewise.testing.worlds import FiniteWorld, GaussianWorld, World, decibel_gap
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.testing.worlds import FiniteWorld, GaussianWorld, World, decibel_gap
 
 ALONG_X = tuple(0.8 ** abs(lag) for lag in range(-5, 6))
 WORLDS: dict[str, World] = {

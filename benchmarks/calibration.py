@@ -16,7 +16,7 @@ import numpy as np
 
 import noisewise as nw
 from common import DATA, make_parser, table, write
-from noisewise.calibration.calibrate import record
+from noisewise.calibration.calibrate import calibrate_recording
 
 REPEATS, FRAMES, SIZE = 100, 100, 128
 GAIN, READ_NOISE_E, OFFSET = 2.2, 1.6, 100.0
@@ -41,8 +41,8 @@ def planted() -> dict[str, Any]:
     for seed in range(REPEATS):
         stack = camera.expose(ramp(), frames=FRAMES, seed=2 * seed)
         dark = camera.expose(np.zeros((SIZE, SIZE)), frames=FRAMES, seed=2 * seed + 1)
-        found["with dark frames"].append(record(stack, dark=dark, kind="gaussian").detector)
-        found["without"].append(record(stack, kind="gaussian").detector)
+        found["with dark frames"].append(calibrate_recording(stack, dark=dark, kind="gaussian").detector)
+        found["without"].append(calibrate_recording(stack, kind="gaussian").detector)
     return {
         way: {name: score([getattr(one, name) for one in all_of], value) for name, value in truth.items()}
         for way, all_of in found.items()
@@ -67,8 +67,8 @@ def emccd() -> dict[str, Any]:
     data = np.load(DATA / "emccd_calibration" / "emccd_calibration.npz")
     offset = float(data["ADU__1x-gain_no-signal_S0"].mean())
     zero = float(data["gain-IS__100x-gain_no-signal_S0"].mean())
-    one = record(joined(data, "ADU__1x-gain_level"), axes="TYX", kind="gaussian", offset=offset).detector
-    many = record(joined(data, "gain-IS__100x-gain_level"), axes="TYX", kind="gaussian", offset=zero)
+    one = calibrate_recording(joined(data, "ADU__1x-gain_level"), axes="TYX", kind="gaussian", offset=offset).detector
+    many = calibrate_recording(joined(data, "gain-IS__100x-gain_level"), axes="TYX", kind="gaussian", offset=zero)
     # The mean gain of the register, from one light level with and without it.
     one_x, many_x = (
         float(data[f"gain-GS__{gain}x-gain"].mean() - data[f"gain-GS__{gain}x-gain_no-signal_S0"].mean())
@@ -106,7 +106,7 @@ def noise_models() -> list[dict[str, Any]]:
         stack = camera.expose(photons, frames=FRAMES, seed=1)
         for kind in KINDS:
             start = time.perf_counter()
-            found = record(stack, kind=kind)
+            found = calibrate_recording(stack, kind=kind)
             rows.append({
                 "camera": name, "kind": kind, "log_likelihood": found.goodness.log_likelihood,
                 "distance": found.goodness.distance, "seconds": time.perf_counter() - start,

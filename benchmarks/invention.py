@@ -2,10 +2,10 @@
 
     python benchmarks/invention.py         (ten minutes on two cores)
 
-left out: a small network, trained from random weights on smooth nuclei only, on these and on other scenes. packaged: the
-pretrained network on synthetic scenes, natural images, recordings, and patterns that no microscope shows. For each: the
-error and the standard deviation (rms, in units of the noise), their correlation over blocks of 8 x 8 pixels, the
-fraction of pixels within the 90 % interval, and the consistency check, which does not use the truth: `residual`,
+left out: a small network, trained from random weights on smooth nuclei only, on these and on other scenes. packaged:
+the pretrained network on synthetic scenes, natural images, recordings, and patterns that no microscope shows. For each
+image: the error and the standard deviation (rms, in units of the noise), their correlation over blocks of 8 x 8 pixels,
+the fraction of pixels within the 90 % interval, and the consistency check, which does not use the truth: `residual`,
 `structure` (correlation), `consistency` (stability) and `doubts` (warnings).
 """
 
@@ -23,9 +23,9 @@ import noisewise as nw
 from common import DATA, make_parser, natural, table, write
 from noisewise.evaluate.consistency import check_consistency
 from noisewise.noise.models.gaussian import Gaussian
+from noisewise.scenes import draw
 from noisewise.workflow.consistency import described
 from noisewise.workflow.refine_noise import as_function, packaged_denoiser
-from noisewise.scenes import draw
 
 SIDE, CONTRAST = 256, 8.0  # contrast in standard deviations of the noise
 SMALL = {"pretrained": False, "network": "fast", "self_weight": 0.0, "scenes": "nuclei", "steps": 1500}

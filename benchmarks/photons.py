@@ -3,8 +3,8 @@
     python benchmarks/photons.py                    (two hours on two cores)
     python benchmarks/photons.py --levels 2 --methods gap n2v
 
-The truths of the six white FMD conditions, scaled to a mean of so many photons a pixel, with Poisson noise: one model is
-trained on the six images together, and denoises them. PSNR is that after the best gain and offset, over the range of
+The truths of the six white FMD conditions, scaled to a mean of so many photons a pixel, with Poisson noise: one model
+is trained on the six images together, and denoises them. PSNR is that after the best gain and offset, over the range of
 the truth (its maximum minus its minimum), averaged over the six. An interrupted benchmark continues where it stopped.
 """
 
@@ -20,8 +20,8 @@ import noisewise as nw
 from common import Rows, make_parser, table
 from noisewise import methods
 from noisewise.evaluate.metrics import psnr_affine
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
 from quality import WHITE, fmd
 
 METHODS = ("n2v", "gap", "pn2v", "r2r")

@@ -3,7 +3,7 @@
     python benchmarks/quality.py                        (all methods, eight conditions: an hour on two cores)
     python benchmarks/quality.py --methods r2r
     python benchmarks/quality.py --methods structn2v hdn divnoising cosdd --conditions WideField_BPAE_B WideField_BPAE_G
-    python benchmarks/quality.py --methods careamics    (30 minutes; `make peer` first)
+    python benchmarks/quality.py --methods careamics_60s careamics_300s     (one hour; `make peer` first)
 
 FMD: first capture of each of eight conditions compared with the mean of 50, range 255, output clipped to 0..255. `n2n`
 is trained on four captures of the scene, all others on the first alone, in 60 s with prediction; `prior` is `simulated`
@@ -19,8 +19,7 @@ import argparse
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ import noisewise as nw
 from common import DATA, PEER, UNTRAINED, UNTRAINED_TRUE_NOISE, Rows, make_parser, method_and_steps, save_image, table
 from noisewise.evaluate.metrics import psnr, psnr_affine
 from noisewise.noise.fit.variance_line import fit_line
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
 from noisewise.testing import baselines
 
 WHITE = 6  # the conditions with white noise come first; wide-field noise is correlated
@@ -41,11 +40,12 @@ VST_BM3D = [37.72, 31.75, 38.11, 32.88, 32.89, 37.07, 29.50, 28.03]
 LEARNED = ("n2v", "pn2v", "r2r", "sure", UNTRAINED, UNTRAINED_TRUE_NOISE, "simulated", "n2n")
 ON_REQUEST = ("structn2v", "hdn", "divnoising", "cosdd")
 CLASSICAL = {"nlm": baselines.denoise_nlm, "wavelet": baselines.denoise_wavelet, "tv": baselines.denoise_tv}
-PEER_SECONDS = (60, 300)
+PEER_SECONDS = {"careamics_60s": 60, "careamics_300s": 300}
 BINS = 200  # of the signals of four repeats
 Denoised = tuple[np.ndarray, dict[str, Any]]  # and how: steps, seconds
 
 
+@cache
 def fmd() -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, four noisy captures and truths of the eight conditions."""
     noisy = tifffile.imread(DATA / "fmd" / "raw.tif").reshape(8, 4, 512, 512)
@@ -94,15 +94,15 @@ def classical(name: str, image: np.ndarray) -> Denoised:
     return mean, {"seconds": time.perf_counter() - start}
 
 
-def peer(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """CAREamics' N2V after some seconds of training."""
+@cache
+def peer(index: int) -> dict[str, np.ndarray]:
+    """One condition denoised by CAREamics' N2V, after each of `PEER_SECONDS` of training."""
     with tempfile.TemporaryDirectory() as folder:
         images, out = Path(folder) / "images.npy", Path(folder) / "out.npz"
-        np.save(images, image[None])
-        script, marks = Path(__file__).with_name("peer.py"), [str(s) for s in PEER_SECONDS]
+        np.save(images, fmd()[1][index, :1])
+        script, marks = Path(__file__).with_name("peer.py"), [str(s) for s in PEER_SECONDS.values()]
         subprocess.run([PEER, script, "quality", images, out, "--seconds", *marks], check=True, cwd=folder)
-        for seconds, found in zip(PEER_SECONDS, np.load(out)["predictions"][0], strict=True):
-            yield f"careamics_{seconds}s", found
+        return dict(zip(PEER_SECONDS, np.load(out)["predictions"][0], strict=True))
 
 
 def scores(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -111,13 +111,24 @@ def scores(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"psnr": psnr(image, truth, 255), "psnr_affine": psnr_affine(image, truth, 255)}
 
 
-def run(method: str, captures: np.ndarray, seed: int, arguments: argparse.Namespace) -> Denoised:
-    """The first capture denoised."""
+def denoised(method: str, index: int, seed: int, arguments: argparse.Namespace) -> Denoised:
+    """The first capture of a condition, denoised."""
+    captures = fmd()[1][index]
     if method == "noisy":
         return captures[0], {}
+    if method in PEER_SECONDS:
+        return peer(index)[method], {}
     if method in CLASSICAL:
         return classical(method, captures[0])
     return learned(method, captures, arguments.budget, arguments.steps, seed)
+
+
+def run(method: str, index: int, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One method on one condition, and its scores."""
+    names, _, truth = fmd()
+    image, about = denoised(method, index, seed, arguments)
+    save_image(arguments.save, f"{names[index]}_{method}_{seed}", image)
+    return scores(image, truth[index]) | about
 
 
 def main() -> None:
@@ -128,27 +139,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of a budget")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
-    names, captures, truth = fmd()
+    names = fmd()[0]
     rows = Rows("quality_fmd", arguments, budget_s=arguments.budget, range=255)
-
-    def measure(index: int, method: str, seed: int, work: Callable[[], Denoised]) -> None:
-        def row() -> dict[str, Any]:
-            image, about = work()
-            save_image(arguments.save, f"{names[index]}_{method}_{seed}", image)
-            return scores(image, truth[index]) | about
-
-        rows.measure(row, condition=names[index], method=method, seed=seed)
-
     for method in arguments.methods:
-        for index, images in enumerate(captures):
-            if arguments.conditions and names[index] not in arguments.conditions:
-                continue
-            if method == "careamics":
-                for name, image in peer(images[0]):
-                    measure(index, name, 0, lambda image=image: (image, {}))
+        for index, name in enumerate(names):
+            if arguments.conditions and name not in arguments.conditions:
                 continue
             for seed in range(arguments.seeds if method in LEARNED + ON_REQUEST else 1):
-                measure(index, method, seed, partial(run, method, images, seed, arguments))
+                work = partial(run, method, index, seed, arguments)
+                rows.measure(work, condition=name, method=method, seed=seed)
     done = list(dict.fromkeys(row["method"] for row in rows.rows))
     print(table(body(rows.rows, names, done), ["condition", *done]))
 

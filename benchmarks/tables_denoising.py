@@ -57,7 +57,7 @@ def fmd() -> str:
     methods = {name: LABELS[name] for name in ("n2v", "pn2v", "r2r", "sure", "simulated", "n2n")}
     affine = {name: CLASSICAL_LABELS[name] for name in CLASSICAL}
     return "\n".join([
-        "PSNR in dB, range 255, 60 s an image on two cores (`benchmarks/quality.py`):", "",
+        "PSNR in dB, range 255, 60 s per image on two cores (`benchmarks/quality.py`):", "",
         fmd_table({"noisy": "noisy", **CLASSICAL_LABELS, "vst_bm3d": ORACLE, **methods}), "",
         "The same after the best gain and offset. Captures of this set are up to a fifth brighter or darker than their",
         "truth, which hides differences in the table above:", "",

@@ -82,8 +82,8 @@ def means(found: list[dict[str, Any]], key: str = "method") -> Scores:
 def fmd() -> list[tuple[str, Scores]]:
     """FMD with white and with correlated noise."""
     names, found = conditions(), rows("quality_fmd")
-    white = slice(None, CONDITIONS_WITH_WHITE_NOISE), "FMD, white noise, 60 s an image"
-    correlated = slice(CONDITIONS_WITH_WHITE_NOISE, None), "FMD, correlated noise, 60 s an image"
+    white = slice(None, CONDITIONS_WITH_WHITE_NOISE), "FMD, white noise, 60 s per image"
+    correlated = slice(CONDITIONS_WITH_WHITE_NOISE, None), "FMD, correlated noise, 60 s per image"
     return [
         (label, means([row for row in found if row["condition"] in names[part]]) | {"vst_bm3d": mean(VST_BM3D[part])})
         for part, label in (white, correlated)
@@ -112,11 +112,11 @@ def others() -> list[tuple[str, Scores]]:
     """Few photons, planted lines, and long trainings."""
     photons, lines = rows("photons"), rows("structured")
     few = [
-        (f"six images, {level:g} photons a pixel", means([row for row in photons if row["photons"] == level]))
+        (f"six images, {level:g} photons per pixel", means([row for row in photons if row["photons"] == level]))
         for level in sorted({row["photons"] for row in photons})
     ]
     planted = [
         (f"planted lines, {case}", means([row for row in lines if row["case"] == case]))
         for case in ("1 e, X", "3 e, X")
     ]
-    return [*few, *planted, ("FMD and W2S, 15 min a set", means(rows("diverse")))]
+    return [*few, *planted, ("FMD and W2S, 15 min per set", means(rows("diverse")))]

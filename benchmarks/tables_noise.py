@@ -27,11 +27,12 @@ def measured() -> str:
     columns = ["", "standard deviation", "along X", "(repeats)", "along Y", "(repeats)", "kind"]
     white, planted = found["w2s"], found["rows"]["planted"]
     return "\n".join([
-        "Single images (`benchmarks/noise.py`). Median errors over clean images, exposed by a simulated",
-        "camera at 3 to 1000 mean photons with a read noise of 0, 2 and 5 electrons; standard deviation over",
-        "the image's signals: ", table(light, header), " \\* against the planted noise plus the noise of the",
-        "clean image itself, which is a recording: from 100 photons",
-        "on it exceeds the planted noise. Last column: scikit-image's estimator, which gives one value an image.", "",
+        "Single images (`benchmarks/noise.py`). Median errors over clean images, exposed by a simulated camera at 3 to",
+        "1000 mean photons with a read noise of 0, 2 and 5 electrons; standard deviation over the image's signals:", "",
+        table(light, header), "",
+        "\\* against the planted noise plus the noise of the clean image itself, which is a recording: from 100",
+        "photons on it exceeds the planted noise. Last column: scikit-image's estimator, which gives one value an",
+        "image.", "",
         "Real images (Fluorescence Microscopy Denoising data) against four repeats: error of the standard deviation,",
         "and autocorrelation of neighbouring pixels:", "", table(real, columns), "",
         f"Of {white['images']} W2S images with white noise, {white['white']} are reported as white; the",
@@ -51,8 +52,8 @@ def recorded() -> str:
     }  # fmt: skip
     planted = [
         [
-            f"{names[name]}, {how}", f"{100 * scores['median_error']:.2f} %", f"{100 * scores['worst_error']:.2f}",
-            f"% {100 * scores['coverage']:.0f} %",
+            f"{names[name]}, {how}", f"{100 * scores['median_error']:.2f} %", f"{100 * scores['worst_error']:.2f} %",
+            f"{100 * scores['coverage']:.0f} %",
         ]
         for how, by_name in found["planted"].items()
         for name, scores in by_name.items()
@@ -62,7 +63,7 @@ def recorded() -> str:
         "A planted camera (`benchmarks/calibration.py`): 100 frames of 128 x 128 pixels, 100 times; errors, and the",
         "fraction of 95 % intervals that contain the true value:", "",
         table(planted, ["", "median error", "largest error", "coverage"]), "",
-        "Log-likelihood of held-out frames, nats a pixel (higher is better):", "", held_out_likelihoods(found), "",
+        "Log-likelihood of held-out frames, nats per pixel (higher is better):", "", held_out_likelihoods(found), "",
         f"A real EMCCD: {real['electrons_per_adu']:.2f} electrons per ADU without EM gain; its authors report",
         f"3.86 ({100 * real['relative_to_authors']:+.1f} %). At a gain of {real['em_gain']:.0f} the variance",
         f"is {real['excess_factor_from_gains']:.2f} times that of photons alone; the skewness of the noise,",
@@ -72,7 +73,7 @@ def recorded() -> str:
 
 def held_out_likelihoods(found: dict[str, Any]) -> str:
     """Cameras by kinds of noise model."""
-    scores = next(found[key] for key in ("noise_models", "laws") if key in found)
+    scores = found["laws"]
     cameras = list(dict.fromkeys(row["camera"] for row in scores))
     kinds = list(dict.fromkeys(row["kind"] for row in scores))
     nats = {(row["camera"], row["kind"]): row["log_likelihood"] for row in scores}
@@ -104,7 +105,7 @@ def scene_statistics() -> str:
         for key in ("exponents", "kurtosis")
     )
     return "\n".join([
-        "Exponent of the power spectrum between 4 and 32 cycles in 128 pixels, quantiles",
-        "(`benchmarks/scenes.py`): ", exponents, "",
+        "Exponent of the power spectrum between 4 and 32 cycles in 128 pixels, quantiles (`benchmarks/scenes.py`):",
+        "", exponents, "",
         "Kurtosis of the differences between neighbouring pixels (3 for Gaussian fields):", "", kurtosis,
     ])  # fmt: skip

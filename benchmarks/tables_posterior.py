@@ -45,7 +45,7 @@ def posterior_line(method: str, row: dict[str, Any]) -> list[Any]:
     return [
         method, f"{row['above_posterior_db']:+.3f}",
         f"{row['above_blind_db']:+.3f}" if "above_blind_db" in row else "",
-        f"{100 * (std['rms'] / std['exact_rms'] - 1):+.0f} %" if std else "",
+        f"{round(100 * (std['rms'] / std['exact_rms'] - 1)):+d} %" if std else "",
         f"{100 * std['within_90']:.1f} %" if std else "",
     ]  # fmt: skip
 
@@ -80,7 +80,7 @@ def photons() -> str:
     """GAP at few photons."""
     found = result("photons")
     return "\n".join([
-        f"Six images at so many photons a pixel, {found['budget_s']:.0f} s of training on two cores for all of them",
+        f"Six images at so many photons per pixel, {found['budget_s']:.0f} s of training on two cores for all of them",
         "(`benchmarks/photons.py`); PSNR in dB after the best gain and offset, over the range of the truth:", "",
         table(*few_photons.body(found["rows"])),
     ])  # fmt: skip
@@ -105,7 +105,7 @@ def invention() -> str:
             row["network"].replace("left out", "small"), row["image"],
             *(f"{row[key]:.2f}" for key in ("error", "std", "correlation")), f"{100 * row['within_90']:.0f} %",
             *(f"{row[key]:.2f}" for key in ("residual", "structure", "consistency")),
-            "yes" if row.get("warnings", row.get("doubts")) else "",
+            "yes" if row["doubts"] else "",
         ]
         for row in rows("invention")
     ]  # fmt: skip

@@ -12,9 +12,9 @@ def speed() -> str:
     best = found["best"]
     rows = []
     for key, label in (
-        ("train_steps_per_s", "training, steps a second (16 patches of 64 x 64)"),
-        ("predict_whole_512_mpx_per_s", "prediction, 512 x 512, megapixels a second"),
-        ("predict_tiled_2048_mpx_per_s", "prediction, 2048 x 2048 tiled, megapixels a second"),
+        ("train_steps_per_s", "training, steps per second (16 patches of 64 x 64)"),
+        ("predict_whole_512_mpx_per_s", "prediction, 512 x 512, megapixels per second"),
+        ("predict_tiled_2048_mpx_per_s", "prediction, 2048 x 2048 tiled, megapixels per second"),
     ):
         peer, classic, fast = (best[who][key] for who in ("careamics", "classic", "fast"))
         rows.append([label, peer, classic, f"{classic / peer:.1f} x", fast, f"{fast / peer:.1f} x"])
@@ -38,6 +38,6 @@ def first_result() -> str:
         f"On two cores ({found['machine']['vector']}), `noisewise denoise --budget 5s --std` writes the first result "
         f"for 512 x 512 pixels {found['first_result_s']:.1f} s after\nthe command. The packaged network needs "
         f"{2048**2 / 1e6 / found['prior_mpx_per_s']:.1f} s for 2048 x 2048 pixels: {found['prior_mpx_per_s']:.2f} "
-        f"megapixels a second, where the\nfastest matrix product would allow {found['floor_mpx_per_s']:.2f}. The "
+        f"megapixels per second, where the\nfastest matrix product would allow {found['floor_mpx_per_s']:.2f}. The "
         f"process uses at most {found['peak_memory_mb'] / 1e3:.1f} GB (`benchmarks/soon.py`)."
     )

@@ -3,24 +3,24 @@
     python benchmarks/w2s.py                          (three methods, three dyes, five seeds: an hour on two cores)
     python benchmarks/w2s.py --methods n2v --seeds 1
 
-W2S: one capture each, truth the mean of 400. Every image of this set was stretched to 8 bits by itself, so gains
-differ from image to image: each is first brought to photons by the gain and offset that a check-up of it measures,
-and the truth of a training image, for `care`, to the units of its capture by a fitted line. PSNR is that after the
-best gain and offset, over the range of the truth in 8 bits, 255. A run that was cut off goes on where it was.
+W2S: one capture each, the truth is the mean of 400. Each image of this set was stretched to 8 bits on its own, so gains
+differ from image to image: each is first converted to photons with the gain and offset measured in it, and the truth of
+a training image, for `care`, to the units of its capture by a fitted line. PSNR is that after the best gain and offset,
+over the range of the truth in 8 bits, 255. An interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tifffile
 
 import noisewise as nw
-from common import DATA, Rows, table
+from common import DATA, Rows, make_parser, save_image, table
 from noisewise.evaluate.metrics import psnr_affine
 
 DYES = 3
@@ -40,39 +40,34 @@ def load(dye: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
     return photons, truth, fitted
 
 
-def run(method: str, dye: int, steps: int, seed: int, save: Path | None) -> dict[str, Any]:
+def run(method: str, dye: int, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One training, and the mean score of the four test images."""
     noisy, truth, fitted = load(dye)
     start = time.perf_counter()
     target = fitted[TRAINED] if method == "care" else None
-    model = nw.train(method, noisy[TRAINED], target, steps=steps, seed=seed)
+    model = nw.train(method, noisy[TRAINED], target, steps=arguments.steps, seed=seed)
     seconds = time.perf_counter() - start
     found = [model.predict(image, average=True).mean for image in noisy[TESTED]]
-    if save:
-        save.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(save / f"{method}_{dye}_{seed}.tif", np.stack(found))
+    save_image(arguments.save, f"{method}_{dye}_{seed}", found)
     return {
-        "method": method, "dye": dye, "seed": seed, "steps": steps, "training_s": seconds,
+        "training_s": seconds,
         "noisy": float(np.mean([psnr_affine(*pair, 255) for pair in zip(noisy[TESTED], truth[TESTED], strict=True)])),
         "psnr": float(np.mean([psnr_affine(*pair, 255) for pair in zip(found, truth[TESTED], strict=True)])),
     }  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rows=True)
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--save", type=Path, help="folder for the denoised images")
     arguments = parser.parse_args()
-    rows = Rows("w2s", ["method", "dye", "seed", "steps"])
+    rows = Rows("w2s", arguments)
     for seed in range(arguments.seeds):
         for dye in range(DYES):
             for method in arguments.methods:
-                if not rows.has(method=method, dye=dye, seed=seed, steps=arguments.steps):
-                    row = run(method, dye, arguments.steps, seed, arguments.save)
-                    print(row, flush=True)
-                    rows.keep(row)
+                key = {"method": method, "dye": dye, "seed": seed}
+                rows.measure(partial(run, **key, arguments=arguments), **key, steps=arguments.steps)
     header = ["", *(f"dye {dye}" for dye in range(DYES)), "mean"]
     body = []
     for method in arguments.methods:

@@ -1,9 +1,9 @@
-"""Short exposures add up to a long one, but each pays for its own reading.
+"""Short exposures add up to a long one, except for the read noise of each.
 
-Sums of Poisson numbers are Poisson numbers: two exposures at half the light, added, have the law of one at full light,
-and so have four at a quarter. Photons leave no trace of how they were collected (upper row). A camera adds read noise
-of variance σ² whenever it is read, so that n exposures have the variance s + n·σ² (lower row): if it matters how the
-light is divided, it is because of the camera.
+The sum of Poisson numbers is a Poisson number: two exposures at half the light, added, have the same distribution as
+one at full light, and so have four at a quarter. Photons carry no information on how they were collected (upper row). A
+camera adds read noise of variance σ² at each readout, so that n exposures have the variance s + n·σ² (lower row): only
+because of the camera does it matter how the light is divided.
 
     python examples/adding_exposures.py [OUT.png]
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from noisewise.workflow.demo import draw_cells
 from noisewise.noise.camera import Camera
+from noisewise.scenes.demonstration import draw_cells
 
 EXPOSURES = (1, 2, 4)
 CAMERAS = {
@@ -38,9 +38,9 @@ def main(path: Path) -> None:
             total = ((frames - camera.offset_adu) / camera.gain_adu_per_e).sum(0)
             shown = panel.imshow(total, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
             error = float(np.sqrt(np.mean((total - photons) ** 2)))
-            noise_model = float(np.sqrt(photons.mean() + n * camera.read_noise_e**2))
+            expected = float(np.sqrt(photons.mean() + n * camera.read_noise_e**2))
             panel.set(xticks=[], yticks=[])
-            panel.set_xlabel(f"noise ±{error:.2f}, by the law ±{noise_model:.2f}", fontsize=13)
+            panel.set_xlabel(f"noise ±{error:.2f}, expected ±{expected:.2f}", fontsize=13)
     for panel, n in zip(panels[0], EXPOSURES, strict=True):
         panel.set_title(f"{n} × {100 / n:.0f} % of the light", fontsize=16, weight="bold")
     figure.colorbar(shown, ax=panels, shrink=0.6).set_label("photons a pixel", fontsize=13)

@@ -1,8 +1,9 @@
-"""Noise2Void on white noise, and how it fails on structured noise: what a pixel's neighbours know of its noise stays.
+"""Noise2Void on white noise, and how it fails on correlated noise: what neighbours share of the noise remains.
 
-The same cells with white noise, and with noise of the same strength that each row shares in part. Noise2Void predicts
-a pixel from its neighbours. White noise cannot be predicted and goes; the rows' noise can, and stays as stripes. With
-a blind spot that covers the row (structN2V), the neighbours that know it are hidden too.
+The same cells with white noise, and with noise of the same standard deviation that is partly shared by each row.
+Noise2Void predicts a pixel from its neighbours. White noise cannot be predicted and is removed; the noise of rows can,
+and remains as stripes. With a blind spot that covers the row (structN2V), the neighbours with the same noise are hidden
+too.
 
     python examples/blind_spot.py [OUT.png]
 """
@@ -14,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
+from noisewise.scenes.demonstration import draw_cells
 
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
 NOISE = 12.0  # photons
@@ -36,7 +37,7 @@ def main(path: Path) -> None:
         images = [noisy]
         for settings in ({}, {"blind_shape": "1x11", "blind_prediction": True}):
             model = nw.train("n2v", noisy, steps=STEPS, features=24, **settings)
-            images.append(model.predict(noisy).mean)
+            images.append(model.predict(noisy, average=False).mean)
         for panel, name, image in zip(panels, columns, [*images, scene], strict=True):
             panel.imshow(image, cmap="magma", vmin=-15, vmax=np.percentile(scene, 99.8), interpolation="nearest")
             error = np.sqrt(np.mean((image - scene) ** 2))

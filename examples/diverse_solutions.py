@@ -1,9 +1,9 @@
 """An ambiguous image has several solutions, and their mean is none of them.
 
-In a world of few figures all posterior probabilities are known. A noisy image may show one figure or another: samples
-of the exact posterior are clear about it, each in its own way; their mean is a mixture that this world does not hold
-(above). Of cells in the light of two photons a pixel nobody knows all that is possible. HDN learns it from the noisy
-image alone: where samples agree, the image has said enough; five that stand for fifty are shown (below).
+In a world of few figures all posterior probabilities are known. A noisy image may show one figure or another: each
+sample of the exact posterior shows one of them clearly; their mean is a mixture that does not exist in this world
+(above). For cells with two photons a pixel the possible solutions are not known. HDN learns them from the noisy image
+alone: where samples agree, the image determines the signal. Five samples that represent fifty are shown (below).
 
     python examples/diverse_solutions.py [OUT.png]
 """
@@ -16,13 +16,13 @@ import torch
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
-from noisewise.testing.worlds import FiniteWorld
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.scenes.demonstration import draw_cells
+from noisewise.testing.worlds import FiniteWorld
 
-LAW = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
-WORLD = FiniteWorld(LAW, brightnesses=(2.5,), background=1.0)
+PHOTON_NOISE = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
+WORLD = FiniteWorld(PHOTON_NOISE, brightnesses=(2.5,), background=1.0)
 PHOTONS, PART = 2.0, (slice(150, 214), slice(300, 364))  # a pixel, on average; (Y, X)
 SETTINGS = {"levels": 3, "network": "fast", "reading": 32, "blocks": 1, "batch_size": 4}
 STEPS, SHOWN = 250, 5
@@ -42,23 +42,22 @@ def main(path: Path) -> None:
 
 
 def figures() -> tuple[str, list[np.ndarray]]:
-    """The image of the world whose kind of figure is least certain."""
+    """The image of the world whose kind of figure is least certain, and exact samples."""
     noisy = WORLD.draw(500, seed=3)[1]
-    drawn = WORLD.sample(noisy, 200, seed=0)
-    # Kinds of figures have different sums and squares; a place makes no difference to them.
-    kinds = (drawn - WORLD.background).square().sum((-2, -1)).round()
+    samples = WORLD.sample(noisy, 200, seed=0)
+    # The sum of squares differs between kinds of figures, and does not depend on the place.
+    kinds = (samples - WORLD.background).square().sum((-2, -1)).round()
     n = int(torch.tensor([float((image == image.mode().values).double().mean()) for image in kinds]).argmin())
-    chosen = range(SHOWN)
     exact = WORLD.posterior(noisy[n : n + 1])
-    return "exact", [part.numpy() for part in (noisy[n], exact.mean[0], exact.std[0], *drawn[n, chosen])]
+    return "exact", [part.numpy() for part in (noisy[n], exact.mean[0], exact.std[0], *samples[n, :SHOWN])]
 
 
 def cells() -> tuple[str, list[np.ndarray]]:
-    """A part of cells in little light."""
+    """Part of an image of cells with few photons, and samples of HDN."""
     scene = draw_cells(seed=0)
     noisy = np.random.default_rng(0).poisson(scene * PHOTONS / scene.mean()).astype(np.float32)
-    model = nw.train("hdn", noisy, noise=LAW, steps=STEPS, **SETTINGS)
-    post = model.predict(noisy[PART])
+    model = nw.train("hdn", noisy, noise=PHOTON_NOISE, steps=STEPS, **SETTINGS)
+    post = model.predict(noisy[PART], average=False)
     return "HDN", [noisy[PART], post.mean, post.std, *post.diverse(SHOWN, of=50)]
 
 

@@ -1,11 +1,10 @@
-"""DivNoising and HDN learn what cells look like from noisy images alone: training, and testing.
+"""DivNoising and HDN learn a prior of cells from noisy images alone: training, and prediction.
 
-An encoder says which hidden variables may lie behind a noisy image, a decoder draws the scene that they stand for, and
-the noise model says how well the noisy image fits that scene. What is to be made large is a lower bound of the
-likelihood of the noisy images: no clean image is ever seen. While it trains, what the direct network says of pixels
-that were held out comes nearer to them (above). Afterwards, each walk from the noisy image through the hidden
-variables ends at another scene that could lie behind it (below): their mean has the least error, and their spread tells
-how sure it is.
+An encoder infers latent variables from a noisy image, a decoder maps them to a scene, and the noise model gives the
+likelihood of the noisy image under that scene. Training maximises a lower bound of the likelihood of the noisy images,
+without any clean image. Meanwhile the error of the direct network at held-out pixels decreases (above). After training,
+each sample of the latent variables leads to another possible scene (below): the mean of all has the smallest error, and
+their standard deviation is the uncertainty.
 
     python examples/divnoising.py [OUT.png]
 """
@@ -17,12 +16,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.scenes.demonstration import draw_cells
 
 PHOTONS = 6.0  # a pixel, on average
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
-LAW = PoissonGaussian(1.0, 0.0, 0.0)
+PHOTON_NOISE = PoissonGaussian(1.0, 0.0, 0.0)
 SETTINGS = {
     "divnoising": {"network": "fast", "reading": 32, "blocks": 1},
     "hdn": {"levels": 3, "network": "fast", "reading": 32, "blocks": 1},
@@ -39,10 +38,10 @@ def main(path: Path) -> None:
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.7))
     curve, panels = upper.subplots(), lower.subplots(2, 6)
     for row, (method, settings) in zip(panels, SETTINGS.items(), strict=True):
-        model = nw.train(method, noisy, noise=LAW, steps=STEPS, batch_size=4, **settings)
-        steps, validation_losses = zip(*model.run.validation_losses, strict=True)
+        model = nw.train(method, noisy, noise=PHOTON_NOISE, steps=STEPS, batch_size=4, **settings)
+        steps, validation_losses = zip(*model.train_state.validation_losses, strict=True)
         curve.plot(steps, validation_losses, label=method)
-        post = model.predict(noisy[PART])
+        post = model.predict(noisy[PART], average=False)
         shown = [scene[PART], noisy[PART], post.mean, *post.sample(2), post.std]
         titles = ["scene", "noisy", "mean", "sample 1", "sample 2", "standard deviation"]
         for panel, image, title in zip(row, shown, titles, strict=True):

@@ -1,6 +1,6 @@
-"""A gallery of drawn scenes: what the method `simulated` learns from, and `noisewise simulate --scene` exposes.
+"""A gallery of synthetic scenes: `simulated` is trained on them, and `noisewise simulate --scene` exposes them.
 
-Three scenes of each kind, from three seeds. Nothing in them is a recording.
+Three scenes of each kind, from three seeds. None of them is a recording.
 
     python examples/drawn_scenes.py [OUT.png]
 """

@@ -1,8 +1,9 @@
 """Less light, more noise: one scene at 100, 50 and 25 % of the light.
 
-The number of photons in a pixel follows the Poisson law: its mean is s, its standard deviation √s, so the
-signal-to-noise ratio (SNR) is √s. Half the light makes the image darker (upper row), and it takes away a factor √2 of
-the SNR: no brightening brings that back (lower row, divided by the share of the light). All images have one scale.
+The number of photons in a pixel has a Poisson distribution: its mean is s, its standard deviation √s, so the
+signal-to-noise ratio (SNR) is √s. Half the light makes the image darker (upper row), and reduces the SNR by a factor of
+√2, which no scaling of the brightness restores (lower row, divided by the fraction of the light). All images have the
+same display range.
 
     python examples/light_levels.py [OUT.png]
 """
@@ -13,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from noisewise.workflow.demo import draw_cells
 from noisewise.noise.camera import Camera
+from noisewise.scenes.demonstration import draw_cells
 
 LIGHTS = (1.0, 0.5, 0.25)
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)

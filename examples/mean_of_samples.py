@@ -1,8 +1,8 @@
-"""One sample could be the scene, and the mean of many is nearer to it.
+"""One sample could be the scene; the mean of many is closer to it.
 
-A sample of the posterior has the texture and sharpness of a scene, and twice the squared error of the mean: its own
-distance from the mean, and the scene's. The mean of n samples has (1 + 1/n) times the least squared error. A direct
-network learns where that ends, and is there in one pass.
+A sample of the posterior is as sharp as a scene, and has twice the squared error of the mean: its own distance to the
+mean, and that of the scene. The mean of n samples has (1 + 1/n) times the smallest squared error. A direct network
+learns the limit of many samples, and computes it in one pass.
 
     python examples/mean_of_samples.py [OUT.png]
 """
@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.scenes.demonstration import draw_cells
 
 PHOTONS = 6.0  # a pixel, on average
 PART = (slice(120, 248), slice(270, 398))  # (Y, X)
@@ -30,14 +30,14 @@ def main(path: Path) -> None:
     noisy = np.random.default_rng(0).poisson(scene).astype(np.float32)
     noise_model = PoissonGaussian(1.0, 0.0, 0.0)
     model = nw.train("hdn", noisy, noise=noise_model, steps=STEPS, **SETTINGS)
-    post, truth = model.predict(noisy[PART]), scene[PART]
-    drawn = post.sample(max(COUNTS))
-    errors = [float(np.mean((drawn[:n].mean(0) - truth) ** 2)) for n in COUNTS]
+    post, truth = model.predict(noisy[PART], average=False), scene[PART]
+    samples = post.sample(max(COUNTS))
+    errors = [float(np.mean((samples[:n].mean(0) - truth) ** 2)) for n in COUNTS]
     direct = float(np.mean((post.mean - truth) ** 2))
     figure = Figure(figsize=(13, 6.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     shown = {
-        "noisy": noisy[PART], "one sample": drawn[0], "mean of 4": drawn[:4].mean(0), "mean of 64": drawn.mean(0),
+        "noisy": noisy[PART], "one sample": samples[0], "mean of 4": samples[:4].mean(0), "mean of 64": samples.mean(0),
         "direct network": post.mean, "scene": truth,
     }  # fmt: skip
     for panel, (title, image) in zip(upper.subplots(1, len(shown)), shown.items(), strict=True):

@@ -1,8 +1,9 @@
-"""Noise model times prior: how a pixel's own value and its surroundings make its posterior.
+"""Noise model times prior: the posterior of a pixel from its own value and its neighbours.
 
-p(s|x) ∝ p(x|s) p(s). In a world whose probabilities are known, the surroundings of a pixel give a prior for it, the
-noise model gives the likelihood of its noisy value, and their product is the posterior (left, for one pixel). Mean
-without the pixel's own value (what a blind spot can know), posterior mean, and posterior standard deviation (right).
+p(s|x) ∝ p(x|s) p(s). In a world with known probabilities, the neighbours of a pixel give a prior for it, the noise
+model gives the likelihood of its noisy value, and their product is the posterior (left, for one pixel). Right: the mean
+without the pixel's own value (all that a blind-spot method can know), the posterior mean, and the posterior standard
+deviation.
 
     python examples/model_times_prior.py [OUT.png]
 """
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from noisewise.testing.worlds import FiniteWorld
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.testing.worlds import FiniteWorld
 
 WORLD = FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0)))
 
@@ -27,7 +28,7 @@ def main(path: Path) -> None:
     probability, evidence = WORLD.marginals(noisy)
     prior = (probability.log() - evidence).softmax(1)
     blind, posterior = WORLD.moments(prior), WORLD.moments(probability)
-    # The image that gains most, and the pixel of it that its own value moves farthest.
+    # The image that gains most, and the pixel in it whose own value changes the mean most.
     won = ((blind.mean - signal) ** 2).sum((1, 2)) - ((posterior.mean - signal) ** 2).sum((1, 2))
     n = int(won.argmax())
     y, x = np.unravel_index(int((blind.mean[n] - posterior.mean[n]).abs().argmax()), signal.shape[1:])

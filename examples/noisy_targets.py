@@ -1,7 +1,8 @@
-"""Noise2Noise ends where CARE ends, though it never sees a clean image.
+"""Noise2Noise reaches the same result as CARE, without any clean image.
 
-Two equal small networks learn from the same textures: one with clean targets, one with second noisy copies. After
-every few steps their error on other images is held against that of the exact posterior mean, which no method can beat.
+Two equal small networks are trained on the same textures: one with clean targets, one with second noisy copies. After
+some numbers of steps their error on other images is compared with that of the exact posterior mean, the smallest
+possible.
 
     python examples/noisy_targets.py [OUT.png]
 """
@@ -37,11 +38,11 @@ def main(path: Path) -> None:
         errors = []
         for steps in STEPS:
             model = nw.train(name, noisy.numpy(), target.numpy(), steps=steps, **SETTINGS)
-            last[label] = torch.from_numpy(model.predict(test.numpy()).mean)
+            last[label] = torch.from_numpy(model.predict(test.numpy(), average=False).mean)
             errors.append(rms(last[label]))
         curve.plot(STEPS, errors, "o-", label=label)
     curve.axhline(rms(WORLD.posterior(test).mean), color="0.4", ls="--", label="exact posterior mean E[s|x]")
-    curve.set(xscale="log", xlabel="training steps", ylabel="error, grey values (noise: 15)", xticks=STEPS)
+    curve.set(xscale="log", xlabel="training steps", ylabel="error, ADU (noise: 15)", xticks=STEPS)
     curve.set_xticks(STEPS, [str(s) for s in STEPS])
     curve.minorticks_off()
     curve.legend(frameon=False)

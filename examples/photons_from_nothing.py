@@ -1,8 +1,8 @@
-"""Photon after photon, an image grows out of almost nothing.
+"""Adding the photons that a network expects grows an image from almost nothing.
 
-A network that has learned where the next photon falls can go on with any image: add the photons that it expects, ask
-again. From a few photons that fell anywhere it makes a new image, step by step, of the kind that it learned from: first
-large structures, then small ones (above). From a noisy image it makes what could be its long exposure (below).
+A network that predicts where the next photons fall can continue any image: add the photons that it expects, and predict
+again. From a few photons at random places it makes a new image, step by step, similar to those that it was trained on:
+first large structures, then small ones (above). From a noisy image it makes a possible long exposure of it (below).
 
     python examples/photons_from_nothing.py [OUT.png]
 """
@@ -15,14 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.scenes.demonstration import draw_cells
 
-PHOTONS = 12.0  # a pixel, on average, in the image that is learned from
+PHOTONS = 12.0  # a pixel, on average, in the training image
 START = 0.02  # a pixel, where a new image begins
-FEW = 0.03  # of them, in the image that is denoised
+FEW = 0.03  # fraction of them in the image that is continued
 PART = (slice(100, 228), slice(90, 218))  # (Y, X)
-SETTINGS = {"faintest": 0.001, "drawn": 0.0}
+SETTINGS = {"faintest": 0.001, "synthetic_weight": 0.0}
 STEPS, SHOWN = 160, 5
 
 
@@ -34,20 +34,20 @@ def main(path: Path) -> None:
     model = nw.train(
         "gap", rng.poisson(scene).astype(np.float32), noise=PoissonGaussian(1.0, 0.0, 0.0), steps=STEPS, **SETTINGS
     )  # fmt: skip
-    beginnings = {
+    starts = {
         "from nothing": (START / PHOTONS, rng.poisson(START, (128, 128))),
         "from few photons": (FEW, rng.poisson(scene[PART] * FEW)),
     }
     figure = Figure(figsize=(13, 5.4), layout="constrained")
-    for row, (name, (exposure, begun)) in zip(figure.subplots(2, SHOWN), beginnings.items(), strict=True):
-        reach = np.geomspace(1, 1 / exposure, SHOWN)
-        for panel, growth in zip(row, reach, strict=True):
-            image = begun.astype(np.float32)
+    for row, (name, (exposure, first)) in zip(figure.subplots(2, SHOWN), starts.items(), strict=True):
+        growths = np.geomspace(1, 1 / exposure, SHOWN)
+        for panel, growth in zip(row, growths, strict=True):
+            image = first.astype(np.float32)
             if growth > 1:
                 model.method = replace(model.method, growth=float(growth), exposure=exposure)
-                image = model.predict(image).sample(1)[0]
+                image = model.predict(image, average=False).sample(1)[0]
             panel.imshow(image, cmap="magma", vmin=0, vmax=np.percentile(image, 99.8) or 1, interpolation="nearest")
-            panel.set(xticks=[], yticks=[], title=f"{growth * begun.mean():.2g} photons a pixel")
+            panel.set(xticks=[], yticks=[], title=f"{growth * first.mean():.2g} photons a pixel")
         row[0].set_ylabel(name, fontsize=13)
     figure.savefig(path, dpi=100)
 

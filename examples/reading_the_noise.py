@@ -1,8 +1,8 @@
-"""What one image says of its own noise: white, with rows, and correlated in both directions.
+"""Three noise check-ups from one image each: white noise, noise of rows, and noise correlated in both directions.
 
-The same scene is recorded three times: by a camera whose pixels are independent, by one whose rows carry offsets, and
-once more with the image resampled afterwards, as many microscopes do. `noisewise.measure` sees one image each time,
-and neither the scene nor the camera.
+The same scene is recorded three times: by a camera with independent pixels, by one whose rows have offsets, and once
+more with the image resampled afterwards, as many microscopes do. `noisewise.measure` gets one image each time, and
+neither the scene nor the camera.
 
     python examples/reading_the_noise.py [OUT.png]
 """
@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
 from noisewise.plots.noise_report import draw_lags, draw_levels
+from noisewise.scenes.demonstration import draw_cells
 
 PART = (slice(120, 248), slice(270, 398))  # (Y, X), shown
 

@@ -1,9 +1,9 @@
-"""The die and the squared error: who must guess a number, and pays the square of the error, guesses the mean.
+"""The best guess under the squared error is the mean: for a die, and for a pixel.
 
-Left: the mean cost of each guess of a die's next roll. The squared error is least at 3.5, a number that no die shows;
-the absolute error is least anywhere between 3 and 4. Right: the same with a pixel. Of all scenes that could lie behind
-one noisy image, some have a figure in this pixel and some have not; a network that pays the squared error answers
-with their mean E[s|x], weighted by p(s|x), and that is grey where it is not sure.
+Left: the mean cost of each guess of a die's next roll. The expected squared error is smallest at the mean, 3.5, which
+is on no face; the absolute error is smallest anywhere between 3 and 4. Right: the same for a pixel. Of all scenes that
+could be behind one noisy image, some have a figure in this pixel and some have not. A network trained with the squared
+error predicts their mean E[s|x], weighted by p(s|x), a value in between where the image is ambiguous.
 
     python examples/squared_error.py [OUT.png]
 """
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from noisewise.testing.worlds import FiniteWorld
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.testing.worlds import FiniteWorld
 
 FACES = np.arange(1, 7)
 WORLD = FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0)))
@@ -40,8 +40,8 @@ def main(path: Path) -> None:
     _, noisy = WORLD.draw(40, seed=0)
     probability = WORLD.marginals(noisy)[0]
     # The pixel that is least certain of all.
-    spread = WORLD.moments(probability).std
-    n, y, x = np.unravel_index(int(spread.argmax()), spread.shape)
+    std = WORLD.moments(probability).std
+    n, y, x = np.unravel_index(int(std.argmax()), std.shape)
     weights, levels = probability[n, :, y, x].numpy(), WORLD.levels.numpy()
     guesses = np.linspace(levels.min() - 0.5, levels.max() + 0.5, 251)
     cost = (weights[:, None] * (levels[:, None] - guesses) ** 2).sum(0)

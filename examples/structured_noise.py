@@ -1,10 +1,11 @@
-"""Noise with structure: where Noise2Void fails, and what methods make of it that know how noise goes together.
+"""Correlated noise: where Noise2Void fails, and methods that model the correlation.
 
-A camera adds to each row an offset, and a ripple that lasts for some pixels along it. The neighbours of a pixel know
-both, so a method that predicts pixels from their neighbours keeps them (`n2v`). A longer blind spot hides those that
-know (structN2V), at the price of all that they know of the scene. `simulated` learns from drawn scenes with noise of
-the kind that was measured; `cosdd` learns from the noisy image a code of the scene, and a memory of the noise along the
-rows. Below: what each took away. It should be the noise, stripes and all, and nothing of the cells.
+A camera adds an offset to each row, and a part that is correlated over some pixels along it. Both can be predicted from
+the neighbours of a pixel, so a method that predicts pixels from their neighbours keeps them (`n2v`). A longer blind
+spot hides the correlated neighbours (structN2V), and with them what they contain of the scene. `simulated` is trained
+on synthetic scenes with the measured noise; `cosdd` learns from the noisy image a code for the scene, and an
+autoregressive model of the noise along the rows. Below: what each method removed. It should be the noise with all its
+stripes, and nothing of the cells.
 
     python examples/structured_noise.py [OUT.png]
 """
@@ -17,10 +18,10 @@ from matplotlib.figure import Figure
 from scipy.signal import lfilter
 
 import noisewise as nw
-from noisewise.workflow.demo import draw_cells
+from noisewise.scenes.demonstration import draw_cells
 
 CAMERA = nw.Camera(gain=2.2, read_noise=1.6, offset=100)
-BRIGHTEST, STRENGTH, LASTING = 30.0, 2.0, 6.0  # photons; electrons rms; pixels
+BRIGHTEST, STRENGTH, CORRELATION_LENGTH = 30.0, 2.0, 6.0  # photons; electrons rms; pixels
 PART = (slice(120, 280), slice(240, 400))  # (Y, X)
 METHODS = {
     "n2v": ("n2v", 250, {}),
@@ -31,11 +32,11 @@ METHODS = {
 
 
 def lines(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """An offset for each row, and a ripple along it, electrons."""
-    stays = np.exp(-1 / LASTING)
-    fresh = (1 - stays**2) ** 0.5 * rng.standard_normal((shape[0], shape[1] + 100))
-    ripple = lfilter([1.0], [1.0, -stays], fresh, axis=-1)[:, 100:]
-    return STRENGTH * (ripple + rng.standard_normal((shape[0], 1)))
+    """An offset for each row, and a part that is correlated along it, electrons."""
+    ratio = np.exp(-1 / CORRELATION_LENGTH)
+    fresh = (1 - ratio**2) ** 0.5 * rng.standard_normal((shape[0], shape[1] + 100))
+    correlated = lfilter([1.0], [1.0, -ratio], fresh, axis=-1)[:, 100:]
+    return STRENGTH * (correlated + rng.standard_normal((shape[0], 1)))
 
 
 def main(path: Path) -> None:
@@ -53,17 +54,17 @@ def main(path: Path) -> None:
     panels[0, 0].set_title("scene")
     panels[0, 1].imshow(noisy[PART], **look)
     panels[0, 1].set_title("noisy")
-    spread = 2.5 * np.std(noisy - truth)
-    away = {"cmap": "gray", "vmin": -spread, "vmax": spread, "interpolation": "nearest"}
+    limit = 2.5 * np.std(noisy - truth)
+    removed = {"cmap": "gray", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
     panels[1, 0].axis("off")
-    panels[1, 1].imshow((noisy - truth)[PART], **away)
+    panels[1, 1].imshow((noisy - truth)[PART], **removed)
     panels[1, 1].set_title("its noise")
     for column, (label, (method, steps, settings)) in zip(panels.T[2:], METHODS.items(), strict=True):
-        found = nw.train(method, noisy, steps=steps, **settings).predict(noisy).mean
+        found = nw.train(method, noisy, steps=steps, **settings).predict(noisy, average=False).mean
         error = np.sqrt(np.mean((found - truth) ** 2))
         column[0].imshow(found[PART], **look)
         column[0].set_title(f"{label}, error {error:.1f}")
-        column[1].imshow((noisy - found)[PART], **away)
+        column[1].imshow((noisy - found)[PART], **removed)
         column[1].set_title("what it took away")
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])

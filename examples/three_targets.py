@@ -1,9 +1,9 @@
-"""Why CARE, Noise2Noise and Noise2Void learn an expectation: three targets, one curve.
+"""CARE, Noise2Noise and Noise2Void learn an expectation: three targets, two minima.
 
-For one noisy image x in a world whose posterior is known, scenes s are drawn from p(s|x) and noisy copies x' from
-p(x'|s). CARE's cost of an answer in a pixel is E (a − s)², Noise2Noise's E (a − x')²: the same parabola, moved up by
-the variance of the copy's noise, and least at the same E[s|x]. Noise2Void does not see the pixel itself; its target is
-the pixel's own noisy value, and its cost is least at E[s_i | x without x_i].
+For one noisy image x in a world with a known posterior, scenes s are sampled from p(s|x) and noisy copies x' from
+p(x'|s). CARE's cost of a prediction a in a pixel is E (a − s)², that of Noise2Noise is E (a − x')²: the same parabola,
+shifted up by the variance of the copy's noise, with its minimum at the same E[s|x]. Noise2Void does not see the pixel
+itself; its target is the pixel's own noisy value, and its cost has its minimum at E[s_i | x without x_i].
 
     python examples/three_targets.py [OUT.png]
 """
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from noisewise.testing.worlds import FiniteWorld
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.testing.worlds import FiniteWorld
 
 WORLD = FiniteWorld(PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0)))
-DRAWS = 20_000
+SAMPLES = 20_000
 
 
 def main(path: Path) -> None:
@@ -29,14 +29,14 @@ def main(path: Path) -> None:
     _, noisy = WORLD.draw(60, seed=3)
     probability, evidence = WORLD.marginals(noisy)
     blind = (probability.log() - evidence).softmax(1)
-    spread = WORLD.moments(probability).std
-    n, y, x = np.unravel_index(int(spread.argmax()), spread.shape)
+    std = WORLD.moments(probability).std
+    n, y, x = np.unravel_index(int(std.argmax()), std.shape)
 
-    def drawn(weights: torch.Tensor) -> torch.Tensor:
+    def sample(weights: torch.Tensor) -> torch.Tensor:
         """Signals of the pixel from a posterior."""
-        return WORLD.levels[torch.multinomial(weights, DRAWS, replacement=True, generator=generator)]
+        return WORLD.levels[torch.multinomial(weights, SAMPLES, replacement=True, generator=generator)]
 
-    scenes, hidden = drawn(probability[n, :, y, x]), drawn(blind[n, :, y, x])
+    scenes, hidden = sample(probability[n, :, y, x]), sample(blind[n, :, y, x])
     targets = {
         "CARE: the scene s": scenes,
         "Noise2Noise: another noisy copy x'": WORLD.noise.sample(scenes, generator),

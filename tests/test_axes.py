@@ -1,4 +1,4 @@
-"""Axis letters, regions and the way to the network's layout and back."""
+"""Axis letters, regions and the conversion to and from the layout of the network."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_guess_axes_refuses(shape: tuple[int, ...]) -> None:
 
 
 @given(st.data())
-def test_layout_comes_back(data: st.DataObject) -> None:
+def test_layout_round_trip(data: st.DataObject) -> None:
     letters = data.draw(st.permutations("STACZYX"))
     axes = "".join(a for a in letters if a in "YX" or data.draw(st.booleans()))
     shape = tuple(data.draw(st.integers(1, 4)) for _ in axes)

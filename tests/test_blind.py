@@ -1,4 +1,4 @@
-"""Blind spots: shapes, what is hidden, what stands for it, and predictions of pixels that were never seen."""
+"""Blind spots: shapes, hidden pixels, their replacement, and predictions of pixels that were never seen."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import noisewise as nw
-from noisewise.axes import Layout
-from noisewise.data.images import Scene
+from noisewise.axes import Layout, Symmetry
+from noisewise.data.images import TrainingImage
 from noisewise.data.patches import PatchSource
 from noisewise.io import open_source
-from noisewise.methods.base import Batch, ImageSpec
+from noisewise.methods.base import Batch, Denoiser
 from noisewise.methods.n2v import N2V
-from noisewise.model import Training
 from noisewise.nets.blind import (
     draw_mask,
     grid_coordinates,
@@ -30,11 +29,14 @@ from noisewise.nets.blind import (
     predict_blind,
     window_radius,
 )
-from noisewise.nets.standardized import Standardized
+from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.ops.correlation_length import correlated_offsets
 from noisewise.predict.run import Predictor
+from noisewise.workflow.training import Training
+
+from .conftest import denoiser, image_spec
 
 ROW = tuple((0, x) for x in (-2, -1, 1, 2))
 CROSS = ((-1, 0), (0, -1), (0, 1), (1, 0))
@@ -70,7 +72,7 @@ def rng(seed: int = 0) -> torch.Generator:
         ("1/1/0", 2, [(-1, 0), (1, 0)]),
     ],
 )
-def test_a_shape_is_read(text: str, dims: int, offsets: list[tuple[int, ...]]) -> None:
+def test_shapes_are_parsed(text: str, dims: int, offsets: list[tuple[int, ...]]) -> None:
     found = parse_shape(text, dims)
     assert len(found) == len(set(found)) and set(found) == set(offsets)
 
@@ -87,19 +89,19 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "dims"), WRONG)
-def test_what_is_no_shape_is_a_value_error(text: str, dims: int) -> None:
+def test_text_that_is_not_a_shape_is_a_value_error(text: str, dims: int) -> None:
     with pytest.raises(ValueError):
         parse_shape(text, dims)
 
 
 @pytest.mark.parametrize(("text", "dims"), WRONG)
-def test_what_is_no_shape_is_one_sentence_to_the_user(text: str, dims: int) -> None:
+def test_text_that_is_not_a_shape_gives_one_sentence_to_the_user(text: str, dims: int) -> None:
     with pytest.raises(nw.UserError, match=r"is not a shape .*; give pixel, auto, a size such as 1x11"):
         N2V(blind_shape=text).shape((), dims)
 
 
-def test_a_shape_that_is_none_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("noisewise.model.fit", None)
+def test_an_impossible_shape_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noisewise.workflow.training.fit", None)
     with pytest.raises(nw.UserError, match="blind_shape '4x4'"):
         nw.train("n2v", np.random.default_rng(0).normal(size=(32, 32)), blind_shape="4x4", steps=2)
 
@@ -119,7 +121,7 @@ def test_a_window_reaches_out_of_its_shape(shape: tuple, radius: int, expected: 
 # -- what is hidden --------------------------------------------------------------------------------
 
 
-def spread_by_hand(blind: Tensor, shape: tuple) -> Tensor:
+def hidden_by_hand(blind: Tensor, shape: tuple) -> Tensor:
     hidden = blind.clone()
     for sample, channel, *centre in blind.nonzero().tolist():
         for offset in shape:
@@ -136,19 +138,19 @@ def spread_by_hand(blind: Tensor, shape: tuple) -> Tensor:
         ((3, 4), "1x11"), ((1, 6), "5x5"), ((5, 8, 7), "1x1x5"), ((5, 8, 7), "3x1x3"), ((2, 3, 9), "5x3x1"),
     ],
 )  # fmt: skip
-def test_spread_against_brute_force(size: tuple[int, ...], text: str) -> None:
+def test_hidden_pixels_against_brute_force(size: tuple[int, ...], text: str) -> None:
     shape = parse_shape(text, len(size))
     blind = torch.rand((2, 3, *size), generator=rng(1)) < 0.1
     for axis in range(2, 2 + len(size)):  # borders have their share
         blind.select(axis, 0)[0, 0] |= torch.rand(blind.select(axis, 0)[0, 0].shape, generator=rng(axis)) < 0.3
         blind.select(axis, -1)[1, 2] |= torch.rand(blind.select(axis, -1)[1, 2].shape, generator=rng(axis)) < 0.3
     before = blind.clone()
-    assert torch.equal(hidden_pixels(blind, shape), spread_by_hand(blind, shape))
+    assert torch.equal(hidden_pixels(blind, shape), hidden_by_hand(blind, shape))
     assert torch.equal(blind, before)
 
 
 def sparse(size: tuple[int, ...]) -> Tensor:
-    """Few centres, in corners, on a border, inside, and two that share their surroundings."""
+    """Few centres: in corners, on a border, inside, and two with common surroundings."""
     blind = torch.zeros((1, 1, *size), dtype=torch.bool)
     *front, y, x = (n - 1 for n in size)
     for at in ((0, 0), (y, x), (0, x // 2), (y // 2, x // 2), (y // 2 + 1, x // 2 + 1)):
@@ -166,7 +168,7 @@ def sparse(size: tuple[int, ...]) -> Tensor:
 )  # fmt: skip
 def test_the_replaced_image_does_not_depend_on_hidden_pixels(size: tuple[int, ...], text: str, masking: str) -> None:
     x, blind, shape = torch.rand((1, 1, *size), generator=rng(1)), sparse(size), parse_shape(text, len(size))
-    hidden = spread_by_hand(blind, shape)
+    hidden = hidden_by_hand(blind, shape)
     one = hide(x, blind, masking, 1, rng(2), shape)
     two = hide(torch.where(hidden, torch.rand(x.shape, generator=rng(3)) + 100, x), blind, masking, 1, rng(2), shape)
     assert torch.equal(one, two)
@@ -175,7 +177,7 @@ def test_the_replaced_image_does_not_depend_on_hidden_pixels(size: tuple[int, ..
 
 @pytest.mark.parametrize("masking", MASKINGS)
 @pytest.mark.parametrize("text", ["1x11", "11x1", "5x5", "3x3"])
-def test_nor_where_blind_spots_lie_close_together(text: str, masking: str) -> None:
+def test_the_same_where_blind_spots_lie_close_together(text: str, masking: str) -> None:
     """As dense as in training, and as held-out pixels, of which 3 % are drawn without regard to each other."""
     shape = parse_shape(text, 2)
     for blind in (
@@ -192,7 +194,7 @@ def test_nor_where_blind_spots_lie_close_together(text: str, masking: str) -> No
 @pytest.mark.parametrize("text", ["pixel", "1x5", "3x3", "010/111/010"])
 def test_the_mean_is_that_of_the_visible_neighbours(text: str) -> None:
     x, blind, shape = torch.rand((1, 1, 24, 30), generator=rng(1)), sparse((24, 30)), parse_shape(text, 2)
-    hidden, radius = spread_by_hand(blind, shape)[0, 0], window_radius(shape, 1)
+    hidden, radius = hidden_by_hand(blind, shape)[0, 0], window_radius(shape, 1)
     found = hide(x, blind, "mean", 1, rng(), shape)[0, 0]
     for y, x0 in hidden.nonzero().tolist():
         window = (slice(max(0, y - radius), y + radius + 1), slice(max(0, x0 - radius), x0 + radius + 1))
@@ -202,7 +204,7 @@ def test_the_mean_is_that_of_the_visible_neighbours(text: str) -> None:
 
 def test_the_loss_scores_centres_only_and_hides_their_shape() -> None:
     """Held-out pixels are the centres: others may have any value, unless the network sees them."""
-    method, net = N2V(blind_shape="1x5"), Standardized(Tiny(2, 1, 1), 2, [0.0], [1.0], [0.0], [1.0])
+    method, net = N2V(blind_shape="1x5"), denoiser(Tiny(2, 1, 1))
     x, valid = torch.rand((1, 1, 24, 30), generator=rng()), torch.zeros((1, 1, 24, 30), dtype=torch.bool)
     valid[0, 0, 12, 15] = True
 
@@ -253,7 +255,7 @@ def test_with_a_shape_no_more_than_a_quarter_is_hidden(text: str, dims: int) -> 
 
 
 @pytest.mark.parametrize(("size", "origin"), [((23, 27), (5, 11)), ((5, 13, 12), (2, 3, 7))])
-def test_a_lattice_is_tied_to_the_image_not_to_the_tile(size: tuple[int, ...], origin: tuple[int, ...]) -> None:
+def test_a_lattice_follows_the_coordinates_of_the_image_not_of_the_tile(size: tuple[int, ...], origin: tuple[int, ...]) -> None:
     whole = grid_coordinates(torch.zeros((1, 1, *size)))
     tile = grid_coordinates(torch.zeros((1, 1, *(n - o for n, o in zip(size, origin, strict=True)))), origin)
     cut = tuple(slice(o, None) for o in origin)
@@ -279,11 +281,10 @@ class Tiny(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
-def tiny(dims: int, channels: int = 1, heads: int = 1, joint: bool = False) -> Standardized:
+def tiny(dims: int, channels: int = 1, heads: int = 1, joint: bool = False) -> Denoiser:
     mean, std = [100.0 + c for c in range(channels)], [10.0 + c for c in range(channels)]
-    return Standardized(
-        Tiny(dims, channels if joint else 1, heads), dims, mean, std, mean, std, independent=not joint, heads=heads
-    ).eval()  # fmt: skip
+    backbone = Tiny(dims, channels if joint else 1, heads)
+    return denoiser(backbone, mean, std, dims=dims, independent=not joint, heads=heads).eval()
 
 
 def noisy_like(*shape: int) -> Tensor:
@@ -310,7 +311,7 @@ CASES = [
 
 def hide_by_hand(image: Tensor, blind: Tensor, shape: tuple, radius: int) -> Tensor:
     """One image (*S): the mean of the visible neighbours in place of what is hidden; NaN where there are none."""
-    hidden = spread_by_hand(blind[None, None], shape)[0, 0]
+    hidden = hidden_by_hand(blind[None, None], shape)[0, 0]
     found = image.clone()
     for at in hidden.nonzero().tolist():
         window = tuple(slice(max(0, a - radius), a + radius + 1) for a in at)
@@ -328,10 +329,10 @@ def test_a_blind_prediction_against_a_loop(
     found = predict_blind(net, noisy, None, 5.0, 1, shape).reshape(heads, images, channels, *size)
     sides, radius = torch.tensor(lattice_sides(5.0, shape, dims)), window_radius(shape, 1)
     where = torch.stack(torch.meshgrid(*(torch.arange(n) for n in size), indexing="ij"), -1)
-    dice_np = np.random.default_rng(0)
+    rng_np = np.random.default_rng(0)
     compared = 0
     for _ in range(8):
-        n, c, *at = (int(dice_np.integers(k)) for k in (images, channels, *size))
+        n, c, *at = (int(rng_np.integers(k)) for k in (images, channels, *size))
         blind = ((where - torch.tensor(at)) % sides == 0).all(-1)
         x = (noisy[n] - net.mean) / net.std
         if hide_by_hand(x[c], blind, shape, radius).isnan().any():
@@ -359,13 +360,13 @@ def test_a_blind_prediction_never_saw_its_pixel_nor_its_shape(
             return predict_blind(net, image, None, 5.0, 1, shape).reshape(heads, images, channels, *size)
 
     before = predict(noisy)
-    dice_np = np.random.default_rng(1)
+    rng_np = np.random.default_rng(1)
     corners = [[0] * dims, [min(1, n - 1) for n in size], [n - 1 for n in size], [max(0, n - 2) for n in size]]
-    for at in [*corners, [n // 2 for n in size], *(dice_np.integers(0, size, (2, dims)).tolist())]:
-        n, c = int(dice_np.integers(images)), int(dice_np.integers(channels))
+    for at in [*corners, [n // 2 for n in size], *(rng_np.integers(0, size, (2, dims)).tolist())]:
+        n, c = int(rng_np.integers(images)), int(rng_np.integers(channels))
         blind = torch.zeros((1, 1, *size), dtype=torch.bool)
         blind[(0, 0, *at)] = True
-        spot = spread_by_hand(blind, shape)[0, 0]
+        spot = hidden_by_hand(blind, shape)[0, 0]
         other = noisy.clone()
         other[n, c][spot] += 50 * torch.randn(int(spot.sum()), generator=rng(7))
         after = predict(other)
@@ -375,7 +376,7 @@ def test_a_blind_prediction_never_saw_its_pixel_nor_its_shape(
 
 
 @pytest.mark.parametrize("joint", [False, True])
-def test_images_from_different_places_are_predicted_as_each_by_itself(joint: bool) -> None:
+def test_images_from_different_places_are_predicted_as_if_alone(joint: bool) -> None:
     """And as if it began at zero: what is hidden with a pixel lies at multiples of the lattice's sides around it."""
     net, noisy = tiny(2, 2, joint=joint), noisy_like(2, 2, 9, 10)
     where = torch.cat([grid_coordinates(noisy, origin) for origin in ((0, 0), (3, 7))])
@@ -387,7 +388,7 @@ def test_images_from_different_places_are_predicted_as_each_by_itself(joint: boo
     torch.testing.assert_close(together, anywhere)
 
 
-def test_joint_channels_see_the_other_channels_own_pixel() -> None:
+def test_joint_channels_see_the_pixel_of_the_other_channels() -> None:
     net, noisy = tiny(2, 2, joint=True), noisy_like(1, 2, 9, 10)
     other = noisy.clone()
     other[0, 1, 4, 4] += 50
@@ -413,12 +414,9 @@ def test_n2v_predicts_blind_if_asked_in_image_units() -> None:
 
 @pytest.mark.parametrize("network", ["fast", "classic"])
 @pytest.mark.parametrize("average", [False, True])
-def test_nor_where_a_size_is_no_multiple_of_the_pooling(network: str, average: bool) -> None:
-    """What fills an image up to the pooling grid repeats its border pixels: they must not be told by it."""
-    spec = ImageSpec(
-        spatial="YX", channels=1, spacing=(1, 1), size=(21, 19), mean=(100,), std=(10,), target_mean=(100,),
-        target_std=(10,),
-    )  # fmt: skip
+def test_the_same_where_the_size_is_no_multiple_of_the_pooling_factor(network: str, average: bool) -> None:
+    """Padding up to the pooling grid repeats border pixels: it must not reveal them."""
+    spec = image_spec(mean=(100.0,), std=(10.0,), size=(21, 19))
     method = N2V(network=network, features=4, depth=2, blind_prediction=True)  # type: ignore[arg-type]
     torch.manual_seed(0)
     net = method.build(spec).eval()
@@ -434,18 +432,18 @@ def test_nor_where_a_size_is_no_multiple_of_the_pooling(network: str, average: b
         assert not torch.equal(before, after)
 
 
-# -- the reach of noise ----------------------------------------------------------------------------
+# -- the correlation length of noise ---------------------------------------------------------------
 
 
 def correlation_along(noise_model: Correlated, axis: int, lag: int) -> float:
-    """Of a drawn image of even signal, between pixels so far apart."""
+    """Correlation of sampled noise at a lag along an axis, for a constant signal."""
     noise = noise_model.sample(torch.full((40, 64, 64), 100.0, dtype=torch.float64), rng(1)) - 100
     size = noise.shape[axis] - lag
     one, two = noise.narrow(axis, 0, size), noise.narrow(axis, lag, size)
     return float((one * two).mean() / noise.var())
 
 
-def test_rows_that_share_an_offset_are_hidden_along_x() -> None:
+def test_row_offsets_are_hidden_along_x() -> None:
     rows = Correlated(Gaussian(10.0), row_kernel=6.0)
     assert correlation_along(rows, 2, 3) == pytest.approx(36 / 136, abs=0.03)  # along X
     assert abs(correlation_along(rows, 1, 1)) < 0.03
@@ -453,22 +451,22 @@ def test_rows_that_share_an_offset_are_hidden_along_x() -> None:
     assert set(correlated_offsets((rows,), 3)) == {(0, 0, x) for x in range(-5, 6) if x}
 
 
-def test_columns_that_share_an_offset_are_hidden_along_y() -> None:
+def test_column_offsets_are_hidden_along_y() -> None:
     columns = Correlated(Gaussian(10.0), column_kernel=6.0)
     assert correlation_along(columns, 1, 3) == pytest.approx(36 / 136, abs=0.03)  # along Y
     assert abs(correlation_along(columns, 2, 1)) < 0.03
     assert set(correlated_offsets((columns,), 2)) == {(y, 0) for y in range(-5, 6) if y}
 
 
-def test_slices_that_share_their_noise_are_hidden_too() -> None:
-    """Of three quarters the powers stay above 0.05 over ten slices; what a row shares, it has for itself in each."""
-    noise_model = Correlated(Gaussian(10.0), between=0.75)
+def test_noise_shared_between_slices_is_hidden_too() -> None:
+    """The powers of 0.75 stay above 0.05 over ten slices; each slice has its own row offsets."""
+    noise_model = Correlated(Gaussian(10.0), slice_correlation=0.75)
     for lag in (1, 2, 4):
         assert correlation_along(noise_model, 0, lag) == pytest.approx(0.75**lag, abs=0.03)
     assert abs(correlation_along(noise_model, 1, 1)) < 0.03 and abs(correlation_along(noise_model, 2, 1)) < 0.03
     assert correlated_offsets((noise_model,), 2) == ()
     assert set(correlated_offsets((noise_model,), 3, 20)) == {(z, 0, 0) for z in range(-10, 11) if z}
-    rows = Correlated(Gaussian(10.0), kernel=torch.ones(1, 2), row_kernel=4.0, between=-0.3)
+    rows = Correlated(Gaussian(10.0), kernel=torch.ones(1, 2), row_kernel=4.0, slice_correlation=-0.3)
     noise = rows.sample(torch.full((16, 256, 64), 5.0), rng(2)) - 5
     assert float((noise[1:] * noise[:-1]).mean() / noise.var()) == pytest.approx(-0.3 * 100 / 116, abs=0.02)
     shared = {(0, 0, x) for x in range(-5, 6)} | {(z, 0, x) for z in (-1, 1) for x in (-1, 0, 1)}
@@ -477,7 +475,7 @@ def test_slices_that_share_their_noise_are_hidden_too() -> None:
     assert N2V(blind_shape="auto").shape((noise_model,), 2) == ()
 
 
-def test_a_field_is_hidden_as_far_as_it_reaches() -> None:
+def test_correlated_noise_is_hidden_up_to_its_correlation_length() -> None:
     """The autocorrelation of three equal weights along X is 2/3 and 1/3; of 1 and 0.2 along Y it is 0.19."""
     along_x = Correlated(Gaussian(10.0), kernel=torch.ones(1, 3))
     assert correlation_along(along_x, 2, 1) == pytest.approx(2 / 3, abs=0.03)
@@ -494,18 +492,18 @@ def test_white_noise_hides_nothing_more() -> None:
         assert correlated_offsets(noise_models, 2) == ()
 
 
-def test_auto_takes_the_shape_from_the_law() -> None:
+def test_auto_takes_the_shape_from_the_noise_model() -> None:
     method = N2V(blind_shape="auto")
     rows, white = Correlated(Gaussian(10.0), row_kernel=6.0), Gaussian(10.0)
     assert set(method.shape((rows,), 2)) == {(0, x) for x in range(-25, 26) if x} and method.shape((white,), 2) == ()
-    assert method.anisotropic((rows,), 2) and not method.anisotropic((white,), 2)
-    assert method.wants_noise and not N2V().wants_noise
+    assert not method.traits.symmetry((rows,), 2).swap_yx and method.traits.symmetry((white,), 2).swap_yx
+    assert method.traits.noise == "correlated" and N2V().traits.noise == "none"
 
 
-# -- what is directional is not turned -------------------------------------------------------------
+# -- anisotropic shapes are not rotated ------------------------------------------------------------
 
 
-def test_shapes_that_change_when_turned() -> None:
+def test_shapes_that_change_when_rotated() -> None:
     assert (
         is_anisotropic(parse_shape("1x11", 2))
         and is_anisotropic(parse_shape("5x3", 2))
@@ -515,12 +513,14 @@ def test_shapes_that_change_when_turned() -> None:
     assert not is_anisotropic(parse_shape("5x1x1", 3))  # Z is never swapped
 
 
-def test_patches_are_not_turned_where_y_and_x_differ() -> None:
-    """Neighbours along X of a numbered image differ by one, unless the patch was turned."""
+def test_patches_are_not_rotated_where_y_and_x_differ() -> None:
+    """Neighbours along X of a numbered image differ by one, unless the patch was rotated."""
     image = np.arange(64 * 70, dtype=np.float32).reshape(64, 70)
-    scenes = [Scene(open_source(image), Layout("YX", "YX"))]
+    images = [TrainingImage(open_source(image), Layout("YX", "YX"))]
     for allowed, expected in ((True, {1.0, 70.0}), (False, {1.0})):
-        data = PatchSource(scenes, (16, 16), 2, seed=0, memory_bytes=1e9, device=torch.device("cpu"), turned=allowed)
+        data = PatchSource(
+            images, (16, 16), 2, seed=0, memory_bytes=1e9, device=torch.device("cpu"), symmetry=Symmetry(swap_yx=allowed)
+        )
         drawn = [data.draw(step) for step in range(40)]
         steps = torch.cat([(d.noisy[..., 1:] - d.noisy[..., :-1]).flatten() for d in drawn])
         assert set(steps.abs().tolist()) == expected and {1.0, -1.0} <= set(steps.tolist())  # mirrored all the same
@@ -530,34 +530,33 @@ def test_patches_are_not_turned_where_y_and_x_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "law", "allowed"),
+    ("settings", "noise_model", "allowed"),
     [
         ({}, None, True), ({"blind_shape": "1x11"}, None, False), ({"blind_shape": "3x3"}, None, True),
         ({"blind_shape": "auto"}, Correlated(Gaussian(10.0), row_kernel=6.0), False),
         ({"blind_shape": "auto"}, Gaussian(10.0), True),
     ],
 )  # fmt: skip
-def test_training_turns_patches_unless_the_method_is_directional(
-    settings: dict, noise_model: object, allowed: bool
+def test_training_rotates_patches_unless_the_method_is_anisotropic(
+    settings: dict, noise_model: Noise | None, allowed: bool
 ) -> None:
     image = np.random.default_rng(0).normal(100, 10, (32, 32)).astype(np.float32)
-    training = Training(
-        N2V(features=4, **settings), [open_source(image)], noise_models=[] if noise_model is None else [noise_model]
-    )
-    assert training.patches.turned is allowed
+    noise_models = [] if noise_model is None else [noise_model]
+    training = Training(N2V(features=4, **settings), [open_source(image)], noise_models=noise_models)
+    assert training.patches.symmetry.swap_yx is allowed
 
 
 @pytest.mark.parametrize(("text", "count"), [("pixel", 8), ("3x3", 8), ("1x5", 4)])
-def test_the_average_is_over_flips_and_over_turns_where_they_are_allowed(text: str, count: int) -> None:
+def test_the_average_is_over_flips_and_over_rotations_where_they_are_allowed(text: str, count: int) -> None:
     net, noisy = tiny(2), noisy_like(1, 1, 12, 14)
     found = Predictor(N2V(blind_shape=text), net, average=True).mean(noisy)
     expected = []
     for swap, flips in product((False, True)[: count // 4], ((), (2,), (3,), (2, 3))):
-        turned_image = (noisy.mT if swap else noisy).flip(flips)
+        rotated = (noisy.mT if swap else noisy).flip(flips)
         with torch.no_grad():
-            result = net(turned_image).flip(flips)
+            result = net(rotated).flip(flips)
         expected.append(result.mT if swap else result)
     assert len(expected) == count
     torch.testing.assert_close(found, torch.stack(expected).mean(0))
     swapped = (expected[0] - torch.stack(expected).mean(0)).abs().max()
-    assert swapped > 0.1  # this network does tell directions apart
+    assert swapped > 0.1  # this network treats the axes differently

@@ -13,24 +13,24 @@ import torch
 from scipy import ndimage, stats
 
 from noisewise import UserError
-from noisewise.noise import models
-from noisewise.cli import main
-from noisewise.noise.files import load_noise
 from noisewise.calibration.bootstrap import bootstrap
-from noisewise.calibration.calibrate import KINDS, calibrate, record
-from noisewise.noise.camera import Camera
-from noisewise.calibration.detector import Unknown, student
-from noisewise.noise.quantization import Quantization
-from noisewise.noise.models.gaussian import Gaussian
-from noisewise.calibration.goodness_of_fit import assess
-from noisewise.noise.models.histogram import Histogram
-from noisewise.noise.fit.recorded_values import Values
-from noisewise.noise.models.pixel_maps import PixelMaps
-from noisewise.noise.models.mixture import Mixture
-from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.calibration.calibrate import KINDS, calibrate, calibrate_recording
+from noisewise.calibration.detector import Unknown, student_quantile
+from noisewise.calibration.frame_statistics import measure_frames
 from noisewise.calibration.frames import open_frames
-from noisewise.calibration.frame_statistics import survey
+from noisewise.calibration.goodness_of_fit import assess
 from noisewise.calibration.photon_transfer import photon_transfer, samples_of
+from noisewise.cli import main
+from noisewise.noise import models
+from noisewise.noise.camera import Camera
+from noisewise.noise.files import load_noise
+from noisewise.noise.fit.recorded_values import RecordedValues
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.models.histogram import Histogram
+from noisewise.noise.models.mixture import Mixture
+from noisewise.noise.models.pixel_maps import PixelMaps
+from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
 
 CAMERA = Camera(gain=2.2, read_noise=1.6, offset=100)
 
@@ -48,7 +48,7 @@ def texture(size=96, high=200.0):
 
 
 def fast(stack, **settings):
-    return record(stack, kind=settings.pop("kind", "poisson_gaussian"), **settings)
+    return calibrate_recording(stack, kind=settings.pop("kind", "poisson_gaussian"), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def dark():
 
 @pytest.fixture(scope="module")
 def recorded(frames, dark):
-    return cache(lambda kind: record(frames, dark=dark, kind=kind))
+    return cache(lambda kind: calibrate_recording(frames, dark=dark, kind=kind))
 
 
 # -- what was planted is found ---------------------------------------------------------------------
@@ -107,9 +107,11 @@ def test_intervals_hold(count, row_noise):
     camera = Camera(gain=2.2, read_noise=1.6, offset=100, row_noise_e=row_noise)
     covered, off = 0, []
     for seed in range(40):
-        curve = photon_transfer(samples_of(survey(open_frames(camera.expose(ramp(64), frames=count, seed=seed)))))
-        reach = student(curve.freedom) * curve.error([1.0])
-        covered += abs(curve.line.slope - 2.2) < reach
+        curve = photon_transfer(
+            samples_of(measure_frames(open_frames(camera.expose(ramp(64), frames=count, seed=seed))))
+        )
+        half_width = student_quantile(curve.freedom) * curve.standard_error([1.0])
+        covered += abs(curve.line.slope - 2.2) < half_width
         off.append(curve.line.slope / 2.2 - 1)
     assert covered >= 33
     assert abs(np.mean(off)) < 4 * np.std(off) / 40**0.5 + 0.005  # no bias, with few frames either
@@ -121,7 +123,7 @@ def test_a_narrow_range_does_not_bias_the_gain():
     camera, slopes = Camera(gain=2.2, read_noise=8, offset=100), []
     for seed in range(10):
         frames = camera.expose(photons, frames=6, seed=seed)
-        slopes.append(photon_transfer(samples_of(survey(open_frames(frames)))).line.slope)
+        slopes.append(photon_transfer(samples_of(measure_frames(open_frames(frames)))).line.slope)
         mean, variance = frames.mean(0).ravel(), frames.var(0, ddof=1).ravel()
     plain = np.polyfit(mean, variance, 1)[0]
     error = np.std(slopes) / len(slopes) ** 0.5
@@ -155,21 +157,21 @@ def test_other_pixel_types(frames, change):
 
 def test_sums_are_those_of_numpy(frames):
     few = frames[:24]
-    seen = survey(open_frames(few))
-    np.testing.assert_allclose(seen.mean, few.mean(0))
+    statistics = measure_frames(open_frames(few))
+    np.testing.assert_allclose(statistics.mean, few.mean(0))
     folds = [np.isin(np.arange(24) // 2 % 2, fold) for fold in (0, 1)]
     for fold, chosen in enumerate(folds):
         part = few[chosen].astype(float)
-        np.testing.assert_allclose(seen.fold_mean[fold], part.mean(0))
-        np.testing.assert_allclose(seen.variance[fold], ((part[1::2] - part[::2]) ** 2).mean(0) / 2)
-        np.testing.assert_allclose(seen.third[fold], stats.kstat(part, 3, axis=0), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(seen.whole, few.var(0, ddof=1))
-    np.testing.assert_array_equal(seen.brightness, np.tile([0.0, 1.0], (24, 1)))  # no change beyond chance
+        np.testing.assert_allclose(statistics.fold_mean[fold], part.mean(0))
+        np.testing.assert_allclose(statistics.variance[fold], ((part[1::2] - part[::2]) ** 2).mean(0) / 2)
+        np.testing.assert_allclose(statistics.third_cumulant[fold], stats.kstat(part, 3, axis=0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(statistics.total_variance, few.var(0, ddof=1))
+    np.testing.assert_array_equal(statistics.brightness, np.tile([0.0, 1.0], (24, 1)))  # no change beyond chance
 
 
 def test_frames_are_read_one_at_a_time(tmp_path, frames, monkeypatch):
     from noisewise.axes import region_shape
-    from noisewise.io.tiff import TiffSource
+    from noisewise.io.tiff_read import TiffSource
 
     tifffile.imwrite(tmp_path / "stack.tif", frames, photometric="minisblack")
     read, largest = TiffSource.read, 0
@@ -196,7 +198,7 @@ def test_every_kind_is_made_and_kept(kind, recorded, tmp_path):
     found.noise.save(tmp_path / "law.safetensors")
     assert load_noise(tmp_path / "law.safetensors").provenance == told
     if kind != "gaussian":
-        assert found.goodness.distance < 2 * found.goodness.chance and found.goodness.held_out_frames == 12
+        assert found.goodness.distance < 2 * found.goodness.critical_distance and found.goodness.held_out_frames == 12
     else:  # one strength for all signals does not fit, and that shows
         assert found.goodness.distance > 0.02 and any("distribution function" in said for said in found.warnings)
 
@@ -216,7 +218,7 @@ def test_maps_of_pixels():
     camera = Camera.scmos((96, 96), seed=3)
     black, bright = np.zeros((96, 96)), ramp(high=600)
     noise_model = calibrate(
-        camera.expose(bright, frames=80, seed=1), dark=camera.expose(black, frames=100, seed=2), kind="maps"
+        camera.expose(bright, frames=80, seed=1), dark=camera.expose(black, frames=100, seed=2), kind="pixel_maps"
     )
     assert isinstance(noise_model, PixelMaps)
     assert np.abs(noise_model.offset.numpy() - camera.offset_adu - 0.01 * camera.gain_adu_per_e).mean() < 0.5
@@ -232,8 +234,8 @@ def test_goodness_tells_a_wrong_law(frames):
     quantization = Quantization.of_bits(16)
     right = assess(PoissonGaussian(2.2, 100, 3.52, quantization), noisy, signal, 4)
     wide = assess(PoissonGaussian(2.6, 100, 3.52, quantization), noisy, signal, 4)
-    assert right.distance < 1.5 * right.chance < wide.distance
-    assert right.log_likelihood > wide.log_likelihood and sum(right.shares) == pytest.approx(1)
+    assert right.distance < 1.5 * right.critical_distance < wide.distance
+    assert right.log_likelihood > wide.log_likelihood and sum(right.histogram) == pytest.approx(1)
 
 
 # -- grey levels -----------------------------------------------------------------------------------
@@ -244,7 +246,10 @@ def test_goodness_tells_a_wrong_law(frames):
     [
         (np.random.default_rng(0).normal(1000, 50, (64, 64)).astype(np.uint16), Quantization(1.0, 0, 65535)),
         (np.random.default_rng(0).normal(1000, 50, (64, 64)).astype(np.uint16) * 16, Quantization(16.0, 0, 65535)),
-        (np.random.default_rng(0).normal(4000, 100, (64, 64)).clip(0, 4095).astype(np.uint16), Quantization(1.0, 0, 4095)),
+        (
+            np.random.default_rng(0).normal(4000, 100, (64, 64)).clip(0, 4095).astype(np.uint16),
+            Quantization(1.0, 0, 4095),
+        ),
         (np.random.default_rng(0).normal(100, 50, (64, 64)).clip(50, 255).astype(np.uint8), Quantization(1.0, 50, 255)),
         (np.random.default_rng(0).normal(0, 50, (64, 64)).astype(np.int16), Quantization(1.0, -32768, 32767)),
         (np.random.default_rng(0).normal(0, 50, (64, 64)), Quantization()),
@@ -252,7 +257,7 @@ def test_goodness_tells_a_wrong_law(frames):
     ],
 )  # fmt: skip
 def test_steps_and_limits(pixels, expected):
-    values = Values(pixels.dtype)
+    values = RecordedValues(pixels.dtype)
     values.add(pixels.astype(float))
     assert values.quantization == expected
 
@@ -273,7 +278,7 @@ WRONG = {
     "fall in brightness by .* bleaching": lambda: exposures([texture() * (1 - 0.2 * k / 40) for k in range(40)]),
     "flickers": lambda: exposures([texture() * (1 + 0.03 * DICE.standard_normal()) for _ in range(40)]),
     "shifts by (1|2)\\..* pixels": lambda: exposures([shifted((2 * k / 40, 0)) for k in range(40)]),
-    "trembles by about 0\\.(1|2).* pixels": lambda: exposures([shifted(DICE.normal(0, 0.2, 2)) for _ in range(40)]),
+    "vibrates by about 0\\.(1|2).* pixels": lambda: exposures([shifted(DICE.normal(0, 0.2, 2)) for _ in range(40)]),
     "of the pixels saturate": lambda: Camera(gain=2.2, read_noise=1.6, offset=30, bits=8).expose(ramp(high=120), 40),
     "hot pixels: ": lambda: add_hot(CAMERA.expose(ramp(), frames=40, seed=1)),
     "neighbours along a row is correlated": lambda: ndimage.uniform_filter1d(
@@ -283,7 +288,7 @@ WRONG = {
         gain=2.2, read_noise=1.6, offset=100, row_noise_e=1
     ).expose(ramp(high=20), 40),
     "leave the gain uncertain": lambda: CAMERA.expose(ramp(48, low=90, high=200), frames=4, seed=0),
-    "6 frames tell": lambda: CAMERA.expose(ramp(), frames=6, seed=0),
+    "6 frames determine": lambda: CAMERA.expose(ramp(), frames=6, seed=0),
     "not a line": lambda: Camera(gain=2.2, read_noise=1.6, offset=100, full_well_e=150).expose(ramp(), 40),
     "reach the lowest value": lambda: Camera(gain=2.2, read_noise=3, offset=2).expose(ramp(), 40),
 }
@@ -327,7 +332,7 @@ def test_dark_frames_of_another_setting(frames):
         (lambda: CAMERA.expose(ramp()), "one frame"),
         (lambda: CAMERA.expose(ramp())[None], "one frame"),
         (lambda: np.full((9, 20, 20), 7, np.uint16), "all alike"),
-        (lambda: np.repeat(CAMERA.expose(ramp(), 2, seed=1), 2, axis=0), "frame 1 is frame 0 again"),
+        (lambda: np.repeat(CAMERA.expose(ramp(), 2, seed=1), 2, axis=0), "frame 1 is identical to frame 0"),
         (lambda: CAMERA.expose(np.zeros((64, 64)), 20), "dark recording, give it as --dark"),
         (lambda: Camera(gain=2.2, offset=30, bits=8).expose(ramp(low=90), 20), "saturate"),
         (lambda: np.where(np.arange(96) == 5, np.nan, CAMERA.expose(ramp(), 4)), "NaN"),
@@ -355,15 +360,16 @@ def test_several_channels_are_refused(frames):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"kind": "gauss"}, "unknown kind"), ({"kind": "maps"}, "--dark"), ({"offset": np.nan}, "not a grey level"),
+        ({"kind": "gauss"}, "unknown kind"), ({"kind": "pixel_maps"}, "--dark"),
+        ({"offset": np.nan}, "not a pixel value"),
         ({"offset": 100.0, "dark": "dark.tif"}, "either"), ({"dark": np.zeros((3, 8, 8))}, "alike"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(settings, said, frames):
     with pytest.raises(UserError, match=said):
-        record(frames[:4], **settings)
+        calibrate_recording(frames[:4], **settings)
     with pytest.raises(UserError, match="do not fit"):
-        calibrate(frames[:10], dark=CAMERA.expose(np.zeros((64, 64)), 10), kind="maps")
+        calibrate(frames[:10], dark=CAMERA.expose(np.zeros((64, 64)), 10), kind="pixel_maps")
 
 
 # -- without a recording ---------------------------------------------------------------------------
@@ -382,7 +388,9 @@ def test_a_bootstrapped_law_is_nearer_to_the_truth(denoiser):
         "donut": lambda x: ndimage.convolve(x, donut),
     }[denoiser](noisy.astype(float))
     noise_model = bootstrap(noisy, denoised, kind="histogram")
-    plain = Histogram.fit(torch.from_numpy(noisy.astype(float)), torch.from_numpy(denoised), quantization=noise_model.quantization)
+    plain = Histogram.fit(
+        torch.from_numpy(noisy.astype(float)), torch.from_numpy(denoised), quantization=noise_model.quantization
+    )
     truth = PoissonGaussian(2.2, 100, 3.52, noise_model.quantization)
     fresh = torch.from_numpy(CAMERA.expose(photons, seed=4).astype(float))
     signal = torch.from_numpy(CAMERA.signal(photons))
@@ -416,7 +424,8 @@ def test_whole_twins_make_no_comb():
 def test_bootstraps_that_cannot_be():
     noisy = CAMERA.expose(ramp(), seed=3)
     for denoised, kind, said in (
-        (noisy[:50], "mixture", "shape"), (noisy, "maps", "cannot be made"), (np.ones((96, 96)), "mixture", "too few"),
+        (noisy[:50], "mixture", "shape"), (noisy, "pixel_maps", "cannot be made"),
+        (np.ones((96, 96)), "mixture", "too few"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=said):
             bootstrap(noisy, denoised, kind=kind)

@@ -329,7 +329,7 @@ def test_tiles_do_not_show(run, cells):
 
 def test_files_are_streamed(run, cells, monkeypatch):
     from noisewise.axes import region_shape
-    from noisewise.io.tiff import TiffSource
+    from noisewise.io.tiff_read import TiffSource
 
     tifffile.imwrite("tall.tif", np.tile(tifffile.imread(cells), (10, 10)))
     assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0] == 0
@@ -351,8 +351,8 @@ def test_files_are_streamed(run, cells, monkeypatch):
 @pytest.fixture
 def camera(cells):
     """A noise model of the camera, as a file."""
-    from noisewise.noise.quantization import Quantization
     from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+    from noisewise.noise.quantization import Quantization
 
     path = cells.with_name("camera.safetensors")
     PoissonGaussian(1.0, 100.0, 1.0, Quantization(1.0)).save(path)

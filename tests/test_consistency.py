@@ -85,7 +85,7 @@ def test_a_wrong_strength_of_noise_is_corrected(noise_model: nw.Noise, wrong: fl
     signal = 40 + 160 * draw("mixed", (256, 256), 31)
     noisy = noise_model.sample(signal, torch.Generator().manual_seed(4)).numpy()
     right = nw.measure(noisy)
-    refined = nw.refine(noisy, replace(right, line=right.line.times(wrong)))
+    refined = nw.refine(noisy, replace(right, line=right.line.scaled(wrong)))
     true = float(noise_model.mean_var(signal.double())[1].mean())
     got = float(refined.noise.mean_var(signal.double())[1].mean())
     assert got == pytest.approx(true, rel=0.08)

@@ -299,7 +299,7 @@ def test_pixels_that_are_no_numbers(refused, folders, kind, value):
     array[3, 4] = value
     np.save(path, array)
     message = refused("images", "truths")
-    assert path in message and ("image" if kind == "images" else "reference") + " holds pixels" in message
+    assert path in message and ("image" if kind == "images" else "reference") + " has pixels" in message
 
 
 def test_constant_references(refused, scores):

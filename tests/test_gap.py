@@ -74,7 +74,7 @@ def test_gain_and_offset_are_taken_off(noise_model: Noise, expected: tuple[float
     [
         (Gaussian(4.0), "does not grow with the signal"),
         (PoissonGaussian(2.0, 100.0, 3.0), "read noise of 1.5 electrons"),
-        (GammaPoisson(5.0, 1.0, 0.0, 1.0, 0.0), "multiplies each electron"),
+        (GammaPoisson(5.0, 1.0, 0.0, 1.0, 0.0), "excess noise"),
     ],
 )
 def test_what_is_no_count_is_refused(noise_model: Noise, reason: str):

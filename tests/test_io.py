@@ -514,9 +514,9 @@ def test_floats_saturate() -> None:
 
 @pytest.mark.parametrize("name", ["a.tif", "b.tif", "c.ome.tif", "d.npy", "e.png"])
 def test_regions_are_slices_of_the_whole(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from noisewise.io import tiff
+    from noisewise.io import tiff_read
 
-    monkeypatch.setattr(tiff, "READ_WHOLE", 0)  # force the lazy way
+    monkeypatch.setattr(tiff_read, "READ_WHOLE", 0)  # force the lazy way
     path, pixels = tmp_path / name, image((6, 70, 90) if name != "e.png" else (70, 90), "uint16")
     if name == "d.npy":
         np.save(path, pixels)

@@ -18,7 +18,8 @@ from PIL import Image
 
 from noisewise import io
 from noisewise.errors import UserError
-from noisewise.io import npy, paths
+from noisewise.io import paths
+from noisewise.io.formats import npy
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -156,7 +157,7 @@ def test_missing_codec_names_the_extra(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", Table())
     (tmp_path / "a.tif").write_bytes(VALID["zlib"])
-    with pytest.raises(UserError, match=r"pip install noisewise\[formats\]"):
+    with pytest.raises(UserError, match=r"pip install .noisewise\[formats\]"):
         io.open_source(tmp_path / "a.tif")
 
 
@@ -282,7 +283,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     for name, words in (
         ("gone/b.tif", "does not exist"),
         ("b.xyz", "unknown format"),
-        ("b.lsm", "only read"),
+        ("b.lsm", "not written"),
     ):
         with pytest.raises(UserError, match=words):
             io.create_sink(tmp_path / name, source)

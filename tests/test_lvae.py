@@ -1,24 +1,24 @@
-"""The ladder VAE: any size, no frame at the borders, divergences in closed form, quiet levels that know nothing."""
+"""The ladder VAE: any size, no artefacts at borders, divergences in closed form, unconditioned levels."""
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from noisewise.nets import lvae
-from noisewise.nets.lvae import LadderVAE, LadderLevel, fresh
+from noisewise.nets.lvae import LadderLevel, LadderVAE, fresh
 
-from .conftest import stirred
+from .conftest import random_weights
 
 SMALL = {"features": 8, "width": 6, "latent": 3, "blocks": 1}
 
 
 def ladder(dims=2, levels=3, **settings):
     twice = (2,) * dims
-    return stirred(LadderVAE(1, 2, stem=twice, pools=(twice,) * levels, **SMALL | settings))
+    return random_weights(LadderVAE(1, 2, stem=twice, pools=(twice,) * levels, **SMALL | settings))
 
 
 def still(_level, shape):
-    """Lots that are all zero: each variable at its mean."""
+    """All zeros: each variable at its mean."""
     return torch.zeros(shape)
 
 
@@ -33,7 +33,7 @@ def test_images_of_any_size(size, levels):
 
 
 @torch.no_grad()
-def test_a_flat_image_has_no_frame():
+def test_a_constant_image_has_no_border_artefact():
     net = ladder()
     flat = net.draw(net.read(torch.full((1, 1, 32, 40), 0.7)), still).output
     for y in range(4):  # a pixel's place in the block that a position stands for
@@ -43,7 +43,7 @@ def test_a_flat_image_has_no_frame():
 
 
 @torch.no_grad()
-def test_what_is_far_from_the_border_moves_with_the_image():
+def test_far_from_the_border_the_output_moves_with_the_image():
     net, x = ladder(levels=1), torch.randn(1, 1, 192, 160)
     whole = net.draw(net.read(x), still).output
     part = net.draw(net.read(x[..., 8:, 16:]), still).output
@@ -51,14 +51,14 @@ def test_what_is_far_from_the_border_moves_with_the_image():
 
 
 def test_the_divergence_is_that_of_two_gaussians():
-    rung = stirred(LadderLevel(2, 6, 3))
-    state, heard = torch.randn(2, 2, 6, 4, 5)
-    said = torch.randn(2, 6, 4, 5)
+    level = random_weights(LadderLevel(2, 6, 3))
+    state, for_state = torch.randn(2, 2, 6, 4, 5)
+    for_posterior = torch.randn(2, 6, 4, 5)
     with torch.no_grad():
-        nats = rung(state, torch.cat([heard, said], 1), still, 0)[1]
-        state = rung.above(state)
-        mean, log_std = rung.prior(state).chunk(2, 1)
-        shift, stretch = (rung.posterior(state + heard) + said).chunk(2, 1)
+        nats = level(state, torch.cat([for_state, for_posterior], 1), still, 0)[1]
+        state = level.above(state)
+        mean, log_std = level.prior(state).chunk(2, 1)
+        shift, stretch = (level.posterior(state + for_state) + for_posterior).chunk(2, 1)
     prior = Normal(mean, lvae.bounded(log_std).exp())
     shift = lvae.bounded(shift, lvae.FARTHEST)
     posterior = Normal(mean + prior.scale * shift, prior.scale * lvae.bounded(stretch).exp())
@@ -66,24 +66,24 @@ def test_the_divergence_is_that_of_two_gaussians():
 
 
 @torch.no_grad()
-def test_quiet_levels_are_not_told_what_the_image_is():
+def test_unconditioned_levels_do_not_depend_on_the_image():
     images = torch.randn(2, 1, 1, 16, 16)
-    quiet, heard = ladder(quiet=3), ladder(quiet=2)
-    first, second = (quiet.draw(quiet.read(x), still) for x in images)
+    without, conditioned = ladder(unconditioned=3), ladder(unconditioned=2)
+    first, second = (without.draw(without.read(x), still) for x in images)
     assert torch.equal(first.output, second.output)
     assert first.divergence == []
-    first, second = (heard.draw(heard.read(x), still) for x in images)
+    first, second = (conditioned.draw(conditioned.read(x), still) for x in images)
     assert not torch.equal(first.output, second.output)
     assert len(first.divergence) == 1
 
 
 @torch.no_grad()
-def test_draws_of_one_reading_differ_by_their_lots_alone():
+def test_draws_from_one_encoding_differ_by_their_random_numbers_alone():
     net, x = ladder(), torch.randn(1, 1, 16, 16)
-    said = net.read(x)
+    encoding = net.read(x)
 
     def draw(seed):
-        return net.draw(said, fresh(x, torch.Generator().manual_seed(seed))).output
+        return net.draw(encoding, fresh(x, torch.Generator().manual_seed(seed))).output
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.allclose(draw(1), draw(2))

@@ -1,7 +1,8 @@
-"""The check-up against planted noise: variance law, correlation, rows, limits, steps, and bad input."""
+"""The check-up of planted noise: variance line, correlation, rows, limits, quantization; errors and command line."""
 
 import io
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,20 +11,22 @@ import torch
 
 import noisewise as nw
 from noisewise.cli import main
+from noisewise.estimate.artifacts import is_jpeg
+from noisewise.estimate.autocorrelation import estimate_autocorrelation
+from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, homogeneous_spectra, surround_mean
+from noisewise.estimate.pixel_values import measure_pixel_values
 from noisewise.noise.base import pack
 from noisewise.noise.files import unpack
-from noisewise.estimate.dct_blocks import Pair, cut, flattest, mean_around, transform
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
-from noisewise.estimate.pixel_values import look_at_values, looks_like_jpeg
-from noisewise.estimate.autocorrelation import correlate
 from tests.conftest import blobs
 
 GAIN, OFFSET = 2.0, 100.0
 
 
+@cache
 def scene(size=256, seed=0):
-    """Photons a pixel, 4 to 60: smooth waves with sharp discs on them."""
+    """Photons a pixel, 4 to 60: smooth waves and sharp discs."""
     rng = np.random.default_rng(seed)
     image = (blobs((size, size), seed) - 20.0) / 80 * 20 + 4
     y, x = np.mgrid[:size, :size]
@@ -43,7 +46,7 @@ def true_std(signal, read_noise=2.0):
 
 @pytest.mark.parametrize("light", [0.3, 1.0, 5.0])
 @pytest.mark.parametrize("read_noise", [0.0, 2.0])
-def test_one_image_tells_its_variance_law(light, read_noise):
+def test_the_variance_line_is_estimated_from_one_image(light, read_noise):
     found = nw.measure(expose(light * scene(), read_noise=read_noise))
     assert found.kind == "white" and found.suggests == "pixel-wise"
     assert found.line.slope == pytest.approx(GAIN, rel=0.12)
@@ -55,19 +58,19 @@ def test_one_image_tells_its_variance_law(light, read_noise):
     assert found.gain_adu_per_e.low < GAIN * 1.05 and found.gain_adu_per_e.high > GAIN * 0.95
 
 
-def test_frames_of_a_textured_scene_tell_it_from_their_differences():
-    texture = 30 + 25 * np.random.default_rng(0).random((128, 128))  # as strong as noise, as fine as noise
+def test_differences_of_frames_separate_noise_from_texture():
+    texture = 30 + 25 * np.random.default_rng(0).random((128, 128))  # as strong and as fine as noise
     stack = np.stack([expose(texture, seed) for seed in range(4)])
-    still, single = nw.measure(stack, axes="TYX"), nw.measure(stack[0])
+    frames, single = nw.measure(stack, axes="TYX"), nw.measure(stack[0])
     signal = OFFSET + GAIN * 42.5
-    assert still.from_frames and not single.from_frames
-    assert still.std(signal) == pytest.approx(true_std(signal), rel=0.03)
-    assert single.std(signal) > 1.3 * true_std(signal)  # one image cannot tell
+    assert frames.from_frames and not single.from_frames
+    assert frames.std(signal) == pytest.approx(true_std(signal), rel=0.03)
+    assert single.std(signal) > 1.3 * true_std(signal)  # not possible in a single image
 
 
 @pytest.mark.parametrize("axis", ["X", "Y"])
 def test_row_noise_is_found_along_its_axis(axis):
-    """An offset of half the read noise, in an image with little light."""
+    """Offsets with half the standard deviation of the read noise, in an image with little light."""
     setting = {"X": "row_noise_e", "Y": "column_noise_e"}[axis]
     found = nw.measure(expose(0.3 * scene(), **{setting: 1.0}))
     assert found.kind == {"X": "rows", "Y": "columns"}[axis]
@@ -88,18 +91,17 @@ def correlated(shape, kernel, seed=0):
     ("kernel", "kind"),
     [
         (np.array([[1.0]]), "white"),
-        (np.outer([1, 2, 1], [1, 2, 1]), "correlated"),
+        (np.outer([1, 2, 1], [1, 2, 1.0]), "correlated"),
         (np.array([[1.0, 0.7]]), "rows"),
         (np.array([[1.0], [0.7]]), "columns"),
     ],
 )
 def test_the_autocorrelation_is_that_of_the_kernel(kernel, kind):
-    noise = correlated((256, 256), np.asarray(kernel, float))
+    noise = correlated((256, 256), kernel)
     found = nw.measure((scene() + 6 * noise).astype(np.float32))
-    own = np.asarray(kernel, float)
     expected = {
-        "X": (own[:, 1:] * own[:, :-1]).sum() / (own**2).sum(),
-        "Y": (own[1:] * own[:-1]).sum() / (own**2).sum(),
+        "X": (kernel[:, 1:] * kernel[:, :-1]).sum() / (kernel**2).sum(),
+        "Y": (kernel[1:] * kernel[:-1]).sum() / (kernel**2).sum(),
     }
     for axis in "XY":
         assert found.rho[axis][0] == pytest.approx(expected[axis], abs=0.06)
@@ -107,28 +109,30 @@ def test_the_autocorrelation_is_that_of_the_kernel(kernel, kind):
 
 
 @pytest.mark.parametrize("kernel", [[[1.0]], [[0.3, 1.0, 0.3]], [[0.2, 0.4, 0.2], [0.4, 1.0, 0.4], [0.2, 0.4, 0.2]]])
-def test_the_own_share_is_what_the_mean_of_four_neighbours_does_not_tell(kernel):
+def test_the_independent_share_is_what_four_neighbours_do_not_predict(kernel):
     kernel = torch.tensor(kernel, dtype=torch.float64)
     kernel = kernel / (kernel**2).sum().sqrt()
     noise = Correlated(Gaussian(1.0), kernel).sample(torch.zeros(400, 400, dtype=torch.float64)).numpy()
-    beyond = noise[1:-1, 1:-1] - (noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]) / 4
-    found = correlate(cut([Pair(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])).own_share
-    assert found == pytest.approx(min(beyond.var() / 1.25, 1), abs=0.04)
+    residual = noise[1:-1, 1:-1] - (noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]) / 4
+    found = estimate_autocorrelation(
+        extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
+    ).independent_share
+    assert found == pytest.approx(min(residual.var() / 1.25, 1), abs=0.04)
 
 
-def test_texture_is_told_from_correlated_noise():
-    """Two images with the same spectrum: in one it is noise everywhere, in the other texture in patches."""
+def test_texture_does_not_count_as_correlated_noise():
+    """Two images with the same spectrum: noise in the whole image, and texture in a part of it."""
     rough = correlated((384, 384), np.outer([1, 3, 4, 3, 1], [1, 3, 4, 3, 1]).astype(float), seed=3)
     patches = correlated((384, 384), np.outer(np.hanning(101), np.hanning(101)), seed=4)
     textured = expose(np.clip(30 + 30 * rough * np.clip(patches, 0, None), 0.5, None))
-    assert nw.measure(textured).kind == "white"
-    assert max(nw.measure(textured).rho[axis][0] for axis in "XY") < 0.1
+    found = nw.measure(textured)
+    assert found.kind == "white" and max(found.rho[axis][0] for axis in "XY") < 0.1
     noisy = 200 + 10 * rough + expose(scene(384)) * 0.01
     assert nw.measure(noisy.astype(np.float32)).kind == "correlated"
 
 
-def test_what_was_measured_can_be_drawn():
-    """The law of one exposure makes images with the variance, correlation and rows of the noise it was read off."""
+def test_the_measured_noise_model_samples_like_the_camera():
+    """Variance, row offsets and quantiles are those of the noise that was measured."""
     camera = {"row_noise_e": 1.5}
     noise_model = nw.measure(expose(scene(), seed=1, **camera)).noise
     assert isinstance(noise_model, Correlated)
@@ -142,8 +146,8 @@ def test_what_was_measured_can_be_drawn():
     assert np.allclose(np.quantile(drawn, quantiles), np.quantile(real, quantiles), atol=0.12 * real.std())
 
 
-def test_skewed_noise_is_drawn_skewed():
-    """One photon and no read noise: the offset is told by the skewness, and the law is not symmetric."""
+def test_skewed_noise_is_measured_as_skewed():
+    """With one photon and little read noise, the skewness determines the offset."""
     dark = np.full((256, 256), 1.0)
     dark[:, 128:] = 3.0
     noise_model = nw.measure(expose(dark, read_noise=0.3, seed=5)).noise
@@ -151,19 +155,19 @@ def test_skewed_noise_is_drawn_skewed():
     assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(1.0, abs=0.35)  # Poisson of mean 1
 
 
-@pytest.mark.parametrize(("most", "bent"), [(1000, True), (1e9, False)])
-def test_a_variance_that_stops_rising_bends_the_line(most, bent):
+@pytest.mark.parametrize(("most", "nonlinear"), [(1000, True), (1e9, False)])
+def test_a_variance_that_saturates_is_not_a_line(most, nonlinear):
     y, x = np.mgrid[:512, :512]
     signal = 500 + 750 * (1 + np.sin(y / 40) * np.cos(x / 50))
     noise = np.sqrt(np.minimum(signal, most)) * np.random.default_rng(0).standard_normal(signal.shape)
     found = nw.measure(np.round(signal + noise).astype(np.uint16))
-    assert found.levels.bend(found.line) == bent
+    assert found.levels.is_nonlinear(found.line) == nonlinear
     levels = torch.linspace(600, 2000, 8, dtype=torch.float64)
     assert found.noise.mean_var(levels)[1].numpy() == pytest.approx(levels.clamp(max=most).numpy(), rel=0.12)
 
 
 def multiplied(photons, seed=0):
-    """A multiplying detector without read noise: pulses of exponential height, whose shape no counting has."""
+    """A multiplying detector without read noise, whose single-photon responses are exponential."""
     rng = np.random.default_rng(seed)
     return np.round(OFFSET + GAIN * rng.gamma(np.maximum(rng.poisson(photons), 1e-9))).astype(np.uint16)
 
@@ -171,13 +175,13 @@ def multiplied(photons, seed=0):
 def test_noise_does_not_vanish_below_the_darkest_signal():
     found = nw.measure(multiplied(0.3 + scene(), seed=4))
     darkest = torch.tensor([found.signal_range[0]], dtype=torch.float64)
-    there, below = (found.noise.mean_var(signal)[1].item() for signal in (darkest, darkest - 30))
-    assert below == pytest.approx(there, rel=0.1)
-    assert there == pytest.approx(2 * GAIN * (darkest.item() - OFFSET), rel=0.25)
+    at, below = (found.noise.mean_var(signal)[1].item() for signal in (darkest, darkest - 30))
+    assert below == pytest.approx(at, rel=0.1)
+    assert at == pytest.approx(2 * GAIN * (darkest.item() - OFFSET), rel=0.25)
 
 
-def test_texture_is_not_taken_for_the_shape_of_bright_noise():
-    """Specks in every place: the histogram about any mean is that of the scene; many photons have no long tail."""
+def test_texture_does_not_change_the_shape_of_bright_noise():
+    """Bright specks everywhere dominate the tail of the histogram; the noise of many photons has no long tail."""
     rng = np.random.default_rng(0)
     photons = 1 + 40 * (blobs((256, 256)) - 20) / 80 + 60 * (rng.random((256, 256)) < 0.02)
     noise_model = nw.measure(multiplied(photons, seed=4)).noise
@@ -187,45 +191,45 @@ def test_texture_is_not_taken_for_the_shape_of_bright_noise():
     assert (drawn**4).mean() / drawn.std() ** 4 - 3 < 0.5
 
 
-def test_limits_steps_and_stretching_are_seen():
+def test_limits_steps_and_stretching_are_found():
     rng = np.random.default_rng(0)
     camera = rng.normal(60, 12, (256, 256))
     clipped = np.clip(np.rint(camera), 50, 255).astype(np.uint8)
-    pixel_values = look_at_values([clipped], clipped.dtype)
+    pixel_values = measure_pixel_values([clipped], clipped.dtype)
     assert pixel_values.low.value == 50 and pixel_values.low.fraction == pytest.approx((clipped == 50).mean())
     assert pixel_values.high is None and pixel_values.step == 1 and not pixel_values.stretched
     stretched = np.rint(np.rint(camera) * 3.3).clip(0, 255).astype(np.uint8)
-    assert look_at_values([stretched], stretched.dtype).stretched
-    assert look_at_values([np.rint(camera).astype(np.uint16) * 16], np.dtype(np.uint16)).step == 16
-    assert look_at_values([camera], camera.dtype).step == 0
-    assert look_at_values([np.rint(camera).astype(np.float32) / 255], np.dtype(np.float32)).step == pytest.approx(
+    assert measure_pixel_values([stretched], stretched.dtype).stretched
+    assert measure_pixel_values([np.rint(camera).astype(np.uint16) * 16], np.dtype(np.uint16)).step == 16
+    assert measure_pixel_values([camera], camera.dtype).step == 0
+    assert measure_pixel_values([np.rint(camera).astype(np.float32) / 255], np.dtype(np.float32)).step == pytest.approx(
         1 / 255
     )
 
 
-def test_twelve_bits_in_sixteen_are_seen_to_saturate():
+def test_saturation_at_12_of_16_bits_is_found():
     found = nw.measure(np.minimum(expose(35 * scene()), 4095))
     assert found.pixel_values.high.value == 4095
     assert any("clipped at 4095" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("quality", [50, 75, 90])
-def test_compression_is_seen(quality):
+def test_jpeg_compression_is_found(quality):
     from PIL import Image
 
     noisy = np.clip(expose(scene()), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noisy).save(buffer, "JPEG", quality=quality)
-    assert looks_like_jpeg(np.asarray(Image.open(buffer), np.float64), 1.0)
-    assert not looks_like_jpeg(noisy.astype(np.float64), 1.0)
+    assert is_jpeg(np.asarray(Image.open(buffer), np.float64), 1.0)
+    assert not is_jpeg(noisy.astype(np.float64), 1.0)
     assert any("JPEG" in warning for warning in nw.measure(np.asarray(Image.open(buffer))).warnings)
 
 
-def test_an_average_of_many_is_not_worth_denoising():
-    assert nw.measure(np.mean([expose(20 * scene(), seed) for seed in range(60)], 0)).kind == "none"
+def test_an_average_of_many_exposures_has_no_noise_worth_removing():
+    assert nw.measure(np.mean([expose(20 * scene(), seed) for seed in range(30)], 0)).kind == "none"
 
 
-def test_a_smoothed_image_is_sent_back():
+def test_a_smoothed_image_is_recognised():
     blurred = correlated((256, 256), np.outer(np.hanning(15), np.hanning(15)))
     found = nw.measure((200 + 20 * blurred).astype(np.float32))
     assert found.kind in ("smoothed", "none") and found.suggests == "none"
@@ -234,15 +238,15 @@ def test_a_smoothed_image_is_sent_back():
 def test_neighbouring_planes_of_a_stack_are_compared():
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(1, 128, 128))
-    for share, expected in ((0.0, 0.0), (0.6, 0.6)):
-        stack = 100 + 10 * (np.sqrt(share) * shared + np.sqrt(1 - share) * rng.normal(size=(6, 128, 128)))
+    for fraction, expected in ((0.0, 0.0), (0.6, 0.6)):
+        stack = 100 + 10 * (np.sqrt(fraction) * shared + np.sqrt(1 - fraction) * rng.normal(size=(6, 128, 128)))
         assert nw.measure(stack, axes="ZYX").rho["Z"][0] == pytest.approx(expected, abs=0.08)
 
 
 def test_channels_are_measured_one_by_one():
     both = np.stack([expose(scene(), read_noise=0.0), expose(scene(), read_noise=8.0)])
-    quiet, loud = (nw.measure(both, axes="CYX", channel=channel) for channel in (0, 1))
-    assert loud.std(120) > 2 * quiet.std(120)
+    weak, strong = (nw.measure(both, axes="CYX", channel=channel) for channel in (0, 1))
+    assert strong.std(120) > 2 * weak.std(120)
     with pytest.raises(nw.UserError, match="no channel 2"):
         nw.measure(both, axes="CYX", channel=2)
 
@@ -250,11 +254,11 @@ def test_channels_are_measured_one_by_one():
 # -- the parts -------------------------------------------------------------------------------------
 
 
-def test_flat_blocks_are_chosen_without_bias():
-    """In pure noise the flattest twentieth has the variance of all; choosing by the same numbers would not."""
+def test_homogeneous_blocks_are_chosen_without_bias():
+    """In pure noise the most homogeneous twentieth has the variance of all; choosing by the same numbers does not."""
     noise = np.random.default_rng(0).normal(0, 3, (512, 512))
-    blocks = cut([Pair(noise, noise, noise)], 8, [np.ones(noise.shape, bool)])
-    chosen = flattest(blocks, np.arange(len(blocks.mean)), [(0.0, 0.05)])[0]
+    blocks = extract_blocks([BlockSource(noise, noise, noise)], 8, [np.ones(noise.shape, bool)])
+    chosen = homogeneous_spectra(blocks, np.arange(len(blocks.mean)), [(0.0, 0.05)])[0]
     assert chosen.power.sum() / 63 == pytest.approx(9, rel=0.02)
     naive = blocks.power.sum((1, 2)) / 63
     assert np.sort(naive)[: len(naive) // 20].mean() < 7.5
@@ -264,30 +268,32 @@ def test_blocks_are_transformed_orthonormally():
     from scipy.fft import dctn
 
     blocks = np.random.default_rng(0).normal(size=(5, 8, 8))
-    assert np.allclose(transform(blocks), dctn(blocks, axes=(1, 2), norm="ortho"))
+    assert np.allclose(dct(blocks), dctn(blocks, axes=(1, 2), norm="ortho"))
 
 
-def test_the_surroundings_of_a_block_leave_it_out():
+def test_the_surround_mean_excludes_the_block():
     image = np.random.default_rng(0).normal(size=(20, 24))
-    around = mean_around(image, 8)
+    found = surround_mean(image, 8)
     window = np.zeros(image.shape, bool)
     window[1:17, 4:20] = True
     window[5:13, 8:16] = False
-    assert around[5, 8] == pytest.approx(image[window].mean())
+    assert found[5, 8] == pytest.approx(image[window].mean())
     corner = np.zeros(image.shape, bool)
     corner[:12, :12] = True
     corner[:8, :8] = False
-    assert around[0, 0] == pytest.approx(image[corner].mean())
+    assert found[0, 0] == pytest.approx(image[corner].mean())
 
 
-def test_correlation_of_white_noise_is_none():
+def test_the_autocorrelation_of_white_noise_is_zero():
     noise = np.random.default_rng(1).normal(size=(512, 512))
-    found = correlate(cut([Pair(noise, noise, noise)], 16, [np.ones(noise.shape, bool)]))
+    found = estimate_autocorrelation(
+        extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
+    )
     assert np.abs(found.rho.ravel()[1:]).max() < 0.03
     assert found.row_share < 0.01 and found.column_share < 0.01
 
 
-# -- bad input and the command line ----------------------------------------------------------------
+# -- errors and the command line -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,7 +311,7 @@ def test_what_cannot_be_measured_is_refused(image, words):
         nw.measure(image)
 
 
-def test_missing_and_saturated_pixels_do_no_harm():
+def test_missing_pixels_do_not_change_the_result():
     noisy = expose(scene()).astype(np.float32)
     clean = nw.measure(noisy)
     noisy[40:60, 40:60] = np.nan
@@ -314,18 +320,18 @@ def test_missing_and_saturated_pixels_do_no_harm():
     assert found.std(140) == pytest.approx(clean.std(140), rel=0.05)
 
 
-def test_negative_values_are_values():
+def test_negative_pixel_values():
     noisy = expose(scene()).astype(np.float32)
     shifted = nw.measure(noisy - 500)
     assert shifted.std(140 - 500) == pytest.approx(nw.measure(noisy).std(140), rel=1e-3)
 
 
-def test_measure_speaks_to_people_and_machines(tmp_path, capsys):
+def test_the_command_writes_text_json_figure_and_noise_model(tmp_path, capsys):
     path = tmp_path / "cells.tif"
     tifffile.imwrite(path, expose(scene()))
     assert main(["measure", str(path)]) == 0
-    said = capsys.readouterr().out
-    assert "independent from pixel to pixel" in said and "ADU per electron" in said
+    text = capsys.readouterr().out
+    assert "independent from pixel to pixel" in text and "ADU per electron" in text
     figure, noise = tmp_path / "noise.png", tmp_path / "noise.safetensors"
     assert main(["measure", str(path), "--json", "--figure", str(figure), "--noise", str(noise)]) == 0
     record = json.loads(capsys.readouterr().out)["checkups"][0]
@@ -339,60 +345,67 @@ def test_measure_speaks_to_people_and_machines(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
-def test_measure_refuses_in_one_line(tmp_path, capsys):
-    tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64), 7, np.uint16))
-    assert main(["measure", str(tmp_path / "flat.tif")]) == 2
+def test_the_command_refuses_in_one_line(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "constant.tif", np.full((64, 64), 7, np.uint16))
+    assert main(["measure", str(tmp_path / "constant.tif")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: flat.tif: all pixels have the value 7") and error.count("\n") == 1
+    assert error.startswith("error: constant.tif: all pixels have the value 7") and error.count("\n") == 1
     assert main(["measure", str(tmp_path / "missing.tif")]) == 2
 
 
-def test_train_says_before_it_begins_when_its_method_does_not_suit(tmp_path, capsys):
+SMALL = {"network": "classic", "features": 4, "depth": 1, "patch_size": 32, "batch_size": 1}
+
+
+def test_train_warns_before_it_begins_if_the_method_does_not_suit(tmp_path, capsys):
     noise = 10 * np.random.default_rng(0).normal(size=(96, 1)) + 5 * np.random.default_rng(1).normal(size=(96, 96))
     image = (100 + scene(96) + noise).astype(np.float32)
-    told = []
-    nw.train("n2v", image, steps=2, features=4, report=told.append)
-    assert "n2v may not suit this image" in told[0].notes[-1] and "simulated and cosdd do not" in told[0].notes[-1]
-    assert [stage.name for stage in told] == ["notes", "train", "train"]
+    stages = []
+    nw.train("n2v", image, steps=2, report=stages.append, **SMALL)
+    warning = stages[0].notes[-1]
+    assert "n2v may not suit this image" in warning and "rows" in warning
+    assert all(name in warning.partition("Use --method ")[2] for name in ("simulated", "cosdd"))
+    assert [stage.name for stage in stages] == ["notes", "train", "train"]
     for settings in ({"blind_shape": "auto"}, {"blind_shape": "1x11"}):
-        told.clear()
-        nw.train("n2v", image, steps=1, features=4, report=told.append, **settings)
-        assert not any("may not suit" in note for stage in told for note in stage.notes)
+        stages.clear()
+        nw.train("n2v", image, steps=1, report=stages.append, **SMALL, **settings)
+        assert not any("may not suit" in note for stage in stages for note in stage.notes)
     tifffile.imwrite(tmp_path / "rows.tif", image)
-    arguments = ["--steps", "2", "--features", "4", "-o", str(tmp_path / "a.safetensors")]
-    assert main(["train", "n2v", str(tmp_path / "rows.tif"), *arguments]) == 0
+    settings = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    output = ["--steps", "2", "-o", str(tmp_path / "a.safetensors")]
+    assert main(["train", "n2v", str(tmp_path / "rows.tif"), *output, *settings]) == 0
     error = capsys.readouterr().err
     assert error.count("may not suit") == 1 and error.index("may not suit") < error.index("training")
 
 
-def test_slices_that_share_their_noise_are_measured_and_told(tmp_path):
+def test_noise_that_slices_share_is_measured_and_reported(tmp_path):
     rho = 0.5
     noise = np.random.default_rng(0).normal(size=(8, 96, 96))
     for z in range(1, 8):
         noise[z] = rho * noise[z - 1] + (1 - rho**2) ** 0.5 * noise[z]
     stack = (100 + scene(96) + 10 * noise).astype(np.float32)
     found = nw.measure(stack, axes="ZYX")
-    assert found.kind == "white" and found.between == pytest.approx(rho, abs=0.06)
-    assert float(found.noise.between) == found.between
-    assert nw.measure(stack, axes="TYX").between == 0  # between frames, something else is meant by it
-    path = tmp_path / "law.safetensors"
+    assert found.kind == "white" and found.slice_correlation == pytest.approx(rho, abs=0.06)
+    assert float(found.noise.slice_correlation) == found.slice_correlation
+    assert nw.measure(stack, axes="TYX").slice_correlation == 0  # not defined between frames
+    path = tmp_path / "noise.safetensors"
     found.noise.save(path)
-    assert float(nw.load_noise(path).between) == found.between
+    assert float(nw.load_noise(path).slice_correlation) == found.slice_correlation
     content, tensors = pack(found.noise)
-    del content["arguments"]["between"], tensors["between"]  # a file of before it was measured
-    assert float(unpack(content, tensors).between) == 0
-    for settings, said in (({}, 1), ({"spatial": "YX"}, 0), ({"blind_shape": "auto"}, 0)):
-        model = nw.train("n2v", stack, axes="ZYX", steps=1, features=4, patch_size=32, batch_size=1, **settings)
-        assert sum(f"share their noise (correlation {found.between:.2f})" in note for note in model.notes) == said
+    del content["arguments"]["slice_correlation"], tensors["slice_correlation"]  # as in files of earlier versions
+    assert float(unpack(content, tensors).slice_correlation) == 0
+    words = f"share their noise (correlation {found.slice_correlation:.2f})"
+    for settings, count in (({}, 1), ({"spatial": "YX"}, 0), ({"blind_shape": "auto"}, 0)):
+        model = nw.train("n2v", stack, axes="ZYX", steps=1, **SMALL, **settings)
+        assert sum(words in note for note in model.notes) == count
 
 
-def test_denoise_says_when_its_method_does_not_suit(tmp_path):
+def test_denoise_warns_if_the_method_does_not_suit():
     noise = correlated((96, 96), np.outer([1, 2, 1], [1, 2, 1]))
     image = (100 + scene(96) + 10 * noise).astype(np.float32)
-    result = nw.denoise(image, method="n2v", steps=2, features=4)
+    result = nw.denoise(image, method="n2v", steps=2, **SMALL)
     assert result.checkup.kind == "correlated"
     assert any("may not suit" in note for note in result.notes)
-    assert not any("may not suit" in note for note in nw.denoise(image, steps=0).notes)  # auto takes one that does
+    assert not any("may not suit" in note for note in nw.denoise(image, steps=0).notes)  # auto chooses one that does
     white = np.full((96, 96), 5.0) + np.random.default_rng(0).normal(size=(96, 96))
-    result = nw.denoise(white, method="n2v", steps=2, features=4)
+    result = nw.denoise(white, method="n2v", steps=2, **SMALL)
     assert result.checkup.kind == "white" and not any("may not suit" in note for note in result.notes)

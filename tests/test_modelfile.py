@@ -165,7 +165,7 @@ def test_the_checksum_may_not_be_left_out(path: Path, tmp_path: Path) -> None:
 def test_a_file_of_another_format_is_refused_in_plain_words(path: Path, tmp_path: Path) -> None:
     header = json.loads(contents(path)[0])
     save_file({"x": torch.zeros(3)}, tmp_path / "old.safetensors", {"noisewise": json.dumps(header | {"format": 1})})
-    with pytest.raises(nw.UserError, match=r"format 1 is not \d+; update noisewise, or make the file again"):
+    with pytest.raises(nw.UserError, match=r"format 1, but this version of noisewise reads format \d+; update noisewise"):
         nw.load(tmp_path / "old.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""What a posterior says besides its mean: intervals and samples, of arrays and of tensors."""
+"""Intervals and samples of a posterior, as arrays and as tensors."""
 
 import numpy as np
 import pytest
@@ -22,18 +22,18 @@ def test_intervals_are_those_of_the_normal_distribution(coverage, kind):
 
 
 @pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, 90])
-def test_coverages_that_are_none(coverage):
+def test_impossible_coverages_are_refused(coverage):
     with pytest.raises(ValueError, match="between 0 and 1"):
         Normal(MEAN, STD).interval(coverage)
 
 
-def test_the_usual_interval_holds_nine_tenths():
+def test_the_default_interval_has_90_percent_coverage():
     low, high = Normal(np.zeros(1), np.ones(1)).interval()
     assert stats.norm.cdf(high[0]) - stats.norm.cdf(low[0]) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
-def test_samples_have_mean_and_spread_and_are_independent(kind):
+def test_samples_have_the_mean_and_std_and_are_independent(kind):
     drawn = np.asarray(Normal(kind(MEAN), kind(STD)).sample(40_000, seed=1), dtype=float)
     assert drawn.shape == (40_000, *MEAN.shape)
     scale = np.maximum(STD, 1e-3)
@@ -53,10 +53,10 @@ def test_samples_repeat_with_the_seed(kind):
     assert one.dtype == np.float32
 
 
-def test_a_point_knows_only_its_mean():
+def test_a_point_estimate_has_only_a_mean():
     point = Point(MEAN)
     assert point.std is None
-    with pytest.raises(ValueError, match="one answer"):
+    with pytest.raises(ValueError, match="single estimate, not samples"):
         point.sample(1)
-    with pytest.raises(ValueError, match="one answer"):
+    with pytest.raises(ValueError, match="single estimate, not an interval"):
         point.interval()

@@ -15,36 +15,35 @@ from noisewise.axes import Layout
 from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.memory import MemorySink
-from noisewise.methods.base import ImageSpec, Method
+from noisewise.methods.base import Denoiser, Method
 from noisewise.methods.care import CARE
 from noisewise.methods.n2v import N2V
 from noisewise.methods.pn2v import PN2V
-from noisewise.nets.standardized import Standardized
+from noisewise.noise.base import Noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Posterior
 from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.plan import plan_tiles, tile_within
-from noisewise.predict.run import Predictor, turns
+from noisewise.predict.run import Outputs, Predictor, flips_and_rotations
+
+from .conftest import denoiser, image_spec
 
 
-def random_net(dims: int, network: str = "fast") -> Standardized:
+def random_net(dims: int, network: str = "fast") -> Denoiser:
     """A network with weights that pass signals on, so that a wrong halo would show."""
     torch.manual_seed(1)
-    spec = ImageSpec(
-        spatial="ZYX"[-dims:], channels=1, spacing=(2.0, 1.0, 1.0)[-dims:], size=(9, 64, 64)[-dims:],
-        mean=(100.0,), std=(10.0,), target_mean=(100.0,), target_std=(10.0,),
-    )  # fmt: skip
+    spec = image_spec(dims, (100.0,), (10.0,), size=(9, 64, 64), spacing=(2.0, 1.0, 1.0))
     net = N2V(network=network, features=6).build(spec)  # type: ignore[arg-type]
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net.eval()
 
 
-def run(net: Standardized, image: np.ndarray, axes: str, tile: tuple[int, ...] | None, average: bool) -> np.ndarray:
+def run(net: Denoiser, image: np.ndarray, axes: str, tile: tuple[int, ...] | None, average: bool) -> np.ndarray:
     source = open_source(image, axes)
     sink = MemorySink(source.shape, np.float32)
     predictor = Predictor(N2V(), net, tile=tile, average=average)
-    predictor.run(source, Layout(axes, "ZYX"[-net.dims :]), sink)
+    predictor.predict_to(source, Layout(axes, "ZYX"[-net.dims :]), Outputs(sink))
     return sink.array
 
 
@@ -74,7 +73,7 @@ def test_tiled_is_whole_3d_with_batch_axes(network: str) -> None:
     np.testing.assert_allclose(whole[:, 1], one, atol=1e-3 * max(10, whole.std()))
 
 
-def test_a_halo_that_is_too_small_would_be_seen() -> None:
+def test_a_halo_that_is_too_small_is_visible() -> None:
     """The test above can fail: without a halo the same network shows seams."""
     net = random_net(2)
     image = np.random.default_rng(0).normal(100, 10, (128, 128)).astype(np.float32)
@@ -83,7 +82,7 @@ def test_a_halo_that_is_too_small_would_be_seen() -> None:
     predictor = Predictor(N2V(), net, tile=(32, 32))
     predictor.halo = (0, 0)
     sink = MemorySink(source.shape, np.float32)
-    predictor.run(source, layout, sink)
+    predictor.predict_to(source, layout, Outputs(sink))
     assert np.abs(sink.array - whole).max() > 1e-2 * whole.std()
 
 
@@ -129,11 +128,13 @@ class Exact(torch.nn.Module):
         return self.second(torch.relu(self.first(x)))
 
 
-def exact(dims: int, method: Method) -> Standardized:
-    return Standardized(
-        Exact(dims, method.heads), dims, [100.0], [10.0], [100.0], [10.0], heads=method.heads,
-        noise_models=[Gaussian(8.0)] if method.wants_noise else [],
-    ).eval()  # fmt: skip
+def noise_models_for(method: Method) -> list[Noise]:
+    return [] if method.traits.noise == "none" else [Gaussian(8.0)]
+
+
+def exact(dims: int, method: Method) -> Denoiser:
+    heads = {PN2V: 4, CARE: 2}.get(type(method), 1)
+    return denoiser(Exact(dims, heads), [100.0], [10.0], noise_models_for(method), dims=dims, heads=heads).eval()
 
 
 def test_out_of_memory_is_survived_with_smaller_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ def test_out_of_memory_is_survived_with_smaller_tiles(monkeypatch: pytest.Monkey
 
 
 def tiled_and_whole(
-    method: Method, net: Standardized, image: np.ndarray, tile: tuple[int, ...], average: bool = False
+    method: Method, net: Denoiser, image: np.ndarray, tile: tuple[int, ...], average: bool = False
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Means, and standard deviations where they are known, of tiles and of the whole."""
     source, axes = open_source(image, "ZYX"[-net.dims :]), "ZYX"[-net.dims :]
@@ -162,9 +163,10 @@ def tiled_and_whole(
     for part in (tile, None):
         sinks = [MemorySink(source.shape, np.float32) for _ in range(2)]
         predictor = Predictor(method, net, tile=part, average=average)
-        predictor.run(source, Layout(axes, axes), sinks[0], std=sinks[1] if method.gives_std else None)
+        outputs = Outputs(sinks[0], sinks[1] if method.traits.std else None)
+        predictor.predict_to(source, Layout(axes, axes), outputs)
         found.append([sink.array for sink in sinks])
-    return list(zip(*found, strict=True))[: 1 + method.gives_std]
+    return list(zip(*found, strict=True))[: 1 + method.traits.std]
 
 
 def image_of(dims: int) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -191,22 +193,19 @@ def test_tiled_is_whole_where_pixels_are_predicted_blind(method: Method, dims: i
         assert whole.std() > 0.1
 
 
-@pytest.mark.parametrize("network", ["fast", "classic"])
 @pytest.mark.parametrize(
-    ("method", "dims", "average"),
+    ("network", "method", "dims", "average"),
     [
-        (N2V(blind_prediction=True), 2, True), (N2V(blind_prediction=True, blind_shape="1x9"), 2, True),
-        (N2V(blind_prediction=True, blind_shape="1x1x5"), 3, False), (PN2V(), 2, True), (PN2V(components=1), 3, False),
+        ("fast", N2V(blind_prediction=True, blind_shape="1x9"), 2, True), ("fast", PN2V(), 3, False),
+        ("fast", N2V(blind_prediction=True), 2, False), ("classic", N2V(blind_prediction=True), 2, True),
+        ("classic", N2V(blind_prediction=True, blind_shape="1x1x5"), 3, False), ("classic", PN2V(), 2, True),
     ],
 )  # fmt: skip
-def test_so_it_is_with_pooling(method: Method, dims: int, average: bool, network: str) -> None:
-    spec = ImageSpec(
-        spatial="ZYX"[-dims:], channels=1, spacing=(2.0, 1.0, 1.0)[-dims:], size=(9, 64, 64)[-dims:],
-        mean=(100.0,), std=(10.0,), target_mean=(100.0,), target_std=(10.0,),
-    )  # fmt: skip
+def test_the_same_with_pooling(network: str, method: Method, dims: int, average: bool) -> None:
+    spec = image_spec(dims, (100.0,), (10.0,), size=(9, 64, 64), spacing=(2.0, 1.0, 1.0))
     torch.manual_seed(1)
     method = replace(method, network=network, features=4, depth=1)
-    net = method.build(spec, [Gaussian(8.0)] if method.wants_noise else []).eval()
+    net = method.build(spec, noise_models_for(method)).eval()
     for parameter in net.backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.3 if network == "fast" else 0.6)
     image, tile = image_of(dims)
@@ -215,16 +214,16 @@ def test_so_it_is_with_pooling(method: Method, dims: int, average: bool, network
         assert whole.std() > 0.05  # five times what is tolerated
 
 
-def test_turns_undo_themselves() -> None:
+def test_flips_and_rotations_are_undone_exactly() -> None:
     x = torch.randn(2, 1, 5, 7)
-    turned = [turn(x) for turn, _ in turns()]
-    assert len(turned) == 8
-    assert all(torch.equal(undo(turn(x)), x) for turn, undo in turns())
-    assert all(turn(x).shape == x.shape for turn, _ in turns(swaps=(False,)))
-    assert len({t.numpy().tobytes() + bytes(t.shape) for t in turned}) == 8
+    transformed = [transform(x) for transform, _ in flips_and_rotations()]
+    assert len(transformed) == 8
+    assert all(torch.equal(undo(transform(x)), x) for transform, undo in flips_and_rotations())
+    assert all(transform(x).shape == x.shape for transform, _ in flips_and_rotations(swaps=(False,)))
+    assert len({t.numpy().tobytes() + bytes(t.shape) for t in transformed}) == 8
 
 
-def test_nan_stays_where_it_was() -> None:
+def test_pixels_that_are_not_finite_are_kept() -> None:
     image = np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32)
     clean = run(random_net(2), image, "YX", None, False)
     image[3, 4], image[20:22, 7] = np.nan, np.inf
@@ -243,16 +242,15 @@ def test_standard_deviations_of_pixels_that_are_not_finite_are_nan() -> None:
     assert np.isfinite(std).sum() == image.size - 3 and (std[np.isfinite(std)] > 0).all()
 
 
-def test_of_an_average_the_variance_is_the_mean_of_the_variances() -> None:
-    method, image = (
-        CARE(uncertainty=True),
-        torch.randn((1, 1, 12, 14), generator=torch.Generator().manual_seed(0)) + 100,
-    )
-    net = exact(2, method)
+def test_the_variance_of_an_average_is_the_mean_of_the_variances() -> None:
+    method, net = CARE(uncertainty=True), exact(2, CARE())
+    image = torch.randn((1, 1, 12, 14), generator=torch.Generator().manual_seed(0)) + 100
     found = Predictor(method, net, average=True).posterior(image)
     with torch.no_grad():
         parts = [
-            (undo(one.mean), undo(one.std)) for turn, undo in turns() for one in [method.posterior(net, turn(image))]
+            (undo(one.mean), undo(one.std))
+            for transform, undo in flips_and_rotations()
+            for one in [method.posterior(net, transform(image))]
         ]
     torch.testing.assert_close(found.mean, torch.stack([mean for mean, _ in parts]).mean(0))
     torch.testing.assert_close(found.std, torch.stack([std**2 for _, std in parts]).mean(0).sqrt())
@@ -262,8 +260,8 @@ def test_of_an_average_the_variance_is_the_mean_of_the_variances() -> None:
 def test_a_method_without_deviations_cannot_write_them() -> None:
     source = open_source(np.ones((20, 20), np.float32))
     sinks = [MemorySink(source.shape, np.float32) for _ in range(2)]
-    with pytest.raises(UserError, match=r"without a standard deviation; use hdn, simulated or pn2v, or care"):
-        Predictor(N2V(), exact(2, N2V())).run(source, Layout("YX", "YX"), sinks[0], std=sinks[1])
+    with pytest.raises(UserError, match="without a standard deviation; leave out std"):
+        Predictor(N2V(), exact(2, N2V())).predict_to(source, Layout("YX", "YX"), Outputs(*sinks))
 
 
 def test_folded_batch_norm_is_the_same_function() -> None:

@@ -192,7 +192,7 @@ def test_few_samples_stand_for_all(monkeypatch):
     chosen = choose_medoids(3, len(images), draw)
     assert sorted(kinds[number] for number in chosen) == [0, 1, 2]
     assert len(choose_medoids(5, 5, draw)) == 5
-    monkeypatch.setattr(posterior, "IN_MEMORY", 4 * images[0].size)
+    monkeypatch.setattr(posterior, "CHUNK_VALUES", 4 * images[0].size)
     assert choose_medoids(3, len(images), draw) == chosen
 
 

@@ -1,4 +1,4 @@
-"""Drawn scenes: seeded, in range, of every kind and sharpness, in two and three dimensions and in time."""
+"""Synthetic scenes: reproducible, in range, of every kind and sharpness, in 2D, in 3D and in time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from noisewise import scenes
 from noisewise.errors import UserError
 from noisewise.evaluate.resolution import spectral_exponent
-from noisewise.scenes.rng import Rng
 from noisewise.scenes.fields import frequencies, gaussian_field
 from noisewise.scenes.movies import movie
 from noisewise.scenes.optics import gaussian_blur
 from noisewise.scenes.pool import patches
+from noisewise.scenes.rng import Rng
 from noisewise.scenes.strokes import splat
 
 KINDS = [*scenes.KINDS, "mixed"]
@@ -25,7 +25,7 @@ KINDS = [*scenes.KINDS, "mixed"]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(96, 80), (6, 48, 40)])
-def test_a_scene_is_light_and_comes_from_its_seed(kind: str, shape: tuple[int, ...]) -> None:
+def test_scenes_are_positive_and_reproducible(kind: str, shape: tuple[int, ...]) -> None:
     first, again, other = (scenes.draw(kind, shape, seed) for seed in (3, 3, 4))
     assert first.shape == shape and first.dtype == torch.float32
     assert torch.isfinite(first).all() and float(first.min()) >= 0
@@ -34,19 +34,19 @@ def test_a_scene_is_light_and_comes_from_its_seed(kind: str, shape: tuple[int, .
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
+def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UserError, match="no scene 'cats'; there are: leaves"):
         scenes.draw("cats", (32, 32))
 
 
 def test_spectra_cover_those_of_real_images() -> None:
-    """Power falls as f^-2 in natural images, faster in blurred ones, hardly at all among single molecules."""
-    found = [spectral_exponent(scenes.draw("mixed", (128, 128), seed).numpy()) for seed in range(60)]
+    """The power falls as f^-2 in natural images, faster in blurred ones, and hardly for single molecules."""
+    found = [spectral_exponent(scenes.draw("mixed", (128, 128), seed).numpy()) for seed in range(40)]
     assert min(found) < -4 and max(found) > -1
     assert np.percentile(found, 25) < -2.3 < np.percentile(found, 75)
 
 
-def test_light_falls_where_it_belongs() -> None:
+def test_subpixel_positions_are_kept() -> None:
     scene = splat((8, 8), torch.tensor([[2.25, 3.5]]), torch.tensor([4.0]))
     assert float(scene.sum()) == pytest.approx(4.0)
     y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
@@ -54,7 +54,7 @@ def test_light_falls_where_it_belongs() -> None:
     assert float((scene * x).sum() / 4) == pytest.approx(3.5)
 
 
-def test_blur_keeps_the_light_and_has_its_width() -> None:
+def test_blur_keeps_the_sum_and_has_its_width() -> None:
     scene = torch.zeros(65, 65)
     scene[32, 32] = 1.0
     image = gaussian_blur(scene, (2.0, 3.0))
@@ -83,7 +83,7 @@ def test_patches_are_parts_of_scenes() -> None:
     assert patches("nuclei", (8, 32, 32), 2, generator).shape == (2, 1, 8, 32, 32)
 
 
-def test_clean_images_of_a_file_are_scenes_as_they_are(tmp_path: Path) -> None:
+def test_clean_images_of_a_file_are_used_unchanged(tmp_path: Path) -> None:
     clean = np.arange(2 * 40 * 50, dtype=np.float32).reshape(2, 40, 50)
     tifffile.imwrite(tmp_path / "clean.tif", clean, metadata={"axes": "TYX"}, imagej=True)
     found = patches(str(tmp_path / "clean.tif"), (16, 16), 30, torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ def test_clean_images_of_a_file_are_scenes_as_they_are(tmp_path: Path) -> None:
     ("image", "words"),
     [
         (np.ones((8, 8), np.float32), "fewer than a patch"),
-        (np.full((40, 40), np.nan, np.float32), "not finite"),
+        (np.full((40, 40), np.nan, np.float32), "NaN or infinite"),
         (None, "neither a kind of scene"),
     ],
 )
@@ -113,12 +113,12 @@ def test_clean_images_that_cannot_be_used_are_refused(image: np.ndarray | None, 
 @pytest.mark.parametrize("exponent", [0.0, -2.0, -3.0])
 def test_the_exponent_of_a_planted_spectrum_is_found(exponent: float) -> None:
     square = sum((f**2 for f in frequencies((256, 256))), torch.zeros(()))
-    amplitude, chance = square.clamp(min=1e-6) ** (exponent / 4), Rng.from_seed(0)
-    found = [spectral_exponent(gaussian_field((256, 256), amplitude, chance).numpy()) for _ in range(20)]
+    amplitude, generator = square.clamp(min=1e-6) ** (exponent / 4), Rng.from_seed(0)
+    found = [spectral_exponent(gaussian_field((256, 256), amplitude, generator).numpy()) for _ in range(20)]
     assert np.mean(found) == pytest.approx(exponent, abs=0.1)
 
 
-def test_each_patch_is_of_a_scene_of_its_own(tmp_path: Path) -> None:
+def test_each_patch_is_of_another_scene(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "levels.tif", np.arange(50, dtype=np.float32)[:, None, None] + np.zeros((1, 20, 20)))
     found = patches(str(tmp_path / "levels.tif"), (16, 16), 12, torch.Generator().manual_seed(0))
     assert len(found.mean((1, 2, 3)).unique()) > 6

@@ -10,7 +10,7 @@ import tifffile
 
 from noisewise.cli import main, simulate
 from noisewise.io import open_source
-from noisewise.io.npy import MappedSink
+from noisewise.io.mapped import MappedSink
 from noisewise.noise.camera import Camera
 
 PIXEL = {"PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.3, "PhysicalSizeYUnit": "µm"}

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisewise.methods.base import Batch, ImageSpec
+from noisewise.methods.base import Batch, Denoiser
 from noisewise.methods.sure import SURE, variance_of
-from noisewise.nets.standardized import Standardized
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+
+from .conftest import denoiser, image_spec
 
 KERNEL = torch.tensor([[0.02, 0.1, 0.05], [0.08, 0.45, 0.1], [0.0, 0.15, 0.05]])
 MEAN, STD = 160.0, 40.0
-LAWS: dict[str, Noise] = {
+NOISE_MODELS: dict[str, Noise] = {
     "gaussian": Gaussian(14.0),
     "rounded": Gaussian(3.0, Quantization(4.0)),
     "poisson": PoissonGaussian(2.0, 100.0, 0.0),
@@ -44,9 +45,8 @@ class Filter(nn.Module):
         return F.conv2d(x, self.kernel[None, None], padding=1)
 
 
-def net_of(kernel: Tensor, *noise_models: Noise) -> Standardized:
-    one = len(noise_models)
-    return Standardized(Filter(kernel), 2, [MEAN] * one, [STD] * one, [MEAN] * one, [STD] * one, noise_models=noise_models)
+def net_of(kernel: Tensor, noise_model: Noise) -> Denoiser:
+    return denoiser(Filter(kernel), [MEAN], [STD], [noise_model])
 
 
 def scene(side: int = 200, fine: float = 1.0) -> Tensor:
@@ -62,7 +62,7 @@ def inner(shape: torch.Size) -> Tensor:
     return valid
 
 
-def true_risk(kernel: Tensor, noise_model: Noise, signal: Tensor) -> tuple[float, float]:
+def true_error(kernel: Tensor, noise_model: Noise, signal: Tensor) -> tuple[float, float]:
     """E (f(x ± α z) − s)² of the filter and the variance of the noise, mean over inner pixels, in normalised units.
 
     f(x ± α z) − s has the mean h * s − s and the variance (1 + α²) h² * v.
@@ -84,10 +84,10 @@ def losses(kernel: Tensor, noise_model: Noise, signal: Tensor, count: int, held_
     return torch.tensor(found)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", NOISE_MODELS)
 def test_the_expected_loss_is_the_error_plus_the_variance_of_the_noise(name: str) -> None:
-    noise_model, signal = LAWS[name], scene()
-    error, variance = true_risk(KERNEL, noise_model, signal)
+    noise_model, signal = NOISE_MODELS[name], scene()
+    error, variance = true_error(KERNEL, noise_model, signal)
     found = losses(KERNEL, noise_model, signal, 24)
     precision = float(found.std()) / math.sqrt(len(found))
     assert precision < 0.01 * variance
@@ -96,21 +96,21 @@ def test_the_expected_loss_is_the_error_plus_the_variance_of_the_noise(name: str
 
 def test_the_best_filter_by_the_loss_is_the_best_by_the_truth() -> None:
     """Between keeping the noise and blurring the signal; the plain squared error would keep the noise."""
-    noise_model, signal = LAWS["poisson-gaussian"], scene(fine=2.5)
+    noise_model, signal = NOISE_MODELS["poisson-gaussian"], scene(fine=2.5)
     blur = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
     same = torch.zeros(3, 3)
     same[1, 1] = 1
     shares = torch.linspace(0, 1, 6).tolist()
-    told = [float(losses(same + a * (blur - same), noise_model, signal, 4).mean()) for a in shares]
-    true = [sum(true_risk(same + a * (blur - same), noise_model, signal)) for a in shares]
-    for a, b in zip(told, true, strict=True):
+    found = [float(losses(same + a * (blur - same), noise_model, signal, 4).mean()) for a in shares]
+    true = [sum(true_error(same + a * (blur - same), noise_model, signal)) for a in shares]
+    for a, b in zip(found, true, strict=True):
         assert a == pytest.approx(b, rel=0.03)
-    assert told.index(min(told)) == true.index(min(true)) not in (0, len(shares) - 1)
+    assert found.index(min(found)) == true.index(min(true)) not in (0, len(shares) - 1)
 
 
 def test_the_gradient_is_that_of_the_true_error() -> None:
     """In each weight of the filter: the derivative of the closed form, by finite differences."""
-    noise_model, signal = LAWS["poisson"], scene()
+    noise_model, signal = NOISE_MODELS["poisson"], scene()
     net, total = net_of(KERNEL, noise_model), torch.zeros(3, 3)
     for seed in range(24):
         noisy = noise_model.sample(signal, rng(seed))
@@ -120,32 +120,32 @@ def test_the_gradient_is_that_of_the_true_error() -> None:
     for y, x in ((1, 1), (0, 0), (1, 2)):
         step = torch.zeros(3, 3)
         step[y, x] = 1e-3
-        slope = (true_risk(KERNEL + step, noise_model, signal)[0] - true_risk(KERNEL - step, noise_model, signal)[0]) / 2e-3
+        slope = (true_error(KERNEL + step, noise_model, signal)[0] - true_error(KERNEL - step, noise_model, signal)[0]) / 2e-3
         assert float(total[y, x]) == pytest.approx(slope, abs=0.01)
 
 
-def test_held_out_pixels_are_probed_more_often() -> None:
-    """Few pixels, and a loss that decides when training ends: the same mean, and less of it by chance."""
-    noise_model, signal = LAWS["gaussian"], scene(40)
-    error, variance = true_risk(KERNEL, noise_model, signal)
+def test_held_out_pixels_get_more_probes() -> None:
+    """Few pixels, and a loss that decides when training ends: the same mean, with less variance."""
+    noise_model, signal = NOISE_MODELS["gaussian"], scene(40)
+    error, variance = true_error(KERNEL, noise_model, signal)
     one, many = (losses(KERNEL, noise_model, signal, 40, held_out) for held_out in (False, True))
     assert float(many.mean()) == pytest.approx(error + variance, abs=4 * float(many.std()) / math.sqrt(40))
     assert float((many - many.mean()).std()) < float((one - one.mean()).std())
 
 
-def test_the_variance_at_the_neighbours_mean_is_right_on_the_average() -> None:
+def test_the_variance_at_the_neighbours_mean_is_right_on_average() -> None:
     """Channel by channel, in the units that the network sees."""
-    noise_models = [LAWS["poisson-gaussian"], Gaussian(9.0)]
-    net = Standardized(Filter(KERNEL), 2, [160.0, 50.0], [40.0, 10.0], [160.0, 50.0], [40.0, 10.0], noise_models=noise_models)
+    noise_models = [NOISE_MODELS["poisson-gaussian"], Gaussian(9.0)]
+    net = denoiser(Filter(KERNEL), [160.0, 50.0], [40.0, 10.0], noise_models)
     signal = torch.stack([torch.full((300, 300), 150.0), torch.full((300, 300), 55.0)])[None]
-    noisy = torch.stack([noise_model.sample(s, rng(i)) for i, (noise_model, s) in enumerate(zip(noise_models, signal[0], strict=True))])[None]
-    found = variance_of(net, noisy).mean((0, 2, 3))
+    noisy = torch.stack([one.sample(s, rng(i)) for i, (one, s) in enumerate(zip(noise_models, signal[0], strict=True))])
+    found = variance_of(net, noisy[None]).mean((0, 2, 3))
     assert float(found[0]) == pytest.approx((2 * 50 + 36) / 40**2, rel=0.01)
     assert float(found[1]) == pytest.approx(81 / 10**2, rel=0.001)
 
 
-def test_only_pixels_that_may_teach_count() -> None:
-    noise_model, noisy = LAWS["gaussian"], scene(30)
+def test_only_valid_pixels_count() -> None:
+    noise_model, noisy = NOISE_MODELS["gaussian"], scene(30)
     valid = torch.zeros(noisy.shape, dtype=torch.bool)
     valid[0, 0, 10, 11] = True
     other = noisy.clone()
@@ -161,10 +161,7 @@ def test_only_pixels_that_may_teach_count() -> None:
     ("name", "mean", "few"),
     [("poisson", 106.0, True), ("correlated", 120.0, True), ("poisson", 400.0, False), ("gaussian", 106.0, False)],
 )
-def test_noise_of_few_photons_is_told(name: str, mean: float, few: bool) -> None:
-    spec = ImageSpec(
-        spatial="YX", channels=1, spacing=(1.0, 1.0), size=(64, 64), mean=(mean,), std=(9.0,), target_mean=(mean,),
-        target_std=(9.0,),
-    )  # fmt: skip
-    notes = SURE().caveats(spec, [LAWS[name]])
-    assert len(notes) == few and all("photons" in note and "use r2r" in note for note in notes)
+def test_few_photons_give_a_warning(name: str, mean: float, few: bool) -> None:
+    net = SURE(features=4).build(image_spec(mean=(mean,), std=(9.0,)), [NOISE_MODELS[name]])
+    assert len(net.warnings) == few
+    assert all("photons" in warning and "noisewise methods" in warning for warning in net.warnings)

@@ -1,4 +1,4 @@
-"""The U-Net: any size, its measured reach, its pooling plan, its exact rearrangements."""
+"""The U-Net: any size, its measured receptive field, its pooling plan, its exact rearrangements."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wrapped(net: UNet) -> Standardized:
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
-def test_any_size_comes_back(form: str, data: st.DataObject) -> None:
+def test_the_output_has_the_size_of_the_input(form: str, data: st.DataObject) -> None:
     dims = data.draw(st.sampled_from([2, 3]))
     size = [data.draw(st.integers(1, 21)) for _ in range(dims)]
     x = torch.randn(1, 1, *size)
@@ -46,7 +46,7 @@ def test_any_size_comes_back(form: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("stem", [False, True])
-def test_reach_is_what_autograd_finds(form: str, stem: bool) -> None:
+def test_the_receptive_field_is_what_autograd_finds(form: str, stem: bool) -> None:
     """Independent of the probe: gradients of random networks reach as far as measured, and never farther."""
     net = make(form, 2, stem).double().eval()
     for parameter in net.parameters():  # residual branches start at zero
@@ -64,7 +64,7 @@ def test_reach_is_what_autograd_finds(form: str, stem: bool) -> None:
     assert farthest >= radius[0] - 2
 
 
-def test_classic_form_has_the_weights_of_the_n2v_network() -> None:
+def test_the_classic_form_has_the_weights_of_the_n2v_network() -> None:
     """Two levels, 32 features, batch norm: counted by hand from the layer sizes."""
     layers = [
         (1, 32),

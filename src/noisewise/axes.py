@@ -1,7 +1,7 @@
-"""Axis letters, regions and array layout: the vocabulary that every other module shares.
+"""Axis letters, regions and array layout, used by all other modules.
 
-Letters: `T` time, `C` channel, `Z`, `Y`, `X` space, `S` samples (independent images). Everything that is
-neither `C` nor one of the network's spatial axes is a batch axis: denoised image by image.
+Letters: `T` time, `C` channel, `Z`, `Y`, `X` space, `S` samples (independent images). An axis that is neither `C` nor
+one of the network's spatial axes is a batch axis: its images are denoised one by one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def parse_axes(text: str, ndim: int) -> str:
-    """Axes as typed by a user, checked against the number of dimensions.
+    """Check the axes that a user gives against the number of dimensions; returns them in upper case.
 
-    Errors: `UserError` for unknown or repeated letters, a wrong count, or a missing `Y` or `X`.
+    Errors: `UserError` for unknown or repeated letters, a wrong number of letters, or a missing `Y` or `X`.
     """
     axes = text.upper()
     unknown = sorted(set(axes) - set(LETTERS))
@@ -40,9 +40,9 @@ def parse_axes(text: str, ndim: int) -> str:
 
 
 def guess_axes(shape: Sequence[int]) -> str:
-    """Axes of a bare array: YX last, but for RGB(A); before them samples, and Z, T, C as the count suggests.
+    """Axes of an array without metadata: YX, SYX, SZYX or TCZYX by the number of dimensions, then C for RGB(A).
 
-    A bare 3D array is a set of independent 2D images: the reading that never mixes what is not neighbouring.
+    A 3D array is taken as independent 2D images, so that planes that may not be adjacent are never mixed.
 
     Errors: `UserError` below two or above five dimensions.
     """
@@ -60,7 +60,7 @@ def whole(shape: Sequence[int]) -> Region:
 
 
 def region_shape(region: Region) -> tuple[int, ...]:
-    """Shape of what a region reads."""
+    """Shape of a region."""
     return tuple(part.stop - part.start for part in region)
 
 
@@ -68,7 +68,7 @@ def region_shape(region: Region) -> tuple[int, ...]:
 class Symmetry:
     """The flips and rotations of YX under which images remain equally likely.
 
-    swap_yx: whether Y and X may be exchanged. no_flip_axes: axes along which images must not be mirrored.
+    swap_yx: whether Y and X may be exchanged. no_flip_axes: axes along which images must not be flipped.
     """
 
     swap_yx: bool = True
@@ -77,9 +77,9 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class Layout:
-    """How an image with `axes` becomes the network's (N, C, *spatial) and comes back.
+    """Conversion of an image with `axes` to the network's (N, C, *spatial) and back.
 
-    `spatial` is `YX` or `ZYX`. N runs over all batch axes; C is 1 when the image has no channels.
+    `spatial` is `YX` or `ZYX`. N comprises all batch axes; C is 1 if the image has no channels.
     """
 
     axes: str
@@ -91,7 +91,7 @@ class Layout:
         return "".join(axis for axis in self.axes if axis != "C" and axis not in self.spatial)
 
     def to_network(self, image: Array) -> Array:
-        """(axes) -> (N, C, *spatial), a view where possible."""
+        """Convert (axes) to (N, C, *spatial), as a view if possible."""
         order = self.batch + ("C" if "C" in self.axes else "") + self.spatial
         moved = image.transpose([self.axes.index(axis) for axis in order])
         sizes = dict(zip(self.axes, image.shape, strict=True))
@@ -99,7 +99,7 @@ class Layout:
         return moved.reshape(-1, *shape)
 
     def from_network(self, stack: Array, shape: Sequence[int]) -> Array:
-        """(N, C, *spatial) -> array of `shape` in the image's axes; inverse of `to_network`."""
+        """Convert (N, C, *spatial) to an array of `shape` in the image's axes; inverse of `to_network`."""
         order = self.batch + ("C" if "C" in self.axes else "") + self.spatial
         sizes = dict(zip(self.axes, shape, strict=True))
         ordered = stack.reshape([sizes[axis] for axis in order])

@@ -1,8 +1,8 @@
-"""The one error that users are meant to read."""
+"""The error for users."""
 
 
 class UserError(ValueError):
-    """The input cannot be used; the message says what is wrong, where, and what to do.
+    """An input cannot be used; the message says what is wrong, in which file, and what to do.
 
     The command line prints it as one `error: ...` line and exits with 2.
     """

@@ -1,4 +1,4 @@
-"""How far some work is, as whoever does it tells whoever shows it."""
+"""Progress of training, prediction and evaluation, passed from the computation to its display."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training is; `validation_loss` is in normalised units (NaN before the first one)."""
+    """State of a training; `validation_loss` is in normalised units (NaN before the first evaluation)."""
 
     step: int
     steps: int
@@ -18,9 +18,9 @@ class Progress:
 
 @dataclass
 class Stage:
-    """What is going on, for a progress display: `train` with numbers, `predict` or `evaluate` with a fraction.
+    """A stage of the work: `train` with its progress, or `predict` or `evaluate` with the fraction done.
 
-    notes: what is to be known before it begins.
+    notes: messages to show before it begins.
     """
 
     name: str
@@ -33,4 +33,4 @@ Report = Callable[[Stage], None]
 
 
 def quiet(stage: Stage) -> None:
-    """No progress display."""
+    """Show no progress."""

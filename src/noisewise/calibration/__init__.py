@@ -1,0 +1,1 @@
+"""A noise model from a recording of a fixed scene, from dark frames, or from images and their denoised images."""

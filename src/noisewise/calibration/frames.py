@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,19 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.errors import UserError
-from noisewise.io import find_inputs, open_source
+from noisewise.io import checksum, find_inputs, open_source
 from noisewise.io.base import Source
 from noisewise.io.paths import is_zarr
+from noisewise.noise.quantization import Quantization
+from noisewise.version import __version__
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames (Y, X) of one or several images of equal size; further axes are laid out along Y."""
+    """Frames (Y, X) of one or several images of equal size; further axes are concatenated along Y.
+
+    axis: the axis of the frames in each source, "" for a single frame.
+    """
 
     sources: list[Source]
     axis: list[str]
@@ -29,11 +34,11 @@ class Frames:
 
     @property
     def counts(self) -> list[int]:
-        """Frames of each image."""
+        """Number of frames of each source."""
         return [source.size_of(axis) if axis else 1 for source, axis in zip(self.sources, self.axis, strict=True)]
 
     def __iter__(self) -> Iterator[Array]:
-        """One frame after the other, float64, and nothing else in memory. Errors: `UserError` for NaN."""
+        """One frame after the other, float64; only one is in memory. Errors: `UserError` for NaN."""
         number = 0
         for source, axis, count in zip(self.sources, self.axis, self.counts, strict=True):
             for index in range(count):
@@ -45,47 +50,47 @@ class Frames:
 
     @property
     def name(self) -> str:
-        """Of the file, or of the first of them."""
+        """Name of the first source, and how many more there are."""
         more = len(self.sources) - 1
         return self.sources[0].name + (f" and {more} more" if more else "")
 
     @property
     def paths(self) -> list[Path]:
-        """The files, if it is from files."""
+        """The files; empty for arrays."""
         return [source.path for source in self.sources if source.path is not None]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels."""
+        """Pixel type of the first source."""
         return self.sources[0].dtype
 
 
 def open_frames(stack: Any, axes: str | None = None) -> Frames:
-    """A file or array with a frame axis; or a folder or list of files, one or more frames each.
+    """Open a file or an array with a frame axis, or a folder or a list of files with one or more frames each.
 
-    Frames lie along T; without it along another axis of repeats, or, if there is no other, along Z.
+    The frame axis is T; without it another axis of repeats, or, if there is none, Z.
 
     Errors: `UserError` for several channels, frames of different sizes, and what cannot be read.
     """
-    sources = [open_source(image, axes) for image in listed(stack)]
-    axis = [frame_axis(source.axes) for source in sources]
-    first = frame_shape(sources[0], axis[0])
-    for source, along in zip(sources, axis, strict=True):
+    sources = [open_source(image, axes) for image in list_images(stack)]
+    frame_axes = [frame_axis(source.axes) for source in sources]
+    first = frame_shape(sources[0], frame_axes[0])
+    for source, axis in zip(sources, frame_axes, strict=True):
         if source.size_of("C") > 1:
             raise UserError(
-                f"{source.name}: has {source.size_of('C')} channels, each with a noise of its own; "
-                "save the channels apart and give one"
+                f"{source.name}: has {source.size_of('C')} channels, each with its own noise; "
+                "save the channels separately and give one"
             )
-        shape = frame_shape(source, along)
+        shape = frame_shape(source, axis)
         if shape != first:
             raise UserError(
                 f"{source.name}: frames of {shape[0]} x {shape[1]} pixels, but those of {sources[0].name} have "
                 f"{first[0]} x {first[1]}; give frames of one size"
             )
-    return Frames(sources, axis, first)
+    return Frames(sources, frame_axes, first)
 
 
-def listed(stack: Any) -> list[Any]:
+def list_images(stack: Any) -> list[Any]:
     """The images of a recording: one, those of a folder, or those of a list."""
     if isinstance(stack, str | Path) and Path(stack).expanduser().is_dir() and not is_zarr(Path(stack).expanduser()):
         return list(find_inputs([stack]))
@@ -113,8 +118,20 @@ def read_frame(source: Source, axis: str, index: int) -> Array:
         slice(index, index + 1) if letter == axis else slice(0, size)
         for letter, size in zip(source.axes, source.shape, strict=True)
     )
-    order = [i for i, letter in enumerate(source.axes) if letter not in "YX"] + [
-        source.axes.index("Y"), source.axes.index("X"),
-    ]  # fmt: skip
+    order = [*(i for i, letter in enumerate(source.axes) if letter not in "YX"), *map(source.axes.index, "YX")]
     frame = source.read(region).transpose(order)
     return np.asarray(frame.reshape(-1, source.size_of("X")), np.float64)
+
+
+def provenance_of(
+    frames: Frames, kind: str, signal_range: tuple[float, float], quantization: Quantization
+) -> dict[str, Any]:
+    """The common part of the provenance of a noise model that was fitted to frames, ready for JSON."""
+    return {
+        "software": f"noisewise {__version__}",
+        "kind": kind,
+        "sha256": [checksum(path) for path in dict.fromkeys(frames.paths)],
+        "frames": len(frames),
+        "signal_range": list(signal_range),
+        "quantization": asdict(quantization),
+    }

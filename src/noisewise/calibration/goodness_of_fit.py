@@ -1,4 +1,4 @@
-"""How well a law fits pairs that it was not fitted to."""
+"""How well a noise model fits pairs that were not used for its fit."""
 
 from __future__ import annotations
 
@@ -8,49 +8,46 @@ import torch
 from torch import Tensor
 
 from noisewise.noise.base import Noise
+from noisewise.noise.quantization import CONTINUOUS
 
-COLUMNS = 20  # of the histogram
+BINS = 20  # of the histogram
 
 
 @dataclass(frozen=True)
 class GoodnessOfFit:
-    """How uniform the probability integral transform P(X <= x | s) is (randomised where x is quantised).
+    """The uniformity of the probability integral transform P(X <= x | s) (randomised where x is quantized).
 
-    distance: Kolmogorov's and Smirnov's; chance: below which 95 % of perfect laws stay. log_likelihood: mean of
-    log p(x|s), nats a pixel. held_out_frames: 0 if there were too few to hold some out. shares: of the transform in
-    20 columns.
+    distance: the Kolmogorov-Smirnov statistic. critical_distance: 95 % of correct noise models are below it.
+    log_likelihood: mean of log p(x|s), nats per pixel. held_out_frames: 0 if there were too few frames. histogram: of
+    the transform, fractions in 20 bins.
     """
 
     distance: float
-    chance: float
+    critical_distance: float
     log_likelihood: float
     pairs: int
     held_out_frames: int
-    shares: list[float]
+    histogram: list[float]
 
 
 def assess(noise_model: Noise, noisy: Tensor, signal: Tensor, held_out_frames: int) -> GoodnessOfFit:
-    """The law against pairs (frames, pixels)."""
+    """Compare a noise model with pairs of noisy values and signals (frames, pixels), ADU."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         likelihood = float(noise_model.log_prob(noisy, signal).mean())
-        found = transform(noise_model, noisy, signal, generator).flatten().sort().values
+        found = integral_transform(noise_model, noisy, signal, generator).flatten().sort().values
     count = len(found)
     steps = torch.arange(count + 1, dtype=found.dtype) / count
     distance = float(torch.maximum((found - steps[:-1]).abs(), (found - steps[1:]).abs()).max())
-    shares = torch.histc(found, COLUMNS, 0, 1) / count
-    return GoodnessOfFit(distance, 1.36 / count**0.5, likelihood, count, held_out_frames, shares.tolist())
+    histogram = torch.histc(found, BINS, 0, 1) / count
+    return GoodnessOfFit(distance, 1.36 / count**0.5, likelihood, count, held_out_frames, histogram.tolist())
 
 
-def transform(noise_model: Noise, noisy: Tensor, signal: Tensor, generator: torch.Generator) -> Tensor:
-    """P(X < x) plus a random part of P(X = x): uniform under the law."""
-    above = noise_model.cdf(noisy, signal)
-    if (
-        not noise_model.quantization.step
-        and noise_model.quantization.low is None
-        and noise_model.quantization.high is None
-    ):
+def integral_transform(noise_model: Noise, noisy: Tensor, signal: Tensor, generator: torch.Generator) -> Tensor:
+    """P(X < x) plus a random fraction of P(X = x): uniform if the noise model is correct."""
+    above, quantization = noise_model.cdf(noisy, signal), noise_model.quantization
+    if quantization == CONTINUOUS:
         return above
-    below = noise_model.cdf(noisy - (noise_model.quantization.step or 1e-9), signal)
-    lots = torch.rand(above.shape, generator=generator, dtype=above.dtype)
-    return below + lots * (above - below)
+    below = noise_model.cdf(noisy - (quantization.step or 1e-9), signal)
+    uniform = torch.rand(above.shape, generator=generator, dtype=above.dtype)
+    return below + uniform * (above - below)

@@ -1,4 +1,4 @@
-"""The demonstration: drawn cells, exposed by a simulated camera, denoised as by a user, and compared with the truth."""
+"""The demonstration: an image of synthetic cells and a simulated camera is denoised and compared with the truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAMERA = Camera(gain=2.2, read_noise=1.6, offset=100, bits=16)
 
 @dataclass(frozen=True)
 class Demonstration:
-    """Images in ADU, their scores (PSNR in dB, SSIM) against the truth, and the files."""
+    """Images in ADU, scores (PSNR in dB, SSIM) against the truth, and files."""
 
     noisy: Array
     denoised: Array
@@ -36,21 +36,16 @@ class Demonstration:
 
 
 def demonstrate(
-    folder: Path,
-    *,
-    budget: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    report: Report = quiet,
+    folder: Path, *, budget: str | None = None, steps: int | None = None, seed: int = 0, report: Report = quiet
 ) -> Demonstration:
-    """Write noisy, denoised and true image and a picture of them into a folder; earlier ones are replaced.
+    """Write the noisy, the denoised and the true image and a figure of them into a folder; earlier ones are replaced.
 
-    Errors: `UserError` if the folder cannot be written to.
+    Errors: `UserError` if the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be created ({error.strerror})") from error
+        raise UserError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from error
     files = {name: folder / f"{name}.ome.tif" for name in ("noisy", "denoised", "truth")}
     photons = draw_cells(seed)
     noisy = CAMERA.expose(photons, seed=seed)
@@ -69,7 +64,7 @@ def demonstrate(
 
 
 def write(path: Path, image: Array) -> None:
-    """An OME-TIFF with its pixel size."""
+    """Write an image as OME-TIFF with its pixel size."""
     source = MemorySource(path.stem, "YX", image.shape, image.dtype, {"Y": PIXEL_UM, "X": PIXEL_UM}, array=image)
     with create_sink(path, source, overwrite=True) as sink:
         sink.write(source.everything, image)

@@ -1,4 +1,4 @@
-"""What the user sees while waiting: a bar on a terminal, a line now and then in a log; all on stderr."""
+"""Progress and notes on stderr: a bar on a terminal, a line every ten seconds in a log; and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from noisewise.progress import Stage
 
 LOG_SECONDS = 10.0  # between two lines of progress where there is no terminal
+STAGES = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
 
 
 class Display:
-    """Shows stages: `with Display(quiet) as display: denoise(..., report=display)`.
+    """Progress display: `with Display(quiet) as display: denoise(..., report=display)`.
 
-    short: a stage that may well be over before a log needs a line of it.
+    short: name of a stage that is often shorter than the time between two lines of a log.
     """
 
     def __init__(self, quiet: bool, short: str = "") -> None:
-        self.quiet, self.shown, self.name = quiet, time.monotonic(), short
-        self.said: set[str] = set()
+        self.quiet, self.logged, self.name = quiet, time.monotonic(), short
+        self.noted: set[str] = set()
         self.started: dict[str, float] = {}
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -57,49 +58,41 @@ class Display:
             self._log(stage)
 
     def say(self, notes: Iterable[str]) -> None:
-        """Notes that were not said before."""
-        say_notes([note for note in notes if note not in self.said], self.quiet)
-        self.said.update(notes)
+        """Print the notes that were not printed before."""
+        say_notes([note for note in notes if note not in self.noted], self.quiet)
+        self.noted.update(notes)
 
     def _draw(self, stage: Stage) -> None:
         assert self.bar is not None
         if self.task is None or stage.name != self.name:
             self.name = stage.name
-            self.task = self.bar.add_task(WORDS[stage.name], total=None, validation_loss="", left="")
-        validation_loss, left = numbers(stage, self._elapsed(stage))
+            self.task = self.bar.add_task(STAGES[stage.name], total=None, loss="", left="")
+        loss, left = loss_and_time(stage, self._elapsed(stage))
         known = stage.fraction > 0 or stage.name != "train"
-        self.bar.update(
-            self.task, completed=stage.fraction, total=1.0 if known else None,
-            validation_loss=f"loss {validation_loss:.4f}" if math.isfinite(validation_loss) else "", left=clock(left),
-        )  # fmt: skip
+        self.bar.update(self.task, completed=stage.fraction, total=1.0 if known else None, loss=loss, left=left)
 
     def _log(self, stage: Stage) -> None:
         now = time.monotonic()
-        if stage.name == self.name and now - self.shown < LOG_SECONDS:
+        if stage.name == self.name and now - self.logged < LOG_SECONDS:
             return
-        self.name, self.shown = stage.name, now
-        validation_loss, left = numbers(stage, self._elapsed(stage))
-        parts = [f"{WORDS[stage.name]}: {100 * stage.fraction:3.0f} %"]
-        parts += [f"loss {validation_loss:.4f}"] if math.isfinite(validation_loss) else []
-        parts += [clock(left)] if math.isfinite(left) else []
-        print(", ".join(parts), file=sys.stderr)
+        self.name, self.logged = stage.name, now
+        parts = [f"{STAGES[stage.name]}: {100 * stage.fraction:3.0f} %", *loss_and_time(stage, self._elapsed(stage))]
+        print(", ".join(part for part in parts if part), file=sys.stderr)
 
     def _elapsed(self, stage: Stage) -> float:
         return time.monotonic() - self.started[stage.name]
 
 
-WORDS = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
-
-
-def numbers(stage: Stage, elapsed: float) -> tuple[float, float]:
-    """Risk and seconds left of a stage, NaN where unknown."""
+def loss_and_time(stage: Stage, elapsed: float) -> tuple[str, str]:
+    """Validation loss and time left of a stage as text, empty where unknown."""
     if stage.progress is not None:
-        return stage.progress.validation_loss, stage.progress.seconds_left
-    return math.nan, elapsed * (1 / stage.fraction - 1) if stage.fraction else math.nan
+        loss = stage.progress.validation_loss
+        return f"loss {loss:.4f}" if math.isfinite(loss) else "", time_left(stage.progress.seconds_left)
+    return "", time_left(elapsed * (1 / stage.fraction - 1) if stage.fraction else math.nan)
 
 
-def clock(seconds: float) -> str:
-    """`1:05 left`, or nothing where it is not known."""
+def time_left(seconds: float) -> str:
+    """`1:05 left`, or an empty text where it is unknown."""
     if not math.isfinite(seconds):
         return ""
     minutes, rest = divmod(round(seconds), 60)
@@ -120,19 +113,19 @@ def make_bar() -> Progress:
 
 
 def say_notes(notes: Iterable[str], quiet: bool) -> None:
-    """One `note: ...` line each, on stderr."""
+    """Print each note once, as a line on stderr."""
     if not quiet:
         for note in dict.fromkeys(notes):
             print(f"note: {' '.join(note.split())}", file=sys.stderr)
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """One JSON object on stdout; what is not a number becomes null, as JSON has no NaN."""
+    """Print one JSON object on stdout; NaN and infinity, which JSON lacks, become null."""
     print(json.dumps(finite(record), default=str))
 
 
 def finite(value: Any) -> Any:
-    """The same with NaN and infinite numbers as None."""
+    """The same value with None in place of NaN and infinite numbers."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

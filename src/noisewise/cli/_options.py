@@ -1,11 +1,11 @@
-"""Options that several commands share: their types, and what is checked before anything heavy is loaded."""
+"""Options that several commands share: their types, and checks that need nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -15,7 +15,7 @@ from noisewise.io.write import WriteOptions
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
 Out = Annotated[str | None, arg(aliases=("-o",), metavar="OUT", help_behavior_hint="")]
 File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")]
-NoiseFiles = Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")]
+Files = Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")]
 Axes = Annotated[str | None, arg(metavar="LETTERS", help_behavior_hint="")]
 Budget = Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")]
 ModelName = Annotated[str, arg(metavar="MODEL", help_behavior_hint="")]
@@ -28,13 +28,13 @@ class Messages:
     """What is printed."""
 
     quiet: Switch = False
-    """show no progress and no notes"""
+    """show neither progress nor notes"""
     json: Switch = False
     """print one JSON object on stdout and nothing else"""
 
 
 def check_length(budget: str | None, steps: int | None) -> None:
-    """Errors: `UserError` for lengths of training that make no sense."""
+    """Errors: `UserError` for a length of training that is not possible."""
     if budget is not None and steps is not None:
         raise UserError("--budget and --steps exclude each other; give one")
     if steps is not None and steps < 1:
@@ -42,9 +42,21 @@ def check_length(budget: str | None, steps: int | None) -> None:
 
 
 def written_beside(write: WriteOptions, outputs: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files written beside the outputs, by what they hold, for JSON."""
+    """JSON output about the files beside the outputs, by name."""
     return {name: [write.beside(path)[name] for path in outputs] for name in write.beside(Path("image.tif"))}
 
 
+def without_defaults(options: type) -> type:
+    """The same options with a help that omits defaults of False and 0: such an option is off."""
+    unset = [(name, hint) for name, hint in get_type_hints(options).items() if not getattr(options, name)]
+    added = [(name, Annotated[hint, arg(help_behavior_hint="")], getattr(options, name)) for name, hint in unset]
+    names = {"__doc__": options.__doc__}
+    return make_dataclass("Writing", added, bases=(options,), namespace=names, frozen=True, kw_only=True)
+
+
+if TYPE_CHECKING:
+    Writing = WriteOptions
+else:
+    Writing = without_defaults(WriteOptions)
+WritingOptions = OmitArgPrefixes[Writing]
 MessageOptions = OmitArgPrefixes[Messages]
-WritingOptions = OmitArgPrefixes[WriteOptions]

@@ -1,4 +1,4 @@
-"""From a command line to a verb's dataclass; tyro's errors become one line."""
+"""From a command line to the dataclass of a command; errors of tyro become one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
-from noisewise.cli import class_name
+from noisewise.cli._commands import class_name
 from noisewise.errors import UserError
 
 FRAME = str.maketrans("", "", "╭╮╰╯│")
@@ -18,26 +18,28 @@ RULES = "─- "
 SUGGESTION = ("Perhaps you meant", "Arguments similar")
 
 
-def parse(verb: str, module: ModuleType, args: list[str]) -> Any:
-    """The verb's dataclass, filled from the arguments; a module may make its own from them (`options_for`).
+def parse(command: str, module: ModuleType, args: list[str]) -> Any:
+    """The dataclass of a command, filled from the arguments.
+
+    A module may derive its dataclass from the arguments (`options_for`).
 
     Errors: `UserError` for arguments that do not fit.
     """
-    kind = module.options_for(args) if hasattr(module, "options_for") else getattr(module, class_name(verb))
+    kind = module.options_for(args) if hasattr(module, "options_for") else getattr(module, class_name(command))
     if {"-h", "--help"} & set(args):
-        args = ["--help"]  # alone: with positional arguments before it, the help would leave them out
-    said = io.StringIO()
+        args = ["--help"]  # after positional arguments, tyro would leave these out of the help
+    output = io.StringIO()
     try:
-        with redirect_stderr(said):
-            return tyro.cli(kind, prog=f"noisewise {verb}", args=args, config=(FlagCreatePairsOff, DisallowNone))
+        with redirect_stderr(output):
+            return tyro.cli(kind, prog=f"noisewise {command}", args=args, config=(FlagCreatePairsOff, DisallowNone))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{first_words(said.getvalue())}; see noisewise {verb} --help") from None
+        raise UserError(f"{message_in(output.getvalue())}; see noisewise {command} --help") from None
 
 
-def first_words(box: str) -> str:
-    """The message inside tyro's frame, between its title and its next rule, and what it suggests."""
+def message_in(box: str) -> str:
+    """The message and the suggestion in a framed error of tyro, as one line."""
     rows = [row.translate(FRAME).strip() for row in box.splitlines()[1:]]
     while rows and not rows[0].strip(RULES):  # without Unicode, there is a rule below the title
         del rows[0]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from noisewise.cli import OK
 from noisewise.cli._display import print_json, say_notes
+from noisewise.cli._exit import OK
 from noisewise.cli._models import SUFFIX, plan_model
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.errors import UserError
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
     from noisewise.calibration.correlated import CorrelatedCalibration
     from noisewise.noise.base import Noise
 
-CORRELATED = ("correlated", "autoregressive")  # kinds that say how pixels go together
+CORRELATED = ("correlated", "autoregressive")  # kinds for noise that is correlated between pixels
 Stack = Positional[Annotated[list[str], arg(metavar="STACK...", help_behavior_hint="")]]
 
 
 @dataclass(kw_only=True)
 class Calibrate:
-    """Makes a noise model of a camera from about 100 frames of one fixed scene with dark and bright parts.
+    """Make a noise model of a camera from about 100 frames of one static scene with dark and bright parts.
 
-    A good scene is out of focus and shades from dark to bright, such as the almost closed field diaphragm. Dark frames,
-    with the shutter closed and the same settings, tell offset and read noise.
+    A good scene is out of focus and has a gradient from dark to bright, such as the almost closed field diaphragm. Dark
+    frames, recorded with the same settings and a closed shutter, give offset and read noise.
     """
 
     stack: Stack
-    """the recording: a file with several frames, or a folder or files with a frame each"""
+    """the recording: a file with several frames, or a folder or files with one frame each"""
     output: Annotated[str, arg(aliases=("-o",), metavar="NOISE", help_behavior_hint="")]
     """noise model to write, such as camera.safetensors"""
     dark: File = None
-    """frames without light: a file or a folder"""
-    kind: Literal["gaussian", "poisson_gaussian", "histogram", "mixture", "maps", "correlated", "autoregressive"] = (
-        "mixture"
-    )
-    """form of the noise model; maps: gain, offset and read noise of each pixel, which needs dark frames; correlated
-    (by its spectrum) and autoregressive (with a memory along rows, columns or both): how the noise of neighbouring
-    pixels goes together, also from dark frames or empty cut-outs alone"""
+    """dark frames: a file or a folder"""
+    kind: Literal[
+        "gaussian", "poisson_gaussian", "histogram", "mixture", "pixel_maps", "correlated", "autoregressive"
+    ] = "mixture"
+    """form of the noise model; pixel_maps: gain, offset and read noise of each pixel, which needs dark frames;
+    correlated (by its spectrum) and autoregressive (along rows, columns or both): for noise that is correlated between
+    pixels, for which dark frames or empty image regions are enough"""
     offset: Annotated[float | None, arg(metavar="ADU", help_behavior_hint="")] = None
-    """grey level without light, if it is known and there are no dark frames"""
+    """pixel value without light, if it is known and there are no dark frames"""
     denoised: File = None
-    """make the noise model from images and their denoised twins instead: a file, or a folder with a twin for each"""
+    """denoised images, a file or a folder with one for each input, to make the noise model without a recording"""
     figure: File = None
-    """draw the recording and the fit into this PNG"""
+    """plot the recording and the fit into this PNG"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     seed: int = 0
-    """which pixels are looked at, where there are too many"""
+    """random seed of the pixels that are used, where there are too many"""
     overwrite: Switch = False
     """replace outputs that exist"""
     messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
-        """Calibrate."""
+        """Make the noise model and write it."""
         path = self._check()
         inputs = find_images(self.stack)
         refuse_inputs(inputs, [Path(name).expanduser() for name in (self.output, self.figure) if name is not None])
@@ -76,13 +76,13 @@ class Calibrate:
         return self._finish(inputs, noise, lines, time.monotonic() - started)
 
     def _calibrate(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
-        """The noise model, what is said of it, and what draws it."""
+        """The noise model, its summary, and a function that plots it."""
         if self.kind in CORRELATED:
             return self._correlated(source)
         return self._record(source) if self.denoised is None else self._bootstrap(source)
 
     def _check(self) -> Path:
-        """Refuse what makes no sense before the work. Errors: `UserError`."""
+        """Path of the noise model. Errors: `UserError` for options that are not possible."""
         if not self.stack:
             raise UserError("no input; give a recording, as in: noisewise calibrate frames.tif -o camera.safetensors")
         path = Path(self.output).expanduser()
@@ -91,17 +91,19 @@ class Calibrate:
         plan_model(self.output, self.overwrite)
         refuse_taken(self.figure, self.overwrite)
         if self.denoised is not None and (self.dark is not None or self.offset is not None):
-            raise UserError("--denoised needs no --dark and no --offset: give either a recording or denoised images")
+            raise UserError("--denoised needs no --dark and no --offset; give either a recording or denoised images")
         if self.kind in CORRELATED and (self.dark is not None or self.offset is not None):
-            raise UserError(f"--kind {self.kind} needs no --dark and no --offset: give dark frames as the recording")
+            raise UserError(f"--kind {self.kind} needs no --dark and no --offset; give dark frames as the recording")
         return path
 
     def _record(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
-        from noisewise.calibration.calibrate import record
+        from noisewise.calibration.calibrate import calibrate_recording
         from noisewise.plots.calibration import plot_calibration
 
         dark = None if self.dark is None else listed(self.dark)
-        found = record(source, dark=dark, kind=self.kind, axes=self.axes, offset=self.offset, seed=self.seed)
+        found = calibrate_recording(
+            source, dark=dark, kind=self.kind, axes=self.axes, offset=self.offset, seed=self.seed
+        )
         return found.noise, summary(found), partial(plot_calibration, found)
 
     def _bootstrap(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
@@ -141,56 +143,54 @@ def listed(pattern: str) -> Any:
 
 
 def summary(found: Calibration) -> list[str]:
-    """A calibration in words."""
-    from noisewise.calibration.detector import worded
+    """A calibration as lines of text."""
+    from noisewise.calibration.detector import format_quantity
 
     detector, fit = found.detector, found.goodness
     record = found.record()
     low, high = record["signal_range"]
-    held = (
-        f"{fit.held_out_frames} held-out frames" if fit.held_out_frames else "its own frames (too few to hold some out)"
-    )
+    held = f"{fit.held_out_frames} held-out frames" if fit.held_out_frames else "the same frames (too few to hold out)"
     facts = {
         "recording": f"{record['frames']} frames, signals from {low:.5g} to {high:.5g} ADU",
-        "gain": f"{worded(detector.gain_adu_per_e)} ADU per electron",
-        "offset": with_unit(worded(detector.offset_adu), "ADU, from " + detector.offset_from),
-        "read noise": with_unit(worded(detector.read_noise_e), "electrons"),
-        "fit": f"off by {100 * fit.distance:.2g} % at most in the distribution of {held}",
+        "gain": f"{format_quantity(detector.gain_adu_per_e)} ADU per electron",
+        "offset": with_unit(format_quantity(detector.offset_adu), "ADU, from " + detector.offset_from),
+        "read noise": with_unit(format_quantity(detector.read_noise_e), "electrons"),
+        "fit": f"the distribution of {held} differs by at most {100 * fit.distance:.2g} %",
     }
     return [f"{name + ':':<11} {text}" for name, text in facts.items()]
 
 
 def with_unit(text: str, unit: str) -> str:
-    """A figure with its unit, unless it is unknown."""
+    """A value with its unit, unless it is unknown."""
     return text if text.startswith("unknown") else f"{text} {unit}"
 
 
 def correlated_summary(found: CorrelatedCalibration) -> list[str]:
-    """A noise model with structure in words."""
+    """A model of correlated noise as lines of text."""
     from noisewise.calibration.correlated import autocorrelation_along
 
     record = found.noise.provenance
-    real, drawn = (
+    real, sampled = (
         [autocorrelation_along(part, axis) for axis in (-1, -2)] for part in (found.noisy - found.signal, found.sampled)
     )
-    off = max(abs(a - b) for pair in zip(real, drawn, strict=True) for a, b in zip(*pair, strict=True))
-    next_to = ", ".join(f"{part[1]:.2f} along {axis}" for axis, part in zip("XY", real, strict=True))
+    error = max(abs(a - b) for pair in zip(real, sampled, strict=True) for a, b in zip(*pair, strict=True))
+    neighbours = ", ".join(f"{part[1]:.2f} along {axis}" for axis, part in zip("XY", real, strict=True))
     facts = {
         "images": f"{record['frames']} of {found.noisy.shape[1]} x {found.noisy.shape[2]} pixels",
-        "noise": f"{float((found.noisy - found.signal).std()):.3g} ADU; neighbours correlate by {next_to}",
-        "fit": f"samples are off by {off:.2g} at most in the autocorrelation up to {len(real[0]) - 1} pixels",
+        "noise": f"{float((found.noisy - found.signal).std()):.3g} ADU; correlation of neighbours: {neighbours}",
+        "fit": f"the autocorrelation of samples differs by at most {error:.2g} up to {len(real[0]) - 1} pixels",
     }
     return [f"{name + ':':<7} {text}" for name, text in facts.items()]
 
 
 def bootstrap_summary(noise: Noise) -> list[str]:
-    """A bootstrapped noise model in words."""
+    """A bootstrapped noise model as lines of text."""
     record = noise.provenance
     low, high = record["signal_range"]
     gain = record["gain_adu_per_e"]
     facts = {
         "images": f"{record['frames']} images, signals from {low:.5g} to {high:.5g} ADU",
-        "gain": "unknown: the noise does not rise with the signal" if gain is None else f"{gain:.3g} ADU per electron",
+        "gain": "unknown: the noise does not grow with the signal" if gain is None else f"{gain:.3g} ADU per electron",
         "noise": f"{record['noise_std_adu']:.3g} ADU on average; the residual has {record['residual_std_adu']:.3g} ADU",
     }
     return [f"{name + ':':<7} {text}" for name, text in facts.items()]

@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
+from noisewise.cli._exit import OK
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.cli._options import (
     Axes,
     Budget,
     File,
+    Files,
     Inputs,
     MessageOptions,
     Messages,
-    NoiseFiles,
     Out,
     Steps,
+    Writing,
     WritingOptions,
     check_length,
     written_beside,
 )
 from noisewise.errors import UserError
 from noisewise.io.plan import Plan, find_images, folder_for, plan_files
-from noisewise.io.write import WriteOptions, companions
+from noisewise.io.write import companions
 
 if TYPE_CHECKING:
     from noisewise.workflow.denoise import Result
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Denoise:
-    """Removes noise: trains on the noisy images themselves, then writes a denoised image for each.
+    """Denoise images: measure the noise, train on the noisy images, write a denoised file for each.
 
-    One model is trained on all inputs together. Without further options, everything is chosen for you.
+    One model is trained on all inputs together. No other option is needed: the method and its settings are chosen by
+    the noise that was measured.
     """
 
     inputs: Inputs
@@ -47,24 +49,24 @@ class Denoise:
     output: Out = None
     """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
     method: Annotated[str, arg(metavar="NAME")] = "auto"
-    """how to denoise; see noisewise methods"""
+    """method; noisewise methods lists them and says which one fits"""
     target: File = None
-    """second images for methods that learn from pairs: a file, or a folder with one for each input"""
-    noise: NoiseFiles = field(default_factory=list)
+    """target images for methods that need them (n2n, care): a file, or a folder with one for each input"""
+    noise: Files = field(default_factory=list)
     """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     budget: Budget = None
-    """how long to take, training and denoising together: 60s, 10min, 2h (default: 60s)"""
+    """time for training and denoising together: 60s, 10min, 2h (default: 60s)"""
     steps: Steps = None
-    """train for so many steps instead; with the same seed, the result is the same"""
+    """number of training steps, instead of a time; with the same seed, the result is the same"""
     model: File = None
-    """also keep the trained model, for noisewise predict"""
+    """also write the trained model, for noisewise predict"""
     seed: int = 0
     """random seed"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    writing: WritingOptions = field(default_factory=WriteOptions)
+    writing: WritingOptions = field(default_factory=Writing)
     messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
@@ -77,7 +79,7 @@ class Denoise:
         )  # fmt: skip
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
-            raise UserError(f"{model}: the model and the denoised image cannot both go there")
+            raise UserError(f"{model}: is the name of both the model and the denoised image; choose another --model")
         say_notes(plan.notes, self.messages.quiet)
         if not plan.inputs:
             return self._finish(plan, None, [], 0.0)

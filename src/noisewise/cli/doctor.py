@@ -8,23 +8,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from noisewise.cli import OK
 from noisewise.cli._display import print_json
+from noisewise.cli._exit import OK
 from noisewise.cli._options import Switch
 from noisewise.version import __version__
 
 PACKAGES = (
-    "torch",
-    "numpy",
-    "tifffile",
-    "zarr",
-    "yaozarrs",
-    "safetensors",
-    "pydantic",
-    "tyro",
-    "rich",
-    "matplotlib",
-)
+    "torch", "numpy", "tifffile", "zarr", "yaozarrs", "safetensors", "pydantic", "tyro", "rich", "matplotlib",
+)  # fmt: skip
 OPTIONAL = {
     "imagecodecs": "reads compressed TIFF (pip install noisewise[formats])",
     "dask": "denoises dask arrays",
@@ -33,17 +24,18 @@ OPTIONAL = {
 }
 MATRIX = 1024
 MEASURE_SECONDS = 0.4
+FAST_GFLOPS = 100.0  # of a matrix product: about two recent processor cores, for which the default budget is made
 
 
 @dataclass(kw_only=True)
 class Doctor:
-    """Checks the installation: versions, processor, memory, speed, optional packages."""
+    """Check the installation: versions, processor, memory, speed, optional packages; and how to start."""
 
     json: Switch = False
     """print one JSON object on stdout and nothing else"""
 
     def run(self) -> int:
-        """Print what was found."""
+        """Print the findings, and how to start."""
         from noisewise.cli.info import lines
 
         record = examine()
@@ -55,7 +47,7 @@ class Doctor:
 
 
 def examine() -> dict[str, Any]:
-    """Everything that matters for whether and how fast noisewise runs."""
+    """Versions, hardware and speed, and a command to start with."""
     import torch
 
     from noisewise.model import pick_device
@@ -71,18 +63,26 @@ def examine() -> dict[str, Any]:
         "noisewise": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: found(name) or "missing" for name in PACKAGES},
-        "optional packages": {name: f"{found(name) or 'missing'}: {use}" for name, use in OPTIONAL.items()},
+        "packages": {name: installed(name) or "missing" for name in PACKAGES},
+        "optional packages": {name: f"{installed(name) or 'missing'}: {use}" for name, use in OPTIONAL.items()},
         "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
-        "bfloat16": "computed natively, used for training" if native else "not native here, training uses float32",
+        "bfloat16": "native, used for training" if native else "not native, training uses float32",
         "free memory": f"{free_bytes(device) / 2**30:.1f} GiB",
         "matrix product, GFLOP/s": speed,
+        "start with": advice(max(speed.values())),
     }
 
 
-def found(package: str) -> str | None:
-    """Its version, or None."""
+def advice(speed: float) -> str:
+    """A command to start with, and whether training is fast at this speed (GFLOP/s)."""
+    if speed >= FAST_GFLOPS:
+        return "noisewise denoise cells.tif (training is fast on this computer: a minute is enough for most images)"
+    return "noisewise denoise cells.tif --budget 10min (training is slow on this computer: allow some minutes)"
+
+
+def installed(package: str) -> str | None:
+    """Version of a package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -90,13 +90,13 @@ def found(package: str) -> str | None:
 
 
 def gigaflops(device: Any, dtype: Any) -> float:
-    """Speed of a large matrix product, the ceiling of what a network can reach."""
+    """Speed of a large matrix product, GFLOP/s: the upper limit for a network."""
     import torch
 
     a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
 
     def product() -> None:
-        (a @ a)[0, 0].item()  # the item waits for the device
+        (a @ a)[0, 0].item()  # waits for the device
 
     product()
     count, start = 0, time.perf_counter()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from noisewise.cli import OK
 from noisewise.cli._display import Display, print_json, say_notes
+from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.errors import UserError
 from noisewise.io.plan import find_images, refuse_taken
@@ -35,9 +35,9 @@ OF_REFERENCE = "max - min of each reference image"
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Says how far predictions are from their references: PSNR, NRMSE, SSIM, MS-SSIM, MicroSSIM.
+    """Compare predictions with references: PSNR, NRMSE, SSIM, MS-SSIM, MicroSSIM.
 
-    Two images, or two folders or patterns with equally many images, paired in the order of their names.
+    Two images, or two folders or patterns with equally many images, which are paired in the order of their names.
     """
 
     prediction: Positional[Annotated[str, arg(metavar="PREDICTION")]]
@@ -45,16 +45,15 @@ class Evaluate:
     reference: Positional[Annotated[str, arg(metavar="REFERENCE")]]
     """the true image, or a folder with one for each"""
     data_range: Annotated[float | None, arg(metavar="X", help_behavior_hint="")] = None
-    """range of grey values that PSNR, SSIM, MS-SSIM and MicroSSIM refer to
-    (default: max - min of each reference image)"""
+    """data range of PSNR, SSIM, MS-SSIM and MicroSSIM, pixel values (default: max - min of each reference image)"""
     frc: Switch = False
-    """also the resolution, by Fourier ring correlation at 1/7; only for images that are independent of each other"""
+    """also estimate the resolution by Fourier ring correlation at 1/7; valid only for two independent images"""
     std: File = None
-    """standard deviations of the predictions, a file or a folder with one for each: also whether errors are so large"""
+    """standard deviations of the predictions, a file or a folder with one for each; compare them with the errors"""
     figure: File = None
-    """draw claimed against actual errors into a PNG (with --std, one pair)"""
+    """plot predicted against observed errors into this PNG (with --std, one pair)"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the files are wrong or do not say"""
+    """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     overwrite: Switch = False
     """replace a figure that exists"""
     messages: MessageOptions = field(default_factory=Messages)
@@ -62,13 +61,11 @@ class Evaluate:
     def run(self) -> int:
         """Compare all pairs."""
         if self.data_range is not None and not 0 < self.data_range < float("inf"):
-            raise UserError(f"--data-range {self.data_range:g} is not a range of grey values; give more than 0")
+            raise UserError(f"--data-range {self.data_range:g} is not a range of pixel values; give more than 0")
         predictions, references = find_images([self.prediction]), find_images([self.reference])
         if len(predictions) != len(references):
-            raise UserError(
-                f"{len(predictions)} in {self.prediction}, but {len(references)} in {self.reference}; "
-                "give one reference for each prediction"
-            )
+            counts = f"{len(predictions)} images in {self.prediction}, but {len(references)} in {self.reference}"
+            raise UserError(f"{counts}; give one reference for each prediction")
         stds = self._stds(len(predictions))
         from noisewise.evaluate.compare import compare, mean_scores
 
@@ -77,16 +74,14 @@ class Evaluate:
                 (opened(prediction, self.axes, files), opened(reference, self.axes, files))
                 for prediction, reference in zip(predictions, references, strict=True)
             ]
-            found, notes = compare(
-                pairs, self.data_range, self.frc, lambda fraction: display(Stage("evaluate", fraction))
-            )  # fmt: skip
-            trusted = [
-                held_against(*pair, opened(std, self.axes, files)) for pair, std in zip(pairs, stds, strict=False)
+            found, notes = compare(pairs, self.data_range, self.frc, lambda done: display(Stage("evaluate", done)))
+            calibrations = [
+                compare_std(*pair, opened(std, self.axes, files)) for pair, std in zip(pairs, stds, strict=False)
             ]
         if self.figure is not None:
             from noisewise.plots.reliability import plot_reliability
 
-            plot_reliability(trusted[0], Path(self.figure).expanduser())
+            plot_reliability(calibrations[0], Path(self.figure).expanduser())
         mean = mean_scores([comparison.mean for comparison in found])
         if len({comparison.resolution_unit for comparison in found}) > 1:
             mean = replace(mean, resolution=None)
@@ -96,62 +91,66 @@ class Evaluate:
                 "data_range": OF_REFERENCE if self.data_range is None else self.data_range,
                 "pairs": [record(comparison) for comparison in found],
                 "mean": asdict(mean),
-                **({"calibration": [asdict(one) | {"ence": one.ence} for one in trusted]} if stds else {}),
+                **({"calibration": [asdict(one) | {"ence": one.ence} for one in calibrations]} if stds else {}),
                 "notes": notes,
             })  # fmt: skip
         else:
             print("\n".join(table(found, mean, self.data_range, self.frc)))
-            print("".join(f"{sentence(*pair)}\n" for pair in zip(stds, trusted, strict=True)), end="")
+            for path, calibration in zip(stds, calibrations, strict=True):
+                print(sentence(path, calibration))
         return OK
 
     def _stds(self, count: int) -> list[Path]:
         """Files of standard deviations, one a pair. Errors: `UserError`."""
         if self.std is None:
             if self.figure is not None:
-                raise UserError("--figure is about standard deviations; give --std FILE with it")
+                raise UserError("--figure plots standard deviations; add --std FILE")
             return []
         stds = find_images([self.std])
         if len(stds) != count:
-            raise UserError(f"{len(stds)} in {self.std}, but {count} predictions; give one for each")
+            raise UserError(f"{len(stds)} images in {self.std}, but {count} predictions; give one for each")
         if self.figure is not None and count > 1:
-            raise UserError(f"--figure draws one pair, not {count}; give single images")
+            raise UserError(f"--figure plots one pair, not {count}; give single images")
         refuse_taken(self.figure, self.overwrite)
         return stds
 
 
-def held_against(prediction: Any, reference: Any, std: Any) -> Reliability:
-    """Claimed standard deviations against errors. Errors: `UserError` if the images do not fit."""
+def compare_std(prediction: Any, reference: Any, std: Any) -> Reliability:
+    """Compare predicted standard deviations with errors. Errors: `UserError` if the images do not fit."""
     import torch
 
     from noisewise.evaluate.calibration import reliability
 
     if std.shape != prediction.shape:
-        raise UserError(f"{std.name}: has the shape {std.shape}, its prediction {prediction.shape}; give those of it")
+        raise UserError(f"{std.name}: has the shape {std.shape}, but its prediction {prediction.shape}; give its own")
     images = [torch.from_numpy(source.read().astype("float64")) for source in (prediction, std, reference)]
     known = torch.isfinite(torch.stack(images)).all(0) & (images[1] > 0)
     if not known.any():
-        raise UserError(f"{std.name}: holds no standard deviation above zero; give what --std wrote")
+        raise UserError(f"{std.name}: holds no standard deviation above zero; give a file from denoise --std")
     mean, deviation, truth = (image[known] for image in images)
     return reliability(mean, deviation, truth)
 
 
 def sentence(path: Path, found: Reliability) -> str:
-    """What people are told of a calibration."""
-    held = ", ".join(
-        f"{100 * wanted:g} % intervals hold {100 * share:.1f} %" for wanted, share in found.coverage.items()
+    """A calibration as one line."""
+    coverage = ", ".join(
+        f"{100 * nominal:g} % intervals contain {100 * fraction:.1f} % of the true values"
+        for nominal, fraction in found.coverage.items()
     )
-    return f"{path.name}: {held}; errors are {found.ratio**0.5:.3f} times as large as claimed, ENCE {found.ence:.3f}"
+    return (
+        f"{path.name}: {coverage}; errors are {found.ratio**0.5:.3f} times as large as predicted, ENCE {found.ence:.3f}"
+    )
 
 
 def opened(path: Path, axes: str | None, files: ExitStack) -> Any:
-    """A source that is closed with the others."""
+    """A source that is closed with the other files."""
     from noisewise.io import open_source
 
     return files.enter_context(open_source(path, axes))
 
 
 def record(comparison: Comparison) -> dict[str, Any]:
-    """The JSON of a pair: its means, and every single image."""
+    """JSON output about a pair: means, and each single image."""
     return {
         "prediction": comparison.prediction,
         "reference": comparison.reference,
@@ -167,7 +166,7 @@ def record(comparison: Comparison) -> dict[str, Any]:
 
 
 def table(found: Sequence[Comparison], mean: Scores, data_range: float | None, frc: bool) -> list[str]:
-    """Rows for people: one a pair, and their mean; and what the range is."""
+    """Lines of a table: one a pair, their mean, and the data range."""
     titles = [title for name, (title, _) in COLUMNS.items() if frc or name != "resolution"]
     rows = [["prediction", "reference", "range", *titles]]
     for one in found:
@@ -187,7 +186,7 @@ def table(found: Sequence[Comparison], mean: Scores, data_range: float | None, f
 
 
 def cells(scores: Scores, frc: bool, unit: str) -> list[str]:
-    """One number a column, a dash where there is none."""
+    """The cells of a row: one number a column, a dash where there is none."""
     values = [(getattr(scores, name), form) for name, (_, form) in COLUMNS.items() if frc or name != "resolution"]
     texts = ["-" if value is None else format(value, form) for value, form in values]
     if frc and texts[-1] != "-":
@@ -196,6 +195,6 @@ def cells(scores: Scores, frc: bool, unit: str) -> list[str]:
 
 
 def span(values: Sequence[float]) -> str:
-    """One number, or the smallest and the largest."""
+    """The range of numbers as text, or one number if all are equal."""
     low, high = f"{min(values):.4g}", f"{max(values):.4g}"
     return low if low == high else f"{low} to {high}"

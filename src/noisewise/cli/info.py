@@ -8,34 +8,34 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from noisewise.cli import OK
 from noisewise.cli._display import print_json
+from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, Switch
 from noisewise.errors import UserError
 
-MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle is refused in the words for models
+MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle gets the error message for models
 
 
 @dataclass(kw_only=True)
 class Info:
-    """Says what is in a file: an image, a model, or a noise model.
+    """Show what is in a file: an image, a model or a noise model.
 
-    Of an image: format, axes, shape, pixel type and size, channels, and how noisewise made it, if it did.
-    Of a model: method, settings, what it is for, and how it was trained. Of a noise model: the law, how it was found.
+    Of an image: format, axes, shape, pixel type and size, channels, and its provenance if noisewise has written it.
+    Of a model: method, settings, the images it is for, and its training. Of a noise model: its parameters and origin.
     """
 
     file: Positional[Annotated[str, arg(metavar="FILE")]]
     """an image, a model or a noise model"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    """dimensions of the image, letters out of STCZYX, if the file does not give them or they are wrong"""
     json: Switch = False
     """print one JSON object on stdout and nothing else"""
 
     def run(self) -> int:
-        """Print what is in the file."""
+        """Print the content of the file."""
         path = Path(self.file).expanduser()
         if not path.exists():
-            raise UserError(f"{path}: no such file")
+            raise UserError(f"{path}: no such file; check the name")
         record = tensor_record(path) if is_model(path) else image_record(path, self.axes)
         if self.json:
             print_json(record)
@@ -45,7 +45,7 @@ class Info:
 
 
 def is_model(path: Path) -> bool:
-    """By name, or by how a safetensors file begins: eight bytes of length, then JSON."""
+    """Whether a file is a model, by its name or its first bytes: safetensors has eight bytes of length, then JSON."""
     if path.is_dir() or path.suffix.lower() in MODEL_SUFFIXES:
         return not path.is_dir()
     with path.open("rb") as file:
@@ -53,9 +53,9 @@ def is_model(path: Path) -> bool:
 
 
 def image_record(path: Path, axes: str | None) -> dict[str, Any]:
-    """What there is to say of an image."""
-    from noisewise.cli._provenance import read_provenance
+    """Content of an image file."""
     from noisewise.io import open_source
+    from noisewise.io.provenance import read_provenance
 
     with open_source(path, axes) as source:
         return {
@@ -72,7 +72,7 @@ def image_record(path: Path, axes: str | None) -> dict[str, Any]:
 
 
 def image_format(source: Any) -> str:
-    """The format in words."""
+    """Name of the format of an image."""
     kind = type(source).__name__.removesuffix("Source")
     meta = getattr(source, "meta", None)
     dialect = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}.get(getattr(meta, "kind", ""))
@@ -80,14 +80,14 @@ def image_format(source: Any) -> str:
 
 
 def tensor_record(path: Path) -> dict[str, Any]:
-    """What there is to say of a file that noisewise wrote: a model or a noise model."""
+    """Content of a model or a noise model."""
     from noisewise.container import holds_of
 
     return noise_record(path) if holds_of(path) == "noise" else model_record(path)
 
 
 def noise_record(path: Path) -> dict[str, Any]:
-    """What there is to say of a noise model; the whole file is checked."""
+    """Content of a noise model; the whole file is checked."""
     from noisewise.noise.files import load_noise
 
     noise = load_noise(path)
@@ -100,7 +100,7 @@ def noise_record(path: Path) -> dict[str, Any]:
 
 
 def model_record(path: Path) -> dict[str, Any]:
-    """What there is to say of a model; the whole file is checked."""
+    """Content of a model; the whole file is checked."""
     from noisewise.train.modelfile import read_model
 
     saved = read_model(path)
@@ -120,7 +120,7 @@ def model_record(path: Path) -> dict[str, Any]:
 
 
 def lines(record: dict[str, Any], indent: str = "") -> list[str]:
-    """A record as lines for people; what is empty is left out."""
+    """A record as indented lines, without empty entries."""
     out: list[str] = []
     for key, value in record.items():
         if value in (None, [], {}, ()):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisewise.cli import OK
 from noisewise.cli._display import print_json
+from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Switch
 from noisewise.errors import UserError
 from noisewise.io.plan import find_images, refuse_taken
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Measure:
-    """Says what noise is in an image: how strong, of what sort, and which methods fit it.
+    """Measure the noise of images: its strength, its correlation, and which methods fit.
 
-    From one image, or from the frames of a time series; no calibration is needed. Every channel by itself.
+    One image is enough, or the frames of a time series; no calibration is needed. Each channel is measured on its own.
     """
 
     inputs: Inputs
     """images: files, folders or patterns"""
     noise: File = None
-    """keep the measured law here, as a noise model for other verbs (one image with one channel)"""
+    """write the measured noise model to this file, for other commands (one image with one channel)"""
     figure: File = None
-    """draw variance against signal, autocorrelation and histogram into this PNG (one image with one channel)"""
+    """plot variance against signal, autocorrelation and histogram into this PNG (one image with one channel)"""
     refine: Switch = False
-    """correct the strength of the noise by what a denoiser takes away (about a second an image)"""
+    """correct the strength of the noise by what a denoiser removes (about a second an image)"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     overwrite: Switch = False
     """replace outputs that exist"""
     messages: MessageOptions = field(default_factory=Messages)
@@ -45,11 +45,13 @@ class Measure:
             raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
         for output in (self.noise, self.figure):
             refuse_taken(output, self.overwrite)
+        from noisewise.workflow.choose import suited_methods
+
         found: list[NoiseReport] = []
         for checkup in checkups(paths, self.axes, self.refine):
             found.append(checkup)
             if not self.messages.json:
-                print("\n".join(describe(checkup, self.messages.quiet)))
+                print("\n".join(describe(checkup, suited_methods(checkup), self.messages.quiet)))
         if len(found) > 1 and (self.noise or self.figure):
             raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)}")
         if self.noise is not None:
@@ -59,12 +61,12 @@ class Measure:
 
             plot_noise_report(found[0], self.figure)
         if self.messages.json:
-            print_json({"checkups": [checkup.record() for checkup in found]})
+            print_json({"checkups": [one.record() | {"methods": suited_methods(one)} for one in found]})
         return OK
 
 
 def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[NoiseReport]:
-    """Of every channel of every image."""
+    """Check-ups of every channel of every image."""
     from noisewise.estimate.measure import measure
     from noisewise.io import open_source
 
@@ -78,34 +80,35 @@ def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[Noi
                 yield refine(source, found, channel=channel) if refined else found
 
 
-def describe(checkup: NoiseReport, short: bool) -> list[str]:
-    """A check-up in words; short: the verdict alone."""
+def describe(checkup: NoiseReport, methods: list[str], short: bool) -> list[str]:
+    """A check-up as lines of text; short: the verdict alone."""
     title = checkup.name + (f", channel {checkup.channel}" if checkup.channel is not None else "")
     if short:
         return [f"{title}: {checkup.verdict}"]
     gain = checkup.gain_adu_per_e
     facts = {
+        "methods that fit": ", ".join(methods) or "none",
         "noise": ", ".join(f"{checkup.std(s):.3g} at {s:.4g}" for s in checkup.signal_range) + " ADU",
-        "gain": "not identifiable" if gain is None else f"{gain} ADU per electron",
-        "photons": "" if gain is None else f"{photons(checkup):.3g} at most, in the median pixel",
+        "gain": "cannot be determined" if gain is None else f"{gain} ADU per electron",
+        "photons": "" if gain is None else f"at most {photons(checkup):.3g} in the median pixel",
         "offset": span(*checkup.offset_adu),
         "read noise": span(*checkup.read_noise_adu),
         "correlation": ", ".join(f"{axis} {rho[0]:+.2f}" for axis, rho in checkup.rho.items()),
         "rows, columns": f"{checkup.row_std_adu:.3g}, {checkup.column_std_adu:.3g} ADU",
         "refined": ""
         if checkup.variance_correction is None
-        else f"variance x {checkup.variance_correction:.3g}, by what a denoiser takes away",
-        "measured in": "differences between frames" if checkup.from_frames else "the flattest parts of each brightness",
+        else f"variance x {checkup.variance_correction:.3g}, by what a denoiser removed",
+        "measured in": "differences between frames" if checkup.from_frames else "homogeneous parts of each brightness",
     }
-    lines = [title, f"  {checkup.verdict}", *(f"  {name + ':':<15}{text}" for name, text in facts.items() if text)]
+    lines = [title, f"  {checkup.verdict}", *(f"  {name + ':':<18}{text}" for name, text in facts.items() if text)]
     return lines + [f"  note: {warning}" for warning in checkup.warnings]
 
 
 def photons(checkup: NoiseReport) -> float:
-    """Electrons in the median pixel, if the offset is the lowest that it can be."""
+    """Electrons in the median pixel, for the lowest possible offset."""
     return max(checkup.signal_range[1] - checkup.offset_adu[0], 0.0) / checkup.line.slope
 
 
 def span(low: float, high: float) -> str:
-    """Between two bounds."""
+    """Two bounds as text."""
     return f"between {low:.4g} and {high:.4g} ADU"

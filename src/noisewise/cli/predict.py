@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from noisewise.cli import INTERRUPTED, OK, fail
 from noisewise.cli._display import Display, print_json, say_notes
+from noisewise.cli._exit import INTERRUPTED, OK, fail
 from noisewise.cli._options import (
     Axes,
     Inputs,
@@ -17,30 +17,31 @@ from noisewise.cli._options import (
     Messages,
     ModelName,
     Out,
+    Writing,
     WritingOptions,
     written_beside,
 )
 from noisewise.io.plan import Plan, folder_for, plan_files
-from noisewise.io.write import WriteOptions, companions
+from noisewise.io.write import companions
 
 
 @dataclass(kw_only=True)
 class Predict:
-    """Denoises images with a model that is already trained."""
+    """Denoise images with a trained model."""
 
     model: Positional[ModelName]
-    """a model file, as noisewise train writes it"""
+    """a model file, from noisewise train or from noisewise denoise --model"""
     inputs: Inputs
     """images: files, folders or patterns"""
     output: Out = None
     """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     seed: int = 0
     """random seed of samples"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    writing: WritingOptions = field(default_factory=WriteOptions)
+    writing: WritingOptions = field(default_factory=Writing)
     messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:

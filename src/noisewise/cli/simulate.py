@@ -16,10 +16,10 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes, arg
 
 from noisewise.axes import Array, Layout
-from noisewise.cli import OK
 from noisewise.cli._display import print_json, say_notes
+from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, Inputs, MessageOptions, Messages, Out, Switch
-from noisewise.cli._scenes import drawn_source
+from noisewise.cli._scenes import scene_source
 from noisewise.errors import UserError
 from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
 from noisewise.io.memory import MemorySource
@@ -34,41 +34,41 @@ PRESETS: dict[str, Callable[[], Camera]] = {
     "ideal": Camera.photon_counter,
 }
 BACKGROUND_PERCENTILE = 0.1
-SATURATED = 1e-3  # share of pixels from which on saturation is worth a note
+SATURATED_FRACTION = 1e-3  # of the pixels, above which a note says so
 
 Number = Annotated[float | None, arg(metavar="X", help_behavior_hint="")]
 Scene = Annotated[str | None, arg(metavar="KIND", help_behavior_hint="")]
 Size = Annotated[str, arg(metavar="PIXELS")]
-SCENE_PHOTONS = 20.0  # a pixel, where a scene is drawn and nothing is said
+SCENE_PHOTONS = 20.0  # a pixel, default for synthetic scenes
 Bits = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 
 
 @dataclass(kw_only=True)
 class Changes:
-    """What differs from the camera of that name."""
+    """Properties of the camera, in place of those of --camera."""
 
     quantum_efficiency: Number = None
-    """electrons a photon, 0 to 1"""
+    """electrons per photon, 0 to 1"""
     dark: Number = None
-    """mean dark electrons a pixel"""
+    """mean dark electrons per pixel"""
     hot: Number = None
-    """share of pixels that are hot, 0 to 1"""
+    """fraction of hot pixels, 0 to 1"""
     full_well: Number = None
-    """electrons a pixel can hold"""
+    """full-well capacity of a pixel, electrons"""
     em_gain: Number = None
     """mean gain of the electron-multiplying register, 1 or more"""
     read_noise: Number = None
-    """standard deviation of the noise of each pixel, electrons"""
+    """standard deviation of the read noise, electrons"""
     row_noise: Number = None
-    """standard deviation of an offset that each row shares, electrons"""
+    """standard deviation of the row offsets, electrons"""
     column_noise: Number = None
-    """standard deviation of an offset that each column shares, electrons"""
+    """standard deviation of the column offsets, electrons"""
     gain: Number = None
-    """amplification, grey levels an electron"""
+    """gain, ADU per electron"""
     offset: Number = None
-    """grey level of no signal"""
+    """pixel value without light, ADU"""
     bits: Bits = None
-    """bits of the converter: 1 to 16, 32, or 0 for 32-bit floats, neither rounded nor clipped"""
+    """bits of the converter: 1 to 16, or 32; 0: 32-bit floats, neither rounded nor clipped"""
 
     def applied_to(self, camera: Camera) -> Camera:
         """The camera with these changes. Errors: `UserError` for values out of range."""
@@ -86,32 +86,32 @@ ChangesOptions = OmitArgPrefixes[Changes]
 
 @dataclass(kw_only=True)
 class Simulate:
-    """Exposes clean images, or drawn scenes, with a simulated camera: noisy images whose truth is known.
+    """Simulate noisy images with known truth, from clean images or synthetic scenes and a simulated camera.
 
-    Beside each noisy image goes its truth, the mean of what the camera records: <name>_noisy_truth.
+    The truth of each noisy image, the expected pixel values, is written beside it: <name>_noisy_truth.
     """
 
     inputs: Inputs = field(default_factory=list)
     """clean images: files, folders or patterns"""
     scene: Scene = None
-    """draw a scene in place of an input: leaves, regions, texture, filaments, membranes, nuclei, puncta, vesicles, or
+    """synthetic scene instead of an input: leaves, regions, texture, filaments, membranes, nuclei, puncta, vesicles, or
     mixed"""
     size: Size = "512x512"
-    """of a drawn scene, pixels: YxX, ZxYxX, or with --axes TYX a movie of TxYxX"""
+    """size of a synthetic scene, pixels: YxX, ZxYxX, or with --axes TYX a movie of TxYxX"""
     output: Out = None
     """output file, or folder for several inputs (default: <name>_noisy beside each input)"""
     camera: Literal["scmos", "emccd", "pmt", "ideal"] = "scmos"
     """scientific CMOS, electron-multiplying CCD, photomultiplier of a confocal microscope, or photon counter"""
     photons: Number = None
-    """mean photons a pixel in each channel, once its background, the 0.1 percentile, is taken off
-    (default: the pixels are photons already)"""
+    """mean photons per pixel in each channel, after subtraction of its background, the 0.1 percentile
+    (default: the pixel values are photons)"""
     frames: Annotated[int, arg(metavar="N")] = 1
-    """expose so often, along a new axis T"""
+    """number of exposures, along a new axis T"""
     changes: ChangesOptions = field(default_factory=Changes)
     seed: int = 0
-    """start of all random numbers; every further input has the next seed"""
+    """random seed of the first input; each further input has the next one"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the file is wrong or does not say"""
+    """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     no_truth: Switch = False
     """do not write the truth"""
     overwrite: Switch = False
@@ -133,27 +133,27 @@ class Simulate:
         return self._finish(plan, camera, made, time.monotonic() - started)
 
     def _plan(self) -> Plan:
-        """Which input becomes which output. Errors: `UserError`."""
+        """Inputs and their outputs. Errors: `UserError`."""
         if self.scene is None:
             return plan_files(
                 self.inputs, self.output, companions=lambda path: [truth_of(path)],
                 beside=lambda path: [] if self.no_truth else [truth_of(path)], suffix="_noisy",
             )  # fmt: skip
         if self.inputs:
-            raise UserError(f"--scene draws what is seen; leave out {self.inputs[0]}, or --scene")
+            raise UserError(f"--scene and {self.inputs[0]} exclude each other; give one")
         if self.output is None:
-            raise UserError("a drawn scene has no file to lie beside; name the output: -o scene.tif")
+            raise UserError("a synthetic scene needs a name for its output; add -o scene.tif")
         output = Path(self.output).expanduser()
         return Plan([Path(self.scene)], [output], [])
 
     def _open(self, path: Path) -> Source:
-        """The clean image: a file, or what is drawn."""
+        """The clean image: a file or a synthetic scene."""
         if self.scene is None:
             return open_source(path, self.axes)
-        return drawn_source(self.scene, self.size, self.axes, self.seed)
+        return scene_source(self.scene, self.size, self.axes, self.seed)
 
     def _check(self) -> None:
-        """Refuse options that make no sense. Errors: `UserError`."""
+        """Errors: `UserError` for options that are not possible."""
         if self.frames < 1:
             raise UserError(f"--frames {self.frames} is not a number of frames; give 1 or more")
         if self.seed < 0:
@@ -162,7 +162,7 @@ class Simulate:
             raise UserError(f"--photons {self.photons:g} is not an amount of light; give more than 0")
 
     def _refuse_early(self, path: Path, output: Path, camera: Camera) -> None:
-        """Find out before the work, not after it, that an output cannot be written."""
+        """Errors: `UserError` for an output that cannot be written, before the work."""
         with self._open(path) as source:
             for sink in self._sinks(source, output, camera, None):
                 if sink is not None:
@@ -171,7 +171,7 @@ class Simulate:
     def _sinks(
         self, source: Source, output: Path, camera: Camera, record: dict[str, Any] | None
     ) -> tuple[Sink, Sink | None]:
-        """Where the noisy image and its truth go."""
+        """Sinks of the noisy image and its truth."""
         truth = None
         if not self.no_truth:
             truth = create_sink(truth_of(output), source, np.float32, record, overwrite=self.overwrite)
@@ -184,7 +184,7 @@ class Simulate:
             raise
 
     def _expose(self, path: Path, output: Path, camera: Camera, seed: int) -> tuple[float, list[str]]:
-        """Expose one image into its files; returns its mean number of photons, and what was noticed."""
+        """Expose one image and write its files. Returns its mean number of photons and notes."""
         with self._open(path) as source:
             layout = Layout(source.axes, "YX")
             mean_photons = self.photons or (None if self.scene is None else SCENE_PHOTONS)
@@ -205,9 +205,9 @@ class Simulate:
                     image = layout.from_network(frame, source.shape)
                     time_axis = (slice(number, number + 1),) if self.frames > 1 else ()
                     noisy.write((*time_axis, *source.everything), image[None] if time_axis else image)
-        share = saturated / (self.frames * photons.size)
-        bright = f"{output}: {100 * share:.1f} % of the pixels are saturated; give fewer --photons or a lower --gain"
-        return mean, source.notes + [bright] * (share > SATURATED)
+        fraction = saturated / (self.frames * photons.size)
+        bright = f"{output}: {100 * fraction:.1f} % of the pixels are saturated; give fewer --photons or a lower --gain"
+        return mean, source.notes + [bright] * (fraction > SATURATED_FRACTION)
 
     def _finish(self, plan: Plan, camera: Camera, made: list[tuple[float, list[str]]], seconds: float) -> int:
         notes = [note for _, found in made for note in found]
@@ -221,50 +221,50 @@ class Simulate:
         for output in plan.outputs:
             print(output if self.no_truth else f"{output}\n{truth_of(output)}")
         if means and not self.messages.quiet:
-            print(f"{self.camera}, {sum(means) / len(means):.4g} photons a pixel, {seconds:.0f} s", file=sys.stderr)
+            print(f"{self.camera}, {sum(means) / len(means):.4g} photons per pixel, {seconds:.0f} s", file=sys.stderr)
         return OK
 
 
 def truth_of(output: Path) -> Path:
-    """Name of the truth of a noisy image; PNG, which has no floats, becomes TIFF."""
+    """Name for the truth of a noisy image; TIFF for PNG, which has no floats."""
     path = default_output(output, "_truth")
     return path.with_suffix(".tif") if path.suffix.lower() == ".png" else path
 
 
 def repeated(source: Source, frames: int) -> Source:
-    """The image as the first of several frames along a new axis T. Errors: `UserError` if it has frames already."""
+    """An image repeated along a new axis T. Errors: `UserError` if it has this axis already."""
     if frames == 1:
         return source
     if "T" in source.axes:
-        raise UserError(f"{source.path}: has a time axis already ({source.axes}); leave out --frames")
+        raise UserError(f"{source.path}: already has a time axis ({source.axes}); leave out --frames")
     shape, axes = (frames, *source.shape), "T" + source.axes
     return MemorySource(source.name, axes, shape, source.dtype, source.scale, source.channel_names, source.path)
 
 
 def to_photons(clean: Array, mean: float | None, label: str) -> Array:
-    """Expected photons (N, C, Y, X), float64: the pixels themselves, or scaled so that each channel has this mean.
+    """Expected photons (N, C, Y, X), float64: the pixel values, or scaled so that each channel has this mean.
 
-    photons = mean·(clean − b)/⟨clean − b⟩, where b is the channel's 0.1 percentile and what is below it is dark; a
-    channel without any light stays dark.
+    photons = mean·max(clean − b, 0)/⟨max(clean − b, 0)⟩, where b is the channel's 0.1 percentile; a channel without
+    contrast is dark.
 
-    Errors: `UserError` for pixels that are no light, and images without any contrast.
+    Errors: `UserError` for pixel values that cannot be photons, and for images without any contrast.
     """
     if mean is None:
         return check_photons(clean, label)
-    with np.errstate(all="ignore"):  # what is not finite is refused below
+    with np.errstate(all="ignore"):  # values that are not finite are refused below
         clean = clean.astype(np.float64)
         over_all_but_c = (0, 2, 3)
         light = clean - np.percentile(clean, BACKGROUND_PERCENTILE, axis=over_all_but_c, keepdims=True)
         light = np.maximum(light, 0.0)
         total = light.mean(axis=over_all_but_c, keepdims=True)
         if not total.any():
-            raise UserError(f"{label}: no pixel is brighter than the others; leave out --photons and give photons")
+            raise UserError(f"{label}: the image has no contrast, so that --photons cannot scale it; leave it out")
         return check_photons(mean * light / np.where(total == 0, 1.0, total), label)
 
 
 @contextmanager
 def together(noisy: Sink, truth: Sink | None, output: Path) -> Iterator[None]:
-    """Two sinks that are complete or gone together; `output` is where the first one goes."""
+    """Complete or discard two sinks together; `output` is the file of the first one."""
     complete = False
     try:
         with truth or nullcontext():

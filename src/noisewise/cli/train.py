@@ -1,4 +1,4 @@
-"""`noisewise train`: the options of the method stand beside those of the verb."""
+"""`noisewise train`; the settings of the method are options too."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from noisewise.cli import INTERRUPTED, OK, fail
 from noisewise.cli._display import Display, print_json
+from noisewise.cli._exit import INTERRUPTED, OK, fail
 from noisewise.cli._models import how_to_resume, plan_model, summary, training_record
 from noisewise.cli._options import (
     Axes,
     Budget,
+    Files,
     Inputs,
     MessageOptions,
     Messages,
     ModelName,
-    NoiseFiles,
     Steps,
     Switch,
     check_length,
@@ -35,27 +35,27 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Train:
-    """Trains a model on images, for noisewise predict.
+    """Train a model on images, for noisewise predict.
 
-    Each method has settings of its own: noisewise train METHOD --help lists them.
+    Each method has its own settings: noisewise train METHOD --help lists them.
     """
 
     method: Positional[Annotated[str, arg(metavar="METHOD")]]
-    """how to denoise; see noisewise methods"""
+    """method; noisewise methods lists them and says which one fits"""
     inputs: Inputs
     """noisy images: files, folders or patterns"""
-    target: Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")] = field(default_factory=list)
-    """second images for methods that learn from pairs, one for each input, in the same order"""
-    noise: NoiseFiles = field(default_factory=list)
+    target: Files = field(default_factory=list)
+    """target images for methods that need them (n2n, care), one for each input, in the same order"""
+    noise: Files = field(default_factory=list)
     """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
     output: Annotated[ModelName, arg(aliases=("-o",))]
     """model file to write, such as cells.safetensors"""
     axes: Axes = None
-    """what the dimensions mean, out of STCZYX, if the files are wrong or do not say"""
+    """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     budget: Budget = None
-    """how long to train: 60s, 10min, 2h (default: the method's number of steps)"""
+    """time for training: 60s, 10min, 2h (default: the method's number of steps)"""
     steps: Steps = None
-    """how many steps to train; with the same seed, the result is the same"""
+    """number of training steps; with the same seed, the result is the same"""
     resume: Switch = False
     """continue an interrupted training, whose model file is the output; the result is that of an uninterrupted one"""
     seed: int = 0
@@ -67,15 +67,14 @@ class Train:
     messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
-        """Train, or go on with training."""
+        """Train, or resume a training."""
         check_length(self.budget, self.steps)
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one")
         inputs = find_images(self.inputs)
         if not inputs:
-            raise UserError(
-                f"no input; give images, as in: noisewise train {self.method} cells.tif -o cells.safetensors"
-            )
+            example = f"noisewise train {self.method} cells.tif -o cells.safetensors"
+            raise UserError(f"no input; give images, as in: {example}")
         path = Path(self.output).expanduser()
         begun = self._begun(path) if self.resume and path.exists() else None
         if begun is None:
@@ -102,34 +101,26 @@ class Train:
         return self._finish(model, path, inputs, time.monotonic() - started)
 
     def _begun(self, path: Path) -> Model:
-        """The model to go on with. Errors: `UserError` if it is of another method, settings or length."""
+        """The model to resume. Errors: `UserError` if it has another method, settings or length."""
         from noisewise.model import load
 
         model = load(path, self.device)
-        begun = str(model.provenance.get("method"))
-        if begun != self.method:
-            raise UserError(f"{path}: was begun with method {begun}, not {self.method}; choose another output")
-        fresh, settings = asdict(type(self.settings)()), asdict(self.settings)
-        for name, value in settings.items():
-            if value != fresh[name] and value != getattr(model.method, name):
+        method, steps = model.provenance.get("method"), model.train_state.steps
+        if method != self.method:
+            raise UserError(f"{path}: was begun with method {method}, not {self.method}; choose another output")
+        default = asdict(type(self.settings)())
+        for name, value in asdict(self.settings).items():
+            if value != default[name] and value != getattr(model.method, name):
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{path}: was begun with another {flag}; leave it out, or choose another output")
-        if self.steps is not None and model.train_state.steps not in (0, self.steps):
-            raise UserError(
-                f"{path}: was begun for {model.train_state.steps} steps; leave out --steps, or choose another output"
-            )
+        if self.steps is not None and steps not in (0, self.steps):
+            raise UserError(f"{path}: was begun for {steps} steps; leave out --steps, or choose another output")
         return model
 
     def _finish(self, model: Model, path: Path, inputs: list[Path], seconds: float) -> int:
         if self.messages.json:
-            record = {
-                "input": inputs,
-                "output": path,
-                "model": path,
-                "seconds": round(seconds, 2),
-                "notes": model.notes,
-            }
-            print_json(record | training_record(model))
+            files = {"input": inputs, "output": path, "model": path}
+            print_json(files | {"seconds": round(seconds, 2), "notes": model.notes} | training_record(model))
             return OK
         print(path)
         if not self.messages.quiet:
@@ -138,13 +129,13 @@ class Train:
 
     @property
     def settings(self) -> Method:
-        """The method's own settings; the field is added by `options_for`."""
+        """The settings of the method, a field that `options_for` adds."""
         method: Method = self.__dict__["method_settings"]
         return method
 
 
 def options_for(args: list[str]) -> type[Train]:
-    """`Train` with a field for the settings of the method that the arguments name.
+    """`Train` with a field for the settings of the method in the arguments.
 
     Errors: `UserError` for an unknown method.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def without_hot_pixels(first: Array, second: Array) -> tuple[Array, Array]:
 def hot_pixels(image: Array) -> Array:
     """True where a pixel differs from all eight neighbours by several times their range."""
     near = neighbours(image)
-    high, low = np.max(near, 0), np.min(near, 0)
+    high, low = reduce(np.maximum, near), reduce(np.minimum, near)
     excess = np.maximum(image - high, low - image)
     peaks = excess[excess > 0]
     # neighbours that happen to be equal, as without photons, do not make their pixel hot
@@ -183,7 +184,7 @@ def compare(pair: Pair, shift: Array) -> Relation:
 
     Source: Fuller 1987, Measurement Error Models, section 1.4 (instrumental variables).
     """
-    at, second, ring = pair.inner(shift), pair.moved(shift), neighbourhood(pair)
+    at, second, ring = pair.inner(shift), pair.shifted(shift), neighbourhood(pair)
     x1, x2, z1, z2 = (pair.image(part)[at] for part in (pair.first, second, ring * pair.first, ring * second))
     found = without_structure(x1 + pair.means[0], x2 + pair.means[1])
     mean = float(x1.mean()) + pair.means[0]
@@ -196,11 +197,12 @@ def compare(pair: Pair, shift: Array) -> Relation:
     least1, least2 = std_of_noise(z1, x1 - z1, residual / gain), std_of_noise(z2, x2 - z2, residual)
     if var1 < DETECTION * least1 or var2 < DETECTION * least2:
         return found
-    signal_correlation = shared / math.sqrt(var1 * var2)
+    root = math.sqrt(var1 * var2)
+    correlation = shared / root
     of_gain = (gain * z1 + z2) * residual / (2 * gain * var1)
-    of_correlation = (z1 * x2 + z2 * x1) / math.sqrt(var1 * var2) - signal_correlation * (z1 * x1 / var1 + z2 * x2 / var2)
+    of_correlation = (z1 * x2 + z2 * x1) / root - correlation * (z1 * x1 / var1 + z2 * x2 / var2)
     gain_error, correlation_error = np.sqrt(covariance_of_sums([of_gain, of_correlation / 2]).diagonal()).tolist()
-    found = replace(found, signal_correlation=signal_correlation, signal_correlation_error=correlation_error)
+    found = replace(found, signal_correlation=correlation, signal_correlation_error=correlation_error)
     if found.different_scenes:
         return found
     return replace(

@@ -72,7 +72,7 @@ class Pixels:
 
 
 def load(image: TrainingImage, region: Region) -> Pixels:
-    """Read a region of one image; pixels that are not finite are filled, and they and saturated ones are not valid."""
+    """Read a region of one image; pixels that are not finite are filled. Those and saturated pixels are not valid."""
     raw = image.layout.to_network(image.noisy.read(region))[0]
     noisy, finite = fill(raw)
     saturated = is_saturated(raw, image.noisy)

@@ -1,6 +1,6 @@
-"""Patches to learn from: drawn from memory, or from a pool that a background thread refills.
+"""Training patches, from images in memory or from a pool of blocks that a background thread refills.
 
-Everything random is a function of the seed and the step's number, so that a resumed run repeats an unbroken one.
+All random numbers are a function of the seed and the step, so that a resumed training equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from noisewise.data.background import Background, backgrounds
 from noisewise.data.images import PixelCounts, Pixels, TrainingImage, load, nbytes
 from noisewise.errors import UserError
 
-BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # what is streamed at a time, pixels
-STEPS_PER_BLOCK = 4  # the oldest block of a streamed pool is replaced after so many steps
-COMPUTABLE = (1e-30, 1e30)  # standard deviations with room to compute in float32
-HELD_OUT_PATCHES = 16  # at least
-HELD_OUT_PIXELS = 1 << 16  # of these patches, where the images have so many
-HELD_OUT_FRACTION = 0.03  # of the pixels of those patches
+BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # size of streamed blocks, pixels
+STEPS_PER_BLOCK = 4  # steps after which the oldest block of a streamed pool is replaced
+COMPUTABLE = (1e-30, 1e30)  # standard deviations that float32 can compute with
+HELD_OUT_PATCHES = 16  # smallest number of patches with held-out pixels
+HELD_OUT_PIXELS = 1 << 16  # pixels of these patches, if the images have that many
+HELD_OUT_FRACTION = 0.03  # fraction of their pixels that is held out
+ALL_SYMMETRIES = Symmetry()
 
 
 @dataclass(frozen=True)
 class Patches:
-    """N patches (N, C, *patch) in image units, where they may teach, and the randomness that goes with them.
+    """N patches (N, C, *patch) in image units, with the mask of valid pixels and a generator for further randomness.
 
-    coordinates: (N, dims, *patch), of each pixel in its whole image. background: of each channel of the images.
+    coordinates: (N, dims, *patch), of each pixel in the whole image. background: of each channel of all images.
     """
 
     noisy: Tensor
@@ -43,7 +44,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation a channel, over usable pixels, in image units."""
+    """Mean and standard deviation of each channel over valid pixels, in image units."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -51,38 +52,38 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block lies: which scene, which of its single images, which spatial region."""
+    """Position of a block: index of the training image, region of the single image, spatial region in it."""
 
-    scene: int
+    index: int
     image: Region
     spatial: Region
 
 
 class PatchSource:
-    """Training patches from scenes, held whole in memory if they fit, streamed block by block if not.
+    """Training patches from images, held in memory as a whole if they fit, otherwise streamed block by block.
 
-    patch: spatial size; cut to the smallest image. count: patches a draw. memory_bytes: what the blocks may take.
-    symmetry: the flips and rotations that patches get at random.
-    Errors: `UserError` if there is nothing to learn from (no usable pixel, constant images).
+    patch: spatial size; reduced to the smallest image. count: patches in a batch. memory_bytes: limit for the blocks.
+    symmetry: flips and rotations that are applied at random.
+    Errors: `UserError` if there is no training signal (no valid pixel, constant images).
     """
 
     def __init__(
         self,
-        scenes: Sequence[TrainingImage],
+        training_images: Sequence[TrainingImage],
         patch: Sequence[int],
         count: int,
         *,
         seed: int,
         memory_bytes: float,
         device: torch.device,
-        symmetry: Symmetry = Symmetry(),
+        symmetry: Symmetry = ALL_SYMMETRIES,
     ) -> None:
         self.symmetry = symmetry
-        self.scenes, self.count, self.seed, self.device = list(scenes), count, seed, device
-        self.dims = len(self.scenes[0].layout.spatial)
-        self.patch = tuple(min(p, *(scene.size[a] for scene in scenes)) for a, p in enumerate(patch))
-        self.images = [(i, image) for i, scene in enumerate(self.scenes) for image in scene.images()]
-        self.streamed = sum(nbytes(scene) for scene in self.scenes) > memory_bytes
+        self.training_images, self.count, self.seed, self.device = list(training_images), count, seed, device
+        self.dims = len(self.training_images[0].layout.spatial)
+        self.patch = tuple(min(p, *(image.size[a] for image in training_images)) for a, p in enumerate(patch))
+        self.single_images = [(i, region) for i, image in enumerate(self.training_images) for region in image.images()]
+        self.streamed = sum(nbytes(image) for image in self.training_images) > memory_bytes
         self.pixel_counts = PixelCounts()
         self._pending: dict[int, Future[Pixels]] = {}
         self._pool: dict[int, Pixels] = {}
@@ -97,7 +98,7 @@ class PatchSource:
         self.held_out = self._hold_out()
 
     def draw(self, step: int) -> Patches:
-        """Random patches for a step, mirrored and turned at random (the same way within a batch)."""
+        """Random patches for a step, flipped and rotated at random (the same way within a batch)."""
         generator = self._generator(step + 1)
         self._fill_pool(step)
         picks = torch.multinomial(self._sizes, self.count, replacement=True, generator=generator).tolist()
@@ -112,37 +113,36 @@ class PatchSource:
     # -- blocks ------------------------------------------------------------------------------------------------
 
     def _plan_pool(self, memory_bytes: float) -> int:
-        """How many blocks are in memory at a time."""
+        """Number of blocks in memory at a time."""
         if not self.streamed:
-            return len(self.images)
-        channels = self.scenes[0].noisy.size_of("C")
-        copies = 9 if self.scenes[0].target is not None else 5
-        block_bytes = int(np.prod(BLOCK[self.dims])) * channels * copies
+            return len(self.single_images)
+        channels = self.training_images[0].noisy.size_of("C")
+        bytes_per_pixel = 9 if self.training_images[0].target is not None else 5
+        block_bytes = int(np.prod(BLOCK[self.dims])) * channels * bytes_per_pixel
         return max(4, int(memory_bytes // (2 * block_bytes)))
 
     def _place(self, number: int) -> Place:
-        """Where block `number` lies: the n-th image whole, or a random place of a random image."""
+        """Position of block `number`: the whole single image of this number, or a random position if streamed."""
         if not self.streamed:
-            scene, image = self.images[number]
-            return Place(scene, image, whole(self.scenes[scene].size))
-        generator = np.random.default_rng((self.seed, number))
-        scene, image = self.images[generator.integers(len(self.images))]
-        size = self.scenes[scene].size
+            index, image = self.single_images[number]
+            return Place(index, image, whole(self.training_images[index].size))
+        rng = np.random.default_rng((self.seed, number))
+        index, image = self.single_images[rng.integers(len(self.single_images))]
+        size = self.training_images[index].size
         block = [min(b, n) for b, n in zip(BLOCK[self.dims], size, strict=True)]
-        corner = [int(generator.integers(n - b + 1)) for b, n in zip(block, size, strict=True)]
-        return Place(scene, image, tuple(slice(c, c + b) for c, b in zip(corner, block, strict=True)))
+        return Place(index, image, random_region(size, block, rng))
 
     def _load(self, number: int) -> Pixels:
         return self._read(self._place(number))
 
     def _read(self, place: Place) -> Pixels:
-        scene = self.scenes[place.scene]
-        parts = dict(zip(scene.layout.spatial, place.spatial, strict=True))
-        region = tuple(parts.get(axis, part) for axis, part in zip(scene.noisy.axes, place.image, strict=True))
-        return replace(load(scene, region), corner=tuple(part.start for part in place.spatial))
+        image = self.training_images[place.index]
+        parts = dict(zip(image.layout.spatial, place.spatial, strict=True))
+        region = tuple(parts.get(axis, part) for axis, part in zip(image.noisy.axes, place.image, strict=True))
+        return replace(load(image, region), corner=tuple(part.start for part in place.spatial))
 
     def _fill_pool(self, step: int) -> None:
-        """Bring the blocks of a step into memory; the next ones are read in the background."""
+        """Load the blocks of a step; the next ones are read in the background."""
         first = step // STEPS_PER_BLOCK if self.streamed else 0
         if first == self._first:
             return
@@ -189,7 +189,8 @@ class PatchSource:
         flips, order = axes
 
         def stack(arrays: list[Array]) -> Tensor:
-            batch = torch.from_numpy(np.stack(arrays)).flip(flips) if flips else torch.from_numpy(np.stack(arrays))
+            batch = torch.from_numpy(np.stack(arrays))
+            batch = batch.flip(flips) if flips else batch
             return (batch.permute(order) if order else batch).contiguous().to(self.device, non_blocking=True)
 
         targets = [crop.target for crop in crops if crop.target is not None]
@@ -203,27 +204,33 @@ class PatchSource:
         )
 
     def _symmetry(self, generator: torch.Generator) -> tuple[list[int], list[int]]:
-        """A random mirroring of the spatial axes, and a swap of Y and X, where allowed (and the patch is square)."""
-        coins = torch.randint(2, (self.dims + 1,), generator=generator).tolist()
-        letters = self.scenes[0].layout.spatial
+        """Random flips of the spatial axes, and a swap of Y and X, where allowed (and the patch is square)."""
+        bits = torch.randint(2, (self.dims + 1,), generator=generator).tolist()
+        letters = self.training_images[0].layout.spatial
         flips = [
-            2 + axis for axis in range(self.dims) if coins[axis] and letters[axis] not in self.symmetry.no_flip_axes
+            2 + axis for axis in range(self.dims) if bits[axis] and letters[axis] not in self.symmetry.no_flip_axes
         ]
         order = list(range(2 + self.dims))
-        if coins[-1] and self.symmetry.swap_yx and self.patch[-1] == self.patch[-2]:
+        if bits[-1] and self.symmetry.swap_yx and self.patch[-1] == self.patch[-2]:
             order[-1], order[-2] = order[-2], order[-1]
         return flips, order
 
-    # -- what is known before the first step ----------------------------------------------------------------------
+    # -- statistics and held-out pixels, before the first step -----------------------------------------------------
 
     def _statistics(self) -> tuple[Statistics, Statistics]:
         blocks = list(self._pool.values())
         noisy = moments([(block.noisy, block.valid) for block in blocks])
-        names = ", ".join(sorted({scene.noisy.name for scene in self.scenes}))
+        names = ", ".join(sorted({image.noisy.name for image in self.training_images}))
         if not any(std > 0 for std in noisy.std):
-            raise UserError(f"{names}: the image is constant or has no usable pixel; there is nothing to learn from")
+            raise UserError(
+                f"{names}: the image is constant or has no valid pixel (all are NaN, infinite or saturated); there is "
+                "nothing to learn from: give another image"
+            )
         if not all(std == 0 or COMPUTABLE[0] < std < COMPUTABLE[1] for std in noisy.std):
-            raise UserError(f"{names}: pixel values around {max(noisy.std):.0e} leave float32; rescale the image")
+            raise UserError(
+                f"{names}: pixel values around {max(noisy.std):.0e} are too small or too large for 32-bit floats; "
+                "rescale the image"
+            )
         pairs = [(block.target, block.valid) for block in blocks if block.target is not None]
         noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
         if not pairs:
@@ -232,11 +239,11 @@ class PatchSource:
         return noisy, replace(target, std=tuple(std or 1.0 for std in target.std))
 
     def _hold_out(self) -> Patches:
-        """Fixed patches with fixed pixels that never teach: where they are predicted tells when to stop."""
+        """Fixed patches with fixed pixels that are excluded from training, for the validation loss."""
         generator = self._generator(0)
         rng = np.random.default_rng((self.seed, 0))
         crops = []
-        total = sum(int(np.prod(self.scenes[scene].size)) for scene, _ in self.images)
+        total = sum(int(np.prod(self.training_images[index].size)) for index, _ in self.single_images)
         for _ in range(max(HELD_OUT_PATCHES, min(HELD_OUT_PIXELS, total) // int(np.prod(self.patch)))):
             place = self._random_place(rng)
             pixels = self._read(place)
@@ -253,15 +260,20 @@ class PatchSource:
             withhold(self._pool[number].valid, self._place(number), held, mask)
 
     def _random_place(self, rng: np.random.Generator) -> Place:
-        sizes = np.array([np.prod(self.scenes[scene].size, dtype=float) for scene, _ in self.images])
-        scene, image = self.images[rng.choice(len(sizes), p=sizes / sizes.sum())]
-        corner = [int(rng.integers(n - p + 1)) for n, p in zip(self.scenes[scene].size, self.patch, strict=True)]
-        return Place(scene, image, tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True)))
+        sizes = np.array([np.prod(self.training_images[index].size, dtype=float) for index, _ in self.single_images])
+        index, image = self.single_images[rng.choice(len(sizes), p=sizes / sizes.sum())]
+        return Place(index, image, random_region(self.training_images[index].size, self.patch, rng))
+
+
+def random_region(size: Sequence[int], part: Sequence[int], rng: np.random.Generator) -> Region:
+    """A region of size `part` at a random position inside `size`."""
+    corner = [int(rng.integers(n - p + 1)) for n, p in zip(size, part, strict=True)]
+    return tuple(slice(c, c + p) for c, p in zip(corner, part, strict=True))
 
 
 def withhold(valid: Array, place: Place, held: Place, mask: Array) -> None:
-    """Set usable (C, *block at `place`) to False where the mask of a held-out patch is True."""
-    if (place.scene, place.image) != (held.scene, held.image):
+    """Set the mask `valid` (C, *block at `place`) to False where the mask of a held-out patch is True."""
+    if (place.index, place.image) != (held.index, held.image):
         return
     inner, outer = [slice(None)], [slice(None)]
     for block, patch in zip(place.spatial, held.spatial, strict=True):
@@ -274,7 +286,7 @@ def withhold(valid: Array, place: Place, held: Place, mask: Array) -> None:
 
 
 def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
-    """Mean and standard deviation a channel over the pixels that a mask selects, in float64."""
+    """Mean and standard deviation of each channel over the pixels in a mask, computed in float64."""
     channels = range(len(pieces[0][0]))
 
     def values(channel: int) -> Iterator[Array]:

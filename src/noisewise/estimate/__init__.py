@@ -1,0 +1,1 @@
+"""A noise model from a single image: variance, autocorrelation, quantization and artifacts."""

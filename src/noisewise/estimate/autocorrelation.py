@@ -1,8 +1,8 @@
-"""The noise's autocorrelation in a single image: texture told from noise, rows and columns from both.
+"""The autocorrelation of the noise in a single image, separated from image texture, and from row and column offsets.
 
-In the flattest blocks some texture is left. Its shape is seen where it grows: the spectrum of less flat blocks minus
-that of the flattest holds no noise. Its amount is what noise cannot be: a correlation over many pixels, the same
-along both axes.
+Even the most homogeneous blocks contain some texture. Its shape shows where it is stronger: the spectrum of less
+homogeneous blocks minus that of the most homogeneous ones contains no noise. Its amount follows from a property that
+noise does not have: a correlation over many pixels, equal along both axes.
 """
 
 from __future__ import annotations
@@ -13,40 +13,41 @@ from functools import cache
 import numpy as np
 
 from noisewise.axes import Array
-from noisewise.estimate.dct_blocks import Blocks, classes, cosines, flattest, radius
+from noisewise.estimate.dct_blocks import Blocks, brightness_classes, dct_basis, homogeneous_spectra, radial_frequency
 
-LAGS = 7  # pixels: the farthest autocovariance that is fitted
-FAR = (4, 6)  # pixels: where noise no longer correlates, and texture still does
+MAX_LAG = 7  # pixels: the longest lag of the autocovariance that is fitted
+FAR_LAGS = (4, 6)  # pixels: where noise is no longer correlated, but texture is
 CLASSES = 6  # of brightness
-FLATTEST, LESS_FLAT = (0.0, 0.05), (0.3, 0.7)  # ranks of flatness
-MOST_TEXTURE = 3.0  # times the difference between less flat and flattest blocks
-LARGEST_SHARE = 0.7  # of the variance in the flattest blocks: more is not taken for texture
-LINE_SHARE = 0.01  # of the variance, above which rows or columns are taken out before the rest is fitted
+MOST_HOMOGENEOUS, LESS_HOMOGENEOUS = (0.0, 0.05), (0.3, 0.7)  # ranks in homogeneity
+MAX_TEXTURE_AMOUNT = 3.0  # times the difference between less and most homogeneous blocks
+MAX_TEXTURE_SHARE = 0.7  # of the variance in the most homogeneous blocks: more is not attributed to texture
+MIN_LINE_SHARE = 0.01  # of the variance, above which row or column offsets are removed before the rest is fitted
 
 
 @dataclass(frozen=True)
 class Autocorrelation:
-    """How the noise of neighbouring pixels goes together.
+    """The correlation between the noise of neighbouring pixels.
 
-    rho: autocorrelation (1 + lags, 1 + lags) at vertical and horizontal distances, without rows and columns.
-    rows, columns: variance of an offset that a whole row (column) shares, as power at each vertical (horizontal)
-    frequency (w − 1,), in units of the variance of the rest. texture: what was taken for texture, in the same units.
+    rho: autocorrelation (1 + lags, 1 + lags) at vertical and horizontal lags, without row and column offsets.
+    row_power, column_power: power of an offset that a whole row (column) shares, at each vertical (horizontal)
+    frequency (w − 1,), in units of the variance of the rest; its mean is the offset's variance. texture: variance that
+    was attributed to image texture, in the same units.
     """
 
     rho: Array
-    rows: Array
-    columns: Array
+    row_power: Array
+    column_power: Array
     texture: float
 
     @property
     def row_share(self) -> float:
         """Variance of the row offsets over that of the rest."""
-        return max(float(self.rows.mean()), 0.0)
+        return max(float(self.row_power.mean()), 0.0)
 
     @property
     def column_share(self) -> float:
         """Variance of the column offsets over that of the rest."""
-        return max(float(self.columns.mean()), 0.0)
+        return max(float(self.column_power.mean()), 0.0)
 
     def along(self, axis: str, lag: int = 1) -> float:
         """Autocorrelation along `Y` or `X`."""
@@ -54,104 +55,104 @@ class Autocorrelation:
 
     @property
     def finest_share(self) -> float:
-        """Power at the finest frequencies over the mean power; 1 for white noise."""
-        return float(np.clip(self.spectrum(8)[radius(8) > 0.8].mean(), 0.01, 1.0))
+        """Power at the highest frequencies over the mean power; 1 for white noise."""
+        return float(np.clip(self.spectrum(8)[radial_frequency(8) > 0.8].mean(), 0.01, 1.0))
 
     @property
-    def own_share(self) -> float:
-        """Variance that a pixel's noise has beyond the mean of its four neighbours', over that of independent pixels.
+    def independent_share(self) -> float:
+        """Variance of a pixel's noise minus the mean of its four neighbours', relative to independent pixels.
 
-        Var(n − (n_up + n_down + n_left + n_right) / 4) / (5/4), of n with variance 1; white noise has 1, the most.
+        Var(n − (n_up + n_down + n_left + n_right) / 4) / (5/4) for n with variance 1; at most 1, as for white noise.
         """
         rho = np.zeros((3, 3))
         rows, columns = (min(size, 3) for size in self.rho.shape)
         rho[:rows, :columns] = self.rho[:rows, :columns]
-        beyond = 5 / 4 - rho[1, 0] - rho[0, 1] + rho[1, 1] / 2 + (rho[2, 0] + rho[0, 2]) / 8
-        return float(np.clip(beyond / (5 / 4), 0.05, 1.0))
+        residual = 5 / 4 - rho[1, 0] - rho[0, 1] + rho[1, 1] / 2 + (rho[2, 0] + rho[0, 2]) / 8
+        return float(np.clip(residual / (5 / 4), 0.05, 1.0))
 
     def spectrum(self, side: int) -> Array:
-        """Expected power of unit noise at each frequency of a block (w, w), rows and columns left out."""
+        """Expected power of unit-variance noise at each frequency (w, w) of a block, without row and column offsets."""
         lags = min(len(self.rho), side)
-        weight = weights(side, lags)
+        weight = lag_weights(side, lags)
         return np.asarray(weight @ self.rho[:lags, :lags] @ weight.T)
 
 
-WHITE = Autocorrelation(np.eye(1), np.zeros(1), np.zeros(1), 0.0)
-
-
-def correlate(blocks: Blocks) -> Autocorrelation:
-    """The autocorrelation of the noise in blocks (16 pixels wide)."""
-    flat, less = class_spectra(blocks)
-    weight = trust(flat)
-    flat, less = (np.tensordot(weight, spectra, (0, 0)) for spectra in (flat, less))
-    rows, columns = line_excess(flat), line_excess(flat.T)
-    quiet = without_lines(flat, rows, columns)
-    floor = np.maximum(quiet, 0.02 * quiet.max())
-    noise, texture = autocovariance(quiet, floor), autocovariance(less - flat, floor)
-    amount = texture_amount(noise, texture)
-    clean = noise - amount * texture
-    rest = np.clip(clean[far_lags(clean)].mean(), 0, max(min(clean[0, 1], clean[1, 0]), 0))
-    clean = clean - rest
-    total = clean[0, 0]
-    return Autocorrelation(tapered(clean / total), rows / total, columns / total, float(noise[0, 0] / total - 1))
+def estimate_autocorrelation(blocks: Blocks) -> Autocorrelation:
+    """Estimate the autocorrelation of the noise from blocks (16 pixels wide)."""
+    most, less = class_spectra(blocks)
+    weight = class_weights(most)
+    most, less = (np.tensordot(weight, spectra, (0, 0)) for spectra in (most, less))
+    row_power, column_power = line_offset_power(most), line_offset_power(most.T)
+    spectrum = without_line_offsets(most, row_power, column_power)
+    error = np.maximum(spectrum, 0.02 * spectrum.max())
+    total, texture = fit_autocovariance(spectrum, error), fit_autocovariance(less - most, error)
+    noise = total - texture_amount(total, texture) * texture
+    noise = noise - np.clip(noise[far_lags(noise)].mean(), 0, max(min(noise[0, 1], noise[1, 0]), 0))
+    variance = noise[0, 0]
+    return Autocorrelation(
+        taper(noise / variance), row_power / variance, column_power / variance, float(total[0, 0] / variance - 1)
+    )
 
 
 def class_spectra(blocks: Blocks) -> tuple[Array, Array]:
-    """Spectra of flattest and of less flat blocks of each brightness (classes, w, w), in units of the white level."""
-    found = [flattest(blocks, members, (FLATTEST, LESS_FLAT)) for members in classes(blocks.around, CLASSES)]
-    flat, less = (np.array([spectrum.power for spectrum in part]) for part in zip(*found, strict=True))
-    level = flat[:, radius(blocks.side) > 0.8].mean(1)[:, None, None]
-    level = np.maximum(level, 1e-30)
-    return flat / level, less / level
+    """Spectra of most and less homogeneous blocks of each brightness (classes, w, w), relative to their white noise."""
+    ranges = (MOST_HOMOGENEOUS, LESS_HOMOGENEOUS)
+    found = [homogeneous_spectra(blocks, members, ranges) for members in brightness_classes(blocks.surround, CLASSES)]
+    most, less = (np.array([spectrum.power for spectrum in part]) for part in zip(*found, strict=True))
+    level = np.maximum(most[:, radial_frequency(blocks.side) > 0.8].mean(1)[:, None, None], 1e-30)
+    return most / level, less / level
 
 
-def trust(flat: Array) -> Array:
-    """Weights of the classes: little for those with more low frequencies than the second least, which are texture."""
-    distance = radius(flat.shape[-1])
-    low = flat[:, (distance > 0) & (distance < 0.4)].mean(1)
-    least = np.sort(low)[min(1, len(low) - 1)]
-    weight = 1 / (np.maximum(low - least, 0) + 0.15 * least) ** 2
+def class_weights(spectra: Array) -> Array:
+    """Weights of the brightness classes: low where the power at low frequencies shows texture.
+
+    The reference is the class with the second lowest power there.
+    """
+    frequency = radial_frequency(spectra.shape[-1])
+    low = spectra[:, (frequency > 0) & (frequency < 0.4)].mean(1)
+    reference = np.sort(low)[min(1, len(low) - 1)]
+    weight = 1 / (np.maximum(low - reference, 0) + 0.15 * reference) ** 2
     return np.asarray(weight / weight.sum())
 
 
-def line_excess(spectrum: Array) -> Array:
-    """Power of row offsets at each vertical frequency (w − 1,): what stands out at horizontal frequency zero.
+def line_offset_power(spectrum: Array) -> Array:
+    """Power of row offsets at each vertical frequency (w − 1,): the excess at horizontal frequency zero.
 
-    The neighbouring frequencies say what would be there without, by a parabola that does not rise. A row offset of
-    variance 1 has power w in a block of side w. At the lowest frequencies edges stand out too: they count no more
-    than the others.
+    The power without offsets is extrapolated from the neighbouring frequencies by a parabola that does not rise. A row
+    offset of variance 1 has power w in a block of side w. At the lowest frequencies edges add to the excess, which is
+    limited there to the mean of the others.
     """
     side = len(spectrum)
     v = np.arange(1, 5)
-    curve = v**2 - (v**2).mean()
-    bend = np.minimum(spectrum[side // 4 :, 1:5] @ curve / (curve @ curve), 0).mean()
-    without = spectrum[1:, 1:5].mean(1) - bend * (v**2).mean()
-    excess = (spectrum[1:, 0] - without) / side
-    few = side // 4 - 1
-    excess[:few] = np.minimum(excess[:few], max(float(excess[few:].mean()), 0.0))
+    parabola = v**2 - (v**2).mean()
+    curvature = np.minimum(spectrum[side // 4 :, 1:5] @ parabola / (parabola @ parabola), 0).mean()
+    expected = spectrum[1:, 1:5].mean(1) - curvature * (v**2).mean()
+    excess = (spectrum[1:, 0] - expected) / side
+    lowest = side // 4 - 1
+    excess[:lowest] = np.minimum(excess[:lowest], max(float(excess[lowest:].mean()), 0.0))
     return np.asarray(excess)
 
 
-def without_lines(spectrum: Array, rows: Array, columns: Array) -> Array:
-    """A spectrum with row and column offsets taken out, where there are any."""
+def without_line_offsets(spectrum: Array, row_power: Array, column_power: Array) -> Array:
+    """A spectrum from which row and column offsets were removed, where there are any."""
     cleaned = spectrum.copy()
-    if rows.mean() > LINE_SHARE:
+    if row_power.mean() > MIN_LINE_SHARE:
         cleaned[1:, 0] = np.minimum(spectrum[1:, 0], np.median(spectrum[1:, 1:5], 1))
-    if columns.mean() > LINE_SHARE:
+    if column_power.mean() > MIN_LINE_SHARE:
         cleaned[0, 1:] = np.minimum(spectrum[0, 1:], np.median(spectrum[1:5, 1:], 0))
     return cleaned
 
 
 def far_lags(autocovariance: Array) -> Array:
-    """Where noise no longer correlates, and texture still does."""
+    """Mask of the lags at which noise is no longer correlated, but texture is."""
     lag = np.maximum(*np.indices(autocovariance.shape))
-    return np.asarray((lag >= FAR[0]) & (lag <= FAR[1]))
+    return np.asarray((lag >= FAR_LAGS[0]) & (lag <= FAR_LAGS[1]))
 
 
 def texture_amount(noise: Array, texture: Array) -> float:
-    """How much of the texture's autocovariance to take off so that none is left at far lags.
+    """Factor of the texture's autocovariance to subtract so that none is left at far lags.
 
-    Never so much that the noise of neighbouring pixels would become opposed: texture could do that, noise rarely does.
+    Limited so that the noise of neighbouring pixels does not become negatively correlated, which is rare for noise.
     """
     far = far_lags(noise)
     error = 0.003 * noise[0, 0]
@@ -160,29 +161,30 @@ def texture_amount(noise: Array, texture: Array) -> float:
         if noise[near] > 0 and texture[near] > 0:
             amount = min(amount, noise[near] / texture[near])
     if texture[0, 0] > 0:
-        amount = min(amount, LARGEST_SHARE * noise[0, 0] / texture[0, 0])
-    return float(np.clip(amount, 0, MOST_TEXTURE))
+        amount = min(amount, MAX_TEXTURE_SHARE * noise[0, 0] / texture[0, 0])
+    return float(np.clip(amount, 0, MAX_TEXTURE_AMOUNT))
 
 
-def autocovariance(spectrum: Array, error: Array) -> Array:
-    """Autocovariance (1 + LAGS, 1 + LAGS) whose blocks have this power; least squares, frequency 0 left out."""
+def fit_autocovariance(spectrum: Array, error: Array) -> Array:
+    """Autocovariance (1 + MAX_LAG, 1 + MAX_LAG) of blocks with this power, by least squares without frequency 0."""
     side = len(spectrum)
-    design = np.einsum("ud,ve->uvde", weights(side, LAGS + 1), weights(side, LAGS + 1)).reshape(side * side, -1)
+    weight = lag_weights(side, MAX_LAG + 1)
+    design = np.einsum("ud,ve->uvde", weight, weight).reshape(side * side, -1)
     scale = 1 / error.ravel()[1:]
     found = np.linalg.lstsq(design[1:] * scale[:, None], spectrum.ravel()[1:] * scale, rcond=None)[0]
-    return np.asarray(found.reshape(LAGS + 1, LAGS + 1))
+    return np.asarray(found.reshape(MAX_LAG + 1, MAX_LAG + 1))
 
 
 @cache
-def weights(side: int, lags: int) -> Array:
-    """What autocovariance at each lag adds to the power at each frequency (w, lags): Σᵢ cᵤ(i) cᵤ(i + d), both signs."""
-    basis = cosines(side)
+def lag_weights(side: int, lags: int) -> Array:
+    """Power at each frequency per autocovariance at each lag (w, lags): Σᵢ cᵤ(i) cᵤ(i + d), for lags of both signs."""
+    basis = dct_basis(side)
     columns = [(basis[:, : side - d] * basis[:, d:]).sum(1) * (1 if d == 0 else 2) for d in range(lags)]
     return np.stack(columns, 1)
 
 
-def tapered(rho: Array) -> Array:
-    """Without the far lags, which hold errors only: down to zero between lag 3 and the last."""
+def taper(rho: Array) -> Array:
+    """Reduce the autocorrelation to zero between lag 3 and the last far lag, from where it contains only errors."""
     lag_y, lag_x = np.indices(rho.shape)
     distance = np.hypot(lag_y, lag_x)
-    return np.asarray(rho * np.clip((FAR[1] - distance) / (FAR[1] - 3), 0, 1))
+    return np.asarray(rho * np.clip((FAR_LAGS[1] - distance) / (FAR_LAGS[1] - 3), 0, 1))

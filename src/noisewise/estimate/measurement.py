@@ -88,7 +88,7 @@ class NoiseMeasurement:
 
     @property
     def typical_variance(self) -> float:
-        """Noise variance (ADU²) where the correlation was measured: at the darker signals, the most homogeneous ones."""
+        """Noise variance (ADU²) where the correlation was measured: at the darker signals, the homogeneous ones."""
         return float(max(np.median(self.levels.variance[: max(len(self.levels.variance) // 2, 1)]), 1e-30))
 
     @property
@@ -99,7 +99,7 @@ class NoiseMeasurement:
 
     @property
     def rho(self) -> dict[str, list[float]]:
-        """Autocorrelation along Y and X at lags 1, 2, ... pixels (row and column offsets excluded), and between planes."""
+        """Autocorrelation along Y and X at lags of 1, 2, ... pixels, without line offsets, and between planes."""
         within = {axis: [self.correlation.along(axis, lag) for lag in range(1, 6)] for axis in "YX"}
         return within | {axis: [value] for axis, value in self.plane_correlation.items()}
 

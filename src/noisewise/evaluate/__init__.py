@@ -1,0 +1,1 @@
+"""Evaluation: metrics, resolution, calibration of standard deviations, consistency with the noise model."""

@@ -1,4 +1,4 @@
-"""Whether errors are as large as standard deviations claim: by the truth, or by the noisy image and its law alone."""
+"""Compare predicted standard deviations with errors: by the ground truth, or by the noisy image and its noise model."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from noisewise.posterior import Posterior
 
 BINS = 15
 COVERAGES = (0.5, 0.9, 0.95)
-LIKELY = 0.3  # standard deviation of what spreads are before anything is known of them
-NOISE_ERROR = 0.03  # relative error of a variance that was measured
+PRIOR_STD = 0.3  # prior standard deviation of the ratio of squared errors to variances, around 1
+NOISE_ERROR = 0.03  # relative standard error of a measured noise variance
 
 Denoiser = Callable[[Tensor], Posterior[Tensor]]
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Claimed standard deviations σ and errors e, in bins of equally many pixels, the surest first; image units.
+    """Predicted standard deviations σ and errors e, in bins of equal numbers of pixels, ordered by σ; image units.
 
-    claimed: √ mean σ² of each bin. actual: √ mean e². doubt: standard error of mean e² over all, relative to mean σ².
-    coverage: share of the pixels whose truth lies in the interval that should hold so many; NaN where the truth is
-    unknown.
+    predicted: √ mean σ² of each bin. actual: √ mean e² of each bin. ratio: mean e² / mean σ² over all pixels, and
+    ratio_error its standard error. coverage: by nominal coverage, the fraction of pixels whose truth lies in the
+    interval; NaN if the truth is unknown.
     """
 
     predicted: tuple[float, ...]
@@ -38,36 +38,37 @@ class Reliability:
 
     @property
     def ence(self) -> float:
-        """Expected normalised calibration error: mean of |actual − claimed| / claimed (Levi et al. 2022)."""
+        """Expected normalised calibration error: mean of |actual − predicted| / predicted (Levi et al. 2022)."""
         return sum(abs(a - c) / c for a, c in zip(self.actual, self.predicted, strict=True)) / len(self.predicted)
 
     def record(self) -> dict[str, float]:
-        """What is kept of it with a model."""
-        return {"ratio": self.ratio, "doubt": self.ratio_error, "spread": self.std_scale, "ence": self.ence}
+        """The numbers that are saved with a model."""
+        return {"ratio": self.ratio, "ratio_error": self.ratio_error, "std_scale": self.std_scale, "ence": self.ence}
 
     @property
     def std_scale(self) -> float:
-        """By how much standard deviations should be larger, as far as that can be told.
+        """Factor that recalibrates standard deviations: √(1 + w (ratio − 1)), w = τ² / (τ² + ratio_error²).
 
-        √(1 + w (mean e² / mean σ² − 1)), w = τ² / (τ² + doubt²): the less is known, the nearer to one.
+        The posterior mean of the ratio for the prior N(1, τ²): the larger its error, the nearer to 1.
         """
-        weight = LIKELY**2 / (LIKELY**2 + self.ratio_error**2)
+        weight = PRIOR_STD**2 / (PRIOR_STD**2 + self.ratio_error**2)
         return math.sqrt(max(1 + weight * (self.ratio - 1), 0.01))
 
 
 def reliability(mean: Tensor, std: Tensor, truth: Tensor, bins: int = BINS) -> Reliability:
-    """Of a posterior whose truth is known; tensors of equal shape."""
+    """Compare a posterior's mean and standard deviation with the known truth; tensors of equal shape."""
     error, std = (mean - truth).double().flatten(), std.double().flatten()
-    found = binned(error**2, std, bins)
-    reach = {coverage: NormalDist().inv_cdf(0.5 + coverage / 2) for coverage in COVERAGES}
-    coverage = {key: float((error.abs() <= far * std).double().mean()) for key, far in reach.items()}
-    return Reliability(*found, coverage)
+    quantiles = {coverage: NormalDist().inv_cdf(0.5 + coverage / 2) for coverage in COVERAGES}
+    coverage = {key: float((error.abs() <= quantile * std).double().mean()) for key, quantile in quantiles.items()}
+    return Reliability(*binned(error**2, std, bins), coverage)
 
 
 def reliability_without_truth(pieces: Sequence[tuple[Tensor, Tensor, float]], noise_error: float = 0.0) -> Reliability:
-    """Of what `squared_errors` finds in a channel, piece by piece; noise_error: relative, of the noise's variance.
+    """Compare standard deviations with the results of `squared_errors` for one channel, image by image.
 
-    Errors: `ValueError` where no pixel is left.
+    noise_error: relative standard error of the noise's variance.
+
+    Errors: `ValueError` if no pixel is left.
     """
     squared = torch.cat([piece[0].double().flatten() for piece in pieces])
     std = torch.cat([piece[1].double().flatten() for piece in pieces])
@@ -80,7 +81,7 @@ def reliability_without_truth(pieces: Sequence[tuple[Tensor, Tensor, float]], no
 
 
 def binned(squared: Tensor, std: Tensor, bins: int) -> tuple[tuple[float, ...], tuple[float, ...], float, float]:
-    """Claimed and actual root mean squares a bin; mean e² over mean σ² in all, and its standard error."""
+    """Predicted and actual root mean squares of each bin; mean e² / mean σ² of all pixels, and its standard error."""
     order = std.argsort()
     predicted, actual = zip(
         *(((std[part] ** 2).mean().sqrt(), squared[part].mean().clamp(min=0).sqrt()) for part in order.chunk(bins)),
@@ -94,14 +95,14 @@ def binned(squared: Tensor, std: Tensor, bins: int) -> tuple[tuple[float, ...], 
 def squared_errors(
     noisy: Tensor, noise_models: Sequence[Noise], denoiser: Denoiser, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Of each channel: estimates of the squared errors (s − D(x))² of a denoiser D, its σ, and the noise's variance.
+    """Estimate the squared errors (s − D(x))² of a denoiser D, with its σ and the noise's mean variance, by channel.
 
-    (x − D)² − v + 2 (x* − D)(D(x*) − D), with v the variance of the law at D, and x* a new noisy image of D: what D
-    takes over of the noise makes its residual smaller than its error, and how much that is, a new noise tells.
-    Single pixels' estimates are as noisy as the image; their means over many are what is meant.
+    (x − D)² − v + 2 (x* − D)(D(x*) − D), with v the variance of the noise model at D, and x* a new noisy image of D.
+    D contains a part of the noise, so its residual is smaller than its error; the new noise shows by how much. The
+    estimate of a single pixel is as noisy as the image; only means over many pixels are meaningful.
 
-    noisy: (N, C, *S), ADU. laws: one a channel. Pixels whose noise the camera's limits cut are left out: what is left
-    is flat.
+    noisy: (N, C, *S), ADU. noise_models: one for each channel. Pixels whose noise is clipped at the camera's limits are
+    left out. Results are one-dimensional.
 
     Source: Efron 2004 (covariance penalties, by parametric bootstrap).
     """
@@ -110,18 +111,18 @@ def squared_errors(
     assert std is not None
     channels = list(zip(noise_models, mean.chunk(len(noise_models), 1), strict=True))
     again = torch.cat([noise_model.sample(part.cpu(), generator) for noise_model, part in channels], 1).to(mean)
-    taken = (again - mean) * (denoiser(again).mean - mean)
+    covariance = (again - mean) * (denoiser(again).mean - mean)
     found = []
     for c, (noise_model, part) in enumerate(channels):
         variance = noise_model.mean_var(part)[1].to(part)
-        valid = uncut(noise_model, part)
-        squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * taken[:, c : c + 1]
+        valid = unclipped(noise_model, part)
+        squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * covariance[:, c : c + 1]
         found.append((squared[valid], std[:, c : c + 1][valid], float(variance.mean())))
     return found
 
 
-def uncut(noise_model: Noise, signal: Tensor) -> Tensor:
-    """Where the camera's limits cut nothing of the noise."""
+def unclipped(noise_model: Noise, signal: Tensor) -> Tensor:
+    """True where the camera's limits clip no part of the noise."""
     half, low, high = noise_model.quantization.step / 2, noise_model.quantization.low, noise_model.quantization.high
     darkest, brightest = noise_model.span(signal)
     above = -math.inf if low is None else low - half

@@ -1,9 +1,9 @@
-"""Predictions against their references: every metric of every single image, read one at a time.
+"""Compare predictions with their references: all metrics for each single image, read one at a time.
 
-An image with further axes is many single images: one for each time point, channel and sample. What a stack is to each
-metric: PSNR and NRMSE are those of all its pixels; SSIM, MS-SSIM, MicroSSIM and Fourier ring correlation look at its
-planes one by one, since their windows and rings know one pixel size, and Z has another. MicroSSIM looks at all planes
-of a channel in all files together.
+An image with further axes has several single images: one for each time point, channel and sample. For a stack, PSNR
+and NRMSE are computed from all its pixels; SSIM, MS-SSIM, MicroSSIM and Fourier ring correlation from its planes, since
+their windows and rings assume one pixel size, and that along Z differs. MicroSSIM uses all planes of a channel in all
+files together.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Index = dict[str, int]  # position along the axes that are not space
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Metrics of one image, or means over several; None where they cannot be told."""
+    """Metrics of one image, or means over several; None for a metric that is not defined."""
 
     psnr: float | None
     psnr_affine: float | None
@@ -53,10 +53,10 @@ class Scores:
 
 @dataclass(kw_only=True)
 class Comparison:
-    """Of one prediction with its reference.
+    """Comparison of one prediction with its reference.
 
-    index, data_range and scores: one entry for each single image. resolution_unit: µm, or pixels where the files do not
-    say how large they are.
+    index, data_range and scores: one entry for each single image. resolution_unit: µm, or pixels if the files do not
+    state the pixel size.
     """
 
     prediction: str
@@ -68,7 +68,7 @@ class Comparison:
 
     @property
     def mean(self) -> Scores:
-        """Over the single images."""
+        """Means over the single images."""
         return mean_scores(self.scores)
 
 
@@ -78,24 +78,24 @@ def compare(
 ) -> tuple[list[Comparison], list[str]]:  # fmt: skip
     """Compare predictions with their references; also returns notes on what was left out.
 
-    pairs: (prediction, reference). data_range: for PSNR, SSIM and their kin; for each single image max − min of its
-    reference, if not given. with_resolution: also by Fourier ring correlation, for pairs that are independent images.
-    report: gets the fraction done.
+    pairs: (prediction, reference). data_range: for PSNR and the SSIM metrics (default: for each single image, max − min
+    of its reference). with_resolution: also estimate the resolution by Fourier ring correlation, for pairs of
+    independent images. report: receives the fraction done.
 
-    Errors: `UserError` for pairs of unlike axes or sizes, NaN or infinite pixels, constant references.
+    Errors: `UserError` for different axes or sizes, NaN or infinite pixels, constant references.
     """
     if data_range is not None:
         checked_range(data_range)
     for prediction, reference in pairs:
-        check_alike(prediction, reference)
-    tally = Tally(pairs, report)
-    found = [compare_pair(*pair, data_range, with_resolution, tally) for pair in pairs]
-    add_micro_ssim(pairs, found, tally)
+        check_same_size(prediction, reference)
+    counter = PlaneCounter(pairs, report)
+    found = [compare_pair(*pair, data_range, with_resolution, counter) for pair in pairs]
+    add_micro_ssim(pairs, found, counter)
     return found, notes_on(pairs, found, with_resolution)
 
 
-class Tally:
-    """How much is done: all planes are looked at once for most metrics, and twice for MicroSSIM."""
+class PlaneCounter:
+    """Counts the planes that were read, for the progress: once for most metrics, and twice for MicroSSIM."""
 
     def __init__(self, pairs: Sequence[tuple[Source, Source]], report: Callable[[float], None]) -> None:
         sizes = (reference for _, reference in pairs)
@@ -103,21 +103,21 @@ class Tally:
         self.done, self.report = 0, report
 
     def add(self, planes: int) -> None:
-        """So many more have been looked at."""
+        """Count further planes and report the fraction done."""
         self.done += planes
         self.report(self.done / (3 * self.planes))
 
 
 def compare_pair(
-    prediction: Source, reference: Source, data_range: float | None, with_resolution: bool, tally: Tally
+    prediction: Source, reference: Source, data_range: float | None, with_resolution: bool, counter: PlaneCounter
 ) -> Comparison:
-    """All but MicroSSIM, which needs the whole set."""
+    """Compute all metrics but MicroSSIM, which needs the whole set."""
     pixel = pixel_size(prediction, reference)
     found = Comparison(
         prediction=name_of(prediction), reference=name_of(reference), resolution_unit="µm" if pixel else "pixels"
     )
-    for index in singles(reference):
-        with about(prediction, reference, index):
+    for index in single_images(reference):
+        with naming_image(prediction, reference, index):
             image, truth = checked(read(prediction, index), read(reference, index))
             contrast = contrast_of(truth)
             found.index.append(index)
@@ -126,7 +126,7 @@ def compare_pair(
             if with_resolution:
                 scores = replace(scores, resolution=mean_resolution(image, truth, pixel or (1.0, 1.0)))
             found.scores.append(scores)
-        tally.add(len(image))
+        counter.add(len(image))
     return found
 
 
@@ -143,7 +143,7 @@ def scores_of(image: Array, truth: Array, data_range: float) -> Scores:
 
 
 def mean_resolution(image: Array, truth: Array, pixel: tuple[float, float]) -> float | None:
-    """From the mean of the planes' curves."""
+    """Resolution from the mean of the planes' Fourier ring correlations."""
     if min(image.shape[1:]) < SMALLEST:
         return None
     curves = [frc(*plane, pixel) for plane in zip(image, truth, strict=True) if all(np.ptp(part) > 0 for part in plane)]
@@ -156,43 +156,44 @@ def mean_resolution(image: Array, truth: Array, pixel: tuple[float, float]) -> f
 
 
 class Planes(Sequence[Array]):
-    """Planes (Y, X) that are read when they are looked at; told to a tally, if there is one."""
+    """Planes (Y, X) that are read on access, and counted if there is a counter."""
 
-    def __init__(self, planes: list[tuple[Source, Index]], tally: Tally | None = None) -> None:
-        self.planes, self.tally = planes, tally
+    def __init__(self, planes: list[tuple[Source, Index]], counter: PlaneCounter | None = None) -> None:
+        self.planes, self.counter = planes, counter
 
     def __len__(self) -> int:
         return len(self.planes)
 
     def __getitem__(self, number: Any) -> Any:
         source, index = self.planes[number]
-        if self.tally is not None:
-            self.tally.add(1)
+        if self.counter is not None:
+            self.counter.add(1)
         return read(source, index)[0]
 
 
-def add_micro_ssim(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], tally: Tally) -> None:
-    """To the scores of all single images, channel by channel."""
+def add_micro_ssim(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], counter: PlaneCounter) -> None:
+    """Add MicroSSIM to the scores of all single images, channel by channel."""
     channels: dict[int, list[tuple[int, int]]] = {}
     for number, comparison in enumerate(found):
         if min(pairs[number][1].size_of(axis) for axis in "YX") >= len(UNIFORM):
             for single, index in enumerate(comparison.index):
                 channels.setdefault(index.get("C", 0), []).append((number, single))
     for members in channels.values():
-        set_micro_ssim(pairs, found, members, tally)
+        set_micro_ssim(pairs, found, members, counter)
 
 
 def set_micro_ssim(
-    pairs: Sequence[tuple[Source, Source]], found: list[Comparison], members: list[tuple[int, int]], tally: Tally
-) -> None:
-    """To the scores of the single images of one set: (number of the pair, number of the single image)."""
+    pairs: Sequence[tuple[Source, Source]], found: list[Comparison], members: list[tuple[int, int]],
+    counter: PlaneCounter,
+) -> None:  # fmt: skip
+    """Add MicroSSIM to the scores of one set; members: (number of the pair, number of the single image)."""
     planes = [
         (number, single, found[number].index[single] | {"Z": z})
         for number, single in members
         for z in range(pairs[number][1].size_of("Z"))
     ]
     scores = micro_ssim(
-        Planes([(pairs[number][0], index) for number, _, index in planes], tally),
+        Planes([(pairs[number][0], index) for number, _, index in planes], counter),
         Planes([(pairs[number][1], index) for number, _, index in planes]),
         [found[number].data_range[single] for number, single, _ in planes],
     ).scores
@@ -203,33 +204,33 @@ def set_micro_ssim(
         found[number].scores[single] = replace(found[number].scores[single], micro_ssim=mean_of(values))
 
 
-# -- what is compared with what --------------------------------------------------------------------
+# -- single images ---------------------------------------------------------------------------------
 
 
-def check_alike(prediction: Source, reference: Source) -> None:
-    """Axes of length one do not count, nor does the order of the axes. Errors: `UserError`."""
+def check_same_size(prediction: Source, reference: Source) -> None:
+    """Errors: `UserError` for different sizes; axes of length one and the order of axes do not matter."""
     if sizes_of(prediction) != sizes_of(reference):
         one, other = (f"{source.axes} {source.shape}" for source in (prediction, reference))
         raise UserError(
             f"{name_of(prediction)} is {one}, but its reference {name_of(reference)} is {other}; "
-            "give images of one size, or --axes if the axes were read wrongly"
+            "give images of one size, or --axes if the axes are wrong"
         )
 
 
 def sizes_of(source: Source) -> dict[str, int]:
-    """Length by axis, without those of length one."""
+    """Length by axis, without axes of length one (but with Y and X)."""
     return {axis: n for axis, n in zip(source.axes, source.shape, strict=True) if n > 1 or axis in "YX"}
 
 
-def singles(source: Source) -> Iterator[Index]:
-    """Where the single images are along the axes that are not space."""
+def single_images(source: Source) -> Iterator[Index]:
+    """Yield the positions of the single images along the axes that are not spatial."""
     sizes = {axis: n for axis, n in sizes_of(source).items() if axis not in "ZYX"}
     for position in product(*map(range, sizes.values())):
         yield dict(zip(sizes, position, strict=True))
 
 
 def read(source: Source, index: Index) -> Array:
-    """A single image (Z, Y, X); with Z in the index one plane of it."""
+    """Read a single image (Z, Y, X); with Z in the index, one plane of it."""
     region = tuple(
         slice(index[axis], index[axis] + 1) if axis in index else slice(0, n)
         for axis, n in zip(source.axes, source.shape, strict=True)
@@ -240,19 +241,19 @@ def read(source: Source, index: Index) -> Array:
 
 
 def pixel_size(prediction: Source, reference: Source) -> tuple[float, float] | None:
-    """Along Y and X in µm, if one of the files says so."""
+    """Pixel size along Y and X in µm, if one of the files states it."""
     scale = {**prediction.scale, **reference.scale}
     return (scale["Y"], scale["X"]) if {"Y", "X"} <= set(scale) else None
 
 
 def name_of(source: Source) -> str:
-    """The file's path as it was given, or the array's name."""
+    """Path of the file as given, or name of the array."""
     return source.name if source.path is None else str(source.path)
 
 
 @contextmanager
-def about(prediction: Source, reference: Source, index: Index) -> Iterator[None]:
-    """Say which image an error is about."""
+def naming_image(prediction: Source, reference: Source, index: Index) -> Iterator[None]:
+    """Add the names of the files and the position of the single image to an error."""
     try:
         yield
     except UserError as error:
@@ -264,18 +265,18 @@ def about(prediction: Source, reference: Source, index: Index) -> Iterator[None]
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """Of those that are known."""
+    """Mean of the values that are not None; None if there is none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """Metric by metric."""
+    """Mean of each metric."""
     return Scores(**{part.name: mean_of([getattr(one, part.name) for one in scores]) for part in fields(Scores)})
 
 
 def notes_on(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], with_resolution: bool) -> list[str]:
-    """What was left out, and why."""
+    """Notes on how the files were read, and on metrics that were left out."""
     notes = [f"{name_of(source)}: {note}" for pair in pairs for source in pair for note in source.notes]
     smallest = {"SSIM": len(GAUSSIAN), "MS-SSIM": smallest_side(), "MicroSSIM": len(UNIFORM)}
     if with_resolution:
@@ -284,14 +285,14 @@ def notes_on(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], wi
     for metric, least in smallest.items():
         names = [name for name, side in sides.items() if side < least]
         if names:
-            notes.append(f"{some(names)}: {metric} is left out; it needs {least} pixels or more along Y and X")
+            notes.append(f"{shortened(names)}: {metric} is left out; it needs {least} pixels or more along Y and X")
     names = [one.prediction for one in found if any(scores.resolution is None for scores in one.scores)]
     names = [name for name in names if sides[name] >= SMALLEST]
     if with_resolution and names:
-        notes.append(f"{some(names)}: without a resolution where the correlation does not fall through 1/7")
+        notes.append(f"{shortened(names)}: no resolution where the correlation does not fall below 1/7")
     return list(dict.fromkeys(notes))
 
 
-def some(names: Sequence[str]) -> str:
-    """The first, and how many more."""
+def shortened(names: Sequence[str]) -> str:
+    """The first name, and the number of further ones."""
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")

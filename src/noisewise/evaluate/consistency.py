@@ -42,7 +42,7 @@ def check_consistency(
 ) -> ConsistencyCheck:  # fmt: skip
     """Check a denoiser's result on images (N, 1, Y, X), ADU; four passes of the denoiser.
 
-    usable: True where pixels count. lowest_std_fraction: only this fraction of them is looked at, that with the lowest
+    valid: True where pixels count. lowest_std_fraction: only this fraction of them is used, that with the lowest
     predicted standard deviation in units of the noise, where little structure can be mistaken for noise.
     stability: whether to compute it, one of the passes.
 

@@ -1,4 +1,4 @@
-"""How far an image is from the truth: PSNR, NRMSE, SSIM and MS-SSIM, always with their range stated.
+"""Compare an image with the ground truth: PSNR, NRMSE, SSIM and MS-SSIM, with an explicit data range.
 
 Images are (Y, X) or (Z, Y, X) and of one shape; they are compared in float64.
 """
@@ -17,10 +17,10 @@ RADIUS = 5  # of the window, pixels
 GAUSSIAN = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / 1.5) ** 2)
 GAUSSIAN /= GAUSSIAN.sum()
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the scales, finest first
-STRIP = 2**17  # pixels whose windows are looked at together, so that they stay in the processor's cache
+STRIP = 2**17  # pixels whose windows are computed together, to fit into the processor's cache
 
 
-# -- by the mean square of the error ---------------------------------------------------------------
+# -- mean squared error ----------------------------------------------------------------------------
 
 
 def psnr(image: Array, truth: Array, data_range: float) -> float:
@@ -33,12 +33,11 @@ def psnr(image: Array, truth: Array, data_range: float) -> float:
 
 
 def psnr_affine(image: Array, truth: Array, data_range: float) -> float:
-    """PSNR in dB after the best gain and offset: of a·image + b, where a and b minimise mean (a·image + b − truth)².
+    """PSNR in dB of a·image + b, where a and b minimise mean (a·image + b − truth)².
 
-    It is never below `psnr` at the same range. What is between the two is bias: a wrong scale or offset.
+    It is never below `psnr` with the same range; the difference is due to a wrong scale or offset.
 
-    Source: `normalize_minmse` of CSBDeep. Errors: as `psnr`, and `UserError` for a constant truth, which any image
-    fits.
+    Source: `normalize_minmse` of CSBDeep. Errors: as `psnr`, and `UserError` for a constant truth.
     """
     x, y = checked(image, truth)
     contrast_of(y)
@@ -49,7 +48,7 @@ def psnr_affine(image: Array, truth: Array, data_range: float) -> float:
 
 
 def scale_invariant_psnr(image: Array, truth: Array) -> float:
-    """PSNR in dB whatever the image's scale and offset: `psnr_affine` with the truth's range, max − min.
+    """PSNR in dB, independent of the image's scale and offset: `psnr_affine` with the truth's range, max − min.
 
     As published: with t = (truth − mean) / std and p = image − mean, 10 log₁₀(R² / mean (p·⟨t, p⟩/⟨p, p⟩ − t)²) where
     R = (max − min of the truth) / std. The projection is the least-squares gain and the two means are its offset, so
@@ -62,9 +61,9 @@ def scale_invariant_psnr(image: Array, truth: Array) -> float:
 
 
 def nrmse(image: Array, truth: Array) -> float:
-    """Root mean square error by the truth's range: √(mean (image − truth)²) / (max − min of the truth).
+    """Root mean squared error relative to the truth's range: √(mean (image − truth)²) / (max − min of the truth).
 
-    That is scikit-image's "min-max" normalisation; others divide by the truth's mean or its root mean square.
+    This is scikit-image's "min-max" normalisation; others divide by the truth's mean or its root mean square.
 
     Errors: as `psnr`, and `UserError` for a constant truth.
     """
@@ -77,7 +76,7 @@ def decibels(mean_square_error: float, data_range: float) -> float:
     return float(10 * np.log10(data_range**2 / mean_square_error)) if mean_square_error else float("inf")
 
 
-# -- by structure ----------------------------------------------------------------------------------
+# -- structural similarity -------------------------------------------------------------------------
 
 
 def ssim(image: Array, truth: Array, data_range: float) -> float:
@@ -98,9 +97,9 @@ def ms_ssim(image: Array, truth: Array, data_range: float, weights: Sequence[flo
     """Structural similarity over several scales: Πⱼ contrastⱼ^wⱼ · SSIM^w of the coarsest.
 
     contrast is the mean of (2 σₓᵧ + c₂) / (σₓ² + σᵧ² + c₂), windows and constants are those of `ssim`. Each scale is
-    the mean over 2 pixels along each axis of the one before; an odd last pixel falls away. Where Wang et al. leave the
-    choice, it is that of torchmetrics: the coarsest scale is continued by reflection at its borders, since few windows
-    lie inside it, and a negative mean counts as 0.
+    the mean over 2 pixels along each axis of the previous one; an odd last pixel is dropped. Details that Wang et al.
+    leave open follow torchmetrics: the coarsest scale is extended by reflection at its borders, since few windows lie
+    inside it, and a negative mean counts as 0.
 
     weights: of the scales, finest first. Source: Wang et al. 2003. Errors: as `psnr`, and `UserError` for images
     smaller than 176 pixels along an axis (11 · 2ⁿ⁻¹ for n scales).
@@ -117,12 +116,12 @@ def ms_ssim(image: Array, truth: Array, data_range: float, weights: Sequence[flo
 
 
 def smallest_side(weights: Sequence[float] = SCALES) -> int:
-    """Pixels along an axis from which on one window lies inside the coarsest scale."""
+    """Smallest number of pixels along an axis with which a window fits into the coarsest scale."""
     return len(GAUSSIAN) << (len(weights) - 1)
 
 
 def mean_similarity(x: Array, y: Array, data_range: float) -> tuple[float, float]:
-    """Means of SSIM, and of its part without the local means (contrast and structure)."""
+    """Mean of SSIM, and of its factor without the local means (contrast and structure)."""
     whole = part = count = 0.0
     for moments in strips(x, y, GAUSSIAN):
         luminance, contrast = similarity(moments, data_range)
@@ -151,17 +150,17 @@ def similarity(moments: Moments, data_range: float | Array) -> tuple[Array, Arra
 
 
 def strips(x: Array, y: Array, taps: Array) -> Iterator[Moments]:
-    """Moments in all windows that lie inside, a few rows (or planes) at a time."""
-    reach = len(taps) - 1
-    rows = max(STRIP * len(x) // x.size, reach)
-    for start in range(0, len(x) - reach, rows):
-        strip = slice(start, start + rows + reach)
+    """Yield the moments in all windows inside the image, a few rows (or planes) at a time."""
+    overlap = len(taps) - 1
+    rows = max(STRIP * len(x) // x.size, overlap)
+    for start in range(0, len(x) - overlap, rows):
+        strip = slice(start, start + rows + overlap)
         yield moments_in(x[strip], y[strip], taps)
 
 
 def moments_in(x: Array, y: Array, taps: Array) -> Moments:
     """Moments weighted by a window, the product of `taps` along each axis."""
-    # Variances as differences of mean squares need values near 0.
+    # Variances as differences of mean squares are precise only for values near 0.
     x_middle, y_middle = x.mean(), y.mean()
     x, y = x - x_middle, y - y_middle
     mean_x, mean_y, xx, yy, xy = windowed(np.stack([x, y, x * x, y * y, x * y]), taps)
@@ -171,29 +170,29 @@ def moments_in(x: Array, y: Array, taps: Array) -> Moments:
 
 
 def windowed(images: Array, taps: Array) -> Array:
-    """Weighted means around each pixel whose window lies inside: (N, *space), filtered along all axes of space."""
+    """Weighted means of images (N, *space) in all windows that lie inside, filtered along each spatial axis."""
     for axis in range(1, images.ndim):
-        before, size = (slice(None),) * axis, images.shape[axis] - len(taps) + 1
-        total = taps[0] * images[(*before, slice(0, size))]
+        leading, size = (slice(None),) * axis, images.shape[axis] - len(taps) + 1
+        total = taps[0] * images[(*leading, slice(0, size))]
         for i in range(1, len(taps)):
-            total += taps[i] * images[(*before, slice(i, i + size))]
+            total += taps[i] * images[(*leading, slice(i, i + size))]
         images = total
     return images
 
 
 def halved(image: Array) -> Array:
-    """Means over 2 pixels along each axis; an odd last pixel falls away."""
+    """Means over 2 pixels along each axis; an odd last pixel is dropped."""
     for axis in range(image.ndim):
         pairs = np.moveaxis(image, axis, 0)[: image.shape[axis] // 2 * 2]
         image = np.moveaxis((pairs[::2] + pairs[1::2]) / 2, 0, axis)
     return image
 
 
-# -- what can be compared --------------------------------------------------------------------------
+# -- checks of the input ---------------------------------------------------------------------------
 
 
 def checked(image: Array, truth: Array) -> tuple[Array, Array]:
-    """Both in float64. Errors: `UserError` if they cannot be compared."""
+    """Convert both to float64. Errors: `UserError` if they cannot be compared."""
     x, y = np.asarray(image), np.asarray(truth)
     if x.shape != y.shape:
         raise UserError(f"the image has the shape {x.shape}, its reference {y.shape}; give images of one shape")
@@ -202,19 +201,19 @@ def checked(image: Array, truth: Array) -> tuple[Array, Array]:
     x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
     for name, pixels in (("image", x), ("reference", y)):
         if not np.isfinite(pixels).all():
-            raise UserError(f"the {name} holds pixels that are NaN or infinite; replace them or cut them off")
+            raise UserError(f"the {name} has pixels that are NaN or infinite; replace them or crop the image")
     return x, y
 
 
 def checked_range(data_range: float) -> float:
-    """The range as it is. Errors: `UserError` unless it is positive and finite."""
+    """Return the range. Errors: `UserError` unless it is positive and finite."""
     if not 0 < data_range < float("inf"):
-        raise UserError(f"the data range {data_range:g} is not a range of grey values; give more than 0")
+        raise UserError(f"the data range {data_range:g} is not a range of pixel values; give more than 0")
     return float(data_range)
 
 
 def contrast_of(truth: Array) -> float:
-    """max − min. Errors: `UserError` for a constant truth."""
+    """Range of the truth, max − min. Errors: `UserError` for a constant truth."""
     contrast = float(truth.max() - truth.min())
     if not contrast:
         raise UserError(f"the reference is constant (all its pixels are {truth.flat[0]:g}); leave it out")

@@ -1,4 +1,4 @@
-"""MicroSSIM: SSIM for images whose grey values say little, such as those of 16-bit cameras."""
+"""MicroSSIM: SSIM for images with arbitrary offset and range, such as those of 16-bit cameras."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from noisewise.evaluate.metrics import (
 
 BACKGROUND_PERCENT = 3.0
 UNIFORM = np.full(7, 1 / 7)
-PIXELS, WINDOWS = 2**22, 2**18  # from which backgrounds and scaling are found; of more, as many random ones
-DECADES, STEPS = 2.0, 33  # of scalings around the first guess, in which the best is sought
+PIXELS, WINDOWS = 2**22, 2**18  # largest numbers used for backgrounds and scaling; of more, a random subset
+DECADES, STEPS = 2.0, 33  # grid of scalings on each side of the first guess
 GOLDEN = (np.sqrt(5) - 1) / 2
 PRECISION = 1e-7  # of the scaling, relative
 
 
 @dataclass(frozen=True)
 class MicroSsim:
-    """What `micro_ssim` found: the score of each image, and the set's scaling of images above their background."""
+    """Result of `micro_ssim`: the score of each image, and the scaling of all images above their background."""
 
     scores: list[float]
     scaling: float
@@ -43,19 +43,19 @@ class MicroSsim:
 def micro_ssim(
     images: Sequence[Array], truths: Sequence[Array], data_ranges: Sequence[float] | None = None
 ) -> MicroSsim:
-    """SSIM of truth − bₜ and α (image − bᵢ), where bₜ, bᵢ and α are found once for the whole set.
+    """SSIM of truth − bₜ and α (image − bᵢ), with bₜ, bᵢ and α estimated once for the whole set.
 
-    bₜ and bᵢ, the backgrounds, are the 3rd percentiles of all truths' and of all images' pixels; α > 0 maximises the
-    mean SSIM over all windows of the set. Without it, offset and background make c₁ and c₂ negligible or dominant, and
-    SSIM says how alike the offsets are. Neither a scaling nor an offset that all images share changes the result. (The
-    authors also divide both by the largest truth − bₜ; that cancels.)
+    The backgrounds bₜ and bᵢ are the 3rd percentiles of the pixels of all truths and all images; α > 0 maximises the
+    mean SSIM over all windows of the set. Without this, offset and background make c₁ and c₂ negligible or dominant,
+    and SSIM mainly compares offsets. A scaling or offset common to all images does not change the result. (The
+    authors also divide both by the largest truth − bₜ, which cancels.)
 
-    As theirs, the window is uniform, 7 pixels along each axis, and (co)variances are those of a sample. Large sets are
-    never held in memory: each image is looked at twice, and from 2¹⁸ windows and 2²² pixels on, random ones stand for
-    all in α and in the backgrounds.
+    As in the paper, the window is uniform, 7 pixels along each axis, and (co)variances are unbiased. Large sets are
+    never in memory as a whole: each image is read twice, and α and the backgrounds are estimated from at most 2¹⁸
+    random windows and 2²² random pixels.
 
-    images, truths: equally many, of shape (Y, X) or (Z, Y, X), pairwise alike. data_ranges: of each truth; its
-    max − min if not given.
+    images, truths: equal numbers, (Y, X) or (Z, Y, X), each pair of one shape. data_ranges: of each truth (default: its
+    max − min).
 
     Source: Ashesh, Deschamps, Jug 2024. Errors: `UserError` for sets of unequal length, unequal shapes, NaN or
     infinite pixels, a constant truth without a range, or images smaller than 7 pixels along an axis.
@@ -74,8 +74,8 @@ def micro_ssim(
             columns = np.stack([part.ravel() for part in moments])
             windows.add(np.vstack([columns, np.full_like(columns[:1], ranges[-1])]))
     backgrounds = np.percentile(pixels.columns(), BACKGROUND_PERCENT, axis=1)
-    *seen, range_of_each = windows.columns()
-    corrected = above(Moments(*seen), backgrounds, len(UNIFORM) ** x.ndim)
+    *parts, range_of_each = windows.columns()
+    corrected = above(Moments(*parts), backgrounds, len(UNIFORM) ** x.ndim)
     scaling = best_scaling(corrected, range_of_each)
     return MicroSsim([
         score(*checked(images[i], truths[i]), backgrounds, scaling, ranges[i]) for i in range(len(images))
@@ -83,33 +83,33 @@ def micro_ssim(
 
 
 class Sample:
-    """A random sample of all columns that were added: all of them up to `most`, and not more than that."""
+    """A random subset of all added columns, with at most `most` of them; all of them if there are no more."""
 
     def __init__(self, most: int, rng: np.random.Generator) -> None:
-        self.most, self.rng, self.share = most, rng, 1.0
+        self.most, self.rng, self.fraction = most, rng, 1.0
         self.parts: list[Array] = []
 
     def add(self, columns: Array) -> None:
-        """Look at further columns (K, N); each stays with the same probability as those before."""
-        self.parts.append(self._thinned(columns, self.share))
+        """Add columns (K, N); each is kept with the same probability as the earlier ones."""
+        self.parts.append(self._subset(columns, self.fraction))
         while sum(part.shape[1] for part in self.parts) > self.most:
-            self.share /= 2
-            self.parts = [self._thinned(self.columns(), 0.5)]
+            self.fraction /= 2
+            self.parts = [self._subset(self.columns(), 0.5)]
 
     def columns(self) -> Array:
         """The sample (K, M)."""
         return np.concatenate(self.parts, 1)
 
-    def _thinned(self, columns: Array, share: float) -> Array:
-        return columns if share == 1 else columns[:, self.rng.random(columns.shape[1]) < share]
+    def _subset(self, columns: Array, fraction: float) -> Array:
+        return columns if fraction == 1 else columns[:, self.rng.random(columns.shape[1]) < fraction]
 
 
 def above(moments: Moments, backgrounds: Array, window: int) -> Moments:
-    """Moments above the backgrounds of images and truths; (co)variances as of a sample of `window` pixels."""
-    of_sample = window / (window - 1)
+    """Moments of images and truths above their backgrounds, with unbiased (co)variances of `window` pixels."""
+    bessel = window / (window - 1)
     return Moments(
         moments.mean_x - backgrounds[0], moments.mean_y - backgrounds[1],
-        of_sample * moments.var_x, of_sample * moments.var_y, of_sample * moments.covariance,
+        bessel * moments.var_x, bessel * moments.var_y, bessel * moments.covariance,
     )  # fmt: skip
 
 
@@ -134,17 +134,17 @@ def score(x: Array, y: Array, backgrounds: Array, scaling: float, data_range: fl
 
 
 def best_scaling(moments: Moments, data_range: Array) -> float:
-    """α > 0 of the largest mean SSIM: the best of a grid, refined by golden section on log α."""
+    """α > 0 with the largest mean SSIM: the best of a grid, refined by golden-section search on log α."""
 
     def quality(logarithm: float) -> float:
         luminance, contrast = similarity(scaled(moments, float(np.exp(logarithm))), data_range)
         return float(np.mean(luminance * contrast))
 
-    spread_x, spread_y = float(moments.var_x.mean()), float(moments.var_y.mean())
-    if spread_x <= 0 or spread_y <= 0:
+    var_x, var_y = float(moments.var_x.mean()), float(moments.var_y.mean())
+    if var_x <= 0 or var_y <= 0:
         return 1.0  # an image without contrast has no scale
     step = DECADES * np.log(10) / (STEPS // 2)
-    grid = 0.5 * np.log(spread_y / spread_x) + step * (np.arange(STEPS) - STEPS // 2)
+    grid = 0.5 * np.log(var_y / var_x) + step * (np.arange(STEPS) - STEPS // 2)
     best = grid[np.argmax([quality(logarithm) for logarithm in grid])]
     low, high = best - step, best + step
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)

@@ -1,4 +1,4 @@
-"""Fourier rings and shells: up to which detail two images of the same thing agree, how steeply power falls."""
+"""Fourier ring and shell correlation, the resolution that follows from it, and the exponent of the power spectrum."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.evaluate.metrics import check_size, checked
 
-THRESHOLD = 1 / 7  # where half the light would show a signal-to-noise ratio of 1/3 (Rosenthal and Henderson)
+THRESHOLD = 1 / 7  # signal-to-noise ratio 1/6 in each image, 1/3 in their mean (Rosenthal and Henderson 2003)
 SMALLEST = 16  # pixels: smaller images have too few rings
 
 
 class Frc(NamedTuple):
-    """Correlation (K) in rings around the origin of frequency space, and their frequencies (K), cycles a unit."""
+    """Correlation (K) in rings of Fourier space, and their frequencies (K), cycles per unit of the pixel size."""
 
     frequency: Array
     correlation: Array
@@ -26,27 +26,29 @@ def frc(first: Array, second: Array, pixel: float | Sequence[float] = 1.0) -> Fr
     """Fourier ring correlation of two images (Y, X), or Fourier shell correlation of two stacks (Z, Y, X).
 
     Re Σ F₁ F₂* / √(Σ |F₁|² Σ |F₂|²), summed over rings one frequency step wide, up to the lowest Nyquist frequency.
-    Of white noise that is independent in both, and a signal with power S above noise with power N: S / (S + N).
-    Images are taken above their mean and fade out towards their borders (Hann window), where they do not continue.
+    For a signal with power S and independent noise with power N in both images it is S / (S + N). The mean is
+    subtracted and a Hann window applied, as the images are not periodic.
 
-    It is about resolution only if nothing but the signal is common to both images: two recordings, or two images made
-    from them by methods that did not see both.
+    It measures resolution only if the images have nothing but the signal in common: two recordings, or two denoised
+    images, each from only one of them.
 
-    pixel: size of a pixel, of one length along all axes or one each. Source: Saxton, Baumeister 1982; van Heel 1987.
+    pixel: size of a pixel, one number for all axes or one for each. Source: Saxton, Baumeister 1982; van Heel 1987.
     Errors: `UserError` for unequal shapes, NaN or infinite pixels, sides below 16 pixels, or images without contrast.
     """
     x, y = checked(first, second)
     check_size(x.shape, SMALLEST, "FRC")
     sizes = [float(pixel)] * x.ndim if isinstance(pixel, int | float) else [float(size) for size in pixel]
     if len(sizes) != x.ndim or not all(0 < size < float("inf") for size in sizes):
-        raise UserError(f"pixel size {pixel} does not fit an image of {x.ndim} axes; give one length, or one an axis")
+        raise UserError(
+            f"pixel size {pixel} does not match an image with {x.ndim} axes; give one length, or one for each axis"
+        )
     for image in (x, y):
         if image.max() == image.min():
             raise UserError("an image without contrast has no resolution; leave it out")
     ring, step = rings(x.shape, sizes)
     f, g = spectrum(x), spectrum(y)
     common, power_f, power_g = (
-        np.bincount(ring.ravel(), part.ravel())[1:-1]  # without the mean, and without the corners
+        np.bincount(ring.ravel(), part.ravel())[1:-1]  # without the mean and the corners
         for part in ((f * g.conj()).real, abs(f) ** 2, abs(g) ** 2)
     )
     power = np.sqrt(power_f * power_g)
@@ -55,9 +57,9 @@ def frc(first: Array, second: Array, pixel: float | Sequence[float] = 1.0) -> Fr
 
 
 def resolution(curve: Frc, threshold: float = THRESHOLD) -> float | None:
-    """Length 1/f of the first frequency f at which the curve falls through the threshold, interpolated between rings.
+    """Resolution 1/f, for the first frequency f at which the curve falls below the threshold, interpolated.
 
-    None if it never does: it is above throughout (the detail is finer than two pixels), or nowhere (nothing agrees).
+    None if it does not: it is above everywhere (the resolution is better than two pixels), or nowhere.
     """
     frequency, correlation = curve
     above = correlation >= threshold
@@ -70,9 +72,9 @@ def resolution(curve: Frc, threshold: float = THRESHOLD) -> float | None:
 
 
 def spectral_exponent(image: Array, lowest: int = 4, highest: int = 32) -> float:
-    """e of the power |F|² ∝ f^e between so many cycles an image; -2 of natural images (Y, X), 0 of white noise.
+    """Exponent e of the power |F|² ∝ f^e between two frequencies in cycles per image.
 
-    Source: Field 1987. Errors: `UserError` as `frc`.
+    About -2 for natural images (Y, X), 0 for white noise. Source: Field 1987. Errors: `UserError` as `frc`.
     """
     x, _ = checked(image, image)
     check_size(x.shape, 2 * highest, "the exponent of a spectrum")
@@ -83,16 +85,16 @@ def spectral_exponent(image: Array, lowest: int = 4, highest: int = 32) -> float
 
 
 def spectrum(image: Array) -> Array:
-    """Of the image above its mean, faded out towards its borders."""
+    """Fourier transform of an image, after subtracting its mean and applying a Hann window."""
     image = image - image.mean()
     for axis, size in enumerate(image.shape):
-        fade = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
-        image = image * fade.reshape([-1 if i == axis else 1 for i in range(image.ndim)])
+        window = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
+        image = image * window.reshape([-1 if i == axis else 1 for i in range(image.ndim)])
     return np.fft.fftn(image)
 
 
 def rings(shape: Sequence[int], pixel: Sequence[float]) -> tuple[Array, float]:
-    """Number of the ring of each frequency, the last of them for all beyond Nyquist; and the rings' width."""
+    """Ring index of each frequency, with one last index above the Nyquist frequency; and the width of the rings."""
     step = 1 / min(size * length for size, length in zip(shape, pixel, strict=True))
     last = int(0.5 / max(pixel) / step)
     squares = [np.fft.fftfreq(size, length) ** 2 for size, length in zip(shape, pixel, strict=True)]

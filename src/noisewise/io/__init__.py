@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 
 from noisewise.errors import UserError
+from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
 from noisewise.io.paths import (
-    READ_ONLY_SUFFIXES,
-    SUFFIXES,
-    TIFF_SUFFIXES,
     Draft,
     animation_output,
     checksum,
     default_output,
     find_inputs,
+    is_read_only,
     mode_output,
     samples_output,
     std_output,
@@ -29,7 +28,6 @@ from noisewise.io.paths import (
 )
 
 __all__ = [
-    "SUFFIXES",
     "Sink",
     "Source",
     "animation_output",
@@ -74,21 +72,8 @@ def _open_file(path: Path, axes: str | None) -> Source:
     suffix = suffix_of(path)
     if suffix != ".zarr" and path.is_dir():
         raise UserError(f"{path}: is a folder, not an image; give the files inside it")
-    if suffix in TIFF_SUFFIXES:
-        from noisewise.io.tiff import open_tiff
-
-        return open_tiff(path, axes)
-    if suffix == ".png":
-        from noisewise.io.png import open_png
-
-        return open_png(path, axes)
-    if suffix == ".npy":
-        from noisewise.io.npy import open_npy
-
-        return open_npy(path, axes)
-    from noisewise.io.omezarr import open_zarr
-
-    return open_zarr(path, axes)
+    source: Source = formats.by_suffix()[suffix].open_file(path, axes)
+    return source
 
 
 def create_sink(
@@ -106,14 +91,15 @@ def create_sink(
     """
     target = Path(path).expanduser()
     suffix = suffix_of(target)
-    if suffix in READ_ONLY_SUFFIXES:
+    if is_read_only(suffix):
         raise UserError(f"{target}: {suffix} files can be read but not written; write to .ome.tif")
     _refuse_input(target, like)
     kind = np.dtype(like.dtype if dtype is None else dtype).newbyteorder("=")
     check_pixels(str(target), like.shape, kind, like.axes)
     draft = Draft(target, overwrite, folder=suffix == ".zarr")
     try:
-        return _create(draft, suffix, like, kind, provenance)
+        sink: Sink = formats.by_suffix()[suffix].create(draft, like, kind, provenance)
+        return sink
     except BaseException:
         draft.discard()
         raise
@@ -126,23 +112,3 @@ def _refuse_input(target: Path, like: Source) -> None:
     same = output.exists() and source.exists() and output.samefile(source)
     if same or output == source or output in source.parents or source in output.parents:
         raise UserError(f"{target}: is the input itself; choose another name for the output")
-
-
-def _create(
-    draft: Draft, suffix: str, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None
-) -> Sink:
-    if suffix in TIFF_SUFFIXES:
-        from noisewise.io.tiff_write import create_tiff
-
-        return create_tiff(draft, like, dtype, provenance)
-    if suffix == ".png":
-        from noisewise.io.png import create_png
-
-        return create_png(draft, like, dtype, provenance)
-    if suffix == ".npy":
-        from noisewise.io.npy import create_npy
-
-        return create_npy(draft, like, dtype)
-    from noisewise.io.omezarr_write import create_zarr
-
-    return create_zarr(draft, like, dtype, provenance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ NAMES = {"time": "T", "channel": "C", "band": "C", "depth": "Z", "plane": "Z", "
 class MemorySource(Source):
     """An array; only requested slices are computed or copied."""
 
-    array: Any = None
+    array: Any = field(default=None, repr=False)
 
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all)."""

@@ -14,15 +14,9 @@ import numpy as np
 from noisewise.io.units import micrometres, seconds
 
 TYPES = {
-    "int8": "int8",
-    "int16": "int16",
-    "int32": "int32",
-    "uint8": "uint8",
-    "uint16": "uint16",
-    "uint32": "uint32",
-    "float32": "float",
-    "float64": "double",
-}
+    "int8": "int8", "int16": "int16", "int32": "int32", "uint8": "uint8", "uint16": "uint16", "uint32": "uint32",
+    "float32": "float", "float64": "double",
+}  # fmt: skip
 Element = ElementTree.Element
 
 

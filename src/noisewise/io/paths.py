@@ -13,10 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from noisewise.errors import UserError
+from noisewise.io import formats
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
-SUFFIXES = frozenset({*TIFF_SUFFIXES, ".png", ".npy", ".zarr"})
-READ_ONLY_SUFFIXES = frozenset({".lsm", ".stk"})
 VENDOR_SUFFIXES = frozenset({".nd2", ".czi", ".lif", ".oib", ".oif", ".vsi", ".dv", ".ims", ".sld"})
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 
@@ -29,14 +27,19 @@ def suffix_of(path: Path) -> str:
     if is_zarr(path):
         return ".zarr"
     suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
+    if suffix in formats.by_suffix():
         return suffix
     if suffix in VENDOR_SUFFIXES:
         raise UserError(f"{path}: {suffix} files cannot be read; save as OME-TIFF, e.g. with Fiji's Bio-Formats")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not an image; give the files inside it")
     what = f"unknown format '{suffix}'" if suffix else "unknown format, the name has no suffix"
-    raise UserError(f"{path}: {what}; known formats are {', '.join(sorted(SUFFIXES))}")
+    raise UserError(f"{path}: {what}; known formats are {', '.join(sorted(formats.by_suffix()))}")
+
+
+def is_read_only(suffix: str) -> bool:
+    """Whether files with this suffix are read but not written."""
+    return suffix in getattr(formats.by_suffix().get(suffix), "READ_ONLY", ())
 
 
 def is_zarr(path: Path) -> bool:
@@ -61,7 +64,7 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir() and not is_zarr(path):
         inside = [entry for entry in sorted(path.iterdir()) if _readable(entry)]
         if not inside:
-            raise UserError(f"{path}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
+            raise UserError(f"{path}: the folder holds no images ({', '.join(sorted(formats.by_suffix()))})")
         return inside
     # A name that exists is not a pattern, even if it contains brackets.
     if path.exists():
@@ -79,7 +82,7 @@ def _expand(path: Path) -> list[Path]:
 def _readable(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    return is_zarr(path) if path.is_dir() else path.suffix.lower() in SUFFIXES - {".zarr"}
+    return is_zarr(path) if path.is_dir() else path.suffix.lower() in formats.by_suffix()
 
 
 def default_output(path: Path, suffix: str = "_denoised") -> Path:
@@ -91,7 +94,7 @@ def default_output(path: Path, suffix: str = "_denoised") -> Path:
     stem = path.name.removesuffix(extension)
     if stem.lower().endswith(".ome"):
         stem, extension = stem[:-4], stem[-4:] + extension
-    if extension.lower() in READ_ONLY_SUFFIXES:
+    if is_read_only(extension.lower()):
         extension = ".ome.tif"
     return path.with_name(f"{stem}{suffix}{extension}")
 

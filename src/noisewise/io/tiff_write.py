@@ -16,9 +16,9 @@ import tifffile
 from noisewise.errors import UserError
 from noisewise.io import imagej, ome
 from noisewise.io.base import Source, one_line
-from noisewise.io.npy import MappedSink
+from noisewise.io.mapped import MappedSink
 from noisewise.io.paths import Draft, as_user_error
-from noisewise.io.tiff import TiffMeta, TiffSource
+from noisewise.io.tiff_read import TiffMeta, TiffSource
 from noisewise.version import __version__
 
 CLASSIC_LIMIT = 2**32 - 2**25  # bytes of pixels in classic TIFF; leaves space for the page lists
@@ -120,11 +120,11 @@ def _new_meta(like: Source, dtype: np.dtype[Any], wants_ome: bool, old: TiffMeta
         colour = shape[-1] in (3, 4) and dtype in (np.uint8, np.uint16)
         layout = {"photometric": 2 if colour else 1, "planarconfig": 1}
     big = prod(shape) * dtype.itemsize > CLASSIC_LIMIT
-    flat = len(last) == 2
+    greyscale = len(last) == 2
     kind = "new-shaped"
-    if flat and ome.fits(axes, dtype.name) and (wants_ome or big or not imagej.fits(axes, dtype.name)):
+    if greyscale and ome.fits(axes, dtype.name) and (wants_ome or big or not imagej.fits(axes, dtype.name)):
         kind = "new-ome"
-    elif flat and imagej.fits(axes, dtype.name):
+    elif greyscale and imagej.fits(axes, dtype.name):
         kind = "new-imagej"
     elif wants_ome:
         raise UserError(f"OME-TIFF cannot hold axes {axes} with pixels of type {dtype}; write to a plain .tif")

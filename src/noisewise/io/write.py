@@ -34,9 +34,9 @@ class WriteOptions:
     std: bool = False
     """also write the standard deviation of each pixel, as 32-bit floats, to <output>_std; for methods that give it"""
     samples: int = 0
-    """also write so many samples of the posterior, along a new axis, to <output>_samples; for methods that give them"""
+    """also write this number of posterior samples, along a new axis, to <output>_samples; for methods that give them"""
     diverse: int = 0
-    """keep only so many of the samples, chosen to represent the others"""
+    """keep only this number of the samples, chosen to represent all of them"""
     gif: bool = False
     """also write the samples as an animation, <output>_samples.gif: the maximum along Z, the first of other axes"""
     mode: bool = False
@@ -44,7 +44,7 @@ class WriteOptions:
     overwrite: bool = False
     """replace outputs that exist"""
     skip_existing: bool = False
-    """leave out inputs whose output exists"""
+    """skip inputs whose output exists"""
 
     @classmethod
     def split_from(cls, options: dict[str, Any]) -> tuple[WriteOptions, dict[str, Any]]:
@@ -85,17 +85,18 @@ class WriteOptions:
 
         budget: seconds, if there is one.
         """
+        if self.average != "auto":
+            return self.average == "yes"
         small = sum(prod(source.shape) for source in sources) <= AVERAGED_PIXELS
-        default = small and (budget or SHORTEST_BUDGET) >= SHORTEST_BUDGET
-        return self.average or (default and not self.no_average)
+        return small and (budget or SHORTEST_BUDGET) >= SHORTEST_BUDGET
 
     def beside(self, output: Path) -> dict[str, Path]:
-        """What else is written for an image, and where."""
+        """Further files that are written for an image, by name."""
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
 
     def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
-        """Sinks for the output of a source, and for what else is wanted of it, by name. Errors: `UserError`."""
+        """Yield sinks for the output of a source and its further files, by name. Errors: `UserError`."""
         kind = np.float32 if self.float32 else None
         yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
         if self.std:
@@ -107,7 +108,7 @@ class WriteOptions:
             yield "samples", create_sink(samples_output(path), like, kind, record, overwrite=self.overwrite)
 
     def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
-        """Errors: `UserError` for outputs that cannot be written, before the work and not after it."""
+        """Errors: `UserError` for outputs that cannot be written, noticed before the work."""
         for source, path in zip(sources, outputs, strict=True):
             for _, sink in self.sinks(path, source):
                 sink.discard()

@@ -12,10 +12,10 @@ import importlib.util
 import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisewise.errors import UserError
+from noisewise.registry import public_modules
 
 if TYPE_CHECKING:
     from noisewise.methods.base import Method, Traits
@@ -25,8 +25,7 @@ GROUP = "noisewise.methods"
 
 def modules() -> dict[str, str]:
     """Method name -> module path, found without importing any of them."""
-    files = sorted(Path(__file__).parent.glob("[a-z]*.py"))
-    own = {path.stem: f"{__name__}.{path.stem}" for path in files if path.stem != "base"}
+    own = {name: f"{__name__}.{name}" for name in public_modules(__path__) if name != "base"}
     return own | {point.name: point.value for point in entry_points(group=GROUP)}
 
 

@@ -20,7 +20,7 @@ from noisewise.container import read_container, write_container
 from noisewise.errors import UserError
 from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, build_denoiser, noise_symmetry
 from noisewise.methods.losses.blind_spot import blind_spot_loss
-from noisewise.methods.losses.conditioned import conditioning, flat, moments
+from noisewise.methods.losses.conditioned import conditioning, moments, split_channels
 from noisewise.methods.losses.supervised import add_noise, supervised_loss, synthetic_scenes
 from noisewise.methods.losses.thinning import thinning_loss
 from noisewise.noise.base import Noise
@@ -117,8 +117,8 @@ def image_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Te
     half = len(batch.noisy) // 2
     if batch.held_out or half == 0:
         return thinned(batch)
-    blind, share = blind_spot_loss(net, some_patches(batch, slice(half)), conditioning(net, half))
-    return (1 - share / 2) * thinned(some_patches(batch, slice(half, None))) + share / 2 * blind
+    blind, fraction = blind_spot_loss(net, some_patches(batch, slice(half)), conditioning(net, half))
+    return (1 - fraction / 2) * thinned(some_patches(batch, slice(half, None))) + fraction / 2 * blind
 
 
 def image_can_train(settings: ConditionedSettings, net: Denoiser) -> bool:
@@ -133,7 +133,7 @@ def refuse_without_signal(settings: ConditionedSettings, net: Denoiser) -> Denoi
     if not (settings.synthetic_weight > 0 or image_can_train(settings, net)):
         raise UserError(
             "with synthetic_weight = 0 only the image gives a training signal, and it gives none where self_weight is "
-            "0 or neighbouring pixels share their noise; leave synthetic_weight at 1"
+            "0 or the noise of neighbouring pixels is correlated; leave synthetic_weight at 1"
         )
     return net
 
@@ -149,7 +149,7 @@ def some_patches(batch: Batch, which: slice) -> Batch:
 def conditioned_posterior(net: Denoiser, noisy: Tensor) -> Normal[Tensor]:
     """Mean and standard deviation of images (N, C, *S), image units."""
     features = conditioning(net, len(noisy))
-    mean, width = moments(net, flat(noisy.float()), features)
+    mean, width = moments(net, split_channels(noisy.float()), features)
     std = width * features.stabilizer.variance(mean).sqrt()
     return Normal(net.unfold(mean), net.unfold(std))
 

@@ -27,7 +27,7 @@ from noisewise.methods._conditioned import (
     synthetic_loss,
 )
 from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
-from noisewise.methods.losses.conditioned import conditioning, flat
+from noisewise.methods.losses.conditioned import conditioning, split_channels
 from noisewise.methods.losses.reductions import entropy_power, masked_mean
 from noisewise.methods.losses.supervised import STD_WEIGHT, supervised_terms
 from noisewise.nets.blind import grid_coordinates
@@ -35,7 +35,7 @@ from noisewise.nets.counter_noise import CounterNoise
 from noisewise.nets.lvae import LadderVAE, LadderWithDirect, NormalSource, fresh, mode_latents, strides
 from noisewise.nets.unet import Factor, pooling_plan
 from noisewise.noise.base import Noise
-from noisewise.noise.ops.outliers import robust
+from noisewise.noise.ops.outliers import with_outliers
 from noisewise.posterior import MODE, Normal, Posterior
 
 SAMPLES_AT_ONCE = 8  # where mean and standard deviation are computed from samples
@@ -55,7 +55,7 @@ class LadderSettings(ConditionedSettings):
     reading: Annotated[int, Interval(ge=1, le=1024)] = 64
     """feature maps of the encoder, which reads the image"""
     width: Annotated[int, Interval(ge=1, le=1024)] = 32
-    """feature maps of the decoder, which runs for each sample"""
+    """feature maps of the decoder, which is computed for each sample"""
     latent: Annotated[int, Interval(ge=1, le=1024)] = 16
     """latent variables at each position of each level"""
     blocks: Annotated[int, Interval(ge=1, le=16)] = 2
@@ -158,9 +158,9 @@ def direct_loss(settings: LadderSettings, net: Denoiser, batch: Batch) -> Tensor
 
 def loss_against_samples(net: Denoiser, batch: Batch, signal: Tensor) -> Tensor:
     """The direct network's squared error and likelihood against samples of p(s|x), in units of the noise."""
-    noisy, target = flat(batch.noisy.float()), flat(signal[: len(batch.noisy)])
+    noisy, target = split_channels(batch.noisy.float()), split_channels(signal[: len(batch.noisy)])
     squared, likelihood = supervised_terms(net, noisy, target, conditioning(net, len(batch.noisy)))
-    return masked_mean(squared + STD_WEIGHT * likelihood, flat(batch.valid))
+    return masked_mean(squared + STD_WEIGHT * likelihood, split_channels(batch.valid))
 
 
 def noise_reconstruction(net: Denoiser, batch: Batch, output: Tensor) -> Tensor:
@@ -174,9 +174,9 @@ def noise_reconstruction(net: Denoiser, batch: Batch, output: Tensor) -> Tensor:
         if model.white:
             pairs = x.reshape(-1, 1), s.reshape(-1, 1)
             log_prob = model.at(where).tabulated(*pairs, statistics).reshape(x.shape)
-        else:  # the pixels of a plane are judged together
+        else:  # log p(x|s) of a plane is not a sum over independent pixels
             log_prob = model.log_prob_image(x, s)
-        nats.append(-robust(log_prob, OUTLIER_SPAN * statistics[1]))
+        nats.append(-with_outliers(log_prob, OUTLIER_SPAN * statistics[1]))
     return net.fold(torch.stack(nats, 1))
 
 

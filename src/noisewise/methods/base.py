@@ -48,13 +48,14 @@ class ImageSpec:
 class Batch:
     """Training patches, all of shape (N, C, *patch), in image units.
 
-    valid: True where a pixel may be scored (finite, not saturated, not held out).
+    valid: mask of the pixels that may be scored (finite, not saturated, not held out).
     target: the second image, for methods that need one.
     held_out: True for the fixed validation batch, in which exactly the `valid` pixels are scored.
-    generator: the source of this step's randomness.
+    generator: random generator of this step.
     coordinates: (N, dims, *patch), of each pixel in its whole image.
-    progress: fraction of the training that is over, 0 to 1; zero while its length is not known.
-    background: for each channel, the most common brightness and its spread (image units); None where there is none.
+    progress: fraction of the training that is done, 0 to 1; zero while its length is not known.
+    background: for each channel, the most common brightness and the width of an interval around it that holds a quarter
+    of the patches (image units); None where there is none.
     """
 
     noisy: Tensor

@@ -1,4 +1,4 @@
-"""COSDD: for noise along rows or columns that depends on the signal; learns both from noisy images alone."""
+"""COSDD: for signal-dependent noise that is correlated along rows or columns; trained on noisy images alone."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from noisewise.posterior import Posterior
 
 @dataclass(frozen=True, kw_only=True)
 class COSDD(LadderSettings):
-    """COSDD: a code that holds the signal, and an autoregressive decoder for noise along one axis.
+    """COSDD: for noise along rows or columns; encodes the signal, and models the noise with an autoregressive decoder.
 
     A ladder of latent variables z yields a code c(z), a few feature maps. Given the code, the value of a pixel depends
     on the pixels before it along the axis of the noise and on no others:
     p(x | c) = Π_i Σ_k w_k N(x_i; m_i(c) + μ_k, σ_k²), where w, μ and σ are functions of c_i and of x_j − m_j at the
-    `context` pixels j before i. What reaches further, or across, has to go through the code. The signal is predicted
-    from it, ŝ(c), by (ŝ(c) − x)² with the code held fixed: E[x | c], without noise.
+    `context` pixels j before i. Structures that extend further, or across the axis, must be encoded. The signal is
+    predicted from the code, ŝ(c), by (ŝ(c) − x)² with the code held fixed: E[x | c], without noise.
     loss = −log p(x | c) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ) + (ŝ(c) − x)² / 2, nats a pixel.
 
     The axis is that along which the noise was measured to be correlated (both: in raster order). A U-Net beside the

@@ -22,7 +22,7 @@ from noisewise.methods._conditioned import (
     starts_pretrained,
 )
 from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
-from noisewise.methods.losses.conditioned import flat, moments
+from noisewise.methods.losses.conditioned import moments, split_channels
 from noisewise.methods.losses.reductions import masked_mean
 from noisewise.methods.losses.supervised import STD_WEIGHT, supervised_loss, synthetic_scenes
 from noisewise.nets.blind import grid_coordinates
@@ -93,7 +93,7 @@ class GAP(ConditionedSettings):
         rate = ((signal - offset) / gain).clamp(min=0)
         photons = torch.poisson((exposure * rate).cpu(), generator=batch.generator).to(signal)
         noisy, features = as_image(net, photons, exposure)
-        return supervised_loss(net, batch, noisy, flat(offset + gain * rate), features)
+        return supervised_loss(net, batch, noisy, split_channels(offset + gain * rate), features)
 
     def _held_back_loss(self, net: Denoiser, batch: Batch) -> Tensor:
         """Poisson deviance of the photons held back as target, and the likelihood of the variance."""
@@ -172,7 +172,7 @@ def photon_features(net: Denoiser, copies: int) -> NoiseFeatures:
         noise_features(PoissonGaussian(gain, offset, 0.0), *net.input_statistics(c))
         for c, (gain, offset) in enumerate(pairs)
     ]
-    return stack_features(found, copies).of_dims(net.dims)
+    return stack_features(found, copies).for_dims(net.dims)
 
 
 def as_image(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, NoiseFeatures]:
@@ -183,7 +183,7 @@ def as_image(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, 
     (gain, offset), dims = photon_scale(net), [1] * net.dims
     exposure = exposure.expand(len(photons), len(gain), *dims)
     features = photon_features(net, len(photons)).thinned(1 - exposure.reshape(-1, 1, *dims))
-    return flat(offset + gain * photons / exposure), features
+    return split_channels(offset + gain * photons / exposure), features
 
 
 def expected_photons(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor]:

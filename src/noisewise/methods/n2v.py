@@ -24,7 +24,7 @@ from noisewise.nets.blind import (
     window_radius,
 )
 from noisewise.noise.base import Noise
-from noisewise.noise.models.correlated import FARTHEST_LAG
+from noisewise.noise.models.correlated import MAX_LAG
 from noisewise.noise.ops.correlation_length import correlated_offsets
 from noisewise.posterior import Point, Posterior
 
@@ -65,7 +65,7 @@ class N2V(Method):
     def shape(self, noise_models: Sequence[Noise], dims: int) -> tuple[Offset, ...]:
         """Offsets of the pixels hidden with a blind one. Errors: `UserError` if the setting is not a shape."""
         if self.blind_shape == "auto":
-            return correlated_offsets(tuple(noise_models), dims, FARTHEST_LAG)
+            return correlated_offsets(tuple(noise_models), dims, MAX_LAG)
         try:
             return parse_shape(self.blind_shape, dims)
         except (ValueError, KeyError, IndexError, TypeError) as error:

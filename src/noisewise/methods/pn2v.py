@@ -17,7 +17,7 @@ from noisewise.methods.losses.reductions import entropy_power, masked_mean
 from noisewise.nets.blind import blind_centres, grid_coordinates, hide, predict_blind
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import gauss_hermite
-from noisewise.noise.ops.outliers import robust
+from noisewise.noise.ops.outliers import with_outliers
 from noisewise.posterior import Normal, Posterior
 
 MIN_STD = 1e-3  # of a component of the prior, relative to the standard deviation of the image
@@ -109,7 +109,7 @@ class PN2V(Method):
                 signal, log_weight, likelihood = particles(
                     noise_model.at(places), (mean, std), x[:, None], *self.prior(prior, mean, std), self.nodes
                 )
-                yield std, signal, log_weight + robust(likelihood, OUTLIER_SPAN * std)
+                yield std, signal, log_weight + with_outliers(likelihood, OUTLIER_SPAN * std)
 
     def prior(self, maps: Tensor, mean: float, std: float) -> tuple[Tensor, Tensor, Tensor]:
         """log w, μ and τ (M, K), ADU, from the output of the network."""
@@ -130,8 +130,8 @@ def particles(
 
     image_statistics: mean and standard deviation of the images, for the table of p(x|s). count: J.
 
-    ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v²). s_j, ω_j are nodes and weights of N(m, v²),
-    the product of the prior and of a Gaussian that has the variance of the noise near the posterior's mean.
+    ∫ p(x|s) N(s; μ, τ²) ds = Σ_j ω_j p(x|s_j) N(s_j; μ, τ²) / N(s_j; m, v²). Nodes s_j and weights ω_j are those of
+    N(m, v²), the product of the prior and a Gaussian with the noise variance near the mean of the posterior.
     """
     expected, variance = (part.to(mu) for part in noise_model.mean_var(mu.detach()))
     # The variance depends on the signal: it is taken near the mean of the posterior, not at that of the prior.

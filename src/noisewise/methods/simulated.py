@@ -27,16 +27,17 @@ from noisewise.posterior import Posterior
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated(ConditionedSettings):
-    """Trains on synthetic scenes s from a wide prior p(s) with noise from the measured p(x|s): f(x) = E[s | x].
+    """Simulated: trains on synthetic scenes with the measured noise, and on the image itself; for all kinds of noise.
 
-    Let T be the transform under which the noise has unit variance, and v the noise variance. The network corrects T(x),
+    Scenes s are drawn from a wide prior p(s), noise from the measured p(x|s): f(x) = E[s | x]. Let T be the transform
+    under which the noise has unit variance, and v the noise variance. The network corrects T(x),
     f(x) = T⁻¹(T(x) − g(x)), and is conditioned on the noise: photon numbers, read noise, quantization, correlation,
     row and column offsets. loss = mean (f(x) − s)² / v(f(x)) with the weight held fixed, whose minimiser is E[s | x]
     in image units. A second map σ(x) is fitted to the remaining error, as in `care`.
 
     Where the noise is spatially independent, the image itself is trained on too. In half of the patches a fraction α is
-    taken out as target of the rest, as in `r2r`. In the others pixels are hidden, as in `n2v`, and are targets where σ
-    shows that they say little about themselves: ∂f/∂x = Var[s|x] / v below 0.1.
+    taken out as target of the rest, as in `r2r`. In the others pixels are hidden, as in `n2v`, and are targets where,
+    by σ, their own value has little influence: ∂f/∂x = Var[s|x] / v below 0.1.
 
     Sources: Achddou et al. 2021 (synthetic scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix
     and Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (thinning); Miyasawa 1961 (∂f/∂x).

@@ -239,30 +239,30 @@ def strides(plan: Sequence[Factor]) -> list[Factor]:
 
 
 def upsampled(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Between the positions of a coarser level, linearly."""
+    """Linear interpolation of a coarser level to a spatial size."""
     return F.interpolate(x, size=tuple(size), mode={4: "bilinear", 5: "trilinear"}[x.ndim], align_corners=False)
 
 
 def exactly(x: Tensor) -> Tensor:
-    """In 32 bits at least: divergences are small differences."""
+    """At least float32: divergences are small differences."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def bounded(x: Tensor, most: float = 4.0) -> Tensor:
-    """Between -most and most, with unit slope at zero: no mean runs away, and no variance, and none vanishes."""
+    """Limit values to ±most with unit slope at zero: means and variances neither diverge nor vanish."""
     return most * torch.tanh(x / most)
 
 
 def fresh(like: Tensor, generator: torch.Generator | None = None) -> NormalSource:
-    """Random numbers that are drawn when they are asked for."""
+    """Random numbers from a generator, drawn on demand."""
     return lambda _level, shape: torch.randn(shape, generator=generator).to(like.device)
 
 
 def mode_latents(like: Tensor) -> NormalSource:
-    """All variables at the mode of their densities: zeros."""
+    """Zeros: each variable is at the mode of its density."""
     return lambda _level, shape: torch.zeros(shape, device=like.device)
 
 
 def stack(dims: int, features: int, blocks: int) -> nn.Sequential:
-    """Residual blocks that repeat what is at the border."""
+    """Residual blocks with replicated borders."""
     return nn.Sequential(*(Residual(dims, features, "replicate") for _ in range(blocks)))

@@ -1,4 +1,4 @@
-"""Noise models in files: those of noisewise, and those of CAREamics, PPN2V and PN2V."""
+"""Read noise models from files of noisewise, CAREamics, PPN2V and PN2V."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noisewise.noise.quantization import Quantization
 
 
 def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = "") -> Noise:
-    """The inverse of `pack`."""
+    """Rebuild a noise model from JSON content and named tensors; the inverse of `base.pack`."""
     found: dict[str, Any] = {}
     for name, packed in content["arguments"].items():
         value = packed["value"]
@@ -30,9 +30,9 @@ def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = ""
 
 
 def load_noise(path: str | Path) -> Noise:
-    """Read a noise file, bit for bit; those of CAREamics and PPN2V (`.npz`, `.npy`) too.
+    """Read a noise file: of noisewise (bit for bit), of CAREamics and PPN2V (`.npz`), or of PN2V (`.npy`).
 
-    Errors: `UserError` if it is not one, or was damaged or edited.
+    Errors: `UserError` if the file holds no noise model, or was damaged or edited.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() in (".npz", ".npy"):
@@ -41,6 +41,9 @@ def load_noise(path: str | Path) -> Noise:
     try:
         noise_model = unpack(header["noise_model"], tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: the noise model does not fit this version of noisewise ({error})") from error
+        raise UserError(
+            f"{path}: this version of noisewise cannot read the noise model ({error}); make it again with "
+            f"noisewise measure or noisewise calibrate"
+        ) from error
     noise_model.provenance = header.get("provenance", {})
     return noise_model

@@ -1,4 +1,4 @@
-"""From a continuous value to the number in the file: rounding to steps, clipping; and the likelihood of both."""
+"""Quantization: rounding and clipping of pixel values, and the likelihood of values that were rounded and clipped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NARROW = 0.05  # of a standard deviation: below it, a step's mass is density times width
+NARROW = 0.05  # standard deviations: the mass of a narrower step is density times width
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """x is rounded to multiples of `step` (0: not at all) and clipped to `low` and `high` (None: no limit)."""
+    """Rounding of x to multiples of `step` (0: none) and clipping to `low` and `high` (None: no limit); ADU."""
 
     step: float = 0.0
     low: float | None = None
@@ -22,19 +22,24 @@ class Quantization:
     def __call__(self, value: Tensor) -> Tensor:
         return self.clipped(torch.round(value / self.step) * self.step if self.step else value)
 
+    @property
+    def rounding_variance(self) -> float:
+        """Variance that rounding adds, step² / 12 (ADU²)."""
+        return self.step**2 / 12
+
     def clipped(self, value: Tensor) -> Tensor:
-        """Between the limits."""
+        """Clip values to the limits."""
         return value if self.low is None and self.high is None else value.clamp(self.low, self.high)
 
     def clip_cdf(self, cdf: Tensor, value: Tensor) -> Tensor:
-        """P(X <= x) of what is clipped, from that of what is not."""
+        """P(X <= x) of clipped values, from that of values before clipping."""
         if self.low is not None:
             cdf = torch.where(value < self.low, 0.0, cdf)
         return cdf if self.high is None else torch.where(value >= self.high, 1.0, cdf)
 
     @classmethod
     def of_bits(cls, bits: int) -> Quantization:
-        """Whole numbers from 0 to 2^bits − 1."""
+        """Integers from 0 to 2^bits − 1."""
         return cls(1.0, 0.0, float(2**bits - 1))
 
 
@@ -42,9 +47,9 @@ CONTINUOUS = Quantization()
 
 
 def log_mass(noisy: Tensor, mean: Tensor, std: Tensor, quantization: Quantization) -> Tensor:
-    """log p(x) of N(mean, std²) after rounding and clipping; a mass over its step, or a density where step is 0.
+    """log p(x) of N(mean, std²) after rounding and clipping: mass of the step divided by it; a density for step 0.
 
-    At a limit: the mass of the whole tail beyond it.
+    At a limit, it is the mass of the whole tail on the other side.
     """
     half = quantization.step / 2
     inside = log_step(noisy, mean, std, half) if half else log_normal(standardised(noisy, mean, std), std)
@@ -69,10 +74,10 @@ def log_normal(z: Tensor, std: Tensor) -> Tensor:
 
 
 def log_step(noisy: Tensor, mean: Tensor, std: Tensor, half: float) -> Tensor:
-    """log of the mass of N(mean, std²) within `half` of x, over the width.
+    """log of the mass of N(mean, std²) within `half` of x, divided by the width.
 
-    Both bounds are moved to the lower tail, where log Φ is exact however far out; steps too narrow for a difference
-    of two Φ are density times width.
+    Both bounds are mirrored to the lower tail, where log Φ stays exact. Steps too narrow for a difference of two Φ use
+    density times width, with the second-order correction.
     """
     z, width = standardised(noisy, mean, std), 2 * half / std
     distance = -z.abs()

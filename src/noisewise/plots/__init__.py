@@ -1,1 +1,1 @@
-"""Every figure of noisewise; matplotlib is imported here and nowhere else."""
+"""All figures; matplotlib is imported here and nowhere else."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from noisewise.axes import Array
-from noisewise.plots.canvas import figure, save
+from noisewise.plots.canvas import new_figure, save
 
 ZOOM = (slice(172, 282), slice(236, 346))  # (Y, X) of the inset
 INSET = 0.42  # of the panel's width
@@ -18,11 +18,11 @@ INSET = 0.42  # of the panel's width
 def plot_before_after(
     images: Mapping[str, Array], scores: Mapping[str, tuple[float, float]], path: Path, pixel_um: float
 ) -> None:
-    """The images `noisy`, `denoised` and `truth` (Y, X), with an inset, a scale bar and scores (PSNR in dB, SSIM)."""
-    made = figure((13.2, 4.85), facecolor="black")
+    """Plot the images `noisy`, `denoised` and `truth` (Y, X) with insets, a scale bar and scores (PSNR in dB, SSIM)."""
+    figure = new_figure((13.2, 4.85), facecolor="black")
     low, high = (float(np.percentile(images["truth"], percent)) for percent in (0.5, 99.8))
     for i, (name, image) in enumerate(images.items()):
-        panel = made.add_axes((0.006 + i * 0.332, 0.012, 0.324, 0.88))
+        panel = figure.add_axes((0.006 + i * 0.332, 0.012, 0.324, 0.88))
         panel.set_axis_off()
         panel.imshow(image, cmap="magma", vmin=low, vmax=high, interpolation="nearest")
         score = "PSNR {:.1f} dB   SSIM {:.3f}".format(*scores[name]) if name in scores else "the simulated scene"
@@ -31,11 +31,11 @@ def plot_before_after(
         add_inset(panel, image, low, high)
         if i == 0:
             add_scale_bar(panel, image.shape[0], pixel_um)
-    save(made, path)
+    save(figure, path)
 
 
 def add_inset(panel: Any, image: Array, low: float, high: float) -> None:
-    """A corner of the panel shows a part of the image, enlarged; a frame shows where it is from."""
+    """Enlarge a part of the image in a corner of the panel, and mark its position with a frame."""
     rows, columns = ZOOM
     size = columns.stop - columns.start
     frame = {"color": "white", "linewidth": 0.8}
@@ -51,7 +51,7 @@ def add_inset(panel: Any, image: Array, low: float, high: float) -> None:
 
 
 def add_scale_bar(panel: Any, height: int, pixel_um: float) -> None:
-    """Ten micrometres, at the lower left."""
+    """Draw a bar of ten micrometres at the lower left."""
     length = 10 / pixel_um
     panel.plot([24, 24 + length], [height - 26] * 2, color="white", linewidth=3, solid_capstyle="butt")
     panel.text(24 + length / 2, height - 34, "10 µm", color="white", size=11, ha="center", va="bottom")

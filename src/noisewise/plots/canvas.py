@@ -1,4 +1,4 @@
-"""Figures that need no display, written as PNG."""
+"""Figures without a display, written as PNG."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from noisewise.io.paths import as_user_error
 COLOURS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")  # dark to bright
 
 
-def figure(size: tuple[float, float], **options: Any) -> Any:
+def new_figure(size: tuple[float, float], **options: Any) -> Any:
     """An empty figure; size: inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=size, dpi=110, **options)
-    FigureCanvasAgg(made)
-    return made
+    figure = Figure(figsize=size, dpi=110, **options)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Any, Any]:
-    """A figure and its panels, laid out without overlap."""
+    """A figure and its panels, laid out without overlap; size: inches."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    made = figure(size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
-    return made, made.subplots(rows, columns, **options)
+    figure = new_figure(size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    return figure, figure.subplots(rows, columns, **options)
 
 
-def save(made: Any, path: str | Path) -> None:
-    """Write a PNG, whatever the name. Errors: `UserError` if the file cannot be written."""
+def save(figure: Any, path: str | Path) -> None:
+    """Write a PNG, whatever the suffix of the path. Errors: `UserError` if the file cannot be written."""
     path = Path(path).expanduser()
     with as_user_error(path, "cannot be written"):
-        made.savefig(path, format="png")
+        figure.savefig(path, format="png")

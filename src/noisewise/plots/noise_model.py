@@ -1,4 +1,4 @@
-"""A noise model p(x|s) as a figure: its density, sections of it, and its strength."""
+"""A noise model p(x|s): its density, sections of it, and its standard deviation."""
 
 from __future__ import annotations
 
@@ -12,57 +12,46 @@ from torch import Tensor
 from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.noise.base import Noise
-from noisewise.noise.models.pixel_maps import PixelMaps
-from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.plots.canvas import COLOURS, panels, save
 
-SIGNALS, VALUES = 160, 240  # of the image of the density
-FAR = 6.0  # standard deviations that are drawn
-ROWS = (0.02, 0.2, 0.5, 0.98)  # places of the rows in the range of signals, the square root of it evenly
-ROW_PAIRS = 4000  # drawn for a row, at least
+SIGNALS, VALUES = 160, 240  # pixels of the image of the density
+MAX_STDS = 6.0  # standard deviations that are drawn
+SECTIONS = (0.02, 0.2, 0.5, 0.98)  # square roots of the places of the sections in the range of signals
+SECTION_PAIRS = 4000  # drawn for a section, at least
 DECADES = 6  # of the density
 
 
 def plot_noise_model(noise_model: Noise, path: str | Path, low: float | None = None, high: float | None = None) -> None:
-    """Three panels between two signals: density, rows of it, standard deviation. Of maps, the typical pixel.
+    """Plot density, sections and standard deviation between two signals as a PNG; of pixel maps, the typical pixel.
 
-    Errors: `UserError` for a law without a range of signals, if none is given.
+    low, high: signals, ADU. Errors: `UserError` for a noise model without a range of signals, if none is given.
     """
     low, high = signal_range(noise_model, low, high)
-    noise_model = one_pixel(noise_model)
-    made, (densities, rows, strength) = panels(1, 3, (13, 4.2))
+    noise_model = noise_model.typical()
+    figure, (densities, sections, strength) = panels(1, 3, (13, 4.2))
     draw_density(densities, noise_model, low, high)
-    draw_rows(rows, noise_model, low, high)
-    draw_spread(strength, noise_model, low, high)
-    save(made, path)
+    draw_sections(sections, noise_model, low, high)
+    draw_std(strength, noise_model, low, high)
+    save(figure, path)
 
 
 def signal_range(noise_model: Noise, low: float | None, high: float | None) -> tuple[float, float]:
-    """As asked for, or what the law was made from. Errors: `UserError` if neither is known."""
+    """The given range, or that of the fit, ADU. Errors: `UserError` if neither is known."""
     known = noise_model.provenance.get("signal_range", (None, None))
     low, high = known[0] if low is None else low, known[1] if high is None else high
     if low is None or high is None or not high > low:
-        raise UserError("the noise model does not know its range of signals; give low and high, in ADU")
+        raise UserError("the noise model has no range of signals; give low and high, in ADU")
     return float(low), float(high)
 
 
-def one_pixel(noise_model: Noise) -> Noise:
-    """The law of a typical pixel."""
-    if not isinstance(noise_model, PixelMaps):
-        return noise_model
-    return PoissonGaussian(
-        noise_model.typical_gain, noise_model.typical_offset, noise_model.read_noise.median(), noise_model.quantization
-    )
-
-
-def spread_at(noise_model: Noise, signal: Tensor) -> tuple[Array, Array]:
+def mean_and_std(noise_model: Noise, signal: Tensor) -> tuple[Array, Array]:
     """Mean and standard deviation at each signal, ADU."""
     mean, variance = noise_model.mean_var(signal)
     return mean.numpy(), variance.sqrt().numpy()
 
 
 def density(noise_model: Noise, noisy: Array, signal: Array) -> Array:
-    """p(x|s) per ADU; of whole values, that of the nearest one. Nothing is drawn at limits that are far away."""
+    """p(x|s) per ADU; of quantized values, that of the nearest one. Zero at limits that are far away."""
     step, low, high = noise_model.quantization.step, noise_model.quantization.low, noise_model.quantization.high
     values = np.round(noisy / step) * step if step else noisy
     x, s = np.broadcast_arrays(values, signal)
@@ -77,17 +66,17 @@ def density(noise_model: Noise, noisy: Array, signal: Array) -> Array:
 
 
 def draw_density(panel: Any, noise_model: Noise, low: float, high: float) -> None:
-    """The density of x − s at each signal, on a logarithmic scale."""
+    """Draw the density of x − s at each signal, on a logarithmic scale."""
     from matplotlib.colors import LogNorm
 
     signal = np.linspace(low, high, SIGNALS)
-    mean, std = spread_at(noise_model, torch.from_numpy(signal))
-    reach = FAR * std.max()
-    rest = np.linspace(-reach, reach, VALUES)
-    shown = density(noise_model, signal + rest[:, None], signal)
+    mean, std = mean_and_std(noise_model, torch.from_numpy(signal))
+    extent = MAX_STDS * std.max()
+    noise = np.linspace(-extent, extent, VALUES)
+    shown = density(noise_model, signal + noise[:, None], signal)
     top = shown.max()
     image = panel.imshow(
-        np.maximum(shown, 1e-30), origin="lower", aspect="auto", extent=(low, high, -reach, reach), cmap="magma",
+        np.maximum(shown, 1e-30), origin="lower", aspect="auto", extent=(low, high, -extent, extent), cmap="magma",
         norm=LogNorm(top * 10**-DECADES, top),
     )  # fmt: skip
     for side in (-1, 1):
@@ -96,55 +85,48 @@ def draw_density(panel: Any, noise_model: Noise, low: float, high: float) -> Non
     panel.figure.colorbar(image, ax=panel, label="density (1/ADU)")
 
 
-def draw_rows(
+def draw_sections(
     panel: Any, noise_model: Noise, low: float, high: float, pairs: tuple[Array, Array] | None = None
 ) -> None:
-    """p(x|s) at some signals; over it the histogram of pairs with about that signal."""
-    for part, colour in zip(ROWS, COLOURS, strict=True):
+    """Draw p(x|s) at several signals, and the histograms of pairs with about these signals."""
+    for part, colour in zip(SECTIONS, COLOURS, strict=True):
         signal = low + (high - low) * part**2
         if pairs is not None:
-            signal = near(pairs[1], signal)
-        std = float(spread_at(noise_model, torch.tensor([signal], dtype=torch.float64))[1][0])
-        z = np.linspace(-FAR, FAR, 500)
-        panel.plot(
-            z,
-            std * density(noise_model, signal + std * z, np.array(signal)),
-            color=colour,
-            label=f"s = {signal:.4g} ADU",
-        )
+            signal = float(pairs[1][np.abs(pairs[1] - signal).argmin()])  # the nearest recorded one
+        std = float(mean_and_std(noise_model, torch.tensor([signal], dtype=torch.float64))[1][0])
+        z = np.linspace(-MAX_STDS, MAX_STDS, 500)
+        shown = std * density(noise_model, signal + std * z, np.array(signal))
+        panel.plot(z, shown, color=colour, label=f"s = {signal:.4g} ADU")
         if pairs is not None:
-            draw_steps(panel, noise_model, *pairs, signal, std, colour)
+            draw_histogram(panel, noise_model, *pairs, signal, std, colour)
     panel.set(
         xlabel="(x − s) / standard deviation", ylabel="density × standard deviation", yscale="log", ylim=(1e-5, 40),
-        xlim=(-FAR, FAR), title="rows of p(x|s)" + ("" if pairs is None else ": law (lines), recorded (dots)"),
+        xlim=(-MAX_STDS, MAX_STDS), title="p(x|s)" + ("" if pairs is None else "; lines: noise model, dots: recorded"),
     )  # fmt: skip
     panel.legend(fontsize=9, frameon=False, loc="upper center", ncols=2)
 
 
-def near(signals: Array, wanted: float) -> float:
-    """The recorded signal nearest to one that is wanted."""
-    return float(signals[np.abs(signals - wanted).argmin()])
-
-
-def draw_steps(panel: Any, noise_model: Noise, noisy: Array, signal: Array, at: float, std: float, colour: str) -> None:
-    """Histogram of the pairs within a tenth of a standard deviation, or what it takes for some thousands of them."""
+def draw_histogram(
+    panel: Any, noise_model: Noise, noisy: Array, signal: Array, at: float, std: float, colour: str
+) -> None:
+    """Draw the histogram of the pairs within a tenth of a standard deviation, or of some thousands of the nearest."""
     distance = np.abs(signal - at)
-    some = distance <= max(0.1 * std, np.sort(distance)[min(ROW_PAIRS, len(distance)) - 1])
+    some = distance <= max(0.1 * std, np.sort(distance)[min(SECTION_PAIRS, len(distance)) - 1])
     width = max(0.25, noise_model.quantization.step / std)
-    edges = np.arange(-FAR, FAR + width, width)
-    own = spread_at(noise_model, torch.from_numpy(signal[some]))[1]
-    count = np.histogram((noisy[some] - signal[some]) / own, edges)[0]
+    edges = np.arange(-MAX_STDS, MAX_STDS + width, width)
+    stds = mean_and_std(noise_model, torch.from_numpy(signal[some]))[1]
+    count = np.histogram((noisy[some] - signal[some]) / stds, edges)[0]
     shown = count > 0
     middle = (edges[1:] + edges[:-1]) / 2
     panel.plot(middle[shown], (count / (some.sum() * width))[shown], ".", color=colour, markersize=5)
 
 
-def draw_spread(panel: Any, noise_model: Noise, low: float, high: float) -> None:
-    """Standard deviation against signal."""
+def draw_std(panel: Any, noise_model: Noise, low: float, high: float) -> None:
+    """Draw the standard deviation against the signal."""
     signal = np.linspace(low, high, SIGNALS)
-    mean, std = spread_at(noise_model, torch.from_numpy(signal))
+    mean, std = mean_and_std(noise_model, torch.from_numpy(signal))
     panel.plot(signal, std, color=COLOURS[1])
-    panel.set(xlabel="signal s (ADU)", ylabel="standard deviation (ADU)", title="strength of the noise")
+    panel.set(xlabel="signal s (ADU)", ylabel="standard deviation (ADU)", title="standard deviation of the noise")
     panel.set_ylim(bottom=0)
     bias = np.abs(mean - signal).max()
     if bias > 0.01 * std.max():

@@ -1,4 +1,4 @@
-"""A check-up as a figure: noise against signal, and the autocorrelation of the noise."""
+"""The check-up of an image: noise against signal, and the autocorrelation of the noise."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from noisewise.estimate.report import NoiseReport
 from noisewise.plots.canvas import panels, save
 
-LAGS = 5
+MAX_LAG = 5  # pixels
 
 
 def plot_noise_report(found: NoiseReport, path: str | Path) -> None:
-    """Three panels as a PNG: noise against signal with the line, autocorrelation along the axes and in 2D."""
-    made, (levels, lags, plane) = panels(1, 3, (12, 4.2), width_ratios=(1.25, 1, 0.9))
+    """Plot noise against signal with its line, and the autocorrelation along the axes and in 2D, as a PNG."""
+    figure, (levels, lags, plane) = panels(1, 3, (12, 4.2), width_ratios=(1.25, 1, 0.9))
     draw_levels(levels, found)
     draw_lags(lags, found)
     draw_map(plane, found)
-    made.suptitle(f"{found.name}: {found.verdict}", fontsize=10, wrap=True)
-    save(made, path)
+    figure.suptitle(f"{found.name}: {found.verdict}", fontsize=10, wrap=True)
+    save(figure, path)
 
 
 def draw_levels(panel: Any, found: NoiseReport) -> None:
-    """Standard deviation of the noise at each signal, and the variance line."""
+    """Draw the standard deviation of the noise at each signal, and the variance line."""
     levels = found.levels
     size = 12 + 40 / (1 + 4 * np.maximum(levels.texture, 0))
     panel.scatter(
@@ -40,9 +40,9 @@ def draw_levels(panel: Any, found: NoiseReport) -> None:
 
 
 def draw_lags(panel: Any, found: NoiseReport) -> None:
-    """Autocorrelation along Y and X."""
+    """Draw the autocorrelation along Y and X."""
     for axis, marker, colour in (("X", "o", "tab:red"), ("Y", "s", "tab:green")):
-        rho = [1.0, *found.rho[axis][:LAGS]]
+        rho = [1.0, *found.rho[axis][:MAX_LAG]]
         panel.plot(range(len(rho)), rho, marker=marker, color=colour, label=f"along {axis}")
     panel.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     offsets = f"rows {found.row_std_adu:.3g}, columns {found.column_std_adu:.3g} ADU"
@@ -52,11 +52,11 @@ def draw_lags(panel: Any, found: NoiseReport) -> None:
 
 
 def draw_map(panel: Any, found: NoiseReport) -> None:
-    """Autocorrelation at each distance, the centre left out."""
-    rho = found.correlation.rho[: LAGS + 1, : LAGS + 1]
+    """Draw the autocorrelation at each distance, without the centre."""
+    rho = found.correlation.rho[: MAX_LAG + 1, : MAX_LAG + 1]
     full = np.block([[rho[:0:-1, :0:-1], rho[:0:-1]], [rho[:, :0:-1], rho]])
     full[len(full) // 2, full.shape[1] // 2] = np.nan
-    reach = (len(full) - 1) / 2 + 0.5
-    image = panel.imshow(full, cmap="RdBu_r", vmin=-1, vmax=1, extent=(-reach, reach, reach, -reach))
+    extent = (len(full) - 1) / 2 + 0.5
+    image = panel.imshow(full, cmap="RdBu_r", vmin=-1, vmax=1, extent=(-extent, extent, extent, -extent))
     panel.set(xlabel="X (pixels)", ylabel="Y (pixels)")
     panel.figure.colorbar(image, ax=panel, shrink=0.8, label="autocorrelation")

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it: the same function in fewer passes over memory."""
+"""Fold batch normalisation into the preceding convolution: the same function with fewer memory accesses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def fold_batch_norm(net: Net) -> Net:
-    """A copy for prediction; convolutions before batch norm get w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β."""
+    """Copy a network for prediction; convolutions get w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β of their norm."""
     net = copy.deepcopy(net).eval()
     for module in net.modules():
         if isinstance(module, nn.Sequential):

@@ -1,4 +1,4 @@
-"""How much memory is free, and how to keep what was allocated."""
+"""Measure the free memory, and keep allocated memory for reuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-FALLBACK = 2 << 30
+FALLBACK = 2 << 30  # bytes, if the system does not say
 
 
 def free_bytes(device: torch.device | str = "cpu") -> int:
-    """Bytes that can be allocated now: of the accelerator, or of main memory within a container's limit."""
+    """Bytes that can be allocated now, on the accelerator, or in main memory within a container's limit."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -35,7 +35,7 @@ def _available() -> int:
 
 
 def _container_limit() -> int:
-    """What a control group still allows (a cluster's job, a container), or a very large number."""
+    """Bytes that a control group still allows (for a cluster job or a container), or a very large number."""
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -49,11 +49,11 @@ def _container_limit() -> int:
 
 @functools.cache
 def keep_pages() -> None:
-    """Let the C library keep freed memory for the next tensor, on Linux.
+    """Let the C library reuse freed memory for the next tensor, on Linux.
 
-    By default glibc returns every large block to the system and the next one of the same size is mapped and zeroed
-    anew, page by page: measured on two cores, a third of the time of a training step. `mallopt(M_MMAP_MAX, 0)` keeps
-    large blocks on the heap, and the other two keep the heap from shrinking.
+    By default glibc returns each large block to the system, and maps and zeroes the next one of the same size again:
+    measured on two cores, this took a third of the time of a training step. `mallopt(M_MMAP_MAX, 0)` keeps large
+    blocks on the heap, and the other two options prevent the heap from shrinking.
     """
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     if sys.platform != "linux":

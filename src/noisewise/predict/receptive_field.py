@@ -1,4 +1,4 @@
-"""The receptive field of a network, and the memory it takes: measured, not declared."""
+"""Measure the receptive field and the memory use of a network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from noisewise.nets.standardized import Standardized
 
 
-def receptive_radius(net: Standardized, through: nn.Module | None = None) -> tuple[int, ...]:
-    """How far, in pixels along each axis, an input pixel can change the output of the backbone, or of a part of it.
+def receptive_radius(net: Standardized, part: nn.Module | None = None) -> tuple[int, ...]:
+    """Radius of the receptive field of a network's backbone, or of a part of it, in pixels along each axis.
 
-    A copy gets positive weights and no biases; then whatever one pixel can reach comes out above zero.
-    Every phase of the pooling grid is tried, on a line of pixels that is lengthened until the field fits.
+    A copy gets positive weights and no biases, so that one input pixel makes every output that depends on it positive.
+    Each phase of the pooling grid is tested, on a line of pixels that is lengthened until the field fits.
     """
-    probe = copy.deepcopy(through or net.backbone).double().cpu().eval()
+    probe = copy.deepcopy(part or net.backbone).double().cpu().eval()
     with torch.no_grad():
         for name, tensor in probe.state_dict().items():
             if tensor.is_floating_point():
@@ -27,7 +27,7 @@ def receptive_radius(net: Standardized, through: nn.Module | None = None) -> tup
 
 
 def inputs_of(part: nn.Module, net: Standardized) -> int:
-    """Maps that a part of a network takes: those of the backbone, unless it says otherwise."""
+    """Number of input channels of a part of a network: its attribute `in_channels`, or the width of the network."""
     channels: int = getattr(part, "in_channels", net.width)
     return channels
 
@@ -39,16 +39,16 @@ def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels
         phases = range(length // 2, length // 2 + stride[axis])
         x = torch.zeros(stride[axis], channels, *size, dtype=torch.float64)
         x.movedim(2 + axis, -1)[torch.arange(stride[axis]), ..., torch.tensor(phases)] = 1.0
-        touched = probe(x).movedim(2 + axis, -1).flatten(1, -2).abs().amax(1) > 0
-        reach = [int((line.nonzero() - phase).abs().max()) for line, phase in zip(touched, phases, strict=True)]
-        if max(reach) < length // 2 - stride[axis] or length > 4096:
-            return max(reach)
+        affected = probe(x).movedim(2 + axis, -1).flatten(1, -2).abs().amax(1) > 0
+        radius = max(int((line.nonzero() - phase).abs().max()) for line, phase in zip(affected, phases, strict=True))
+        if radius < length // 2 - stride[axis] or length > 4096:
+            return radius
         length *= 2
 
 
-def bytes_per_pixel(net: Standardized, through: nn.Module | None = None) -> float:
-    """Memory that one input pixel takes in a forward pass: all that the layers put out, as if nothing were freed."""
-    module = through or net.backbone
+def bytes_per_pixel(net: Standardized, part: nn.Module | None = None) -> float:
+    """Memory in bytes for each input pixel in a forward pass: the outputs of all layers, as if none were freed."""
+    module = part or net.backbone
     count = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Prediction: a trained network over an image of any size, tile by tile, exactly as if it were done whole."""
+"""Apply a trained network to an image of any size, tile by tile, with the same result as for the whole image."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from noisewise.predict.memory import free_bytes
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
-LARGEST_TILE = 1 << 20  # pixels: larger ones only make progress jumpy
-MEMORY_SHARE = 0.5
-SAMPLED_AT_ONCE = 1 << 20  # pixels of all samples that are drawn together
+LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often
+MEMORY_FRACTION = 0.5  # of the free memory
+SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
 Transform = Callable[[Tensor], Tensor]
 Placing = Callable[[Region], Region]
 
@@ -58,11 +58,11 @@ class Outputs:
 
 
 class Predictor:
-    """A method and its network, ready to be run over images tile by tile.
+    """Applies a method's network to images tile by tile; the result does not depend on the tile.
 
     tile: pixels along each spatial axis, or None for what fits into memory. average: test-time augmentation, the mean
     over the 8 flips and rotations of YX (fewer where the method's symmetry forbids some). sampling: whether samples
-    will be asked for. The result does not depend on the tile.
+    will be requested.
     """
 
     def __init__(
@@ -75,17 +75,17 @@ class Predictor:
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
         self.parts = [(self.net.backbone, 1), *sampled]
         most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
-        room = MEMORY_SHARE * free_bytes(self.device) / (most * self._channels)
-        # The halo grows with the number of passes: a tile should be large beside it.
-        several = any(times > 1 for _, times in self.parts)
-        self.pixels = max(prod(net.stride), room if several else min(room, LARGEST_TILE))
+        fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels)
+        # The halo grows with the number of passes, and a tile should be large compared with its halo.
+        several = any(passes > 1 for _, passes in self.parts)
+        self.pixels = max(prod(net.stride), fitting if several else min(fitting, LARGEST_TILE))
 
     @cached_property
     def halo(self) -> tuple[int, ...]:
-        """Pixels that a tile needs around it; measured when the first image needs tiles."""
-        beyond = self.method.traits.halo(self.net.noise, self.net.dims)
-        radii = [[times * radius for radius in receptive_radius(self.net, part)] for part, times in self.parts]
-        return tuple(max(radius) + beyond for radius in zip(*radii, strict=True))
+        """Pixels around a tile that affect its result; measured when the first image needs tiles."""
+        of_method = self.method.traits.halo(self.net.noise, self.net.dims)
+        radii = [[passes * radius for radius in receptive_radius(self.net, part)] for part, passes in self.parts]
+        return tuple(max(radius) + of_method for radius in zip(*radii, strict=True))
 
     @property
     def _channels(self) -> int:
@@ -94,11 +94,11 @@ class Predictor:
     def predict_to(
         self, source: Source, layout: Layout, outputs: Outputs, report: Callable[[float], None] = lambda _: None
     ) -> None:
-        """Denoise a source into sinks; `report` gets the fraction done.
+        """Denoise a source and write the results into sinks; `report` receives the fraction done.
 
         Pixels that are not finite are kept in mean and samples, and are NaN in the standard deviation.
 
-        Errors: `UserError` if memory does not suffice for the smallest tile, or the method gives no std.
+        Errors: `UserError` if memory is too small for the smallest tile, or the method gives no standard deviation.
         """
         if outputs.std is not None and not self.method.traits.std:
             raise UserError("this method gives a single estimate without a standard deviation; leave out std")
@@ -133,24 +133,24 @@ class Predictor:
             yield count / len(tiles)
 
     def _tiles(self, size: tuple[int, ...], pixels: float) -> list[Tile]:
-        """The image as one tile if it fits, else the largest tiles that do."""
+        """The whole image as one tile if it fits, otherwise the largest tiles that fit."""
         if self.tile is None and prod(size) <= pixels:
             return list(plan_tiles(size, size, (0,) * len(size), self.net.stride))
         tile = self.tile or tile_within(pixels, size, self.halo, self.net.stride)
         return list(plan_tiles(size, tile, self.halo, self.net.stride))
 
     def _results(self, raw: Array, tile: Tile, outputs: Outputs) -> Iterator[tuple[Sink, Placing, Array]]:
-        """Results for (N, C, *read) pixels: each (N, C, *write), with its sink and its place in it."""
+        """Results for (N, C, *read) pixels: each (N, C, *write), with its sink and its region there."""
         if outputs.mean is not None or outputs.std is not None:
             for sink, estimates in zip((outputs.mean, outputs.std), self._estimate(raw, tile), strict=True):
                 if sink is not None and estimates is not None:
                     yield sink, in_place, estimates
         if outputs.samples is not None:
-            for number, drawn in enumerate(self._draw(raw, tile, outputs.samples)):
-                yield outputs.samples.sink, partial(outputs.samples.place, number=number), drawn
+            for number, sample in enumerate(self._draw(raw, tile, outputs.samples)):
+                yield outputs.samples.sink, partial(outputs.samples.place, number=number), sample
 
     def _estimate(self, raw: Array, tile: Tile) -> tuple[Array, Array | None]:
-        """(N, C, *read) pixels as read -> (N, C, *write) means and, if the method knows them, standard deviations."""
+        """(N, C, *read) pixels as read -> (N, C, *write) means, and standard deviations if the method gives them."""
         noisy, finite = self._filled(raw)
         origin = [part.start for part in tile.read]
         posterior = self.posterior(noisy, origin)
@@ -161,16 +161,16 @@ class Predictor:
         return mean, np.where(finite, posterior.std.cpu().numpy(), np.nan)[kept]
 
     def _draw(self, raw: Array, tile: Tile, samples: Samples) -> Iterator[Array]:
-        """(N, C, *read) pixels as read -> (N, C, *write) of one sample after the other."""
+        """(N, C, *read) pixels as read -> (N, C, *write) for each sample."""
         noisy, finite = self._filled(raw)
         draw = self.sampler(noisy, [part.start for part in tile.read], samples.seed)
-        together = max(1, SAMPLED_AT_ONCE // noisy.numel())
+        together = max(1, SAMPLED_TOGETHER // noisy.numel())
         for start in range(0, len(samples.numbers), together):
-            for drawn in draw(samples.numbers[start : start + together]).cpu().numpy():
-                yield np.where(finite, drawn, raw)[(slice(None), slice(None), *tile.keep)]
+            for sample in draw(samples.numbers[start : start + together]).cpu().numpy():
+                yield np.where(finite, sample, raw)[(slice(None), slice(None), *tile.keep)]
 
     def _filled(self, raw: Array) -> tuple[Tensor, Array]:
-        """Pixels with those replaced that are not finite, and the mask of the finite ones."""
+        """Replace pixels that are not finite; also returns the mask of the finite ones."""
         noisy, finite = fill(raw.reshape(-1, *raw.shape[2:]))
         return torch.from_numpy(noisy.reshape(raw.shape)).to(self.device), finite.reshape(raw.shape)
 
@@ -180,30 +180,30 @@ class Predictor:
         padded, where = self._padded(noisy, origin)
         with torch.inference_mode():
             draw = self.method.sampler(self.net, padded, where, seed)
-            middle = (
+            mean = (
                 self.method.posterior(self.net, padded, where).mean if (std_scale != 1).any() else padded.new_zeros(())
             )
 
         def cropped(numbers: Sequence[int]) -> Tensor:
             with torch.inference_mode():
-                drawn = middle + std_scale * (draw(numbers) - middle)
-                return crop(drawn.flatten(0, 1), size).reshape(*drawn.shape[:3], *size)
+                samples = mean + std_scale * (draw(numbers) - mean)
+                return crop(samples.flatten(0, 1), size).reshape(*samples.shape[:3], *size)
 
         return cropped
 
     def _padded(self, noisy: Tensor, origin: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images padded to a multiple of the pooling factor, and their coordinates."""
-        # A replicated border pixel has the coordinates of its original: it is hidden with it, and has its noise model.
+        # A replicated border pixel keeps its coordinates, so that it has the same blind spot and noise model.
         where = pad_to_multiple(grid_coordinates(noisy, origin).double(), self.net.stride).long()
         return pad_to_multiple(noisy, self.net.stride), where
 
     def posterior(self, noisy: Tensor, origin: Sequence[int] = ()) -> Posterior[Tensor]:
-        """p(s|x) for images (N, C, *spatial), image units, averaged over flips and rotations if asked for.
+        """p(s|x) for images (N, C, *spatial), image units, averaged over flips and rotations if `average` is set.
 
         origin: coordinates of the first pixel. The variance of an average is the mean of the variances.
         """
         size = noisy.shape[2:]
-        # Padded before it is transformed, so that the pooling grid stays where it was.
+        # Padded before it is transformed, so that the pooling grid does not move.
         noisy, where = self._padded(noisy, origin)
         means, variances = [], []
         with torch.inference_mode():
@@ -229,7 +229,7 @@ class Predictor:
         return list(flips_and_rotations(swaps, symmetry.no_flip_axes))
 
     def _shrink(self, error: Exception) -> None:
-        """Smaller tiles after memory ran out; any other error goes on."""
+        """Use smaller tiles if memory ran out; raise any other error again."""
         out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in str(error)
         if not out_of_memory:
             raise error
@@ -238,32 +238,32 @@ class Predictor:
         self.tile, self.pixels = None, self.pixels / 4
         if self.pixels < prod(self.net.stride):
             raise UserError(
-                "memory ran out even with the smallest tile; close other programs or bin the image"
+                "the memory is too small even for the smallest tile; close other programs or bin the image"
             ) from error
 
 
 def within(layout: Layout, image: Region, spatial: Region) -> Region:
-    """A spatial region of one single image, as a region of the source."""
+    """Convert a spatial region of one single image to a region of the source."""
     parts = dict(zip(layout.spatial, spatial, strict=True))
     return tuple(parts.get(axis, part) for axis, part in zip(layout.axes, image, strict=True))
 
 
 def in_place(region: Region) -> Region:
-    """Where it was."""
+    """The same region."""
     return region
 
 
 def unchanged(x: Tensor) -> Tensor:
-    """The image itself."""
+    """The image without change."""
     return x
 
 
 def flips_and_rotations(
     swaps: Sequence[bool] = (False, True), no_flip_axes: str = ""
 ) -> Iterator[tuple[Transform, Transform]]:
-    """The eight flips and quarter turns of YX, each with its inverse.
+    """Yield the eight flips and rotations by 90° of YX, each with its inverse.
 
-    swaps: whether Y and X are exchanged. no_flip_axes: axes along which images are not mirrored.
+    swaps: whether Y and X are exchanged. no_flip_axes: axes along which images are not flipped.
     """
     kept = [axis for axis, letter in ((-2, "Y"), (-1, "X")) if letter in no_flip_axes]
     for swap in swaps:

@@ -1,4 +1,4 @@
-"""The posterior of an image that was denoised into files."""
+"""The posterior of an image whose results are in files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from noisewise.posterior import Normal, Posterior
 
 
 class FilePosterior(Posterior[Array]):
-    """p(s|x) of an image that was denoised into files, which are read when they are needed; float32.
+    """p(s|x) of an image whose mean and standard deviation are in files, read on first use; float32.
 
-    std is None unless it was written too. draw: (sample numbers, seed) -> samples, or None.
+    std_path: None if no standard deviation was written. draw: (sample numbers, seed) -> samples, or None.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class FilePosterior(Posterior[Array]):
 
     @cached_property
     def mean(self) -> Array:  # type: ignore[override]
-        """E[s|x], in the axes of the input."""
+        """E[s|x], in the axes and units of the input."""
         return read_float32(self.path)
 
     @cached_property
     def std(self) -> Array | None:  # type: ignore[override]
-        """Standard deviation of p(s|x), if it was written."""
+        """Standard deviation of p(s|x), or None if it was not written."""
         return None if self._std_path is None else read_float32(self._std_path)
 
     def sample(self, n: int, seed: int = 0) -> Array:
@@ -46,6 +46,6 @@ class FilePosterior(Posterior[Array]):
 
 
 def read_float32(path: Path) -> Array:
-    """All pixels of a file."""
+    """Read all pixels of a file as float32."""
     with open_source(path) as source:
         return source.read().astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Drawn signals: scenes of fluorescence, light and electron microscopy, in 2D, 3D and time, from a seed."""
+"""Synthetic scenes of fluorescence, light and electron microscopy, in 2D, 3D and time, from a random seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from noisewise.scenes.strokes import filaments, puncta, vesicles
 
 Draw = Callable[[Sequence[int], Rng], Tensor]
 
-# What is drawn, how often in a mixture, and the standard deviation of the sharpest blur, pixels.
+# For each kind: the function that draws it, its weight in a mixture, the smallest blur (standard deviation, pixels).
 KINDS: dict[str, tuple[Draw, float, float]] = {
     "leaves": (dead_leaves, 4.0, 0.3),
     "regions": (regions, 1.0, 0.3),
@@ -31,29 +31,29 @@ KINDS: dict[str, tuple[Draw, float, float]] = {
 
 
 def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
-    """A scene (Y, X) or (Z, Y, X), float32, from 0 to about 1. kind: one of `KINDS`, or `mixed`.
+    """Draw a synthetic scene (Y, X) or (Z, Y, X), float32, from 0 to about 1. kind: one of `KINDS`, or `mixed`.
 
-    Errors: `UserError` for a kind that there is not.
+    Errors: `UserError` for an unknown kind.
     """
-    return drawn(kind, shape, Rng.from_seed(seed))
+    return draw_with(kind, shape, Rng.from_seed(seed))
 
 
 def draw_movie(kind: str, frames: int, shape: Sequence[int], seed: int = 0) -> Tensor:
-    """A moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift and shake, and bleach."""
+    """Draw a moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift, jitter and bleach."""
     rng = Rng.from_seed(seed)
-    return movie(lambda size: drawn(kind, size, rng), frames, shape, rng)
+    return movie(lambda size: draw_with(kind, size, rng), frames, shape, rng)
 
 
-def drawn(kind: str, shape: Sequence[int], rng: Rng) -> Tensor:
-    """The same from a source of chance; `mixed` are one to three scenes, added up, with contrasts of every sort."""
+def draw_with(kind: str, shape: Sequence[int], rng: Rng) -> Tensor:
+    """Draw a scene with a random generator; `mixed` is a sum of one to three scenes with random contrast."""
     if kind != "mixed":
         if kind not in KINDS:
             raise UserError(f"there is no scene '{kind}'; there are: {', '.join(KINDS)}, mixed")
         make, _, sharpest = KINDS[kind]
         return apply_optics(make(shape, rng), sharpest, rng)
     weights = {name: weight for name, (_, weight, _) in KINDS.items()}
-    scene = drawn(rng.choice(weights), shape, rng)
+    scene = draw_with(rng.choice(weights), shape, rng)
     for _ in range(rng.integer(-2, 2)):
-        scene = scene + rng.uniform(0.1, 1.0) * drawn(rng.choice(weights), shape, rng)
+        scene = scene + rng.uniform(0.1, 1.0) * draw_with(rng.choice(weights), shape, rng)
     scene = scene / scene.amax().clamp(min=1e-6)
     return scene ** rng.log_uniform(0.6, 2.0)

@@ -1,4 +1,4 @@
-"""The cells of `noisewise demo`: drawn rather than shipped, so that the package stays small and the truth is known."""
+"""Synthetic cells of `noisewise demo`, whose truth is known; they need no file in the package."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from noisewise.axes import Array
 
 SIZE = 512
 PSF_SIGMA = 1.3  # pixels
-BRIGHTEST = 34.0  # photons, of the 99.9th percentile of the scene
+BRIGHTEST = 34.0  # photons a pixel, at the 99.9th percentile of the scene
 
 
 def draw_cells(seed: int) -> Array:
-    """Expected photons a pixel: nuclei with chromatin, filaments, puncta, haze; blurred by the PSF."""
+    """Expected photons a pixel, (512, 512): nuclei with chromatin, filaments, puncta and haze, blurred by the PSF."""
     rng = np.random.default_rng((seed, 0))
     centres = np.array([(135.0, 150.0), (215.0, 390.0), (390.0, 170.0)]) + rng.normal(0, 8, (3, 2))
     nuclei, filaments, puncta, haze = (np.zeros((SIZE, SIZE)) for _ in range(4))
@@ -35,7 +35,7 @@ def draw_cells(seed: int) -> Array:
 
 
 def draw_nucleus(rng: np.random.Generator, centre: Array) -> Array:
-    """A soft ellipse filled with clumpy chromatin, with a few dark nucleoli."""
+    """An ellipse with soft borders, clumpy chromatin and a few dark nucleoli."""
     angle, long, short = rng.uniform(0, np.pi), rng.uniform(50, 60), rng.uniform(36, 44)
     y, x = np.mgrid[:SIZE, :SIZE] - centre[:, None, None]
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -46,7 +46,7 @@ def draw_nucleus(rng: np.random.Generator, centre: Array) -> Array:
 
 
 def grow_filament(rng: np.random.Generator, centre: Array) -> Array:
-    """Points (N, 2) half a pixel apart along a path that leaves the nucleus and bends slowly."""
+    """Points (N, 2), half a pixel apart, along a path that starts at the nucleus and bends slowly."""
     start = rng.uniform(0, 2 * np.pi)
     length = int(2 * rng.uniform(90, 230))
     waves = np.arange(length)[:, None] / rng.uniform(60, 240, 3) + rng.uniform(0, 1, 3)
@@ -58,15 +58,15 @@ def grow_filament(rng: np.random.Generator, centre: Array) -> Array:
 
 
 def add_points(canvas: Array, points: Array, brightness: float) -> None:
-    """Add points between pixels, shared among the four around each."""
+    """Add points at subpixel positions, bilinearly distributed over the four pixels around each."""
     corner = np.floor(points).astype(int)
     part = points - corner
     for dy in (0, 1):
         for dx in (0, 1):
             y, x = corner[:, 0] + dy, corner[:, 1] + dx
-            share = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
-            seen = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
-            np.add.at(canvas, (y[seen], x[seen]), brightness * share[seen])
+            weight = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
+            inside = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
+            np.add.at(canvas, (y[inside], x[inside]), brightness * weight[inside])
 
 
 def distance(centre: Array) -> Array:
@@ -76,13 +76,13 @@ def distance(centre: Array) -> Array:
 
 
 def smooth_noise(rng: np.random.Generator, sigma: float) -> Array:
-    """Blurred white noise, scaled to mean 0.5 and mostly between 0 and 1."""
+    """Blurred white noise with mean 0.5, mostly between 0 and 1."""
     noise = blur(rng.normal(size=(SIZE, SIZE)), sigma)
     return np.asarray(np.clip(0.5 + 0.25 * noise / noise.std(), 0, 1.2))
 
 
 def blur(image: Array, sigma: float) -> Array:
-    """Gaussian blur; the image's opposite borders touch."""
+    """Gaussian blur with periodic borders."""
     frequency = np.fft.fftfreq(SIZE)
     taper = np.exp(-2 * (np.pi * sigma) ** 2 * (frequency[:, None] ** 2 + frequency[None, : SIZE // 2 + 1] ** 2))
     return np.fft.irfft2(np.fft.rfft2(image) * taper, s=image.shape)

@@ -1,4 +1,4 @@
-"""Random fields: textures of every spectrum, and the regions that their level sets bound."""
+"""Random fields with various power spectra, and regions bounded by their level sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from noisewise.scenes.rng import Rng
 
 
 def frequencies(shape: Sequence[int]) -> list[Tensor]:
-    """Cycles a pixel along each axis, for `rfftn` of this shape, broadcastable."""
+    """Cycles per pixel along each axis, for `rfftn` of this shape, shaped to broadcast."""
     last = len(shape) - 1
     found = []
     for axis, size in enumerate(shape):
@@ -22,12 +22,12 @@ def frequencies(shape: Sequence[int]) -> list[Tensor]:
 
 
 def along(direction: Sequence[float], axes: Sequence[Tensor]) -> Tensor:
-    """Coordinates along a direction, from those along the axes."""
+    """Coordinates along a direction, from the coordinates along the axes."""
     return sum((part * axis for part, axis in zip(direction, axes, strict=True)), torch.zeros(()))
 
 
 def gaussian_field(shape: Sequence[int], amplitude: Tensor, rng: Rng) -> Tensor:
-    """A stationary Gaussian field, mean 0 and variance 1, with this amplitude at each of `frequencies`."""
+    """Draw a stationary Gaussian field with mean 0, variance 1 and a given amplitude at each of `frequencies`."""
     spectrum = torch.fft.rfftn(rng.normal(*shape)) * amplitude
     spectrum[(0,) * len(shape)] = 0
     field: Tensor = torch.fft.irfftn(spectrum, s=tuple(shape))
@@ -35,13 +35,13 @@ def gaussian_field(shape: Sequence[int], amplitude: Tensor, rng: Rng) -> Tensor:
 
 
 def smooth_field(shape: Sequence[int], length: float, rng: Rng) -> Tensor:
-    """A field that changes over so many pixels: power exp(−(2π f ℓ)² / 2)."""
+    """Draw a Gaussian field with correlation length ℓ in pixels: power exp(−(2π f ℓ)² / 2)."""
     square = sum((f**2 for f in frequencies(shape)), torch.zeros(()))
     return gaussian_field(shape, torch.exp(-((math.pi * length) ** 2) * square), rng)
 
 
 def rough_field(shape: Sequence[int], rng: Rng) -> Tensor:
-    """A field with a power law, |A f|^(−2 β): β from noise-like to smooth, A stretched along a direction by chance."""
+    """Draw a field with power |A f|^(−2 β): β from noise-like to smooth, A possibly stretched along one direction."""
     exponent, cutoff = rng.uniform(0.6, 2.2), 1 / rng.log_uniform(4, 2 * max(shape))
     stretched = stretch(frequencies(shape), rng)
     square = sum((f**2 for f in stretched), torch.zeros(())) + cutoff**2
@@ -49,7 +49,7 @@ def rough_field(shape: Sequence[int], rng: Rng) -> Tensor:
 
 
 def waves(shape: Sequence[int], rng: Rng) -> Tensor:
-    """A field of one wavelength, in one direction (stripes) or in all (a maze)."""
+    """Draw a field of one wavelength, along one direction (stripes) or along all directions (labyrinths)."""
     wavelength, width = rng.log_uniform(2.2, max(min(shape) / 4, 4.4)), rng.log_uniform(0.03, 0.3)
     grid = frequencies(shape)
     square = sum((f**2 for f in grid), torch.zeros(()))
@@ -62,7 +62,7 @@ def waves(shape: Sequence[int], rng: Rng) -> Tensor:
 
 
 def stretch(grid: list[Tensor], rng: Rng) -> list[Tensor]:
-    """The same axes, turned and stretched by up to four."""
+    """Stretch coordinates along a random direction by a factor of up to four, with probability 1/2."""
     if len(grid) == 1 or rng.bernoulli(0.5):
         return grid
     factor, direction = rng.log_uniform(1, 4), rng.direction(len(grid))
@@ -71,7 +71,7 @@ def stretch(grid: list[Tensor], rng: Rng) -> list[Tensor]:
 
 
 def texture(shape: Sequence[int], rng: Rng) -> Tensor:
-    """A texture in [0, 1]: a rough field or waves, with the contrast of haze or of sparks."""
+    """Draw a texture in [0, 1]: a rough field or waves, with symmetric contrast or with sparse bright spots."""
     field = waves(shape, rng) if rng.bernoulli(0.3) else rough_field(shape, rng)
     if rng.bernoulli(0.3):
         return torch.exp(rng.uniform(0.3, 1.2) * field).clamp(max=20) / 20
@@ -79,7 +79,7 @@ def texture(shape: Sequence[int], rng: Rng) -> Tensor:
 
 
 def regions(shape: Sequence[int], rng: Rng) -> Tensor:
-    """Level sets of smooth fields, one over the other, each with a grey value: like tissue, in [0, 1]."""
+    """Draw overlapping level sets of smooth fields, each with its own brightness, as in tissue; in [0, 1]."""
     scene = torch.full(tuple(shape), rng.uniform(0, 1))
     for _ in range(rng.integer(2, 6)):
         length = rng.log_uniform(3, max(min(shape) / 3, 6))

@@ -1,4 +1,4 @@
-"""What a microscope makes of an object: the blur of its point-spread function, haze from out of focus, a background."""
+"""Image formation: blur by a point-spread function, out-of-focus haze, background."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from noisewise.scenes.rng import Rng
 
 
 def gaussian_blur(scene: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Convolved with a Gaussian of these standard deviations along each axis, pixels; the borders go on as a mirror."""
+    """Convolve with a Gaussian with these standard deviations along each axis, pixels; borders are reflected."""
     for axis, sigma in enumerate(sigmas):
         if sigma < 0.05:
             continue
-        reach = min(int(3.5 * sigma + 1), scene.shape[axis] - 1)
-        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+        radius = min(int(3.5 * sigma + 1), scene.shape[axis] - 1)
+        kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
         moved = scene.movedim(axis, -1)
-        rows = F.pad(moved.reshape(-1, 1, moved.shape[-1]), (reach, reach), mode="reflect")
+        rows = F.pad(moved.reshape(-1, 1, moved.shape[-1]), (radius, radius), mode="reflect")
         scene = F.conv1d(rows, (kernel / kernel.sum())[None, None]).reshape(moved.shape).movedim(-1, axis)
     return scene
 
 
 def apply_optics(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
-    """Through a microscope: blurred (more along Z), with haze and a background; brightest 1, never negative.
+    """Blur a scene (more along Z), add haze and a background, and scale it to a maximum of about 1, without negatives.
 
-    sharpest: standard deviation of the sharpest blur, pixels.
+    sharpest: smallest standard deviation of the blur, pixels.
     """
     sigma = rng.log_uniform(sharpest, 1.0 if rng.bernoulli(0.6) else 2.5)
     stretch = rng.uniform(1, 3)
@@ -35,8 +35,8 @@ def apply_optics(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
     sharp = gaussian_blur(scene, widths)
     sharp = sharp / brightest(sharp)
     if rng.bernoulli(0.5):
-        far = rng.log_uniform(4, 20)
-        haze = gaussian_blur(sharp, [far] * scene.ndim)
+        width = rng.log_uniform(4, 20)
+        haze = gaussian_blur(sharp, [width] * scene.ndim)
         sharp = sharp + rng.uniform(0, 1) * haze
     if rng.bernoulli(0.5):
         sharp = sharp + rng.uniform(0, 0.3)
@@ -44,6 +44,6 @@ def apply_optics(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
 
 
 def brightest(scene: Tensor) -> Tensor:
-    """What one pixel in a thousand exceeds; at least 1e-6."""
-    flat = scene.reshape(-1)
-    return flat.kthvalue(max(1, round(0.999 * len(flat)))).values.clamp(min=1e-6)
+    """The 99.9th percentile of the pixels; at least 1e-6."""
+    pixels = scene.reshape(-1)
+    return pixels.kthvalue(max(1, round(0.999 * len(pixels)))).values.clamp(min=1e-6)

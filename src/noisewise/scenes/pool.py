@@ -1,4 +1,4 @@
-"""Patches of scenes, quickly: a scene is drawn once, or read from a file, and cut, mirrored and turned many times."""
+"""Fast patches of scenes: a scene is drawn once, or read from a file, and then cropped, flipped and rotated often."""
 
 from __future__ import annotations
 
@@ -14,57 +14,62 @@ from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.scenes import KINDS, draw
 
-SCENES = 100  # of one kind and size
-TIMES = {2: 3, 3: 2}  # a scene is so many patches wide
-FILES = 8  # are held open
+SCENES = 100  # different scenes of one kind and size
+TIMES = {2: 3, 3: 2}  # side of a scene along Y and X in patches, by number of dimensions
+FILES = 8  # files that are kept open
 
 
 def is_synthetic(kind: str) -> bool:
-    """Whether a name is that of a kind of scene; else it is that of a file of clean images."""
+    """Whether a name is a kind of synthetic scene; otherwise it is a file of clean images."""
     return kind == "mixed" or kind in KINDS
 
 
 def patches(kind: str, patch: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
-    """Patches (count, 1, *patch) of as many scenes, float32: drawn ones from 0 to about 1, those of files as they are.
+    """Draw patches (count, 1, *patch), each of a random scene, float32.
+
+    Synthetic scenes have values from 0 to about 1, images from files keep their values.
 
     Errors: `UserError` for a name that is neither a kind of scene nor a file, and for images smaller than a patch.
     """
-    return torch.stack([random_patch(whole(kind, patch, generator), patch, generator) for _ in range(count)])[:, None]
+    scenes = (random_scene(kind, patch, generator) for _ in range(count))
+    return torch.stack([random_patch(image, patch, generator) for image in scenes])[:, None]
 
 
-def whole(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor:
-    """One scene, larger than a patch."""
+def random_scene(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw one scene, larger than a patch."""
     dims = len(patch)
     if is_synthetic(kind):
         shape = tuple(TIMES[dims] * side if axis >= dims - 2 else side for axis, side in enumerate(patch))
         return scene(kind, shape, int(torch.randint(SCENES, (), generator=generator)))
-    image = recorded(kind, dims, int(torch.randint(len(recording(kind, dims)[2]), (), generator=generator)))
+    count = len(open_clean(kind, dims)[2])
+    image = clean_image(kind, dims, int(torch.randint(count, (), generator=generator)))
     if any(side < wanted for side, wanted in zip(image.shape, patch, strict=True)):
-        raise UserError(f"{kind}: its images have {' x '.join(map(str, image.shape))} pixels, fewer than a patch")
+        sizes, wanted = (" x ".join(map(str, size)) for size in (image.shape, patch))
+        raise UserError(f"{kind}: its images have {sizes} pixels, fewer than a patch ({wanted}); give larger images")
     return image
 
 
 def random_patch(image: Tensor, patch: Sequence[int], generator: torch.Generator) -> Tensor:
-    """One patch of a scene, mirrored and turned by chance."""
+    """Draw one patch of a scene, flipped and rotated at random."""
     dims = len(patch)
     corner = [
         int(torch.randint(n - side + 1, (), generator=generator)) for n, side in zip(image.shape, patch, strict=True)
     ]
     part = image[tuple(slice(c, c + side) for c, side in zip(corner, patch, strict=True))].float()
-    coins = torch.randint(2, (dims + 1,), generator=generator).tolist()
-    part = part.flip([axis for axis in range(dims) if coins[axis]])
-    return part.mT if coins[-1] and patch[-1] == patch[-2] else part
+    bits = torch.randint(2, (dims + 1,), generator=generator).tolist()
+    part = part.flip([axis for axis in range(dims) if bits[axis]])
+    return part.mT if bits[-1] and patch[-1] == patch[-2] else part
 
 
 @lru_cache(maxsize=SCENES)
 def scene(kind: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """One drawn scene, kept; two bytes a pixel."""
+    """One synthetic scene, cached with 16 bits per pixel."""
     return draw(kind, shape, seed).half()
 
 
 @lru_cache(maxsize=FILES)
-def recording(path: str, dims: int) -> tuple[Source, Layout, list[tuple[Region, int]]]:
-    """A file of clean images, and where its single images lie, each channel for itself."""
+def open_clean(path: str, dims: int) -> tuple[Source, Layout, list[tuple[Region, int]]]:
+    """Open a file of clean images; also returns the region and channel of each single image."""
     try:
         source = open_source(path)
     except UserError as error:
@@ -78,11 +83,11 @@ def recording(path: str, dims: int) -> tuple[Source, Layout, list[tuple[Region, 
 
 
 @lru_cache(maxsize=SCENES)
-def recorded(path: str, dims: int, number: int) -> Tensor:
-    """One clean image, kept. Errors: `UserError` if pixels are missing."""
-    source, layout, places = recording(path, dims)
-    region, channel = places[number]
+def clean_image(path: str, dims: int, number: int) -> Tensor:
+    """One clean image, cached. Errors: `UserError` for pixels that are not finite."""
+    source, layout, single_images = open_clean(path, dims)
+    region, channel = single_images[number]
     image = torch.from_numpy(layout.to_network(source.read(region))[0, channel].astype("float32"))
     if not image.isfinite().all():
-        raise UserError(f"{path}: has pixels that are not finite; clean images must be whole")
+        raise UserError(f"{path}: has pixels that are NaN or infinite; give clean images without such pixels")
     return image

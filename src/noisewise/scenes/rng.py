@@ -1,4 +1,4 @@
-"""Draws from one seeded generator, with the distributions that scenes are made of."""
+"""Random numbers from one seeded generator, with the distributions that scenes need."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rng:
-    """Random numbers; the same seed gives the same ones."""
+    """Random numbers that are a function of the seed."""
 
     generator: torch.Generator
 
     @classmethod
     def from_seed(cls, seed: int) -> Rng:
-        """From a seed."""
+        """Create one from a seed."""
         return cls(torch.Generator().manual_seed(seed))
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers."""
+        """Standard normal numbers of this shape."""
         return torch.randn(shape, generator=self.generator)
 
     def uniforms(self, *shape: int) -> Tensor:
-        """Numbers in [0, 1)."""
+        """Uniform numbers in [0, 1) of this shape."""
         return torch.rand(shape, generator=self.generator)
 
     def uniform(self, low: float, high: float) -> float:
-        """One number between two."""
+        """One uniform number between two."""
         return low + (high - low) * float(self.uniforms(1))
 
     def log_uniform(self, low: float, high: float) -> float:
@@ -37,15 +37,15 @@ class Rng:
         return math.exp(self.uniform(math.log(low), math.log(high)))
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number, both ends included."""
+        """One integer, both ends included."""
         return int(torch.randint(low, high + 1, (1,), generator=self.generator))
 
     def bernoulli(self, probability: float) -> bool:
-        """Whether something happens."""
+        """True with this probability."""
         return self.uniform(0, 1) < probability
 
     def directions(self, count: int, dims: int) -> Tensor:
-        """Unit vectors (count, dims), all directions alike."""
+        """Unit vectors (count, dims), uniform over all directions."""
         vectors = self.normal(count, dims)
         unit: Tensor = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-6)
         return unit
@@ -56,10 +56,10 @@ class Rng:
         return found
 
     def choice(self, weights: dict[str, float]) -> str:
-        """One of the names, with probabilities in proportion to the weights."""
-        lot, total = self.uniform(0, sum(weights.values())), 0.0
+        """One of the names, with probabilities proportional to the weights."""
+        value, total = self.uniform(0, sum(weights.values())), 0.0
         for name, weight in weights.items():
             total += weight
-            if lot < total:
+            if value < total:
                 return name
         return next(reversed(weights))

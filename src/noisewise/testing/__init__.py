@@ -1,0 +1,1 @@
+"""Reference results: models with an exact posterior, and classical denoisers."""

@@ -1,9 +1,9 @@
-"""Classical denoisers to compare with: variance stabilised, scikit-image's filter for Gaussian noise, and back.
+"""Classical denoisers as baselines: variance stabilisation, a filter of scikit-image for Gaussian noise, the inverse.
 
-    f = anscombe(image);  denoised f;  inverse_anscombe(denoised f)
+    f = anscombe(image);  denoise f;  inverse_anscombe(f)
 
-Images are (Y, X) or (Z, Y, X) in ADU, of photons counted with `gain_adu_per_e`, read out with Gaussian noise of
-standard deviation `read_noise_adu` above `offset_adu`. The filters need `pip install 'noisewise[classical]'`.
+Images are (Y, X) or (Z, Y, X) in ADU, with Poisson noise of gain `gain_adu_per_e` and Gaussian read noise of standard
+deviation `read_noise_adu`, above `offset_adu`. The filters need `pip install 'noisewise[classical]'`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from noisewise.axes import Array
 from noisewise.errors import UserError
 
-BRIGHT = 40.0  # electrons, from which on the closed form of the inverse is exact to 0.05 %
+BRIGHT = 40.0  # electrons above which the closed form of the inverse is accurate to 0.05 %
 NODES = 400  # of the table below that
-REACH = 7.0  # standard deviations of the read noise that the table's integrals cover
+INTEGRATED = 7.0  # standard deviations of the read noise in the table's integrals, on each side
 
 
 # -- variance stabilisation ------------------------------------------------------------------------
@@ -32,37 +32,38 @@ REACH = 7.0  # standard deviations of the read noise that the table's integrals 
 def anscombe(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_noise_adu: float = 0.0) -> Array:
     """Generalised Anscombe transform: f(z) = 2 √max(z + 3/8 + σ², 0), z = (x − offset) / gain, σ = read noise / gain.
 
-    Poisson-Gaussian noise becomes noise with a variance of 1, from a few electrons on (at half an electron without
-    read noise, it is 0.5).
+    The variance of Poisson-Gaussian noise becomes 1, from a few electrons on (at half an electron without read noise,
+    it is 0.5).
 
-    Source: Murtagh, Starck, Bijaoui 1995. Errors: `UserError` for NaN or infinite pixels, or a law that is none.
+    Source: Murtagh, Starck, Bijaoui 1995. Errors: `UserError` for NaN or infinite pixels, or impossible noise
+    parameters.
     """
     pixels = np.asarray(image, np.float64)
     if not np.isfinite(pixels).all():
-        raise UserError("the image holds pixels that are NaN or infinite; replace them or cut them off")
-    std = check_law(gain_adu_per_e, offset_adu, read_noise_adu)
+        raise UserError("the image has pixels that are NaN or infinite; replace them or crop the image")
+    std = read_noise_electrons(gain_adu_per_e, offset_adu, read_noise_adu)
     return stabilised((pixels - offset_adu) / gain_adu_per_e, std)
 
 
 def inverse_anscombe(
     stable: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_noise_adu: float = 0.0
 ) -> Array:
-    """The exact unbiased inverse of `anscombe`, in ADU: of D = E[f(x) | s], it is s.
+    """Exact unbiased inverse of `anscombe`, in ADU: it maps D = E[f(x) | s] to s.
 
     The algebraic inverse is biased, since the mean of roots is not the root of the mean. Below 40 electrons,
     E[f(x) | s] = Σₖ Pois(k; λ) ∫ f(k + σ z) N(z; 0, 1) dz is computed and interpolated. Above, it is the closed form of
     Mäkitalo and Foi, λ = D²/4 + √(3/2)/(4D) − 11/(8D²) + 5√(3/2)/(8D³) − 1/8 − σ², which with read noise is 3 % too
-    low at one electron. Below the D of no light, a straight line goes on: 0 there would brighten a dark background.
+    low at one electron. Below the D of no light it is extrapolated linearly: 0 there would brighten a dark background.
 
-    Source: Mäkitalo, Foi 2011 and 2013. Errors: `UserError` for a law that is none.
+    Source: Mäkitalo, Foi 2011 and 2013. Errors: `UserError` for impossible noise parameters.
     """
-    std = check_law(gain_adu_per_e, offset_adu, read_noise_adu)
+    std = read_noise_electrons(gain_adu_per_e, offset_adu, read_noise_adu)
     stable = np.asarray(stable, np.float64)
     electrons = np.square(np.linspace(0, np.sqrt(BRIGHT), NODES))
     expected = expectation(electrons, std)
     dark = (electrons[1] - electrons[0]) / (expected[1] - expected[0]) * (stable - expected[0])
     bright = closed_form(np.maximum(stable, expected[-1]), std)
-    bright += BRIGHT - closed_form(expected[-1], std)  # without a step between the two
+    bright += BRIGHT - closed_form(expected[-1], std)  # continuous between the two
     found = np.where(stable < expected[-1], np.interp(stable, expected, electrons), bright)
     return np.asarray(np.where(stable < expected[0], dark, found) * gain_adu_per_e + offset_adu)
 
@@ -73,7 +74,7 @@ def stabilised(electrons: Array, std: float) -> Array:
 
 
 def closed_form(stable: Any, std: float) -> Any:
-    """Electrons, of many."""
+    """Inverse in electrons, for bright pixels."""
     root = np.sqrt(1.5)
     return stable**2 / 4 + root / (4 * stable) - 11 / (8 * stable**2) + 5 * root / (8 * stable**3) - 1 / 8 - std**2
 
@@ -81,7 +82,7 @@ def closed_form(stable: Any, std: float) -> Any:
 def expectation(electrons: Array, std: float) -> Array:
     """E[f(x) | λ] for each mean number of electrons λ."""
     counts = np.arange(int(electrons.max() + 12 * np.sqrt(electrons.max()) + 20))
-    z = np.linspace(-REACH, REACH, 2001)
+    z = np.linspace(-INTEGRATED, INTEGRATED, 2001)
     weight = np.exp(-(z**2) / 2)
     of_count = stabilised(counts[:, None] + std * z, std) @ (weight / weight.sum())
     log_factorial = np.array([lgamma(k + 1.0) for k in counts])
@@ -90,19 +91,19 @@ def expectation(electrons: Array, std: float) -> Array:
     return np.asarray(probability @ of_count)
 
 
-def check_law(gain_adu_per_e: float, offset_adu: float, read_noise_adu: float) -> float:
-    """Read noise in electrons. Errors: `UserError` for values that no camera has."""
+def read_noise_electrons(gain_adu_per_e: float, offset_adu: float, read_noise_adu: float) -> float:
+    """Read noise in electrons. Errors: `UserError` for impossible noise parameters."""
     if not (0 < gain_adu_per_e < np.inf and 0 <= read_noise_adu < np.inf and np.isfinite(offset_adu)):
         raise UserError(
-            f"gain {gain_adu_per_e:g}, offset {offset_adu:g} and read noise {read_noise_adu:g} are no camera's; "
-            "the gain must be above 0, the read noise 0 or more"
+            f"gain {gain_adu_per_e:g} ADU/e, offset {offset_adu:g} ADU and read noise {read_noise_adu:g} ADU are not "
+            "possible; the gain must be above 0, the read noise 0 or more"
         )
     return read_noise_adu / gain_adu_per_e
 
 
 # -- denoisers -------------------------------------------------------------------------------------
-# Their constants are the best on average over four scenes (cells, nuclei, smooth waves, discs), each with 0.5 to 150
-# electrons a pixel, with and without a read noise of 1.5 electrons.
+# Their constants are the best on average over four scenes (cells, nuclei, smooth waves, discs) with 0.5 to 150
+# electrons per pixel, with and without a read noise of 1.5 electrons.
 
 NLM_PATCH, NLM_DISTANCE, NLM_H = 5, 5, 0.8  # pixels; distance to each side; standard deviations of the noise
 WAVELET, LEVELS, SHIFTS = "sym8", 4, 4
@@ -110,11 +111,10 @@ TV_WEIGHT = 0.9
 
 
 def denoise_nlm(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_noise_adu: float = 0.0) -> Array:
-    """Non-local means in the stabilised image: the mean of pixels, weighted by how alike their patches are, in ADU.
+    """Denoise by non-local means of the stabilised image, weighting pixels by the similarity of their patches; ADU.
 
-    Patches of 5 pixels in a window of 11, h = 0.8 standard deviations of the noise, whose variance is taken off the
-    patches' distances. The weights of neighbours inside a patch are equal (scikit-image's fast mode), which was also
-    the better choice.
+    Patches of 5 pixels in a window of 11, h = 0.8 standard deviations of the noise, whose variance is subtracted from
+    the patches' distances. Pixels of a patch have equal weights (scikit-image's fast mode), which was also better.
 
     Source: Buades, Coll, Morel 2005. Errors: `UserError` as `anscombe`, and without scikit-image.
     """
@@ -126,7 +126,7 @@ def denoise_nlm(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, re
 
 
 def denoise_wavelet(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_noise_adu: float = 0.0) -> Array:
-    """Wavelet shrinkage of the stabilised image, mean over its shifts (cycle spinning), in ADU.
+    """Denoise by wavelet shrinkage of the stabilised image, averaged over its shifts (cycle spinning), in ADU.
 
     sym8 wavelets, 4 levels, soft thresholds of BayesShrink: σ² / (standard deviation of the signal) in each band.
     Shifts by 0 to 3 pixels along Y and X (0 and 1 in stacks, along each axis).
@@ -139,27 +139,27 @@ def denoise_wavelet(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0
         sigma=1.0, wavelet=WAVELET, wavelet_levels=LEVELS, method="BayesShrink", mode="soft", rescale_sigma=False,
     )  # fmt: skip
 
-    def spun(stable: Array) -> Array:
+    def cycle_spun(stable: Array) -> Array:
         axes = tuple(range(stable.ndim))
         shifts = list(product(range(SHIFTS if stable.ndim == 2 else 2), repeat=stable.ndim))
         total = np.zeros_like(stable)
         with warnings.catch_warnings():
-            # In small images, the coarsest wavelets reach over both borders: said by PyWavelets, and harmless here.
+            # PyWavelets warns that the coarsest wavelets exceed small images; this is harmless here.
             warnings.simplefilter("ignore", UserWarning)
             for shift in shifts:
                 back = tuple(-pixels for pixels in shift)
                 total += np.roll(threshold(np.roll(stable, shift, axes)), back, axes)
         return total / len(shifts)
 
-    return through_anscombe(spun, image, gain_adu_per_e, offset_adu, read_noise_adu)
+    return through_anscombe(cycle_spun, image, gain_adu_per_e, offset_adu, read_noise_adu)
 
 
 def denoise_tv(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_noise_adu: float = 0.0) -> Array:
-    """Total variation in the stabilised image, in ADU: the u that minimises w Σ |∇u| + ½ Σ (u − f)².
+    """Denoise by total variation of the stabilised image f, in ADU: the u that minimises w Σ |∇u| + ½ Σ (u − f)².
 
-    The weight w is 0.9 standard deviations of the noise. Choosing it for each image, by the discrepancy principle
-    (mean (u − f)² = 1) or by Stein's estimate of the risk, was worse: where photons are few, the variance of the
-    stabilised image is below 1, and both smooth away what is there.
+    The weight w is 0.9 standard deviations of the noise. Choosing it for each image by the discrepancy principle
+    (mean (u − f)² = 1) or by Stein's unbiased risk estimate was worse: with few photons, the variance of the
+    stabilised image is below 1, and both smooth too much.
 
     Source: Rudin, Osher, Fatemi 1992; Chambolle 2004. Errors: `UserError` as `anscombe`, and without scikit-image.
     """
@@ -178,12 +178,13 @@ def through_anscombe(
 
 
 def restoration(*further: str) -> Any:
-    """scikit-image's filters. Errors: `UserError` if scikit-image or a further package is not installed."""
+    """Import scikit-image's filters. Errors: `UserError` if it or a further package is not installed."""
     try:
         for package in further:
             import_module(package)
         return import_module("skimage.restoration")
     except ImportError as error:
         raise UserError(
-            f"the classical denoisers need the package {error.name}; pip install 'noisewise[classical]'"
+            f"the package {error.name}, which classical denoisers need, is not installed; "
+            "pip install 'noisewise[classical]'"
         ) from error

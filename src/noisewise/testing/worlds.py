@@ -1,7 +1,7 @@
-"""Worlds in which the posterior is known exactly: the limit that no method can pass.
+"""Models of images whose posterior is known exactly: the best result that any method can reach.
 
-A world draws signals s and noisy images x, and knows, of every pixel, p(s_i | x), and p(s_i | x without x_i), which is
-all that a method with a blind spot can know.
+A world draws signals s and noisy images x, and computes for each pixel i p(s_i | x), and p(s_i | x without x_i), the
+best result of a method with a blind spot.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class PixelPosterior:
 
 @dataclass(frozen=True)
 class GaussianWorld:
-    """Stationary Gaussian textures on a torus, with Gaussian noise, white or not; (N, side, side), ADU.
+    """Stationary Gaussian fields with periodic borders and white or correlated Gaussian noise; (N, side, side), ADU.
 
     The power at spatial frequency f (radians a pixel) is proportional to (1 + (f · length)²)^−roughness; s has this
     mean and standard deviation, the noise `sigma`, and the power N of `kernel`. p(s|x) is Gaussian: its mean is the
     Wiener filter ŝ(f) = G(f) x(f), G = P / (P + N), its variance the mean over f of P N / (P + N). With
     Q = 1 / (P + N), the precision of x, E[x_i | x without x_i] = x_i − (Q x)_i / Q_ii, with the variance 1 / Q_ii.
-    Put in the place of x_i, ŝ_i is E[s_i | x without x_i], and its variance grows by G_ii² / Q_ii.
+    With this in place of x_i, ŝ_i becomes E[s_i | x without x_i], and its variance increases by G_ii² / Q_ii.
 
     Source: Rue and Held 2005, section 2 (conditionals from a precision matrix).
     """
@@ -47,36 +47,34 @@ class GaussianWorld:
     roughness: float = 1.5
     sigma: float = 15.0
     kernel: tuple[tuple[float, ...], ...] = ((1.0,),)
-    """(Y, X), odd sides: what white noise is convolved with"""
+    """(Y, X), odd sides: kernel with which white noise is convolved"""
     border: int = 32
-    """pixels along the border, where a network cannot see round the torus: not scored"""
+    """pixels along the border that are not scored, as a network does not use the periodic borders"""
 
     @property
     def noise(self) -> Noise:
-        """p(x|s)."""
-        noise_model = Gaussian(self.sigma)
-        return (
-            noise_model
-            if len(self.kernel) == len(self.kernel[0]) == 1
-            else Correlated(noise_model, torch.tensor(self.kernel))
-        )
+        """Noise model p(x|s)."""
+        white = Gaussian(self.sigma)
+        if len(self.kernel) == len(self.kernel[0]) == 1:
+            return white
+        return Correlated(white, torch.tensor(self.kernel))
 
     @cached_property
     def noise_power(self) -> Tensor:
-        """N, (side, side), ADU²."""
-        power = torch.fft.fft2(torch.tensor(self.kernel, dtype=torch.float64), s=(self.side, self.side)).abs() ** 2
-        found: Tensor = self.sigma**2 * power / power.mean()
-        return found
+        """Power spectrum N of the noise, (side, side), ADU²."""
+        kernel = torch.tensor(self.kernel, dtype=torch.float64)
+        power: Tensor = torch.fft.fft2(kernel, s=(self.side, self.side)).abs() ** 2
+        return self.sigma**2 * power / power.mean()
 
     @cached_property
     def power(self) -> Tensor:
-        """P, (side, side), ADU²."""
+        """Power spectrum P of the signal, (side, side), ADU²."""
         f = 2 * math.pi * torch.fft.fftfreq(self.side, dtype=torch.float64)
         shape: Tensor = (1 + self.length**2 * (f[:, None] ** 2 + f**2)) ** -self.roughness
         return self.std**2 / shape.mean() * shape
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Signals and noisy images, float32."""
+        """Draw signals and noisy images, float32."""
         generator = torch.Generator().manual_seed(seed)
         white, noise = torch.randn((2, count, self.side, self.side), generator=generator, dtype=torch.float64)
         signal = self.mean + self.filtered(white, self.power.sqrt())
@@ -89,16 +87,16 @@ class GaussianWorld:
 
     @property
     def gain(self) -> Tensor:
-        """G, (side, side)."""
+        """Transfer function G of the Wiener filter, (side, side)."""
         return self.power / (self.power + self.noise_power)
 
     @property
     def residual_power(self) -> Tensor:
-        """Power of what the noisy image leaves open, (side, side), ADU²."""
+        """Power spectrum of s − ŝ, (side, side), ADU²."""
         return self.gain * self.noise_power
 
     def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
-        """Draws of p(s | x): (N, count, side, side); their differences from the mean have the power P N / (P + N)."""
+        """Draw from p(s | x): (N, count, side, side); differences from the mean have the power P N / (P + N)."""
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn((len(noisy), count, self.side, self.side), generator=generator, dtype=torch.float64)
         return (self.posterior(noisy).mean[:, None] + self.filtered(white, self.residual_power.sqrt())).float()
@@ -106,27 +104,27 @@ class GaussianWorld:
     def blind_spot_posterior(self, noisy: Tensor) -> PixelPosterior:
         """p(s_i | x without x_i)."""
         precision = 1 / (self.power + self.noise_power)
-        diagonal, own = precision.mean(), self.gain.mean()
-        surprise = self.filtered(noisy.double() - self.mean, precision) / diagonal
-        mean = self.posterior(noisy).mean - own * surprise
-        return PixelPosterior(mean, (self.residual_power.mean() + own**2 / diagonal).sqrt().expand(mean.shape))
+        q, g = precision.mean(), self.gain.mean()  # the diagonals Q_ii and G_ii
+        innovation = self.filtered(noisy.double() - self.mean, precision) / q
+        mean = self.posterior(noisy).mean - g * innovation
+        return PixelPosterior(mean, (self.residual_power.mean() + g**2 / q).sqrt().expand(mean.shape))
 
     @staticmethod
     def filtered(image: Tensor, transfer: Tensor) -> Tensor:
-        """Convolution on the torus, by its transfer function."""
+        """Periodic convolution, by its transfer function."""
         result: Tensor = torch.fft.ifft2(torch.fft.fft2(image) * transfer).real
         return result
 
 
 @dataclass(frozen=True)
 class FiniteWorld:
-    """One of a few figures, anywhere, in one of a few brightnesses, on an even ground; any noise of single pixels.
+    """One of a few figures at any position, with one of a few brightnesses, uniform background, independent noise.
 
-    All figures, places and brightnesses are equally likely, so the posterior is a sum over all of them:
-    p(h|x) ∝ Π_i p(x_i | s_i(h)). What is left of it in a pixel are the probabilities of the few values it can have;
-    dividing these by the pixel's own likelihood gives the posterior without it.
+    All figures, positions and brightnesses h are equally likely, so the posterior is p(h|x) ∝ Π_i p(x_i | s_i(h)). The
+    marginal posterior of a pixel consists of the probabilities of the few values that it can have; dividing them by the
+    likelihood of the pixel gives the posterior without it.
 
-    noise: p(x|s). ground: electrons. brightnesses: electrons above it. gain, offset: electrons to ADU.
+    noise: p(x|s). background: electrons. brightnesses: electrons above it. gain, offset: from electrons to ADU.
     """
 
     noise: Noise
@@ -139,9 +137,9 @@ class FiniteWorld:
 
     @cached_property
     def figures(self) -> Tensor:
-        """(F, 5, 5): a disc, a ring, a cross, a bar and its mirror image, in the levels 0, 1/2 and 1.
+        """(F, 5, 5): a disc, a ring, a cross, a bar and its mirror image, with values 0, 1/2 and 1.
 
-        Together they are the same mirrored or turned, as images are in training.
+        The set does not change under the flips and rotations that are used in training.
         """
         rows = (
             ("01110", "12221", "12221", "12221", "01110"),
@@ -150,17 +148,17 @@ class FiniteWorld:
             ("21000", "12100", "01210", "00121", "00012"),
             ("00012", "00121", "01210", "12100", "21000"),
         )
-        return torch.tensor([[[int(level) / 2 for level in row] for row in figure] for figure in rows])
+        return torch.tensor([[[int(digit) / 2 for digit in row] for row in figure] for figure in rows])
 
     @cached_property
     def levels(self) -> Tensor:
-        """Values (L,) that a pixel can have, ADU; the ground comes first."""
+        """Values (L,) that a pixel can have, ADU; the background is the first."""
         electrons = [self.background, *(self.background + b * part for b in self.brightnesses for part in (0.5, 1.0))]
         return self.offset + self.gain * torch.tensor(electrons, dtype=torch.float64)
 
     @cached_property
     def kernels(self) -> Tensor:
-        """(F · B, L − 1, 5, 5): 1 where a figure in a brightness has a level above the ground."""
+        """(F · B, L − 1, 5, 5): 1 where a figure with a brightness has a level above the background."""
         part = torch.stack([self.figures == 0.5, self.figures == 1.0], 1)
         kernels = torch.zeros(len(part), len(self.brightnesses), len(self.brightnesses), 2, 5, 5, dtype=torch.float64)
         for b in range(len(self.brightnesses)):
@@ -168,7 +166,7 @@ class FiniteWorld:
         return kernels.reshape(-1, len(self.levels) - 1, 5, 5)
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Signals and noisy images, float32."""
+        """Draw signals and noisy images, float32."""
         generator = torch.Generator().manual_seed(seed)
         which = torch.randint(len(self.kernels), (count,), generator=generator)
         corner = torch.randint(self.side - 4, (count, 2), generator=generator)
@@ -189,7 +187,7 @@ class FiniteWorld:
         return self.moments(without)
 
     def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
-        """Draws of p(s | x): (N, count, Y, X)."""
+        """Draw from p(s | x): (N, count, Y, X)."""
         relative_log_likelihood = self.relative_log_likelihood(noisy)
         scores = F.conv2d(relative_log_likelihood[:, 1:], self.kernels)
         generator = torch.Generator().manual_seed(seed)
@@ -201,7 +199,7 @@ class FiniteWorld:
         return signal.reshape(len(noisy), count, *signal.shape[1:]).float()
 
     def marginals(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each pixel: p(s_i = level | x), and log p(x_i | level) less that of the ground; (N, L, Y, X)."""
+        """p(s_i = level | x), and log p(x_i | level) − log p(x_i | background), of each pixel; (N, L, Y, X)."""
         relative_log_likelihood = self.relative_log_likelihood(noisy)
         scores = F.conv2d(relative_log_likelihood[:, 1:], self.kernels)
         weight = scores.flatten(1).softmax(1).reshape(scores.shape)
@@ -210,7 +208,7 @@ class FiniteWorld:
         return torch.cat([background, above], 1).clamp(min=1e-300), relative_log_likelihood
 
     def relative_log_likelihood(self, noisy: Tensor) -> Tensor:
-        """log p(x_i | level) of each pixel, less that of the ground; (N, L, Y, X)."""
+        """log p(x_i | level) − log p(x_i | background) of each pixel; (N, L, Y, X)."""
         x = noisy.double()[:, None]
         levels = self.levels[:, None, None]
         shape = (len(x), len(self.levels), *x.shape[2:])
@@ -229,5 +227,5 @@ World = GaussianWorld | FiniteWorld
 
 
 def decibel_gap(error: Tensor, limit: Tensor) -> float:
-    """How far the mean squared error lies above a limit, dB: 10 log₁₀(Σ error² / Σ limit²)."""
+    """Mean squared error relative to that of a limit, dB: 10 log₁₀(Σ error² / Σ limit²)."""
     return float(10 * torch.log10((error.double() ** 2).mean() / (limit.double() ** 2).mean()))

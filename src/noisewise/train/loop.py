@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, a validation loss, and nothing hidden."""
+"""The training loop: AdamW, warm-up and cosine decay, averaged weights, validation and early stopping."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ from noisewise.progress import Progress
 
 WARM_UP_STEPS = 40  # linear, whatever the length of the training
 PEAK_FRACTION = 0.1  # of the training, during which the learning rate stays at its peak
-MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: less than the peak, which needs no length
+MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: shorter than the peak, whose rate is constant
 SAVE_SECONDS = 60.0  # between two saves of an unfinished training
-RESERVE = 0.95  # of the time left is planned: validation takes some, and processors slow down
-VALIDATIONS = 20  # how often the validation loss is computed
-CLEARLY = 1.02  # a loss this much above the lowest is a rise, not chance
+RESERVE = 0.95  # of the time left is planned: validation takes time, and processors slow down
+VALIDATIONS = 20  # in a training
+RISE_FACTOR = 1.02  # a validation loss this much above the lowest has risen, beyond its fluctuation
 PATIENCE = 5  # validations in a row with a risen loss, after which training stops
 WEIGHT_DECAY = 1e-4
 PRETRAINED_RATE = 0.25  # of the learning rate, for pretrained parameters
 GRADIENT_NORM = 1.0
-EXPLODED = 1e3  # a loss (normalised units) beyond which a step is undone
+MAX_LOSS = 1e3  # normalised units: a step with a larger loss is undone
 AVERAGED_FRACTION = 0.05  # of the training: the time constant of the averaged weights
 MAX_RECOVERIES = 8
 
 
 class Data(Protocol):
-    """Where training patches come from: a function of the step's number."""
+    """Source of training patches, which are a function of the step."""
 
     held_out: Any
 
     def draw(self, step: int) -> Any:
-        """Patches with `noisy`, `valid`, `target`, `generator`, `coordinates` and `background`."""
+        """Patches of a step, with `noisy`, `valid`, `target`, `generator`, `coordinates` and `background`."""
 
 
 @dataclass
 class TrainState:
-    """The state of a training: everything that resuming it needs.
+    """State of a training: everything needed to resume it.
 
+    steps: planned number of steps, 0 while unknown. step: steps done. recoveries: how often training diverged.
     untrained: the network is used as it was built, without a step. validation_losses: (step, loss).
-    rises: validations in a row whose loss was clearly above the lowest. tensors: weights and optimiser state.
+    rises: validations in a row with a risen loss. tensors: weights and optimiser state.
     """
 
     steps: int = 0
@@ -63,18 +64,18 @@ class TrainState:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the training is complete."""
         return self.untrained or self.stopped_early or self.step >= self.steps > 0
 
     def notes(self) -> list[str]:
-        """What the user should know of the training; empty if all is well."""
+        """Notes for the user; empty if the training went well."""
         notes = []
         if not self.finished:
             notes.append(f"training was interrupted after {self.step} of {self.steps or 'an unknown number of'} steps")
         if self.stopped_early:
             notes.append(f"training stopped early, after {self.step} steps: the validation loss had risen")
         if self.recoveries:
-            notes.append(f"training diverged {self.recoveries} times and recovered with a lower learning rate")
+            notes.append(f"training diverged {self.recoveries} times and was continued with a lower learning rate")
         return notes
 
     @property
@@ -94,11 +95,16 @@ def fit(
     report: Callable[[Progress], None] = lambda _: None,
     save: Callable[[], None] | None = None,
 ) -> TrainState:
-    """Train `net` in place for a number of steps, or for as many as fit into some seconds.
+    """Train `net` in place for a number of steps, or for a time budget.
 
-    Ends with averaged weights in `net`; `save` is called every minute while they are in it. Ctrl-C ends the training
-    after the current step: `net` is then usable, and passing the returned state (and the same data) again continues to
-    the result of an uninterrupted training.
+    steps: default the method's. seconds: the budget, which becomes a number of steps after a measured warm-up.
+    state: that of an interrupted training, to resume it. report: called with the progress after each step.
+    save: called every minute, while the averaged weights are in `net`; they are in it at the end too.
+
+    Ctrl-C ends the training after the current step: `net` is then usable, and resuming with the returned state and the
+    same data leads to the result of an uninterrupted training.
+
+    Errors: `UserError` if training diverges repeatedly.
     """
     state = state or TrainState()
     if state.finished:
@@ -123,7 +129,7 @@ def fit(
 
 
 class Clock:
-    """Turns a time budget into a number of steps, and steps into time left.
+    """Convert a time budget into a number of steps, and steps into the time left.
 
     seconds: the budget, or None if the number of steps is given. first: the step at which this training began.
     """
@@ -152,19 +158,19 @@ class Clock:
         return Progress(state.step, state.steps, loss, left)
 
     def time_to_save(self) -> bool:
-        """Whether the last save is long enough ago."""
+        """Whether the last save was more than `SAVE_SECONDS` ago."""
         return time.perf_counter() - self.saved > SAVE_SECONDS
 
 
 def planned(step: int, seconds: float, pace: float) -> int:
-    """Total number of steps of a training that is at this step, given seconds left and seconds a step."""
+    """Total number of steps of a training at this step, from the seconds left and the seconds a step takes."""
     steps = step + max(1, int(seconds / pace))
-    # The rates so far were those of a longer training, unless it was the warm-up that took the time.
+    # The steps so far are the peak of a training of at least this length, unless they were the warm-up alone.
     return steps if step == WARM_UP_STEPS else max(steps, math.ceil(step / PEAK_FRACTION))
 
 
 class Trainer:
-    """Weights in training, their running average, the optimiser, and the rules of a step."""
+    """The weights in training, their running average and the optimiser; performs the steps."""
 
     def __init__(self, method: Method, net: Denoiser, data: Data, state: TrainState) -> None:
         self.method, self.net, self.data, self.state = method, net, data, state
@@ -183,20 +189,20 @@ class Trainer:
             self._unpack(state.tensors)
 
     def step(self) -> None:
-        """One step of the optimiser, and what follows it."""
+        """One step: optimiser, averaged weights and, now and then, validation."""
         state = self.state
         for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * self.learning_rate()
+            group["lr"] = group["factor"] * self.learning_rate()
         loss = self._loss(self.data.draw(state.step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.weights, GRADIENT_NORM)
-        if torch.isfinite(norm) and loss.item() < EXPLODED:
+        if torch.isfinite(norm) and loss.item() < MAX_LOSS:
             self.optimizer.step()
         else:
             self._recover()
         state.step += 1
-        # The average forgets the start: its time constant grows to a fraction of the training.
+        # The time constant of the average grows to a fraction of the training, so that early weights fade.
         constant = min(state.step / 10, AVERAGED_FRACTION * (state.steps or math.inf))
         constant = constant if state.step > WARM_UP_STEPS else 1.0
         torch._foreach_lerp_(self.average, self.live, 1.0 / max(1.0, constant))
@@ -215,23 +221,23 @@ class Trainer:
 
     @property
     def peak_end(self) -> float:
-        """The step up to which nothing depends on the length of the training."""
+        """The step up to which the learning rate does not depend on the length of the training."""
         return max(WARM_UP_STEPS, int(PEAK_FRACTION * self.state.steps)) if self.state.steps else math.inf
 
     @property
     def progress(self) -> float:
-        """Fraction of that part of the training which depends on its length."""
+        """Fraction of the training after the peak that is done, 0 to 1."""
         return max(0.0, (self.state.step - self.peak_end) / max(1.0, self.state.steps - self.peak_end))
 
     def finish(self) -> None:
-        """Averaged weights into the network; those of the lowest validation loss if it has clearly risen since.
+        """Copy the averaged weights into the network: the last ones, or the best ones if the validation loss has risen.
 
-        After a training from pretrained weights, also if it has risen at all above theirs.
+        If the pretrained weights were validated first, a loss above theirs counts as risen, too.
         """
         self._pack()
         losses = self.state.validation_losses
         risen = bool(losses) and (
-            losses[-1][1] > CLEARLY * self.state.best_validation_loss
+            losses[-1][1] > RISE_FACTOR * self.state.best_validation_loss
             or (losses[0][0] == 0 and losses[-1][1] > losses[0][1])
         )
         torch._foreach_copy_(self.live, self.best if risen else self.average)
@@ -255,7 +261,7 @@ class Trainer:
             return self.method.loss(self.net, batch)
 
     def validate(self) -> None:
-        """The averaged weights' loss on the held-out pixels; enough clear rises in a row stop the training."""
+        """Compute the validation loss of the averaged weights on held-out pixels; stop if it has risen repeatedly."""
         self.data.held_out.generator.manual_seed(0)
         trained = [t.clone() for t in self.live]
         torch._foreach_copy_(self.live, self.average)
@@ -268,21 +274,21 @@ class Trainer:
         if loss < state.best_validation_loss:
             torch._foreach_copy_(self.best, self.average)
         state.validation_losses.append((state.step, loss))
-        state.rises = state.rises + 1 if loss > CLEARLY * state.best_validation_loss else 0
+        state.rises = state.rises + 1 if loss > RISE_FACTOR * state.best_validation_loss else 0
         state.stopped_early = state.rises >= PATIENCE
 
     def _recover(self) -> None:
-        """After a step that diverged: back to the averaged weights, fresh moments, half the learning rate."""
+        """Undo a diverged step: averaged weights, new moments, half the learning rate. Errors: `UserError`."""
         torch._foreach_copy_(self.live, self.average)
         self.optimizer.state.clear()
         self.state.recoveries += 1
         if self.state.recoveries > MAX_RECOVERIES:
             raise UserError(
-                f"training diverged {self.state.recoveries} times; try a lower --learning-rate, or check the images"
+                f"training diverged {self.state.recoveries} times; use a lower --learning-rate, or check the images"
             )
 
     def _pack(self) -> None:
-        """Everything that `_unpack` needs, by name."""
+        """Keep weights and optimiser state in the training state, by name."""
         groups = {"live": self.live, "average": self.average, "best": self.best}
         for name in ("exp_avg", "exp_avg_sq", "step"):
             groups[name] = [self.optimizer.state[p][name] for p in self.weights if p in self.optimizer.state]
@@ -297,7 +303,7 @@ class Trainer:
         for i, weight in enumerate(self.weights):
             if f"step.{i}" in tensors:
                 state = {name: tensors[f"{name}.{i}"] for name in ("exp_avg", "exp_avg_sq", "step")}
-                # In the memory layout of the weight: the fused step goes through all of them in that order.
+                # The fused step requires the memory layout of the weight.
                 self.optimizer.state[weight] = {
                     k: torch.empty_like(weight if v.ndim else v, device=weight.device).copy_(v)
                     for k, v in state.items()
@@ -305,15 +311,15 @@ class Trainer:
 
 
 def parameter_groups(weights: Sequence[nn.Parameter], pretrained: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """Groups of parameters for the optimiser, each with its share of the learning rate."""
+    """Groups of parameters for the optimiser, each with a factor of the learning rate."""
     known = {id(weight) for weight in pretrained}
     new, old = ([w for w in weights if (id(w) in known) == wanted] for wanted in (False, True))
-    return [{"params": new, "share": 1.0}, {"params": old, "share": PRETRAINED_RATE}]
+    return [{"params": new, "factor": 1.0}, {"params": old, "factor": PRETRAINED_RATE}]
 
 
 @contextmanager
 def ctrl_c_flag() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that a step is never cut in two; the second one interrupts."""
+    """An event that the first Ctrl-C sets, so that the current step is completed; the second one interrupts."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -332,7 +338,7 @@ def ctrl_c_flag() -> Iterator[threading.Event]:
 
 
 def fast_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the processor computes in it, else None (float32)."""
+    """bfloat16 where the device computes in it natively, else None (float32)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     if device.type != "cpu":

@@ -1,4 +1,4 @@
-"""How long to train: what the user is willing to wait, less what everything else takes."""
+"""Time budgets: the seconds left for training, from the time the user is willing to wait."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from noisewise.io.base import Source
 from noisewise.predict.run import Predictor
 from noisewise.workflow.training import Training
 
-DEFAULT_BUDGET = 60.0  # seconds, where neither a budget nor a number of steps is given
+DEFAULT_BUDGET = 60.0  # seconds, if neither a budget nor a number of steps is given
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_budget(budget: str | float | None) -> float | None:
-    """Seconds from a number, `60s`, `10 min` or `2h`. Errors: `UserError`."""
+    """Seconds from a number, `60s`, `10 min` or `2h`; None stays None. Errors: `UserError` for anything else."""
     if budget is None:
         return None
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
@@ -30,7 +30,11 @@ def training_seconds(
     training: Training, sources: Sequence[Source], budget: str | float | None, steps: int | None,
     average: bool, started: float,
 ) -> float | None:  # fmt: skip
-    """What the budget leaves for training: less what is past, less what prediction will take (measured)."""
+    """Seconds of the budget for training: without those since `started` and those that prediction will take.
+
+    The duration of prediction is measured on training patches. average: whether test-time augmentation is used. None if
+    a number of steps is given.
+    """
     if steps is not None:
         return None
     seconds = parse_budget(budget) or DEFAULT_BUDGET
@@ -41,7 +45,7 @@ def training_seconds(
 
 
 def forward_speed(training: Training) -> float:
-    """Pixels a second of a forward pass over training patches, measured now."""
+    """Pixels a second of a forward pass over training patches, measured."""
     model = training.model
     predictor = Predictor(model.method, model.net)
     noisy = training.patches.held_out.noisy

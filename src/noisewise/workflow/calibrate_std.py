@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisewise.evaluate.calibration import NOISE_ERROR, Reliability, reliability, reliability_without_truth, squared_errors
+from noisewise.evaluate.calibration import (
+    NOISE_ERROR,
+    Reliability,
+    reliability,
+    reliability_without_truth,
+    squared_errors,
+)
 from noisewise.methods.base import Denoiser, Method
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -67,7 +68,8 @@ def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int)
         return []
     found = []
     if checkup.kind not in traits.removes:
-        found.append(f"{checkup.verdict}{suited_methods(checkup)}")
+        suited = suited_methods(checkup)
+        found.append(checkup.verdict + (f" Use --method {alternatives(suited)}." if suited else ""))
     if dims == 3 and "rows" not in traits.removes and checkup.slice_correlation:
         found.append(
             f"Successive slices share their noise (correlation {checkup.slice_correlation:.2f}): use --spatial YX, so "
@@ -76,18 +78,27 @@ def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int)
     return [f"{methods.name_of(method)} may not suit this image. {sentence}" for sentence in found]
 
 
-def suited_methods(checkup: NoiseReport) -> str:
-    """` Use --method ... .`: which methods remove this kind of noise; empty where all or none do."""
-    if checkup.kind in ("none", "white", "smoothed"):
-        return ""
-    return f" Use --method {names(lambda traits: checkup.kind in traits.removes and traits.needs == 'noisy')}."
+def suited_methods(checkup: NoiseReport) -> list[str]:
+    """Methods that need noisy images alone and remove this kind of noise, the recommended ones first."""
+    return recommended(
+        lambda traits: checkup.kind in traits.removes and traits.needs == "noisy" and not traits.counts_only
+    )
 
 
-def names(condition: Any) -> str:
-    """`a, b or c`: methods whose traits meet a condition, the recommended ones first."""
+def recommended(condition: Callable[[Traits], bool]) -> list[str]:
+    """Methods whose traits with default settings meet a condition, the recommended ones first."""
     found = methods.having(condition)
-    ordered = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    return " or ".join([*([", ".join(ordered[:-1])] if ordered[1:] else []), *ordered[-1:]])
+    return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def alternatives(found: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join([*([", ".join(found[:-1])] if found[1:] else []), *found[-1:]])
+
+
+def names(condition: Callable[[Traits], bool]) -> str:
+    """`a, b or c`: methods whose traits meet a condition, the recommended ones first."""
+    return alternatives(recommended(condition))
 
 
 def check_targets(traits: Traits, name: str, images: int, targets: int) -> None:

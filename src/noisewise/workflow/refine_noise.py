@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisewise.estimate.measure import measure, read_planes, usable
+from noisewise.estimate.measure import measure, read_planes, valid_mask
 from noisewise.estimate.noise_model import quantization_of
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import DenoiseFunction, check_consistency
@@ -57,7 +57,7 @@ def refine(image: Any, found: NoiseReport | None = None, *, axes: str | None = N
     counts &= bright(planes, found.line)
 
     def score(factor: float) -> float:
-        noise_model = quick_noise_model(found.line.times(factor), found)
+        noise_model = quick_noise_model(found.line.scaled(factor), found)
         checked = check_consistency(
             planes, noise_model, packaged_denoiser(planes, noise_model), valid=counts,
             lowest_std_fraction=LOWEST_STD, stability=False,
@@ -65,7 +65,7 @@ def refine(image: Any, found: NoiseReport | None = None, *, axes: str | None = N
         return math.log(checked.residual)
 
     factor = root(score)
-    return found if factor is None else replace(found, line=found.line.times(factor), variance_correction=factor)
+    return found if factor is None else replace(found, line=found.line.scaled(factor), variance_correction=factor)
 
 
 def quick_noise_model(line: VarianceLine, found: NoiseReport) -> Noise:
@@ -80,7 +80,7 @@ def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor,
     groups = [group[0] for group in read_planes(source, channel, PLANES)[1]]
     side = int((MOST_PIXELS / len(groups)) ** 0.5)
     cut = np.stack([plane[tuple(middle(size, side) for size in plane.shape)] for plane in groups])[:, None]
-    counts = usable([cut], found.pixel_values, with_dark=False)
+    counts = valid_mask([cut], found.pixel_values, exclude_low=False)
     filled = np.where(np.isfinite(cut), cut, np.nanmedian(cut))
     return torch.from_numpy(filled).float(), torch.from_numpy(counts)
 

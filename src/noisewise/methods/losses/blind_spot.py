@@ -1,27 +1,30 @@
-"""Blind-spot loss: pixels that the network did not see are its targets."""
+"""Blind-spot loss: hidden pixels are the targets."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from noisewise.methods.base import Batch, Denoiser
-from noisewise.methods.losses.conditioned import flat, moments
+from noisewise.methods.losses.conditioned import moments, split_channels
 from noisewise.methods.losses.reductions import masked_mean
 from noisewise.nets.blind import blind_centres, hide
 from noisewise.noise.ops.conditioning import NoiseFeatures
 
 BLIND_PERCENT = 11.0  # of the pixels
-LITTLE = 0.1  # of the noise variance: where less is left after denoising, a pixel says little about itself
+MAX_INFLUENCE = 0.1  # Var[s|x] / v, up to which a hidden pixel is a target
 
 
 def blind_spot_loss(net: Denoiser, batch: Batch, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
-    """Squared error at hidden pixels that say little about themselves, in units of the noise; and their share (0 to 1).
+    """Squared error at hidden pixels of little influence, in units of the noise; and the fraction of these (0 to 1).
 
-    A pixel moves its own estimate by ∂f/∂x = Var[s|x] / v, v the variance of the noise (Miyasawa 1961). Where that is
-    small, hardly more is known with the pixel than without it: it can be a target, and the image loses no light.
+    The influence of a pixel on its own estimate is ∂f/∂x = Var[s|x] / v, where v is the noise variance (Miyasawa 1961).
+    Where it is small, the estimates with and without the pixel hardly differ, so that hiding it loses no information.
     """
-    noisy, blind = flat(batch.noisy.float()), blind_centres(flat(batch.valid), BLIND_PERCENT, batch.generator)
+    noisy, blind = (
+        split_channels(batch.noisy.float()),
+        blind_centres(split_channels(batch.valid), BLIND_PERCENT, batch.generator),
+    )
     mean, width = moments(net, hide(noisy, blind, "mean", 1, batch.generator), features)
-    little = blind & (width.detach() ** 2 < LITTLE)
+    scored = blind & (width.detach() ** 2 < MAX_INFLUENCE)
     error = (mean - noisy) ** 2 / features.stabilizer.variance(mean.detach())
-    return masked_mean(error, little), little.sum() / blind.sum().clamp(min=1)
+    return masked_mean(error, scored), scored.sum() / blind.sum().clamp(min=1)

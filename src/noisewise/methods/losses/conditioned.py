@@ -9,19 +9,19 @@ from noisewise.methods.base import Denoiser
 from noisewise.noise.ops.conditioning import NoiseFeatures, noise_features, stack_features
 
 INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, as the network's input
-NARROWEST = 1e-3  # standard deviation, in those of the noise
+MIN_STD = 1e-3  # predicted standard deviation, in units of the noise
 
 
-def flat(images: Tensor) -> Tensor:
-    """Every channel an image of its own: (N, C, *S) -> (N·C, 1, *S)."""
+def split_channels(images: Tensor) -> Tensor:
+    """Make each channel an image: (N, C, *S) -> (N·C, 1, *S)."""
     return images.reshape(-1, 1, *images.shape[2:])
 
 
 def conditioning(net: Denoiser, copies: int) -> NoiseFeatures:
-    """The noise of every channel, for images (N·C, 1, *S) with N = copies."""
+    """Noise features of every channel, for images (N·C, 1, *S) with N = copies."""
     channels = range(len(net.mean))
     found = [noise_features(net.noise_model(channel), *net.input_statistics(channel)) for channel in channels]
-    return stack_features(found, copies).of_dims(net.dims)
+    return stack_features(found, copies).for_dims(net.dims)
 
 
 def moments(net: Denoiser, noisy: Tensor, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
@@ -29,8 +29,8 @@ def moments(net: Denoiser, noisy: Tensor, features: NoiseFeatures) -> tuple[Tens
 
     The network corrects the stabilised image T(x): mean = T⁻¹(T(x) − g(x)).
     """
-    maps = features.maps(noisy)
+    maps = features.network_input(noisy)
     stable = maps[:, :1].clone()
     maps[:, :1] *= INPUT_SCALE
-    correction, width = map(flat, net.maps(net.backbone(maps.reshape(-1, net.width, *noisy.shape[2:]))))
-    return features.stabilizer.inverse(stable - correction), F.softplus(width) + NARROWEST
+    correction, width = map(split_channels, net.maps(net.backbone(maps.reshape(-1, net.width, *noisy.shape[2:]))))
+    return features.stabilizer.inverse(stable - correction), F.softplus(width) + MIN_STD

@@ -1,4 +1,4 @@
-"""How the losses of single pixels become one number."""
+"""Reductions of per-pixel losses to one number."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def entropy_power(nats: Tensor) -> Tensor:
     """exp(2 h) / 2πe: the variance of a normal density with an entropy of h nats a pixel.
 
-    The form in which a likelihood's validation loss is reported: positive, and in the units of a squared error.
+    Validation losses of likelihoods are reported in this form: positive, and in the units of a squared error.
     """
     return torch.exp(2 * nats) / (2 * math.pi * math.e)

@@ -1,4 +1,4 @@
-"""Thinning (recorruption) loss: a part of the image is taken out and becomes the target of the rest."""
+"""Thinning (recorruption) loss: a part of the image is taken out as the target of the rest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from noisewise.methods.base import Batch, Denoiser
-from noisewise.methods.losses.conditioned import flat, moments
+from noisewise.methods.losses.conditioned import moments, split_channels
 from noisewise.methods.losses.reductions import masked_mean
 from noisewise.noise.ops.conditioning import NoiseFeatures
 from noisewise.noise.ops.thinning import neighbour_mean, split_noisy
@@ -24,8 +24,8 @@ def thinned_pair(net: Denoiser, noisy: Tensor, fraction: float, generator: torch
 
 def thinning_loss(net: Denoiser, batch: Batch, features: NoiseFeatures, fraction: float) -> Tensor:
     """Squared error of the rest of the image against the fraction taken out of it, in units of the noise."""
-    rest, target = (flat(part) for part in thinned_pair(net, batch.noisy, fraction, batch.generator))
+    rest, target = (split_channels(part) for part in thinned_pair(net, batch.noisy, fraction, batch.generator))
     mean, _ = moments(net, rest, features.thinned(fraction))
-    # A validation loss must not count less where this network predicts a bright pixel.
+    # A validation loss must not depend on the prediction through its weights.
     level = neighbour_mean(rest) if batch.held_out else mean.detach()
-    return masked_mean((mean - target) ** 2 / features.stabilizer.variance(level), flat(batch.valid))
+    return masked_mean((mean - target) ** 2 / features.stabilizer.variance(level), split_channels(batch.valid))

@@ -1,0 +1,1 @@
+"""Fit noise models: counted pairs, variance lines, maximum likelihood."""

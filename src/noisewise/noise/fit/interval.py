@@ -1,15 +1,15 @@
-"""A number with its 95 % interval."""
+"""Estimates with 95 % confidence intervals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-TWO_SIDED = 1.96  # standard errors to each side, for 95 %
+TWO_SIDED = 1.96  # standard errors to each side of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval."""
+    """A value and the bounds of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -17,7 +17,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, error: float) -> Estimate:
-        """From a standard error."""
+        """Estimate from a value and its standard error."""
         return cls(value, value - TWO_SIDED * error, value + TWO_SIDED * error)
 
     def __str__(self) -> str:

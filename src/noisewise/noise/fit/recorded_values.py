@@ -1,4 +1,4 @@
-"""The grey levels of a recording: their step, and where they are cut off."""
+"""Quantization of a recording: the step of its pixel values and their limits."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from noisewise.axes import Array
 from noisewise.noise.quantization import Quantization
 
-COUNTED = 16  # bits: the levels of longer integers and of floats are not counted
-PILE = 10.0  # times as many pixels at the outermost level as at those next to it: it holds what was cut off
-FEWEST = 20  # pixels at a limit that lies within the pixel type's range
-NEXT = 10  # levels beside the outermost that it is compared with
-STEPS = 64  # the largest step that is looked for
+COUNTED_BITS = 16  # values of longer integers and of floats are not counted
+PILE_UP = 10.0  # pixels at the outermost value relative to the next ones: more are clipped pixels
+FEWEST = 20  # pixels at a limit inside the range of the pixel type
+NEXT = 10  # values next to the outermost that it is compared with
+MAX_STEP = 64
 
 
-class Values:
-    """Collects the values of frames: `digital` says how they were made whole and cut off."""
+class RecordedValues:
+    """Collects the pixel values of frames of one pixel type; `quantization` describes their rounding and clipping."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype, self.whole = dtype, True
+        self.dtype, self.integer = dtype, True
         self.low, self.high = np.inf, -np.inf
         self.counts: Array | None = None
         self.base = 0
-        if dtype.kind in "iu" and dtype.itemsize * 8 <= COUNTED:
+        if dtype.kind in "iu" and dtype.itemsize * 8 <= COUNTED_BITS:
             limits = np.iinfo(dtype)
             self.base, self.counts = limits.min, np.zeros(limits.max - limits.min + 1, np.int64)
 
@@ -34,27 +34,27 @@ class Values:
         if self.counts is not None:
             found = np.bincount(frame.ravel().astype(np.int64) - self.base)
             self.counts[: len(found)] += found
-        elif self.whole:
-            self.whole = bool((frame == np.rint(frame)).all())
+        elif self.integer:
+            self.integer = bool((frame == np.rint(frame)).all())
 
     @property
     def quantization(self) -> Quantization:
-        """Step and limits; limits of floats are those that show as a pile of equal values."""
-        if not self.whole:
+        """Step and limits (ADU); none for fractions, and no limits for values that are not counted."""
+        if not self.integer:
             return Quantization()
         if self.counts is None:
             return Quantization(1.0)
-        levels = np.flatnonzero(self.counts)
-        step = int(np.gcd.reduce(levels + self.base))
-        step = step if 1 < step <= STEPS and len(levels) > 2 * NEXT else 1
-        return Quantization(float(step), self._limit(levels), self._limit(levels[::-1]))
+        values = np.flatnonzero(self.counts)
+        step = int(np.gcd.reduce(values + self.base))
+        step = step if 1 < step <= MAX_STEP and len(values) > 2 * NEXT else 1
+        return Quantization(float(step), self._limit(values), self._limit(values[::-1]))
 
-    def _limit(self, levels: Array) -> float:
-        """The limit at the first of these levels if values pile up there, else that of the pixel type."""
+    def _limit(self, values: Array) -> float:
+        """The first of these values if clipped pixels pile up there, else the limit of the pixel type."""
         assert self.counts is not None
-        first, beside = self.counts[levels[0]], self.counts[levels[1 : 1 + NEXT]]
+        first, beside = self.counts[values[0]], self.counts[values[1 : 1 + NEXT]]
         limits = np.iinfo(self.dtype)
-        upper = len(levels) > 1 and levels[0] > levels[1]
-        if first >= FEWEST and len(beside) == NEXT and first > PILE * beside.mean():
-            return float(levels[0] + self.base)
+        upper = len(values) > 1 and values[0] > values[1]
+        if first >= FEWEST and len(beside) == NEXT and first > PILE_UP * beside.mean():
+            return float(values[0] + self.base)
         return float(limits.max if upper else limits.min)

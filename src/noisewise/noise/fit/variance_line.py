@@ -1,4 +1,4 @@
-"""The photon-transfer line: variance against signal, v(s) = slope · s + intercept."""
+"""The variance line of photon transfer: variance against signal, v(s) = slope · s + intercept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from noisewise.errors import UserError
 
 Signal = TypeVar("Signal", float, Array, Tensor)
 
-OUTLIER = 16.0  # times the variance of its signal: a squared deviation beyond is no noise
-ROUNDS = 8
+OUTLIER = 16.0  # times the variance of its signal: larger squared deviations are left out
+ITERATIONS = 8
 
 
 @dataclass(frozen=True)
 class VarianceLine:
-    """v(s) = slope · s + intercept, ADU², with the covariance matrix of both."""
+    """v(s) = slope · s + intercept (ADU²), with the covariance matrix of (slope, intercept)."""
 
     slope: float
     intercept: float
@@ -33,12 +33,12 @@ class VarianceLine:
         """Standard error of the slope."""
         return float(self.covariance[0][0] ** 0.5)
 
-    def times(self, factor: float) -> VarianceLine:
-        """The line of noise with this factor to its variance."""
-        return replace(self.stretched(factor), slope=self.slope * factor, intercept=self.intercept * factor)
+    def scaled(self, factor: float) -> VarianceLine:
+        """Variance line of noise whose variance is larger by a factor."""
+        return replace(self.with_scaled_errors(factor), slope=self.slope * factor, intercept=self.intercept * factor)
 
-    def stretched(self, factor: float) -> VarianceLine:
-        """The same line with errors larger by a factor."""
+    def with_scaled_errors(self, factor: float) -> VarianceLine:
+        """The same line with standard errors larger by a factor."""
         (a, b), (_, c) = self.covariance
         return VarianceLine(
             self.slope, self.intercept, ((a * factor**2, b * factor**2), (b * factor**2, c * factor**2))
@@ -46,26 +46,29 @@ class VarianceLine:
 
 
 def fit_line(signal: Tensor, squares: Tensor, freedom: Tensor | float = 1.0) -> VarianceLine:
-    """Weighted least squares of variances against signals (float64, flat), outliers left out.
+    """Fit variances to signals by iteratively reweighted least squares without outliers (flat float64 tensors).
 
-    squares: estimates of the variance with so many degrees of freedom each: Var = 2 v² / freedom.
+    signal: ADU. squares: estimates of the variance, ADU². freedom: degrees of freedom of each: Var = 2 v² / freedom.
 
     Errors: `UserError` if the signals do not span a range.
     """
     span = float(signal.max() - signal.min()) if signal.numel() > 2 else 0.0
     if not span > 0:
-        raise UserError("the signals do not span a range, so variance and signal cannot be related")
+        raise UserError(
+            "all signals are equal, so the gain cannot be measured; a noise model needs a range of signals: give "
+            "images with contrast"
+        )
     centre = signal.mean()
     design = torch.stack([(signal - centre) / span, torch.ones_like(signal)], 1)
     floor = 1e-6 * squares.mean().clamp(min=1e-30)
     variance = squares.mean().expand(signal.shape)
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         weight = freedom / (2 * variance**2) * (squares < OUTLIER * variance)
         normal = design.T @ (design * weight[:, None])
         inverse = torch.linalg.pinv(normal)
         solution = inverse @ (design.T @ (weight * squares))
         variance = (design @ solution).clamp(min=floor)
     slope = float(solution[0]) / span
-    turn = torch.tensor([[1 / span, 0.0], [-float(centre) / span, 1.0]], dtype=design.dtype)
-    covariance = (turn @ inverse @ turn.T).tolist()
+    transform = torch.tensor([[1 / span, 0.0], [-float(centre) / span, 1.0]], dtype=design.dtype)
+    covariance = (transform @ inverse @ transform.T).tolist()
     return VarianceLine(slope, float(solution[1]) - slope * float(centre), (tuple(covariance[0]), tuple(covariance[1])))

@@ -1,14 +1,14 @@
-"""p(x|s): drawn from a camera, recorded, measured in one image, or fitted; one file a law, its name is the kind."""
+"""Noise models p(x|s), one file each; the file name is the kind of the model."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisewise.errors import UserError
+from noisewise.registry import public_modules
 
 if TYPE_CHECKING:
     from noisewise.noise.base import Noise
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @cache
 def kinds() -> dict[str, type[Noise]]:
-    """File name -> the law that the file defines."""
+    """Map each kind (file name) to its noise model class."""
     from noisewise.noise.base import Noise
 
     found = {}
-    for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
-        module = importlib.import_module(f"{__name__}.{path.stem}")
+    for name in public_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{name}")
         for member in vars(module).values():
-            own = inspect.isclass(member) and member.__module__ == module.__name__
-            if own and issubclass(member, Noise) and not inspect.isabstract(member):
-                found[path.stem] = member
+            defined_here = inspect.isclass(member) and member.__module__ == module.__name__
+            if defined_here and issubclass(member, Noise) and not inspect.isabstract(member):
+                found[name] = member
     return found
 
 
 def get(kind: str) -> type[Noise]:
-    """The law of this kind. Errors: `UserError` for an unknown one."""
+    """Noise model class of a kind. Errors: `UserError` for an unknown kind."""
     if kind not in kinds():
         raise UserError(f"unknown kind of noise '{kind}'; there are: {', '.join(kinds())}")
     return kinds()[kind]

@@ -1,4 +1,4 @@
-"""Noise with a memory: each pixel's is told by that of the pixels before it, along an axis or in a raster."""
+"""Autoregressive noise: each pixel depends on preceding pixels along an axis or in raster order."""
 
 from __future__ import annotations
 
@@ -9,64 +9,65 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from noisewise.errors import UserError
-from noisewise.noise.base import Noise, Value, buffer
-from noisewise.noise.models.correlated import Correlated, of_single_pixels
+from noisewise.noise.base import Noise, Value
+from noisewise.noise.models.correlated import Correlated, fit_pixel_noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.noise.ops.causal_mixture import FAR, Axis, CausalMixture, causal_offsets
+from noisewise.noise.ops.causal_mixture import CONTEXT_LENGTH, Axis, CausalMixture, causal_offsets
 from noisewise.noise.quantization import CONTINUOUS, Quantization, log_mass
 
-STEPS, RATE, PATCH, PATCHES = 2000, 4e-3, 64, 4
-RIDGE = 1e-4  # of the variance
-TWIN = (8, 128)  # images and pixels a side of samples, from which the autocorrelation is told
+STEPS, LEARNING_RATE, PATCH_SIZE, BATCH_SIZE = 2000, 4e-3, 64, 4
+RIDGE = 1e-4  # regularisation of the linear prediction, relative to the variance
+SAMPLES, SAMPLE_SIZE = 8, 128  # images, and pixels along each side, to estimate the autocorrelation from
 
 
 class Autoregressive(Noise):
-    """x = s + σ(s) z, z_i ~ Σ_k w_k N(μ_k, σ_k²), parts told by the z before it and by s_i; rounded and clipped.
+    """x = s + σ(s) z, z_i ~ Σ_k w_k N(μ_k, σ_k²) given the causal context of z_i and s_i; rounded and clipped.
 
-    Before it are the pixels to the left (axis X), above (Y), or both (YX, a raster). σ²(s) is the variance of `law`.
+    The causal context are pixels to the left (axis X), above (Y), or both (YX, raster order). σ²(s) is the variance of
+    `pixel_noise`. A small network predicts the mixture parameters.
 
-    law: of each pixel for itself; log_prob, cdf and mean_var are its own. weights: of the network. far: pixels that
-    are remembered along an axis. signal_range: darkest and brightest signal that it was fitted to, ADU.
+    pixel_noise: marginal model of single pixels, which gives log_prob, cdf and mean_var. weights: flat parameters of
+    the network. context_length: pixels along an axis. signal_range: darkest and brightest fitted signal, ADU.
 
-    Source: Salmon and Krull 2022 (autoregressive models of noise).
+    Source: Salmon and Krull 2022 (autoregressive noise models).
     """
 
     signal_range: Tensor
 
     def __init__(
-        self, pixel_noise: Noise, weights: Tensor, axis: Axis = "X", far: int = FAR, signal_range: Value = (0.0, 1.0),  # type: ignore[assignment]
-        quantization: Quantization = CONTINUOUS,
+        self, pixel_noise: Noise, weights: Tensor, axis: Axis = "X", context_length: int = CONTEXT_LENGTH,
+        signal_range: Value = (0.0, 1.0), quantization: Quantization = CONTINUOUS,  # type: ignore[assignment]
     ) -> None:  # fmt: skip
         super().__init__(quantization)
-        self.pixel_noise, self.axis, self.far = pixel_noise, axis, far
-        self.register_buffer("signal_range", buffer(signal_range))
-        self.memory = CausalMixture(causal_offsets(axis, far), 1)
-        self.memory.requires_grad_(False)
+        self.pixel_noise, self.axis, self.context_length = pixel_noise, axis, context_length
+        self.store(signal_range=signal_range)
+        self.mixture = CausalMixture(causal_offsets(axis, context_length), 1)
+        self.mixture.requires_grad_(False)
         if weights.numel():
-            vector_to_parameters(weights.float(), self.memory.parameters())
-        self._twin: Correlated | None = None
+            vector_to_parameters(weights.float(), self.mixture.parameters())
+        self._spectral: Correlated | None = None
 
     @property
     def weights(self) -> Tensor:
-        """The network's, flat."""
-        return parameters_to_vector(self.memory.parameters())
+        """Parameters of the network as one flat tensor."""
+        return parameters_to_vector(self.mixture.parameters())
 
-    def context(self, signal: Tensor) -> Tensor:
-        """Signals as the network is told them: (..., 1)."""
+    def condition(self, signal: Tensor) -> Tensor:
+        """Signal relative to the fitted range, the condition of the network: (..., 1)."""
         low, high = self.signal_range.to(signal)
-        place: Tensor = (signal - low) / (high - low)
-        return place.clamp(-0.5, 1.5)[..., None]
+        relative: Tensor = (signal - low) / (high - low)
+        return relative.clamp(-0.5, 1.5)[..., None]
 
     def std(self, signal: Tensor) -> Tensor:
-        """σ(s), ADU."""
+        """σ(s) of `pixel_noise`, ADU."""
         variance: Tensor = self.pixel_noise.mean_var(signal)[1]
         return variance.clamp(min=1e-12).sqrt()
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Noise of each image (Y, X) of a signal (..., Y, X) by itself."""
+        """Draw noise of each image (Y, X) of a signal (..., Y, X) independently."""
         images = signal.reshape(-1, *signal.shape[-2:]).float()
-        z = self.memory.walk(self.context(images), generator).reshape(signal.shape)
+        z = self.mixture.sample(self.condition(images), generator).reshape(signal.shape)
         return self.quantization((signal + self.std(signal) * z.to(signal)).to(signal.dtype))
 
     def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
@@ -74,9 +75,9 @@ class Autoregressive(Noise):
         shape = signal.shape
         x, s = (part.reshape(-1, *shape[-2:]).float() for part in (noisy, signal))
         std = self.std(s)
-        log_weight, mean, width = self.memory(self.memory.context_values((x - s) / std), self.context(s))
+        log_weight, mean, relative_std = self.mixture(self.mixture.context_values((x - s) / std), self.condition(s))
         scale = std[..., None]
-        mass = log_mass(x[..., None], s[..., None] + scale * mean, scale * width, self.quantization)
+        mass = log_mass(x[..., None], s[..., None] + scale * mean, scale * relative_std, self.quantization)
         return torch.logsumexp(log_weight + mass, -1).reshape(shape).to(signal.dtype)
 
     def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
@@ -94,51 +95,51 @@ class Autoregressive(Noise):
 
     @property
     def anisotropic(self) -> bool:
-        return self.axis != "YX" or self.spectral().anisotropic
+        return self.axis != "YX" or self.spectral_approximation().anisotropic
 
     @property
     def no_flip_axes(self) -> str:
         return self.axis
 
-    def spectral(self) -> Correlated:
-        if self._twin is None:
-            signal = self.signal_range.mean().expand(TWIN[0], TWIN[1], TWIN[1])
+    def spectral_approximation(self) -> Correlated:
+        if self._spectral is None:
+            signal = self.signal_range.mean().expand(SAMPLES, SAMPLE_SIZE, SAMPLE_SIZE)
             noisy = self.sample(signal, torch.Generator(signal.device).manual_seed(0))
             found = Correlated.fit(noisy, signal)
-            pixel_noise = without(self.pixel_noise, float(found.offset_variance()))
-            self._twin = Correlated(pixel_noise, found.kernel, found.row_kernel, found.column_kernel, self.quantization)
-            self._twin.provenance = {"signal_range": self.signal_range.tolist()}
-        return self._twin
+            pixel = with_less_read_noise(self.pixel_noise, float(found.offset_variance()))
+            self._spectral = Correlated(pixel, found.kernel, found.row_kernel, found.column_kernel, self.quantization)
+            self._spectral.provenance = {"signal_range": self.signal_range.tolist()}
+        return self._spectral
 
     @classmethod
     def fit(
         cls, noisy: Tensor, signal: Tensor, *, quantization: Quantization = CONTINUOUS, axis: Axis = "X", seed: int = 0,
         steps: int = STEPS,
     ) -> Self:  # fmt: skip
-        """From images (..., Y, X) and their signals, in so many steps.
+        """Fit the model to images (..., Y, X) and their signals, in this number of gradient steps.
 
-        Errors: `UserError` for anything but images.
+        Errors: `UserError` for tensors that are not images.
         """
         if noisy.ndim < 2 or min(noisy.shape[-2:]) < 2:
-            raise UserError("noise with a memory is fitted to images (..., Y, X), not to single pixels")
+            raise UserError("autoregressive noise needs images (..., Y, X); single pixels have no causal context")
         x, s = (part.reshape(-1, *part.shape[-2:]).double() for part in (noisy, signal))
-        pixel_noise = of_single_pixels(x, s, quantization)
-        low, high, spread = float(s.min()), float(s.max()), float((x - s).std())
-        reach = torch.tensor([low, max(high, low + spread)])  # of dark frames, one signal and as good as none
-        self = cls(pixel_noise, torch.empty(0), axis, signal_range=reach, quantization=quantization)
-        self.learn(x.float(), s.float(), torch.Generator().manual_seed(seed), steps)
+        pixel_noise = fit_pixel_noise(x, s, quantization)
+        low, high, std = float(s.min()), float(s.max()), float((x - s).std())
+        signal_range = torch.tensor([low, max(high, low + std)])  # dark frames have almost a single signal
+        self = cls(pixel_noise, torch.empty(0), axis, signal_range=signal_range, quantization=quantization)
+        self.fit_network(x.float(), s.float(), torch.Generator().manual_seed(seed), steps)
         return self
 
-    def learn(self, noisy: Tensor, signal: Tensor, generator: torch.Generator, steps: int) -> None:
-        """Maximum likelihood: a linear prediction in closed form, then all of it by stochastic gradients."""
-        self.start((noisy - signal) / self.std(signal))
-        self.memory.requires_grad_(True)
-        optimiser = torch.optim.AdamW(self.memory.parameters(), RATE)
+    def fit_network(self, noisy: Tensor, signal: Tensor, generator: torch.Generator, steps: int) -> None:
+        """Maximise the likelihood: a linear prediction in closed form, then all parameters by stochastic gradients."""
+        self.fit_linear((noisy - signal) / self.std(signal))
+        self.mixture.requires_grad_(True)
+        optimiser = torch.optim.AdamW(self.mixture.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        height, width = (min(PATCH, n) for n in noisy.shape[-2:])
+        height, width = (min(PATCH_SIZE, n) for n in noisy.shape[-2:])
         for _ in range(steps):
             corners = [
-                torch.randint(n, (PATCHES,), generator=generator).tolist()
+                torch.randint(n, (BATCH_SIZE,), generator=generator).tolist()
                 for n in (len(noisy), noisy.shape[1] - height + 1, noisy.shape[2] - width + 1)
             ]
             x, s = (
@@ -148,33 +149,33 @@ class Autoregressive(Noise):
             loss = -self.log_prob_image(x, s).mean()
             optimiser.zero_grad()
             torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(self.memory.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(self.mixture.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-        self.memory.requires_grad_(False)
+        self.mixture.requires_grad_(False)
 
-    def start(self, z: Tensor) -> None:
-        """The best linear prediction of z (N, Y, X) by what is remembered, and its width."""
-        count = len(self.memory.offsets)
-        seen = self.memory.context_values(z)[..., :count].reshape(-1, count)
-        value = z.reshape(-1)
-        some = torch.arange(0, len(value), max(1, len(value) // 400_000))
-        seen, value = seen[some].double(), value[some].double()
-        gram = seen.T @ seen / len(seen)
-        slope = torch.linalg.solve(gram + RIDGE * torch.eye(count), seen.T @ value / len(seen))
-        left = float((value - seen @ slope).std())
+    def fit_linear(self, z: Tensor) -> None:
+        """Start from the best linear prediction of z (N, Y, X) from its causal context, and its residual std."""
+        count = len(self.mixture.offsets)
+        context = self.mixture.context_values(z)[..., :count].reshape(-1, count)
+        target = z.reshape(-1)
+        some = torch.arange(0, len(target), max(1, len(target) // 400_000))
+        context, target = context[some].double(), target[some].double()
+        gram = context.T @ context / len(context)
+        slope = torch.linalg.solve(gram + RIDGE * torch.eye(count), context.T @ target / len(context))
+        residual_std = float((target - context @ slope).std())
         with torch.no_grad():
-            self.memory.linear.weight[0] = slope.float()
-            self.memory.linear.bias.zero_()
-            components = len(self.memory.told.bias) // 3
-            self.memory.told.bias[2 * components :] = torch.log(torch.expm1(torch.tensor(max(left, 0.03))))
+            self.mixture.linear.weight[0] = slope.float()
+            self.mixture.linear.bias.zero_()
+            components = len(self.mixture.head.bias) // 3
+            self.mixture.head.bias[2 * components :] = torch.log(torch.expm1(torch.tensor(max(residual_std, 0.03))))
 
 
-def without(pixel_noise: Noise, variance: float) -> Noise:
-    """A law of less read noise, by so much variance (ADU²)."""
+def with_less_read_noise(pixel_noise: Noise, variance: float) -> Noise:
+    """Noise model with the read noise reduced by a variance (ADU²)."""
     if isinstance(pixel_noise, PoissonGaussian):
-        left = (pixel_noise.read_noise**2 - variance).clamp(min=0).sqrt()
-        return PoissonGaussian(pixel_noise.gain, pixel_noise.offset, left)
+        read_noise = (pixel_noise.read_noise**2 - variance).clamp(min=0).sqrt()
+        return PoissonGaussian(pixel_noise.gain, pixel_noise.offset, read_noise)
     if isinstance(pixel_noise, Gaussian):
         return Gaussian((pixel_noise.std**2 - variance).clamp(min=1e-12).sqrt())
     return pixel_noise

@@ -1,4 +1,4 @@
-"""White Gaussian noise of one strength."""
+"""White Gaussian noise whose standard deviation does not depend on the signal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from noisewise.noise.quantization import CONTINUOUS, Quantization
 
 
 class Gaussian(GaussianSum):
-    """p(x|s) = N(x; s, σ²): the same for every signal.
+    """p(x|s) = N(x; s, σ²), the same for every signal.
 
     std: σ, ADU.
     """
@@ -21,7 +21,7 @@ class Gaussian(GaussianSum):
 
     def __init__(self, std: Value, quantization: Quantization = CONTINUOUS) -> None:
         super().__init__(quantization)
-        self.keep(std=std)
+        self.store(std=std)
 
     def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
         std = self.std.to(signal).expand(signal.shape)[..., None]
@@ -29,6 +29,6 @@ class Gaussian(GaussianSum):
 
     @classmethod
     def fit(cls, noisy: Tensor, signal: Tensor, *, quantization: Quantization = CONTINUOUS) -> Self:
-        """σ from the mean squared difference, less what rounding adds to it."""
-        variance = ((noisy.double() - signal.double()) ** 2).mean() - quantization.step**2 / 12
+        """Fit σ² as the mean squared difference, minus the variance of rounding."""
+        variance = ((noisy.double() - signal.double()) ** 2).mean() - quantization.rounding_variance
         return cls(variance.clamp(min=(0.05 * quantization.step) ** 2 + 1e-12).sqrt(), quantization)

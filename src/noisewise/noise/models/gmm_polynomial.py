@@ -1,4 +1,4 @@
-"""The Gaussian mixture of PPN2V and CAREamics, whose parameters are polynomials of the signal."""
+"""Gaussian mixture of PPN2V and CAREamics, whose parameters are polynomials of the signal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ COMPONENTS, COEFFICIENTS = 3, 2
 class GmmPolynomial(GaussianSum):
     """p(x|s) = Σₖ wₖ(t) N(x; s + μₖ(t) − μ̄(t), σₖ²(t)), t = (s − low) / (high − low), μ̄ = Σ w μ, mean s exactly.
 
-    With a, b, c the rows of `weight` (3K, C), K each: μₖ = Σᵢ aₖᵢ tⁱ, σₖ² = Σᵢ exp(bₖᵢ) tⁱ, at least least_variance,
-    w = softmax(Σᵢ cₖᵢ tⁱ). low, high: the signals it was fitted to, ADU. least_variance: ADU²; the files of both
-    programs call it `min_sigma`, but hold the variance to it.
-    Source: Prakash et al., ISBI 2020; the code of PPN2V and CAREamics.
+    a, b and c are the rows of `weight` (3K, C), K each: μₖ = Σᵢ aₖᵢ tⁱ, σₖ² = Σᵢ exp(bₖᵢ) tⁱ, at least least_variance,
+    w = softmax(Σᵢ cₖᵢ tⁱ). low, high: range of the fitted signals, ADU. least_variance: ADU²; both programs call it
+    `min_sigma`, but apply it to the variance.
+
+    Source: Prakash et al., ISBI 2020 (PPN2V); the code of PPN2V and CAREamics.
     """
 
     weight: Tensor
@@ -35,11 +36,11 @@ class GmmPolynomial(GaussianSum):
         self, weight: Tensor, low: Value, high: Value, least_variance: Value, quantization: Quantization = CONTINUOUS
     ) -> None:
         super().__init__(quantization)
-        self.keep(weight=weight, low=low, high=high, least_variance=least_variance)
+        self.store(weight=weight, low=low, high=high, least_variance=least_variance)
 
     def components(self, signal: Tensor, noisy: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
-        place = (signal - self.low) / (self.high - self.low)
-        powers = torch.stack([place**i for i in range(self.weight.shape[1])], -1)
+        t = (signal - self.low) / (self.high - self.low)
+        powers = torch.stack([t**i for i in range(self.weight.shape[1])], -1)
         mean, log_variance, log_weight = self.weight.to(signal).chunk(3)
         log_weights = (powers @ log_weight.T).log_softmax(-1)
         shift = powers @ mean.T
@@ -49,12 +50,12 @@ class GmmPolynomial(GaussianSum):
 
     @classmethod
     def fit(cls, noisy: Tensor, signal: Tensor, *, quantization: Quantization = CONTINUOUS) -> Self:
-        """Maximum likelihood, three components, linear in the signal, from the line of the variance on."""
+        """Fit three components, linear in the signal, by maximum likelihood, starting from the variance line."""
         return cls.from_pairs(Pairs.of(noisy, signal, quantization))
 
     @classmethod
     def from_pairs(cls, pairs: Pairs) -> Self:
-        """The same of pairs that are counted already."""
+        """Fit the model to counted pairs."""
         line, span = pairs.line, pairs.high - pairs.low
         darkest = max(line(pairs.low), float(pairs.least_std) ** 2)
         start = torch.zeros(3, COMPONENTS, COEFFICIENTS, dtype=torch.float64)
@@ -66,11 +67,11 @@ class GmmPolynomial(GaussianSum):
 
     @classmethod
     def of_parameters(cls, pairs: Pairs, parameters: Tensor) -> Self:
-        """The law with these free numbers."""
+        """Model of flat free parameters (3 · K · C,)."""
         weight = parameters.reshape(3 * COMPONENTS, COEFFICIENTS)
         return cls(weight, pairs.low, pairs.high, pairs.least_std**2, pairs.quantization)
 
 
 def penalty(parameters: Tensor) -> Tensor:
-    """Nats that weights far from alike cost, where nothing else decides."""
+    """Weak penalty (nats) on unequal weights, for parameters that the pairs do not determine."""
     return 1e-3 * parameters.chunk(3)[2].square().sum()

@@ -1,0 +1,1 @@
+"""Operations that depend on the noise model: thinning, variance stabilisation, conditioning, likelihood tables."""

@@ -1,4 +1,4 @@
-"""What a network is told of a law of noise, so that one network can serve many laws."""
+"""Conditioning of networks on a noise model, so that one network can serve many noise models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisewise.noise.base import Noise
-from noisewise.noise.models.correlated import WHITE, Correlated
+from noisewise.noise.models.correlated import WHITE, Correlated, kernel_autocovariance
 from noisewise.noise.models.gamma_poisson import GammaPoisson
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
@@ -22,10 +22,10 @@ FEATURES = 2 + len(LAGS) + 2
 
 @dataclass(frozen=True)
 class NoiseFeatures:
-    """Laws of N images: how each is stabilised, and features (N, FEATURES) of what is left.
+    """Noise of N images for a network: a variance-stabilising transform, and features (N, FEATURES) for the rest.
 
-    features: how much of the dark noise is read noise (0 to 1); the step of the values; the correlation at `LAGS`;
-    the standard deviations of row and column offsets. Steps and offsets in standard deviations at the image's mean.
+    features: read noise relative to all dark noise (0 to 1); quantization step; correlation at `LAGS`; standard
+    deviations of row and of column offsets. Step and offsets in standard deviations at the mean of the image.
     """
 
     stabilizer: Stabilizer
@@ -36,48 +36,52 @@ class NoiseFeatures:
         cls, slope: Tensor, variance_at_zero: Tensor, read_variance: Tensor, mean: Tensor, *,
         step: Tensor, rho: Tensor, rows: Tensor, columns: Tensor,
     ) -> NoiseFeatures:  # fmt: skip
-        """From numbers (N,), and rho (N, LAGS); of images with two spatial axes or three (see `of_dims`)."""
-        stabilizer = Stabilizer.on_line(slope, variance_at_zero, read_variance, mean)
+        """Features of N images from tensors (N,), ADU or ADU², and rho (N, LAGS); `for_dims` adds spatial axes.
+
+        slope, variance_at_zero: variance line. read_variance: without photons. step: of the quantization. rows,
+        columns: standard deviations of row and column offsets.
+        """
+        stabilizer = Stabilizer.from_variance(slope, variance_at_zero, read_variance, mean)
         unit = stabilizer.variance(mean).sqrt()
         dark = read_variance + ANSCOMBE * slope**2
         read = (read_variance / dark.clamp(min=1e-20)).sqrt()
         features = torch.stack([read, step / unit, *rho.unbind(1), rows / unit, columns / unit], 1)
         return cls(stabilizer, features.float())
 
-    def of_dims(self, dims: int) -> NoiseFeatures:
-        """With numbers that broadcast against images (N, 1, *S) of so many spatial axes."""
-        parts = (part.reshape(-1, 1, *[1] * dims) for part in self.stabilizer.numbers)
+    def for_dims(self, dims: int) -> NoiseFeatures:
+        """Features whose tensors broadcast against images (N, 1, *S) with this number of spatial axes."""
+        parts = (part.reshape(-1, 1, *[1] * dims) for part in self.stabilizer.parameters)
         return NoiseFeatures(Stabilizer(*parts), self.features)
 
-    def thinned(self, share: float | Tensor) -> NoiseFeatures:
-        """Of what is left of the images when a share of their light is taken out, scaled back to the old mean.
+    def thinned(self, fraction: float | Tensor) -> NoiseFeatures:
+        """Features of the images after thinning: a fraction of the light removed, rescaled to the same mean.
 
-        share: one, or one an image, that broadcasts against them; negative, it is light that was added.
+        fraction: one number, or one per image, broadcasting against them; negative for added light.
         """
-        return NoiseFeatures(self.stabilizer.exposed(1 - share), self.features)
+        return NoiseFeatures(self.stabilizer.exposed(1 - fraction), self.features)
 
-    def maps(self, noisy: Tensor) -> Tensor:
-        """Images (N, 1, *S) in ADU -> (N, 2 + FEATURES, *S): stabilised, fewness of photons, features."""
-        told = self.features.reshape(len(noisy), -1, *[1] * (noisy.ndim - 2)).expand(-1, -1, *noisy.shape[2:])
-        return torch.cat([self.stabilizer(noisy), self.stabilizer.fewness(noisy), told], 1)
+    def network_input(self, noisy: Tensor) -> Tensor:
+        """Images (N, 1, *S), ADU -> (N, 2 + FEATURES, *S): stabilised image, relative shot noise, features."""
+        features = self.features.reshape(len(noisy), -1, *[1] * (noisy.ndim - 2)).expand(-1, -1, *noisy.shape[2:])
+        return torch.cat([self.stabilizer(noisy), self.stabilizer.relative_shot_noise(noisy), features], 1)
 
     @property
     def white(self) -> bool:
-        """Whether each pixel of every image has its noise for itself, about."""
+        """Whether the noise of every image is spatially independent, within `WHITE`."""
         return bool(self.features[:, 2:].abs().max() < WHITE)
 
 
 def noise_features(noise_model: Noise, mean: float, std: float) -> NoiseFeatures:
-    """The law of images of this mean and standard deviation (ADU)."""
-    noise_model = noise_model.spectral()
+    """Features of a noise model for images of this mean and standard deviation (ADU)."""
+    noise_model = noise_model.spectral_approximation()
     inner = (noise_model.pixel_noise if isinstance(noise_model, Correlated) else noise_model).typical()
     slope, intercept = linear_variance(inner, mean, std)
-    rounding = noise_model.quantization.step**2 / 12 if noise_model.quantization != inner.quantization else 0.0
+    rounding = noise_model.quantization.rounding_variance if noise_model.quantization != inner.quantization else 0.0
     intercept += rounding
     rows = columns = 0.0
     rho = torch.zeros(len(LAGS))
     if isinstance(noise_model, Correlated):
-        rho = correlation(noise_model.kernel)
+        rho = kernel_correlation(noise_model.kernel)
         rho = rho if rho.abs().max() >= WHITE else torch.zeros_like(rho)
         rows, columns = (
             float((kernel**2).sum().sqrt()) for kernel in (noise_model.row_kernel, noise_model.column_kernel)
@@ -90,35 +94,31 @@ def noise_features(noise_model: Noise, mean: float, std: float) -> NoiseFeatures
 
 
 def number(value: float) -> Tensor:
-    """One number, (1,), float32."""
+    """A number as a float32 tensor (1,)."""
     return torch.tensor([float(value)])
 
 
 def stack_features(parts: Sequence[NoiseFeatures], copies: int) -> NoiseFeatures:
-    """Laws of C channels for images folded as (N copies of C channels)."""
+    """Features of C channels, repeated for images that are folded as (copies · C)."""
 
-    def several(values: Sequence[Tensor]) -> Tensor:
-        together = torch.cat(list(values))
-        return together.repeat(copies, *[1] * (together.ndim - 1))
+    def stack(values: Sequence[Tensor]) -> Tensor:
+        channels = torch.cat(list(values))
+        return channels.repeat(copies, *[1] * (channels.ndim - 1))
 
-    numbers = zip(*(part.stabilizer.numbers for part in parts), strict=True)
-    return NoiseFeatures(Stabilizer(*map(several, numbers)), several([part.features for part in parts]))
+    parameters = zip(*(part.stabilizer.parameters for part in parts), strict=True)
+    return NoiseFeatures(Stabilizer(*map(stack, parameters)), stack([part.features for part in parts]))
 
 
 def read_variance(noise_model: Noise, intercept: float) -> float:
-    """The part of a law's variance that is not of photons, ADU²; where the law does not say, what is left at zero."""
+    """Variance without photons, ADU²; the intercept of the variance line where the model does not state it."""
     if isinstance(noise_model, PoissonGaussian | GammaPoisson):
-        return float(noise_model.read_noise) ** 2 + noise_model.quantization.step**2 / 12
+        return float(noise_model.read_noise) ** 2 + noise_model.quantization.rounding_variance
     if isinstance(noise_model, Gaussian):
         return intercept
     return max(intercept, 0.0)
 
 
-def correlation(kernel: Tensor) -> Tensor:
+def kernel_correlation(kernel: Tensor) -> Tensor:
     """Autocorrelation at `LAGS` of white noise after convolution with a kernel (Y, X) of unit energy."""
-    height, width = kernel.shape
-    found = [
-        (kernel[y:, x:] * kernel[: height - y, : width - x]).sum() if y < height and x < width else kernel.new_zeros(())
-        for y, x in LAGS
-    ]
-    return torch.stack(found).float()
+    rho = kernel_autocovariance(kernel, (3, 3))
+    return torch.stack([rho[y, x] for y, x in LAGS]).float()

@@ -1,4 +1,4 @@
-"""Images in units of their noise: a variance-stabilising transform for every law whose variance is a line."""
+"""Variance-stabilising transform for noise whose variance is linear in the signal."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ANSCOMBE = 3 / 8  # of a photon, added to make the variance of few photons most nearly one
-LOWEST = 1 / 8  # of a photon squared: the variance below which the transform goes on as a line
+ANSCOMBE = 3 / 8  # photons, added so that the variance is closest to one at few photons
+FLOOR = 1 / 8  # photons², variance below which the transform is linear
 
 
 @dataclass(frozen=True)
 class Stabilizer:
-    """T(x) = ∫ dx / √v(x) from x = mean, with v(x) = slope · x + intercept; where v would sink below floor, v = floor.
+    """T(x) = ∫ dx / √v(x) from x = mean, with v(x) = slope · x + intercept, at least floor.
 
-    T has noise of variance one, about; for pure photon noise it is the Anscombe transform, for Gaussian noise
-    (x − mean) / σ, with all between. Written so that no slope, not even zero, divides anything.
+    The noise of T(x) has a variance of about one. T is the Anscombe transform for photon noise, (x − mean) / σ for
+    Gaussian noise, and the generalised Anscombe transform for both. No expression divides by the slope, which may be 0.
 
     slope (ADU), intercept (ADU²), floor (ADU²), mean (ADU): tensors that broadcast against images.
 
-    Sources: Anscombe 1948; Murtagh et al. 1995 (read noise).
+    Sources: Anscombe 1948, doi:10.1093/biomet/35.3-4.246; Murtagh et al. 1995 (read noise).
     """
 
     slope: Tensor
@@ -29,24 +29,24 @@ class Stabilizer:
     mean: Tensor
 
     @classmethod
-    def on_line(cls, slope: Tensor, variance_at_zero: Tensor, read_variance: Tensor, mean: Tensor) -> Stabilizer:
-        """For noise of variance slope · s + variance_at_zero, of which read_variance is not of photons."""
+    def from_variance(cls, slope: Tensor, variance_at_zero: Tensor, read_variance: Tensor, mean: Tensor) -> Stabilizer:
+        """Transform for the variance slope · s + variance_at_zero; read_variance is the part without photons, ADU²."""
         intercept = variance_at_zero + ANSCOMBE * slope**2
-        floor = (read_variance + LOWEST * slope**2).clamp(min=1e-12)
+        floor = (read_variance + FLOOR * slope**2).clamp(min=1e-12)
         return cls(slope, intercept, torch.minimum(floor, slope * mean + intercept), mean)
 
-    def exposed(self, share: float | Tensor) -> Stabilizer:
-        """For a share of the light, or several times as much, scaled back to the old mean; variances grow by 1 / share.
+    def exposed(self, fraction: float | Tensor) -> Stabilizer:
+        """Transform for a fraction of the light (above 1: more light), rescaled to the same mean.
 
-        What belongs to a single photon, now a larger one, grows by 1 / share².
+        Variances grow by 1 / fraction, and the terms of a single photon by 1 / fraction².
         """
-        photon = self.slope**2 * (1 / share - 1)
-        intercept, floor = self.intercept + ANSCOMBE * photon, self.floor + LOWEST * photon
-        return Stabilizer(self.slope / share, intercept / share, floor / share, self.mean)
+        photon = self.slope**2 * (1 / fraction - 1)
+        intercept, floor = self.intercept + ANSCOMBE * photon, self.floor + FLOOR * photon
+        return Stabilizer(self.slope / fraction, intercept / fraction, floor / fraction, self.mean)
 
     @property
-    def numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What it is made of, in order."""
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The constructor arguments, in order."""
         return self.slope, self.intercept, self.floor, self.mean
 
     def variance(self, x: Tensor) -> Tensor:
@@ -54,23 +54,23 @@ class Stabilizer:
         return torch.maximum(self.slope * x + self.intercept, self.floor)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """ADU -> units of the noise."""
+        """Stabilise values: ADU -> noise standard deviations."""
         above = torch.maximum(x, self.knee)
         root = self.variance(self.mean).sqrt()
         return 2 * (above - self.mean) / (self.variance(above).sqrt() + root) + (x - above) / self.floor.sqrt()
 
     def inverse(self, t: Tensor) -> Tensor:
-        """Units of the noise -> ADU."""
+        """Inverse transform: noise standard deviations -> ADU."""
         root = self.variance(self.mean).sqrt()
         above = torch.maximum(t, self(self.knee))
         return self.mean + above * (root + self.slope * above / 4) + (t - above) * self.floor.sqrt()
 
     @property
     def knee(self) -> Tensor:
-        """Where v reaches the floor; far below everything for noise that does not depend on the signal."""
-        reached = (self.floor - self.intercept) / self.slope.clamp(min=1e-12)
-        return torch.where(self.slope > 0, reached, self.mean - 1e6 * self.floor.sqrt())
+        """Value (ADU) at which v reaches the floor; far below all values for signal-independent noise."""
+        knee = (self.floor - self.intercept) / self.slope.clamp(min=1e-12)
+        return torch.where(self.slope > 0, knee, self.mean - 1e6 * self.floor.sqrt())
 
-    def fewness(self, x: Tensor) -> Tensor:
-        """slope / √v(x): zero for many photons, 1.6 for none."""
+    def relative_shot_noise(self, x: Tensor) -> Tensor:
+        """slope / √v(x), about 1 / √photons: zero for many photons, 1.6 for none."""
         return self.slope / self.variance(x).sqrt()

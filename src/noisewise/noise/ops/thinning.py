@@ -1,4 +1,4 @@
-"""One noisy image taken apart into two with independent noise, by the law of its noise."""
+"""Thinning: split one noisy image into two with independent noise, by its noise model."""
 
 from __future__ import annotations
 
@@ -9,136 +9,145 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisewise.noise.base import Noise, drawn, normal_like
+from noisewise.noise.base import Noise, normal_like, sample_component
 from noisewise.noise.models.correlated import Correlated
-from noisewise.noise.models.gamma_poisson import GammaPoisson, heights
-from noisewise.noise.models.poisson_gaussian import FEWEST, PoissonGaussian, likely_electrons, log_poisson
+from noisewise.noise.models.gamma_poisson import GammaPoisson, sample_responses
+from noisewise.noise.models.poisson_gaussian import (
+    LEAST_ELECTRONS,
+    PoissonGaussian,
+    log_poisson,
+    most_probable_electrons,
+)
 
-SPAN = 3.0  # standard deviations of an image to each side of its mean, over which a law's variance is a line
+SPAN = 3.0  # standard deviations of the image to each side of its mean, the range of signals
 POINTS = 65
-FLAT = 0.05  # of the steepest slope
-MANY = 1000.0  # photons, from which on their noise is Gaussian
-NEAR, NUMBERS = 4.0, 17  # standard deviations of the photon number, given x, that are drawn from; values in them
+MIN_SLOPE = 0.05  # of the steepest slope: flatter parts are the floor of the variance
+MANY = 1000.0  # photons above which their noise is Gaussian
+COVERED_STD, NUMBERS = 4.0, 17  # half-width of a grid of photon numbers, in their standard deviations; its size
 
 
 @lru_cache(maxsize=64)
 def linear_variance(noise_model: Noise, mean: float, std: float) -> tuple[float, float]:
-    """Slope (ADU) and intercept (ADU²) of Var[x|s] against s, over the signals of an image of this mean and spread."""
+    """Slope (ADU) and intercept (ADU²) of Var[x|s] over the signals of an image of this mean and standard deviation."""
     signal = torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
     variance = noise_model.typical().mean_var(signal)[1]
     slopes = variance.diff() / signal.diff()
-    rises = slopes > FLAT * slopes.max()  # in the dark, below what an image holds, a law has a floor
-    if slopes.max() <= 0 or not rises.any():
+    rising = slopes > MIN_SLOPE * slopes.max()  # the variance has a floor below the signals of the image
+    if slopes.max() <= 0 or not rising.any():
         return 0.0, float(variance.mean())
-    slope = float(slopes[rises].median())
-    return slope, float((variance - slope * signal)[1:][rises].median())
+    slope = float(slopes[rising].median())
+    return slope, float((variance - slope * signal)[1:][rising].median())
 
 
 def split_noisy(
-    noise_model: Noise, noisy: Tensor, share: float, image_statistics: tuple[float, float], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """x₁, x₂ of noisy images (N, 1, *S), ADU: independent given s, both with mean s, and (1 − α) x₁ + α x₂ = x.
+    noise_model: Noise, noisy: Tensor, fraction: float, image_statistics: tuple[float, float],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Split noisy images (N, 1, *S), ADU, into x₁, x₂: independent given s, both of mean s, (1 − α) x₁ + α x₂ = x.
 
-    For photons and read noise, x = o + y + n, where k photons make y, and the share α:
-    k₂ ~ Binomial(k, α), n₂ = α n + √(α (1 − α)) σ z;  x₂ = o + (y₂ + n₂) / α, and x₁ what is left over 1 − α.
-    Poisson numbers k₂ and k − k₂ are independent, and so are the Gaussian n₂ and n − n₂. Counted, y = g k; of gamma
-    pulses of the shape a, y₂ / y ~ Beta(a k₂, a (k − k₂)). y and k themselves are not known: they are drawn given x and
-    a guess of s, the mean of the neighbours. Of counted photons, it matters only where read noise and photons are of a
-    size: k is certain where read noise is below half an electron, and n alone matters where photons are many.
+    For photons and read noise, x = o + y + n with k photons in y, and the fraction α:
+    k₂ ~ Binomial(k, α), n₂ = α n + √(α (1 − α)) σ z;  x₂ = o + (y₂ + n₂) / α, and x₁ from the rest over 1 − α.
+    The Poisson numbers k₂ and k − k₂ are independent, and so are the Gaussian n₂ and n − n₂. For photon counts,
+    y = g k; for gamma-distributed responses of shape a, y₂ / y ~ Beta(a k₂, a (k − k₂)). y and k are unknown: they are
+    sampled given x and an estimate of s, the mean of the neighbours. For counts, the estimate matters only where read
+    noise and photon noise are similar: k is certain below half an electron of read noise, and for many photons only
+    their total noise matters.
 
-    Of other laws see `photon_law`. about: mean and standard deviation of the images.
+    Other noise models are replaced as in `as_photon_noise`. image_statistics: (mean, standard deviation) of the images,
+    ADU.
     """
     noise_model = as_photon_noise(noise_model, *image_statistics)
-    guess = neighbour_mean(noisy)
+    estimate = neighbour_mean(noisy)
     whole = part = torch.zeros_like(noisy)
-    sigma = noise_model.mean_var(guess)[1].clamp(min=0).sqrt()
+    sigma = noise_model.mean_var(estimate)[1].clamp(min=0).sqrt()
     if isinstance(noise_model, PoissonGaussian | GammaPoisson) and float(noise_model.gain) > 0:
-        given = noisy, guess, share, generator
+        given = noisy, estimate, fraction, generator
         whole, part = (
-            part_of_pulses(noise_model, *given)
+            split_gamma_poisson(noise_model, *given)
             if isinstance(noise_model, GammaPoisson)
-            else part_of_counts(noise_model, *given)
+            else split_counts(noise_model, *given)
         )
-        sigma = (noise_model.read_noise**2 + noise_model.quantization.step**2 / 12).sqrt()
-    lots = normal_like(noisy.cpu(), generator).to(noisy)
-    second = noisy + (part - share * whole) / share + ((1 - share) / share) ** 0.5 * sigma.to(noisy) * lots
-    return (noisy - share * second) / (1 - share), second
+        sigma = (noise_model.read_noise**2 + noise_model.quantization.rounding_variance).sqrt()
+    z = normal_like(noisy.cpu(), generator).to(noisy)
+    second = noisy + (part - fraction * whole) / fraction + ((1 - fraction) / fraction) ** 0.5 * sigma.to(noisy) * z
+    return (noisy - fraction * second) / (1 - fraction), second
 
 
 @lru_cache(maxsize=64)
 def as_photon_noise(noise_model: Noise, mean: float, std: float) -> Noise:
-    """The law of photons and read noise that is like another law, for images of this mean and spread.
+    """Model of photon and read noise that approximates another model, for images of this mean and std (ADU).
 
-    A law that was measured says how large the noise is, not what it is made of. Where its variance grows with the
-    signal, v = a s + b, all of it is taken for photons of the gain a, which stand on an offset where v would vanish:
-    read noise is like so many photons more. Noise of few photons is skewed, and parts of it that are taken out as if
-    it were Gaussian depend on the rest. Of more than `MANY` photons, and where the variance does not grow, it is
-    Gaussian, and the law itself comes back.
+    A measured model gives the variance of the noise, not its origin. Where the variance grows with the signal,
+    v = a s + b, all of it is modelled as photon noise of gain a, with the offset at which v vanishes: read noise is
+    equivalent to additional photons. Noise of few photons is skewed, and splitting it as Gaussian noise would leave the
+    parts dependent. Above `MANY` photons, and where the variance does not grow, the noise is Gaussian, and the model is
+    returned unchanged.
 
-    Source: Snyder et al. 1995 (read noise as photons).
+    Source: Snyder et al. 1995, doi:10.1364/JOSAA.12.000272 (read noise as photons).
     """
-    noise_model = noise_model.spectral()
+    noise_model = noise_model.spectral_approximation()
     noise_model = (noise_model.pixel_noise if isinstance(noise_model, Correlated) else noise_model).typical()
     if isinstance(noise_model, PoissonGaussian | GammaPoisson):
         return noise_model
     slope, intercept = linear_variance(noise_model, mean, std)
     if slope <= 0 or slope * mean + intercept > MANY * slope**2:
         return noise_model
-    # What lies between whole photons stays with them: as noise of its own, it would be taken off where there is none.
+    # Values between whole photons belong to the photon noise: separate read noise would be split where there is none.
     return PoissonGaussian(
-        slope, (noise_model.quantization.step**2 / 12 - intercept) / slope, 0.0, noise_model.quantization
+        slope, (noise_model.quantization.rounding_variance - intercept) / slope, 0.0, noise_model.quantization
     )
 
 
-def part_of_counts(
-    noise_model: PoissonGaussian, noisy: Tensor, guess: Tensor, share: float, generator: torch.Generator
+def split_counts(
+    noise_model: PoissonGaussian, noisy: Tensor, estimate: Tensor, fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """y and y₂, ADU: photon numbers k ~ p(k | x, s = guess) ∝ Poisson(k; (s − o)/g) N(x; o + g k, σ²), times g."""
-    seen, expected = ((value - noise_model.offset.to(noisy)) / noise_model.gain.to(noisy) for value in (noisy, guess))
-    expected, std = expected.clamp(min=FEWEST), noise_model.read_noise_e(noisy)
-    peak = likely_electrons(seen, expected, std)
-    number = numbers(peak, (1 / (1 / peak + 1 / std**2)).sqrt())
-    logits = log_poisson(number, expected[..., None]) - 0.5 * ((seen[..., None] - number) / std) ** 2
-    k, gain = pick(number, logits, generator).round(), noise_model.gain.to(noisy)
-    return gain * k, gain * thinned(k, share, generator)
+    """y and y₂, ADU: g times photon numbers k ~ p(k | x, s) ∝ Poisson(k; (s − o)/g) N(x; o + g k, σ²)."""
+    offset, gain = noise_model.offset.to(noisy), noise_model.gain.to(noisy)
+    observed, expected = (noisy - offset) / gain, ((estimate - offset) / gain).clamp(min=LEAST_ELECTRONS)
+    std = noise_model.read_noise_e(noisy)
+    peak = most_probable_electrons(observed, expected, std)
+    number = photon_number_grid(peak, (1 / (1 / peak + 1 / std**2)).sqrt())
+    logits = log_poisson(number, expected[..., None]) - 0.5 * ((observed[..., None] - number) / std) ** 2
+    k = sample_value(number, logits, generator).round()
+    return gain * k, gain * thin_photons(k, fraction, generator)
 
 
-def part_of_pulses(
-    noise_model: GammaPoisson, noisy: Tensor, guess: Tensor, share: float, generator: torch.Generator
+def split_gamma_poisson(
+    noise_model: GammaPoisson, noisy: Tensor, estimate: Tensor, fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """y and y₂, ADU: y ~ p(y | x, s = guess), then k ~ p(k | y, s) ∝ zᵏ / (k! Γ(a k)), z = λ (a y / g)ᵃ."""
-    log_weight, mean, std = noise_model.components(guess, noisy)
-    electrons, missing = noise_model.electrons(guess)
-    output = pick(mean, log_weight - 0.5 * ((noisy[..., None] - mean) / std) ** 2 - std.log(), generator)
-    output = (output - noise_model.offset.to(noisy) - missing).clamp(min=0)
-    a, log_u = noise_model.shape, (output / noise_model.gain.to(noisy)).clamp(min=1e-12).log()
+    """y and y₂, ADU: y ~ p(y | x, s), then k ~ p(k | y, s) ∝ zᵏ / (k! Γ(a k)), z = λ (a y / g)ᵃ."""
+    log_weight, mean, std = noise_model.components(estimate, noisy)
+    electrons, rest = noise_model.electrons(estimate)
+    output = sample_value(mean, log_weight - 0.5 * ((noisy[..., None] - mean) / std) ** 2 - std.log(), generator)
+    output = (output - noise_model.offset.to(noisy) - rest).clamp(min=0)
+    a, log_u = noise_model.gamma_shape, (output / noise_model.gain.to(noisy)).clamp(min=1e-12).log()
     peak = ((electrons.log() + a * log_u) / (1 + a)).exp()
-    number = 1 + numbers(peak - 1, (peak / (1 + a)).sqrt())
+    number = 1 + photon_number_grid(peak - 1, (peak / (1 + a)).sqrt())
     log_z = electrons.log() + a * (log_u + math.log(a))
     logits = number * log_z[..., None] - torch.lgamma(number + 1) - torch.lgamma(a * number)
-    k = torch.where(output > 0, pick(number, logits, generator).round(), 0.0)
-    taken = thinned(k, share, generator)
-    mine, others = (heights(part, a, generator) for part in (taken, k - taken))
-    return output, output * mine / (mine + others).clamp(min=1e-12)
+    k = torch.where(output > 0, sample_value(number, logits, generator).round(), 0.0)
+    k2 = thin_photons(k, fraction, generator)
+    second, first = (sample_responses(photons, a, generator) for photons in (k2, k - k2))
+    return output, output * second / (second + first).clamp(min=1e-12)
 
 
-def numbers(peak: Tensor, width: Tensor) -> Tensor:
-    """Photon numbers (..., K) around the likeliest, several standard deviations to each side."""
-    terms = min(NUMBERS, 2 * math.ceil(NEAR * float(width.max())) + 1)
-    spacing = (2 * NEAR * width / (terms - 1)).clamp(min=1.0)[..., None]
+def photon_number_grid(peak: Tensor, width: Tensor) -> Tensor:
+    """Photon numbers (..., K) around the most probable one, several standard deviations (`width`) to each side."""
+    terms = min(NUMBERS, 2 * math.ceil(COVERED_STD * float(width.max())) + 1)
+    spacing = (2 * COVERED_STD * width / (terms - 1)).clamp(min=1.0)[..., None]
     first = (peak[..., None] / spacing).round() - (terms - 1) // 2
     return (first.clamp(min=0) + torch.arange(terms, device=peak.device)) * spacing
 
 
-def pick(values: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One of the values (..., K), by its logarithmic weight."""
-    lots = torch.rand((*logits.shape[:-1], 1), generator=generator).to(logits)
-    return values.gather(-1, drawn(logits.softmax(-1), lots))[..., 0]
+def sample_value(values: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one of the values (..., K) by their log weights."""
+    uniform = torch.rand((*logits.shape[:-1], 1), generator=generator).to(logits)
+    return values.gather(-1, sample_component(logits.softmax(-1), uniform))[..., 0]
 
 
-def thinned(k: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Of k photons, each with this probability."""
-    return torch.binomial(k.cpu(), torch.full(k.shape, share), generator=generator).to(k)
+def thin_photons(k: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """Draw from k photons, each with this probability."""
+    return torch.binomial(k.cpu(), torch.full(k.shape, fraction), generator=generator).to(k)
 
 
 def neighbour_mean(image: Tensor) -> Tensor:

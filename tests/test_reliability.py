@@ -1,4 +1,4 @@
-"""Calibration: against exact posteriors, with the truth and without it."""
+"""Reliability of standard deviations, against exact posteriors: with and without the ground truth."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisewise.testing.worlds import GaussianWorld
 from noisewise.evaluate.calibration import reliability, reliability_without_truth, squared_errors
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
+from noisewise.plots.reliability import plot_reliability
 from noisewise.posterior import Normal, Posterior
+from noisewise.testing.worlds import GaussianWorld
 
 WORLD = GaussianWorld(side=128)
 
 
 def wiener(claim: float = 1.0):
-    """The exact posterior of the world, with standard deviations that claim so much of the true ones."""
+    """The exact posterior of the world, with standard deviations multiplied by `claim`."""
 
     def denoise(x: Tensor) -> Posterior[Tensor]:
         exact = WORLD.posterior(x[:, 0])
@@ -31,7 +32,7 @@ def wiener(claim: float = 1.0):
 
 
 def smooth(radius: int, std: float):
-    """The mean over a window: knows nothing of the noise."""
+    """The mean over a window, with a constant standard deviation."""
 
     def denoise(x: Tensor) -> Posterior[Tensor]:
         mean = torch.nn.functional.avg_pool2d(
@@ -47,44 +48,43 @@ def test_an_exact_posterior_is_calibrated():
     post = wiener()(noisy[:, None])
     found = reliability(post.mean[:, 0], post.std[:, 0], signal)
     assert found.ratio == pytest.approx(1, abs=0.02) and found.ence < 0.03
-    for coverage, share in found.coverage.items():
-        assert share == pytest.approx(coverage, abs=0.01)
+    for coverage, fraction in found.coverage.items():
+        assert fraction == pytest.approx(coverage, abs=0.01)
 
 
 @pytest.mark.parametrize("claim", [0.6, 1.5])
-def test_what_is_claimed_wrongly_is_found(claim):
+def test_wrong_standard_deviations_are_found(claim):
     signal, noisy = WORLD.draw(8, 1)
     post = wiener(claim)(noisy[:, None])
     found = reliability(post.mean[:, 0], post.std[:, 0], signal)
-    assert found.spread == pytest.approx(1 / claim, rel=0.03)
+    assert found.std_scale == pytest.approx(1 / claim, rel=0.03)
     assert found.ence == pytest.approx(abs(1 / claim - 1), rel=0.05)
-    reach = 1.6449 * claim / math.sqrt(2)
-    assert found.coverage[0.9] == pytest.approx(math.erf(reach), abs=0.01)
+    assert found.coverage[0.9] == pytest.approx(math.erf(1.6449 * claim / math.sqrt(2)), abs=0.01)
 
 
 @pytest.mark.parametrize("claim", [0.6, 1.0, 1.5])
-def test_so_it_is_without_the_truth(claim):
-    """The noisy image and its law tell the same, within what the estimate says of itself."""
+def test_reliability_without_the_truth(claim):
+    """The noisy image and its noise model give the same ratio within the standard error."""
     signal, noisy = WORLD.draw(16, 2)
     generator = torch.Generator().manual_seed(0)
-    blind = reliability_without_truth(squared_errors(noisy[:, None], [WORLD.noise], wiener(claim), generator))
+    estimated = reliability_without_truth(squared_errors(noisy[:, None], [WORLD.noise], wiener(claim), generator))
     post = wiener(claim)(noisy[:, None])
-    seen = reliability(post.mean[:, 0], post.std[:, 0], signal)
-    assert abs(blind.ratio - seen.ratio) < 4 * blind.ratio_error
-    assert blind.ratio_error * claim**2 < 0.02
-    assert blind.spread == pytest.approx(1 / claim, rel=0.06)
+    true = reliability(post.mean[:, 0], post.std[:, 0], signal)
+    assert abs(estimated.ratio - true.ratio) < 4 * estimated.ratio_error
+    assert estimated.ratio_error * claim**2 < 0.02
+    assert estimated.std_scale == pytest.approx(1 / claim, rel=0.06)
 
 
-LAWS = [
+NOISE_MODELS = [
     Gaussian(12.0), PoissonGaussian(2.5, 20.0, 4.0, Quantization(1.0, 0.0, 4095.0)),
     Correlated(Gaussian(10.0), torch.tensor([[0.0, 0.3, 0.0], [0.3, 1.0, 0.3], [0.0, 0.3, 0.0]]), row_kernel=3.0),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda noise_model: type(noise_model).__name__)
+@pytest.mark.parametrize("noise_model", NOISE_MODELS, ids=lambda noise_model: type(noise_model).__name__)
 @pytest.mark.parametrize("radius", [0, 1, 3])
-def test_squared_errors_of_any_filter_under_any_law(noise_model: Noise, radius: int):
-    """Also of a filter that leaves all noise, and of one that takes structure away."""
+def test_squared_errors_of_any_filter_and_noise_model(noise_model: Noise, radius: int):
+    """Includes a filter that removes no noise, and one that removes structure."""
     signal = 150 + 3 * (WORLD.draw(12, 3)[0] - 100)
     noisy = noise_model.sample(signal.double(), torch.Generator().manual_seed(4)).float()
     denoise = smooth(radius, 5.0)
@@ -94,7 +94,7 @@ def test_squared_errors_of_any_filter_under_any_law(noise_model: Noise, radius: 
     assert float(squared.mean()) == pytest.approx(truth, abs=0.04 * variance)
 
 
-def test_pixels_near_the_cameras_limits_are_left_out():
+def test_pixels_near_the_limits_of_the_camera_are_excluded():
     noise_model = Gaussian(5.0, Quantization(1.0, 0.0, 255.0))
     noisy = torch.full((1, 1, 20, 20), 100.0)
     noisy[..., :10] = 2.0
@@ -102,16 +102,27 @@ def test_pixels_near_the_cameras_limits_are_left_out():
     assert len(squared) == len(std) == 200
 
 
-def test_counts_near_zero_are_not_near_a_limit():
-    """Nothing of them is cut off: there are no fewer photons than none. With read noise, something is."""
+def test_photon_counts_near_zero_are_not_clipped():
+    """Counts are never negative; with read noise, values are, and those are clipped."""
     noisy, generator = torch.full((1, 1, 20, 20), 2.0), torch.Generator().manual_seed(0)
     for read_noise, count in ((0.0, 400), (0.1, 400), (0.5, 0)):
         noise_model = PoissonGaussian(1.0, 0.0, read_noise, Quantization(1.0, 0.0, 255.0))
         assert len(squared_errors(noisy, [noise_model], smooth(0, 1.0), generator)[0][0]) == count
 
 
-def test_little_knowledge_changes_little():
+def test_an_uncertain_ratio_changes_the_scale_little():
     squared, std = 4 * torch.ones(100), torch.ones(100)
-    sure, unsure = (reliability_without_truth([(squared, std, 100.0)], error) for error in (0.0, 0.5))
-    assert sure.spread == pytest.approx(2.0, rel=1e-3)
-    assert 1 < unsure.spread < 1.01
+    precise, imprecise = (reliability_without_truth([(squared, std, 100.0)], error) for error in (0.0, 0.5))
+    assert precise.std_scale == pytest.approx(2.0, rel=1e-3)
+    assert 1 < imprecise.std_scale < 1.01
+
+
+def test_the_figure_has_both_panels(tmp_path):
+    from PIL import Image
+
+    signal, noisy = WORLD.draw(1, 1)
+    post = wiener()(noisy[:, None])
+    plot_reliability(reliability(post.mean[:, 0], post.std[:, 0], signal), tmp_path / "reliability.png")
+    with Image.open(tmp_path / "reliability.png") as image:
+        assert image.size[0] > 1.5 * image.size[1] > 300
+        assert image.convert("L").getextrema() == (0, 255)

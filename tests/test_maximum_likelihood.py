@@ -1,4 +1,4 @@
-"""Searches for the most likely parameters: known minima."""
+"""The search for the most likely parameters, on functions with known minima."""
 
 import numpy as np
 import pytest
@@ -16,17 +16,17 @@ def test_the_minimum_of_a_quadratic_is_the_solution_of_its_system():
 
 
 @pytest.mark.parametrize("start", [(-1.2, 1.0), (3.0, -2.0)])
-def test_a_curved_valley_is_followed_to_its_end(start):
-    """Rosenbrock's function, whose minimum is at (1, 1)."""
+def test_the_minimum_of_rosenbrocks_function_is_found(start):
+    """At (1, 1), at the end of a curved valley."""
 
-    def valley(x):
+    def rosenbrock(x):
         return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 
-    found = minimise(valley, torch.tensor(start).double())
+    found = minimise(rosenbrock, torch.tensor(start).double())
     assert torch.allclose(found, torch.ones(2).double(), atol=1e-2)
 
 
-def test_a_slope_that_never_ends_is_left_where_it_hardly_falls():
+def test_the_search_ends_on_a_function_without_minimum():
     found = minimise(lambda x: torch.exp(-x).sum(), torch.zeros(1).double())
     assert found.isfinite().all()
     assert found > 5

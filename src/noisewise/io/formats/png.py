@@ -14,27 +14,25 @@ import numpy as np
 
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, owned, to_dtype
+from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, to_dtype
+from noisewise.io.memory import MemorySource
 from noisewise.io.paths import Draft, as_user_error
+from noisewise.io.text import json_objects
 from noisewise.io.units import micrometres
 from noisewise.version import __version__
 
+SUFFIXES = (".png",)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE = 0, 2, 3  # colour types of the PNG header
 PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions
 
 
 @dataclass
-class PngSource(Source):
+class PngSource(MemorySource):
     """A decoded PNG: the format cannot be read by region, and its images are small."""
 
-    array: Any = field(default=None, repr=False)
     text: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # dpi, icc_profile, as Pillow takes them
-
-    def read(self, region: Region | None = None) -> Array:
-        """Read the pixels of a region (default: all)."""
-        return owned(self.array[region or self.everything], self.dtype)
 
 
 class PngSink(Sink):
@@ -88,7 +86,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as PNG, it is damaged or of another format ({reason})") from error
 
 
-def open_png(path: Path, axes: str | None = None) -> PngSource:
+def open_file(path: Path, axes: str | None = None) -> PngSource:
     """Open a PNG file. Palette images become greyscale or RGB.
 
     Errors: `UserError` for damaged files, masks, and 16-bit colour, which Pillow would reduce to 8 bits.
@@ -135,7 +133,7 @@ def _scale(options: Mapping[str, Any]) -> dict[str, float]:
     return {axis: size for axis, size in found.items() if size and size < PRINT_UM}
 
 
-def create_png(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None) -> PngSink:
+def create(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Mapping[str, Any] | None) -> PngSink:
     """Create a PNG file. Errors: `UserError` if PNG cannot hold the shape or dtype."""
     grey = like.axes == "YX" and dtype in (np.uint8, np.uint16)
     colour = like.axes == "YXC" and 2 <= like.shape[-1] <= 4 and dtype == np.uint8
@@ -154,3 +152,8 @@ def create_png(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Map
     if provenance is not None:
         text["noisewise"] = json.dumps(provenance)
     return PngSink(draft, np.zeros(like.shape, dtype), text, options)
+
+
+def records(source: Source) -> Iterator[dict[str, Any]]:
+    """How noisewise made an image."""
+    yield from json_objects(getattr(source, "text", {}).get("noisewise", ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,55 +10,25 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from noisewise.axes import Array, Region, guess_axes, parse_axes
+from noisewise.axes import guess_axes, parse_axes
 from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, check_pixels, one_line, owned, to_dtype
+from noisewise.io.base import Source, check_pixels, one_line
+from noisewise.io.mapped import MappedSink
+from noisewise.io.memory import MemorySource
 from noisewise.io.paths import Draft, as_user_error
 
+SUFFIXES = (".npy",)
 
-@dataclass
-class NpySource(Source):
+
+class NpySource(MemorySource):
     """A memory-mapped `.npy` file."""
-
-    array: Any = None
-
-    def read(self, region: Region | None = None) -> Array:
-        """Read the pixels of a region (default: all)."""
-        return owned(self.array[region or self.everything], self.dtype)
 
     def close(self) -> None:
         """Release the memory map."""
         self.array = None
 
 
-class MappedSink(Sink):
-    """A sink whose file is a memory-mapped array."""
-
-    def __init__(self, draft: Draft, array: np.memmap[Any, Any]) -> None:
-        self.draft, self.dtype = draft, array.dtype
-        self.array: np.memmap[Any, Any] | None = array
-
-    def write(self, region: Region, pixels: Array) -> None:
-        """Write pixels into a region."""
-        if self.array is None:
-            raise RuntimeError("the sink is closed")
-        self.array[region] = to_dtype(pixels, self.dtype)
-
-    def commit(self) -> None:
-        """Flush and rename into place."""
-        if self.array is not None:
-            with as_user_error(self.draft.path, "cannot be written"):
-                self.array.flush()
-            self.array = None
-            self.draft.commit()
-
-    def discard(self) -> None:
-        """Remove the unfinished file."""
-        self.array = None
-        self.draft.discard()
-
-
-def open_npy(path: Path, axes: str | None = None) -> NpySource:
+def open_file(path: Path, axes: str | None = None) -> NpySource:
     """Open a `.npy` file.
 
     Errors: `UserError` for damaged files, pickled objects and arrays that are not images.
@@ -94,7 +63,7 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int, Any]
     return shape, dtype, stream.tell(), "F" if fortran else "C"
 
 
-def create_npy(draft: Draft, like: Source, dtype: np.dtype[Any]) -> MappedSink:
+def create(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: object = None) -> MappedSink:  # noqa: ARG001
     """Create a `.npy` file of the shape of `like`."""
     with as_user_error(draft.path, "cannot be written"):
         array = npy_format.open_memmap(draft.temporary, mode="w+", dtype=dtype, shape=like.shape)
