@@ -1,4 +1,4 @@
-"""A planted camera is found again, its intervals hold, and whatever is wrong with a recording is said."""
+"""Calibration recovers a planted camera, its intervals hold, and faults of a recording are reported."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ CAMERA = Camera(gain=2.2, read_noise=1.6, offset=100)
 
 
 def ramp(size=96, low=0.3, high=200.0):
-    """Photons that shade from dark to bright, as out of focus."""
+    """Photons that vary smoothly from dark to bright, as in an image out of focus."""
     y, x = np.mgrid[:size, :size] / size
     return low + (high - low) * ((x + y) / 2) ** 2
 
@@ -48,7 +48,8 @@ def texture(size=96, high=200.0):
 
 
 def fast(stack, **settings):
-    return calibrate_recording(stack, kind=settings.pop("kind", "poisson_gaussian"), **settings)
+    """A calibration whose noise model takes no time; the detector does not depend on it."""
+    return calibrate_recording(stack, kind="gaussian", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +67,11 @@ def recorded(frames, dark):
     return cache(lambda kind: calibrate_recording(frames, dark=dark, kind=kind))
 
 
-# -- what was planted is found ---------------------------------------------------------------------
+# -- the detector ----------------------------------------------------------------------------------
 
 
 def test_gain_offset_and_read_noise_with_dark_frames(frames, dark):
-    found = fast(frames, dark=dark)
+    found = calibrate_recording(frames, dark=dark, kind="poisson_gaussian")
     detector = found.detector
     for estimate, truth in (
         (detector.gain_adu_per_e, 2.2), (detector.offset_adu, 100), (detector.read_noise_e, 1.6),
@@ -91,7 +92,7 @@ def test_offset_and_read_noise_without_dark_frames(frames):
     assert given.offset_adu.value == 100 and given.read_noise_e.value == pytest.approx(1.6, rel=0.05)
 
 
-def test_what_bright_frames_cannot_tell():
+def test_bright_frames_do_not_determine_offset_and_read_noise():
     detector = fast(CAMERA.expose(ramp(low=60, high=600), frames=20, seed=1)).detector
     assert isinstance(detector.offset_adu, Unknown) and "lies between" in detector.offset_adu.reason
     low, high = (
@@ -103,22 +104,22 @@ def test_what_bright_frames_cannot_tell():
 
 @pytest.mark.parametrize(("count", "row_noise"), [(2, 0.0), (3, 0.0), (12, 0.0), (12, 1.5)])
 def test_intervals_hold(count, row_noise):
-    """Of 40 intervals of the gain, at least 33 cover it: for 95 % coverage, fewer come once in a thousand runs."""
+    """At least 33 of 40 intervals cover the gain; for a coverage of 95 %, fewer have a probability of 0.001."""
     camera = Camera(gain=2.2, read_noise=1.6, offset=100, row_noise_e=row_noise)
-    covered, off = 0, []
+    covered, errors = 0, []
     for seed in range(40):
         curve = photon_transfer(
             samples_of(measure_frames(open_frames(camera.expose(ramp(64), frames=count, seed=seed))))
         )
         half_width = student_quantile(curve.freedom) * curve.standard_error([1.0])
         covered += abs(curve.line.slope - 2.2) < half_width
-        off.append(curve.line.slope / 2.2 - 1)
+        errors.append(curve.line.slope / 2.2 - 1)
     assert covered >= 33
-    assert abs(np.mean(off)) < 4 * np.std(off) / 40**0.5 + 0.005  # no bias, with few frames either
+    assert abs(np.mean(errors)) < 4 * np.std(errors) / 40**0.5 + 0.005  # no bias, even with few frames
 
 
 def test_a_narrow_range_does_not_bias_the_gain():
-    """The signals spread no more than the noise of their means: plain regression loses a third of the gain."""
+    """The signals vary as little as the noise of their means: ordinary regression loses a third of the gain."""
     photons = 50 + 4 * np.random.default_rng(0).standard_normal((256, 256))
     camera, slopes = Camera(gain=2.2, read_noise=8, offset=100), []
     for seed in range(10):
@@ -186,24 +187,24 @@ def test_frames_are_read_one_at_a_time(tmp_path, frames, monkeypatch):
     assert largest == 96 * 96
 
 
-# -- the laws --------------------------------------------------------------------------------------
+# -- noise models ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_made_and_kept(kind, recorded, tmp_path):
+def test_every_kind_can_be_calibrated_and_saved(kind, recorded, tmp_path):
     found = recorded(kind)
     assert type(found.noise) is models.get(kind)
-    told = json.loads(json.dumps(found.record()))
-    assert told["kind"] == kind and told["frames"] == 60 and told["gain_adu_per_e"]["value"] > 0
-    found.noise.save(tmp_path / "law.safetensors")
-    assert load_noise(tmp_path / "law.safetensors").provenance == told
+    record = json.loads(json.dumps(found.record()))
+    assert record["kind"] == kind and record["frames"] == 60 and record["gain_adu_per_e"]["value"] > 0
+    found.noise.save(tmp_path / "noise.safetensors")
+    assert load_noise(tmp_path / "noise.safetensors").provenance == record
     if kind != "gaussian":
         assert found.goodness.distance < 2 * found.goodness.critical_distance and found.goodness.held_out_frames == 12
-    else:  # one strength for all signals does not fit, and that shows
-        assert found.goodness.distance > 0.02 and any("distribution function" in said for said in found.warnings)
+    else:  # one standard deviation for all signals does not fit
+        assert found.goodness.distance > 0.02 and any("distribution function" in one for one in found.warnings)
 
 
-def test_a_recorded_mixture_predicts_as_the_true_law(recorded):
+def test_a_calibrated_mixture_predicts_like_the_true_noise_model(recorded):
     noise_model = recorded("mixture").noise
     assert isinstance(noise_model, Mixture)
     truth = PoissonGaussian(2.2, 100, 3.52, Quantization.of_bits(16))
@@ -228,7 +229,7 @@ def test_maps_of_pixels():
     assert float(noise_model.typical_gain) == pytest.approx(2.2, rel=0.02)
 
 
-def test_goodness_tells_a_wrong_law(frames):
+def test_goodness_of_fit_detects_a_wrong_noise_model(frames):
     signal = torch.from_numpy(np.broadcast_to(CAMERA.signal(ramp()), frames.shape).copy())[:4]
     noisy = torch.from_numpy(frames[:4].astype(float))
     quantization = Quantization.of_bits(16)
@@ -238,7 +239,7 @@ def test_goodness_tells_a_wrong_law(frames):
     assert right.log_likelihood > wide.log_likelihood and sum(right.histogram) == pytest.approx(1)
 
 
-# -- grey levels -----------------------------------------------------------------------------------
+# -- quantization ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -256,13 +257,13 @@ def test_goodness_tells_a_wrong_law(frames):
         (np.random.default_rng(0).normal(0, 50, (64, 64)).round().astype(np.float32), Quantization(1.0)),
     ],
 )  # fmt: skip
-def test_steps_and_limits(pixels, expected):
+def test_quantization_steps_and_limits(pixels, expected):
     values = RecordedValues(pixels.dtype)
     values.add(pixels.astype(float))
     assert values.quantization == expected
 
 
-# -- what is wrong is said -------------------------------------------------------------------------
+# -- faults of a recording -------------------------------------------------------------------------
 
 
 def shifted(amount):
@@ -273,12 +274,12 @@ def exposures(scenes, camera=CAMERA):
     return np.stack([camera.expose(scene, seed=seed) for seed, scene in enumerate(scenes)])
 
 
-DICE = np.random.default_rng(5)
-WRONG = {
+RNG = np.random.default_rng(5)
+FAULTS = {
     "fall in brightness by .* bleaching": lambda: exposures([texture() * (1 - 0.2 * k / 40) for k in range(40)]),
-    "flickers": lambda: exposures([texture() * (1 + 0.03 * DICE.standard_normal()) for _ in range(40)]),
+    "flickers": lambda: exposures([texture() * (1 + 0.03 * RNG.standard_normal()) for _ in range(40)]),
     "shifts by (1|2)\\..* pixels": lambda: exposures([shifted((2 * k / 40, 0)) for k in range(40)]),
-    "vibrates by about 0\\.(1|2).* pixels": lambda: exposures([shifted(DICE.normal(0, 0.2, 2)) for _ in range(40)]),
+    "vibrates by about 0\\.(1|2).* pixels": lambda: exposures([shifted(RNG.normal(0, 0.2, 2)) for _ in range(40)]),
     "of the pixels saturate": lambda: Camera(gain=2.2, read_noise=1.6, offset=30, bits=8).expose(ramp(high=120), 40),
     "hot pixels: ": lambda: add_hot(CAMERA.expose(ramp(), frames=40, seed=1)),
     "neighbours along a row is correlated": lambda: ndimage.uniform_filter1d(
@@ -295,27 +296,27 @@ WRONG = {
 
 
 @cache
-def wrong(said):
-    return fast(WRONG[said]())
+def faulty(words):
+    return fast(FAULTS[words]())
 
 
 def add_hot(frames):
     rng = np.random.default_rng(0)
-    wild = rng.random(frames.shape[1:]) < 0.002
-    return frames + (wild * rng.exponential(200, frames.shape)).astype(np.uint16)
+    hot = rng.random(frames.shape[1:]) < 0.002
+    return frames + (hot * rng.exponential(200, frames.shape)).astype(np.uint16)
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_what_is_wrong_is_said(said):
-    found = wrong(said)
-    assert any(re.search(said, warning) for warning in found.warnings), found.warnings
+@pytest.mark.parametrize("words", FAULTS)
+def test_faults_are_reported(words):
+    found = faulty(words)
+    assert any(re.search(words, warning) for warning in found.warnings), found.warnings
 
 
 @pytest.mark.parametrize(
-    "said", ["fall in brightness by .* bleaching", "flickers", "shifts by (1|2)\\..* pixels", "hot pixels: "]
+    "words", ["fall in brightness by .* bleaching", "flickers", "shifts by (1|2)\\..* pixels", "hot pixels: "]
 )
-def test_the_gain_survives(said):
-    gain = wrong(said).detector.gain_adu_per_e
+def test_the_gain_is_robust(words):
+    gain = faulty(words).detector.gain_adu_per_e
     assert gain.value == pytest.approx(2.2, rel=0.04)
 
 
@@ -327,7 +328,7 @@ def test_dark_frames_of_another_setting(frames):
 
 
 @pytest.mark.parametrize(
-    ("stack", "said"),
+    ("stack", "words"),
     [
         (lambda: CAMERA.expose(ramp()), "one frame"),
         (lambda: CAMERA.expose(ramp())[None], "one frame"),
@@ -343,12 +344,12 @@ def test_dark_frames_of_another_setting(frames):
         (lambda: "nowhere.tif", "no such file"),
     ],
 )  # fmt: skip
-def test_recordings_that_cannot_be_used(stack, said):
-    if said is None:  # SZYX: planes of a volume, along Y
+def test_recordings_that_cannot_be_used(stack, words):
+    if words is None:  # SZYX: planes of a volume, along Y
         assert fast(stack()).record()["frames"] == 3
         return
-    with pytest.raises(UserError, match=said):
-        fast(stack())
+    with pytest.raises(UserError, match=words):
+        calibrate_recording(stack(), kind="poisson_gaussian")
 
 
 def test_several_channels_are_refused(frames):
@@ -358,15 +359,15 @@ def test_several_channels_are_refused(frames):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "words"),
     [
         ({"kind": "gauss"}, "unknown kind"), ({"kind": "pixel_maps"}, "--dark"),
         ({"offset": np.nan}, "not a pixel value"),
         ({"offset": 100.0, "dark": "dark.tif"}, "either"), ({"dark": np.zeros((3, 8, 8))}, "alike"),
     ],
 )  # fmt: skip
-def test_settings_that_make_no_sense(settings, said, frames):
-    with pytest.raises(UserError, match=said):
+def test_settings_that_make_no_sense(settings, words, frames):
+    with pytest.raises(UserError, match=words):
         calibrate_recording(frames[:4], **settings)
     with pytest.raises(UserError, match="do not fit"):
         calibrate(frames[:10], dark=CAMERA.expose(np.zeros((64, 64)), 10), kind="pixel_maps")
@@ -375,12 +376,21 @@ def test_settings_that_make_no_sense(settings, said, frames):
 # -- without a recording ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("denoiser", ["smooth", "smoother", "median", "donut"])
-def test_a_bootstrapped_law_is_nearer_to_the_truth(denoiser):
-    """Denoised too much, the residual holds signal; too little, it lacks noise; the law does well with both."""
-    donut = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
+@cache
+def best(quantization):
+    """Another exposure of the texture, its signal, and its mean log-likelihood under the true noise model."""
     photons = texture(256)
-    noisy = CAMERA.expose(photons, seed=3)
+    fresh = torch.from_numpy(CAMERA.expose(photons, seed=4).astype(float))
+    signal = torch.from_numpy(CAMERA.signal(photons))
+    truth = PoissonGaussian(2.2, 100, 3.52, quantization)
+    return fresh, signal, truth.log_prob(fresh, signal).mean()
+
+
+@pytest.mark.parametrize("denoiser", ["smooth", "smoother", "median", "donut"])
+def test_a_bootstrapped_noise_model_is_better_than_the_residual(denoiser):
+    """After too much denoising the residual contains signal, after too little it lacks noise."""
+    donut = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
+    noisy = CAMERA.expose(texture(256), seed=3)
     denoised = {
         "smooth": lambda x: ndimage.gaussian_filter(x, 0.8),
         "smoother": lambda x: ndimage.gaussian_filter(x, 2),
@@ -388,16 +398,14 @@ def test_a_bootstrapped_law_is_nearer_to_the_truth(denoiser):
         "donut": lambda x: ndimage.convolve(x, donut),
     }[denoiser](noisy.astype(float))
     noise_model = bootstrap(noisy, denoised, kind="histogram")
-    plain = Histogram.fit(
+    naive = Histogram.fit(
         torch.from_numpy(noisy.astype(float)), torch.from_numpy(denoised), quantization=noise_model.quantization
     )
+    fresh, signal, log_likelihood = best(noise_model.quantization)
+    lost, naively_lost = (float(log_likelihood - one.log_prob(fresh, signal).mean()) for one in (noise_model, naive))
+    assert lost < 0.025 and lost < 0.6 * naively_lost
     truth = PoissonGaussian(2.2, 100, 3.52, noise_model.quantization)
-    fresh = torch.from_numpy(CAMERA.expose(photons, seed=4).astype(float))
-    signal = torch.from_numpy(CAMERA.signal(photons))
-    best = truth.log_prob(fresh, signal).mean()
-    lost, lost_plainly = (float(best - one.log_prob(fresh, signal).mean()) for one in (noise_model, plain))
-    assert lost < 0.025 and lost < 0.6 * lost_plainly
-    low, high = np.percentile(CAMERA.signal(photons), [10, 90])
+    low, high = np.percentile(signal, [10, 90])
     at = torch.linspace(low, high, 20, dtype=torch.float64)
     torch.testing.assert_close(noise_model.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
 
@@ -412,8 +420,8 @@ def test_other_bootstrapped_kinds(kind):
         assert float(noise_model.mean_var(signal)[1]) == pytest.approx(2.2 * 100 + 3.52**2, rel=0.08)
 
 
-def test_whole_twins_make_no_comb():
-    """Residuals of whole twins are whole: a mixture would fit that comb, and be wrong between the steps."""
+def test_integer_outputs_make_no_comb():
+    """The residuals of integer outputs are integers: a mixture would fit that comb and be wrong between the steps."""
     noisy = CAMERA.expose(ramp(192, high=12), seed=3)
     noise_model = bootstrap(noisy, ndimage.median_filter(noisy, 7))
     at = torch.linspace(100.5, 123.5, 200, dtype=torch.float64)
@@ -421,16 +429,16 @@ def test_whole_twins_make_no_comb():
     torch.testing.assert_close(noise_model.mean_var(at)[1], truth.mean_var(at)[1], rtol=0.15, atol=0)
 
 
-def test_bootstraps_that_cannot_be():
+def test_bootstraps_that_are_not_possible():
     noisy = CAMERA.expose(ramp(), seed=3)
-    for denoised, kind, said in (
+    for denoised, kind, words in (
         (noisy[:50], "mixture", "shape"), (noisy, "pixel_maps", "cannot be made"),
         (np.ones((96, 96)), "mixture", "too few"),
     ):  # fmt: skip
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=words):
             bootstrap(noisy, denoised, kind=kind)
     smooth = ndimage.gaussian_filter(CAMERA.expose(np.full((96, 96), 50.0)).astype(float), 1) * 3
-    assert any("correlated" in said for said in bootstrap(smooth, ramp() + 300).provenance["warnings"])
+    assert any("correlated" in one for one in bootstrap(smooth, ramp() + 300).provenance["warnings"])
     assert isinstance(bootstrap(noisy, CAMERA.signal(ramp()), kind="gaussian"), Gaussian)
 
 
@@ -453,14 +461,14 @@ def run(capsys):
     def call(*args):
         capsys.readouterr()
         code = main(["calibrate", *map(str, args)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
 
 @pytest.mark.usefixtures("folder")
-def test_the_command(run):
+def test_the_command_writes_noise_model_and_figure(run):
     code, out, err = run(
         "frames.tif", "--dark", "dark.tif", "-o", "camera.safetensors", "--figure", "camera.png", "--kind", "histogram"
     )
@@ -479,14 +487,15 @@ def test_the_command(run):
 @pytest.mark.usefixtures("folder")
 def test_json(run):
     code, out, _ = run("frames.tif", "-o", "a.safetensors", "--kind", "poisson_gaussian", "--offset", "100", "--json")
-    told = json.loads(out)
-    assert code == 0 and out.count("\n") == 1 and told["output"] == "a.safetensors" and told["input"] == ["frames.tif"]
-    assert told["gain_adu_per_e"]["low"] < 2.2 < told["gain_adu_per_e"]["high"] + 0.02
-    assert told["offset_adu"]["value"] == 100 and told["warnings"] == []
+    record = json.loads(out)
+    assert code == 0 and out.count("\n") == 1
+    assert record["output"] == "a.safetensors" and record["input"] == ["frames.tif"]
+    assert record["gain_adu_per_e"]["low"] < 2.2 < record["gain_adu_per_e"]["high"] + 0.02
+    assert record["offset_adu"]["value"] == 100 and record["warnings"] == []
 
 
 @pytest.mark.usefixtures("folder")
-def test_denoised_twins(run):
+def test_a_noise_model_from_denoised_images(run):
     frame = tifffile.imread("single/0.tif").astype(np.float32)
     tifffile.imwrite("clean.tif", ndimage.gaussian_filter(frame, 2))
     code, out, err = run("single/0.tif", "--denoised", "clean.tif", "--kind", "histogram", "-o", "b.safetensors")
@@ -498,7 +507,7 @@ def test_denoised_twins(run):
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "words"),
     [
         (("frames.tif", "-o", "camera.npz"), "camera.safetensors"), ((), "--output"),
         (("-o", "a.safetensors"), "no input"),
@@ -510,8 +519,8 @@ def test_denoised_twins(run):
         (("frames.tif", "-o", "a.safetensors", "--dark", "nowhere.tif"), "nowhere.tif"),
     ],
 )  # fmt: skip
-def test_commands_that_are_refused(run, args, said):
+def test_commands_that_are_refused(run, args, words):
     before = sorted(Path().rglob("*"))
     code, out, err = run(*args)
-    assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1 and said in err
+    assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1 and words in err
     assert sorted(Path().rglob("*")) == before

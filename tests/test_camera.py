@@ -1,4 +1,4 @@
-"""From photons to counts: every step of the camera against its closed form, and light that adds up as it should."""
+"""Every step of the camera from photons to counts, against closed forms."""
 
 import json
 from dataclasses import fields, replace
@@ -25,26 +25,26 @@ def flat(photons, shape=(200, 250)):
 
 
 def poisson_p_value(counts, mean):
-    """Chi-square test of counts against the Poisson law; bins with an expectation below 10 are pooled."""
-    noise_model = stats.poisson(mean)
-    low, high = int(noise_model.ppf(20 / counts.size)), int(noise_model.ppf(1 - 20 / counts.size))
+    """P-value of a chi-square test against the Poisson distribution; bins with an expectation below 10 are pooled."""
+    distribution = stats.poisson(mean)
+    low, high = int(distribution.ppf(20 / counts.size)), int(distribution.ppf(1 - 20 / counts.size))
     inside = np.bincount(np.clip(counts.ravel(), low, high) - low, minlength=high - low + 1)
-    expected = noise_model.pmf(np.arange(low, high + 1))
-    expected[0], expected[-1] = noise_model.cdf(low), noise_model.sf(high - 1)
+    expected = distribution.pmf(np.arange(low, high + 1))
+    expected[0], expected[-1] = distribution.cdf(low), distribution.sf(high - 1)
     return stats.chisquare(inside, expected * counts.size).pvalue
 
 
 # -- light -----------------------------------------------------------------------------------------
 
 
-def test_the_photon_counter_counts():
+def test_the_photon_counter_is_poisson():
     counts = Camera.photon_counter().expose(flat(4.3), frames=4)
     assert counts.dtype == np.uint16
     assert poisson_p_value(counts, 4.3) > 1e-3
-    assert poisson_p_value(counts, 4.35) < 1e-6  # the test would notice one per cent
+    assert poisson_p_value(counts, 4.35) < 1e-6  # the test detects one percent
 
 
-def test_two_exposures_at_half_light_are_one_at_full_light():
+def test_two_exposures_at_half_light_add_up_to_one_at_full_light():
     counter = Camera.photon_counter()
     halves = counter.expose(flat(3.0), frames=8)
     sums = halves[::2] + halves[1::2]
@@ -56,7 +56,7 @@ def test_two_exposures_at_half_light_are_one_at_full_light():
     assert stats.chi2_contingency([table[0], np.bincount(halves[:4].ravel(), minlength=top + 1)]).pvalue < 1e-6
 
 
-def test_read_noise_is_paid_at_every_exposure():
+def test_every_exposure_adds_read_noise():
     camera = Camera(read_noise=3.0, bits=0)
     halves = camera.expose(flat(5.0), frames=40)
     sums = halves[::2] + halves[1::2]
@@ -77,7 +77,7 @@ def test_thinned_counts_are_two_independent_poisson_images(fraction):
     assert abs(np.corrcoef(kept.ravel(), rest.ravel())[0, 1]) < 4 / np.sqrt(counts.size)
 
 
-def test_thinning_everything_or_nothing():
+def test_thinning_with_fractions_zero_and_one():
     counts = np.array([[3, 0], [7, 2]], np.uint8)
     for fraction, part in ((1.0, 0), (0.0, 1)):
         np.testing.assert_array_equal(thin(counts, fraction)[part], counts)
@@ -99,7 +99,7 @@ def test_mean_and_variance_are_those_of_the_closed_form(name):
     assert ratio == pytest.approx(camera.variance(photons).mean() / expected, rel=0.01)
 
 
-def test_the_closed_form_is_the_textbooks():
+def test_the_closed_form_is_that_of_the_textbook():
     """E = g·(QE·p + d) + o and Var = g²·(F²·λ + σ²) + 1/12, by hand."""
     camera = Camera(
         quantum_efficiency=0.5, dark_e=1, clock_induced_e=2, gain=3, read_noise=4, row_noise_e=1, column_noise_e=2,
@@ -125,12 +125,12 @@ def test_excess_noise_factor(em_gain, factor, excess):
     assert (signal == 0).mean() == pytest.approx(np.exp(-electrons), rel=0.02)  # no electron, no signal
 
 
-def test_a_single_electron_leaves_the_register_exponentially():
+def test_a_single_electron_has_an_exponential_response():
     signal = Camera(em_gain=200, bits=0).expose(flat(1e-3), frames=20)
     assert stats.kstest(signal[signal > 0], "expon", args=(0, 200)).pvalue > 1e-3
 
 
-def test_maps_hold_pixel_by_pixel():
+def test_maps_apply_pixel_by_pixel():
     rng = np.random.default_rng(0)
     gain, read, offset = rng.uniform(1, 3, (6, 7)), rng.uniform(1, 5, (6, 7)), rng.uniform(50, 150, (6, 7))
     camera = Camera(gain=gain, read_noise=read, offset=offset, bits=0)
@@ -148,9 +148,9 @@ def test_row_and_column_noise():
     white = 5 + 4
     assert rows.var(1, ddof=1).mean() == pytest.approx(9 + white / 50, rel=0.06)
     assert columns.var(1, ddof=1).mean() == pytest.approx(1 + white / 100, rel=0.06)
-    assert abs(np.corrcoef(rows[:-1].ravel(), rows[1:].ravel())[0, 1]) < 0.06  # fresh in each frame
+    assert abs(np.corrcoef(rows[:-1].ravel(), rows[1:].ravel())[0, 1]) < 0.06  # independent between frames
     planes = camera.expose(flat(5, (2, 3, 100, 50))).mean(-1).reshape(6, 100)
-    assert abs(np.corrcoef(planes) - np.eye(6)).max() < 0.5  # and in each plane
+    assert abs(np.corrcoef(planes) - np.eye(6)).max() < 0.5  # and between planes
 
 
 # -- the converter ---------------------------------------------------------------------------------
@@ -159,13 +159,13 @@ def test_row_and_column_noise():
 @pytest.mark.parametrize(
     ("bits", "dtype"), [(1, "uint8"), (8, "uint8"), (12, "uint16"), (16, "uint16"), (32, "uint32"), (0, "float32")]
 )
-def test_bits_decide_the_pixel_type_and_its_end(bits, dtype):
+def test_bits_determine_the_pixel_type_and_its_limit(bits, dtype):
     image = Camera(bits=bits, gain=1e6).expose(flat(9000.0, (4, 5)))
     assert image.dtype == dtype
     assert (image == 2**bits - 1).all() if bits else (image > 8e9).all()
 
 
-def test_grey_levels_end_at_zero():
+def test_pixel_values_are_clipped_at_zero():
     image = Camera(read_noise=4, bits=8).expose(flat(0))
     assert image.min() == 0
     assert (image == 0).mean() == pytest.approx(stats.norm.cdf(0.5 / 4), abs=0.01)
@@ -179,7 +179,7 @@ def test_rounding():
     assert abs(steps).max() <= 0.5001 and steps.var() == pytest.approx(1 / 12, rel=0.02)
     difference = camera.variance(flat(20)) - smooth.variance(flat(20))
     np.testing.assert_allclose(difference, 1 / 12)
-    np.testing.assert_allclose(Camera.photon_counter().variance(flat(20)), 20)  # whole already
+    np.testing.assert_allclose(Camera.photon_counter().variance(flat(20)), 20)  # integers already
 
 
 def test_full_well():
@@ -196,7 +196,7 @@ def test_hot_pixels():
     spread = np.sqrt(share * (1 - share) * hot.size)
     assert abs(hot.sum() - share * hot.size) < 4 * spread
     assert stats.kstest(extra[hot], "expon", args=(0, level)).pvalue > 1e-3
-    np.testing.assert_array_equal(camera.signal(flat(7, shape)) - 7 > 0.5e-9, hot)  # whatever the light
+    np.testing.assert_array_equal(camera.signal(flat(7, shape)) - 7 > 0.5e-9, hot)  # for any light
     assert (replace(camera, pattern_seed=4).signal(flat(0, shape)) > 0)[hot].mean() < 0.1
     image = camera.expose(flat(0, shape), seed=9)
     assert not image[~hot].any()
@@ -227,7 +227,7 @@ def test_frames_and_seeds_are_independent():
 # -- settings --------------------------------------------------------------------------------------
 
 
-def test_the_short_call():
+def test_short_names_of_the_constructor():
     camera = Camera(gain=2.2, read_noise=1.6, offset=100, bits=16)
     assert (camera.gain_adu_per_e, camera.read_noise_e, camera.offset_adu) == (2.2, 1.6, 100)
     brighter = replace(camera, gain_adu_per_e=3)
@@ -235,7 +235,7 @@ def test_the_short_call():
     assert replace(camera, em_gain=100).record()["excess_noise_factor"] == 2
 
 
-def test_sensor_maps_look_like_a_sensors():
+def test_sensor_maps_are_realistic():
     camera = Camera.scmos((300, 300), seed=5)
     read = camera.read_noise_e
     assert np.median(read) == pytest.approx(1.4, rel=0.02)
@@ -282,14 +282,14 @@ def test_settings_out_of_range(settings):
         np.ones((3, 3), complex), np.full((3, 3), "a"), None,
     ],
 )  # fmt: skip
-def test_photons_that_are_none(photons):
+def test_invalid_photons(photons):
     for act in (Camera().expose, Camera().signal, Camera().variance, check_photons):
         with pytest.raises(UserError, match=r"^photons: [^\n]*; "):
             act(photons)
 
 
 @pytest.mark.parametrize("frames", [0, -1, 1.5, True])
-def test_numbers_of_frames_that_are_none(frames):
+def test_invalid_numbers_of_frames(frames):
     with pytest.raises(UserError, match="frames"):
         Camera().expose(flat(1), frames)
     with pytest.raises(UserError, match="seed"):
@@ -305,12 +305,12 @@ def test_maps_of_another_size():
 
 
 @pytest.mark.parametrize("counts", [flat(3), np.array([[-1]]), np.array([["a"]]), np.array([[True]])])
-def test_what_cannot_be_thinned(counts):
+def test_counts_that_cannot_be_thinned(counts):
     with pytest.raises(UserError, match="photons"):
         thin(counts, 0.5)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, np.nan])
-def test_fractions_that_are_none(fraction):
+def test_invalid_fractions(fraction):
     with pytest.raises(UserError, match="fraction"):
         thin(np.ones((3, 3), int), fraction)

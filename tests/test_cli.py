@@ -1,5 +1,6 @@
-"""The command line: what a user types, and what comes back on stdout, on stderr, as files, as exit code."""
+"""The command line: arguments, and the resulting stdout, stderr, files and exit codes."""
 
+import io
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 import tifffile
 
 from noisewise import __version__, cli
-from noisewise.cli import _display, description, main, verbs
+from noisewise.cli import _display, commands, description, main
 
 STEPS = ("--steps", "2")
 SMALL = ("--network", "classic", "--depth", "1")
@@ -24,7 +25,7 @@ SMALL = ("--network", "classic", "--depth", "1")
 
 @pytest.fixture
 def image():
-    """A 24 x 28 image whose neighbouring pixels are alike."""
+    """A smooth image of 24 x 28 pixels with Poisson noise."""
     y, x = np.mgrid[:24, :28]
     rng = np.random.default_rng(0)
     return (100 + rng.poisson(30 + 20 * np.sin(y / 4) * np.cos(x / 5))).astype(np.uint16)
@@ -32,7 +33,7 @@ def image():
 
 @pytest.fixture
 def cells(tmp_path, image, monkeypatch):
-    """An ImageJ TIFF with a pixel size, in a folder that the test runs in."""
+    """An ImageJ TIFF with a pixel size, in the working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "cells.tif"
     tifffile.imwrite(path, image, imagej=True, resolution=(5, 5), metadata={"unit": "um"})
@@ -41,31 +42,31 @@ def cells(tmp_path, image, monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command line in this process; gives exit code, stdout, stderr."""
+    """Run a command line in this process; return exit code, stdout and stderr."""
 
     def call(*args):
         capsys.readouterr()
         code = main([str(arg) for arg in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
 
 def process(*args, **options):
-    """Runs a command line as a user does."""
+    """Run a command line in a process of its own."""
     command = [sys.executable, "-m", "noisewise", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
 
 
 def here(folder="."):
-    """The names in a folder, sorted."""
+    """Sorted names of the files in a folder."""
     return sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """Sends Ctrl-C to this process when a stage gets so far."""
+    """Send Ctrl-C to this process when a stage reaches a step."""
 
     def arrange(stage, step=0):
         show = _display.Display.__call__
@@ -77,7 +78,7 @@ def stop_at(monkeypatch):
 
         monkeypatch.setattr(_display.Display, "__call__", stop)
 
-    # Where the tests run in the background of a shell, interrupts are ignored from the start.
+    # In the background of a shell, interrupts are ignored by default.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield arrange
     signal.signal(signal.SIGINT, before)
@@ -86,39 +87,34 @@ def stop_at(monkeypatch):
 # -- help ------------------------------------------------------------------------------------------
 
 
-def test_overview_lists_every_verb(run):
+def test_overview_lists_every_command(run):
     code, out, err = run("--help")
     assert (code, err) == (0, "")
-    for verb in verbs():
-        assert f"{verb} " in out and description(verb) in out
+    for command in commands():
+        assert f"{command} " in out and description(command) in out
 
 
-@pytest.mark.parametrize("verb", verbs())
-def test_help_of_a_verb(run, verb):
-    code, out, err = run(verb, "--help")
+@pytest.mark.parametrize("command", commands())
+def test_help_of_a_command(run, command):
+    code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
     words = " ".join(out.replace("│", " ").split())
-    assert out.startswith(f"usage: noisewise {verb}") and description(verb) in words
-    assert "None" not in words  # defaults are said in words
-
-
-def test_every_option_has_help(run):
-    for verb in verbs():
-        _, out, _ = run(verb, "--help")
-        rows = [row.strip("│ ") for row in out.partition("--help")[2].splitlines()]
-        for row, after in pairwise(rows):
-            if re.match(r"--?\w", row):
-                assert re.search(r"\S {2,}\S", row) or re.match(r"\w", after), f"{verb}: {row} has no help"
+    assert out.startswith(f"usage: noisewise {command}") and description(command) in words
+    assert "None" not in words  # defaults are in words
+    rows = [row.strip("│ ") for row in out.partition("--help")[2].splitlines()]
+    for row, after in pairwise(rows):
+        if re.match(r"--?\w[\w-]*( |$)", row):
+            assert re.search(r"\S {2,}\S", row) or re.match(r"\w", after), f"{command}: {row} has no help"
 
 
 def test_help_of_a_method_lists_its_settings(run):
     code, out, _ = run("train", "n2v", "--help")
     assert code == 0 and "METHOD INPUT..." in out
     words = " ".join(out.replace("│", " ").split())
-    assert "--mask-percent FLOAT" in words and "blind pixels a patch, in percent" in words
+    assert "--mask-percent FLOAT" in words and "blind pixels in a patch, percent" in words
 
 
-def test_overview_answers_at_once():
+def test_overview_takes_less_than_half_a_second():
     def seconds():
         start = time.perf_counter()
         assert process("--help").returncode == 0
@@ -131,14 +127,14 @@ def test_version(run):
     assert run("--version") == (0, f"noisewise {__version__}\n", "")
 
 
-def test_unknown_verb(run):
-    assert run("denois") == (2, "", "error: unknown verb 'denois': did you mean 'denoise'?\n")
+def test_unknown_command(run):
+    assert run("denois") == (2, "", "error: unknown command 'denois': did you mean 'denoise'?\n")
     code, out, _ = run()
     assert code == 2 and "usage" in out
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "words"),
     [
         (("denoise", "a.tif", "--stepps", "3"), "--stepps"),
         (("denoise", "a.tif", "--steps", "three"), "three"),
@@ -148,10 +144,10 @@ def test_unknown_verb(run):
         (("info",), "FILE"),
     ],
 )
-def test_wrong_usage_is_one_line(run, args, said):
+def test_wrong_usage_is_one_line(run, args, words):
     code, out, err = run(*args)
     assert code == 2 and out == ""
-    assert err.startswith("error: ") and err.count("\n") == 1 and said in err and "--help" in err
+    assert err.startswith("error: ") and err.count("\n") == 1 and words in err and "--help" in err
 
 
 def test_unexpected_errors_are_one_line(run, monkeypatch):
@@ -167,7 +163,7 @@ def test_unexpected_errors_are_one_line(run, monkeypatch):
 # -- denoise ---------------------------------------------------------------------------------------
 
 
-def test_denoise_writes_the_twin_beside_the_input(run, cells, image):
+def test_denoise_writes_its_output_beside_the_input(run, cells, image):
     code, out, err = run("denoise", cells, *STEPS)
     output = cells.with_name("cells_denoised.tif")
     assert code == 0 and out == f"{output}\n" and "2 steps" in err
@@ -183,7 +179,7 @@ def test_denoise_writes_the_twin_beside_the_input(run, cells, image):
 def test_python_and_command_line_agree(run, cells):
     import noisewise as nw
 
-    assert run("denoise", cells, *STEPS, "--float", "-o", "float.tif")[0] == 0
+    assert run("denoise", cells, *STEPS, "--float32", "-o", "float.tif")[0] == 0
     np.testing.assert_array_equal(tifffile.imread("float.tif"), nw.denoise(cells, steps=2).mean)
 
 
@@ -197,22 +193,17 @@ def test_json_is_one_object_and_nothing_else(cells):
     assert record["input"] == [str(cells)]
     assert record["output"] == [str(cells.with_name("cells_denoised.tif"))]
     assert record["steps"] == 2 and record["seconds"] > 0 and record["finished"] is True
-    assert record["method"] == "n2v" and record["model"] is None and "risk" in record
+    assert record["method"] == "n2v" and record["model"] is None and "validation_loss" in record
     assert any("saturated" in note for note in record["notes"])
     notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
     assert [note.removeprefix("note: ") for note in notes] == record["notes"]
-
-
-def test_quiet_is_silent(cells):
-    done = process("denoise", cells, *STEPS, "--quiet")
-    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_outputs_are_kept_unless_asked(run, cells, monkeypatch):
     output = cells.with_name("cells_denoised.tif")
     output.write_text("precious")
     with monkeypatch.context() as patch:
-        patch.setattr("noisewise.workflow.files.Training", None)  # refused before the work
+        patch.setattr("noisewise.workflow.denoise.Training", None)  # refused before the work
         code, _, err = run("denoise", cells, *STEPS)
         assert code == 2 and "exists already" in err and output.read_text() == "precious"
         code, out, err = run("denoise", cells, *STEPS, "--skip-existing")
@@ -231,7 +222,7 @@ def test_several_inputs_share_one_model(run, image):
     assert record["made by noisewise"]["trained_on"] == ["cells.tif", "more.tif"]
 
 
-def test_more_files_than_may_be_open_at_first(tmp_path, image):
+def test_more_files_than_may_be_open_and_quiet_is_silent(tmp_path, image):
     resource = pytest.importorskip("resource")
     for number in range(60):
         tifffile.imwrite(tmp_path / f"{number:02}.tif", image[:8, :8] + number)
@@ -239,8 +230,8 @@ def test_more_files_than_may_be_open_at_first(tmp_path, image):
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (48, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
-    done = process("denoise", tmp_path, "-o", tmp_path / "out", *STEPS, preexec_fn=limit)
-    assert done.returncode == 0, done.stderr
+    done = process("denoise", tmp_path, "-o", tmp_path / "out", *STEPS, "--quiet", preexec_fn=limit)
+    assert (done.returncode, done.stderr) == (0, "")
     assert len(here(tmp_path / "out")) == 60
 
 
@@ -254,7 +245,7 @@ def test_a_folder_can_be_given_again(run):
 def test_provenance_is_in_the_output(run, cells):
     import hashlib
 
-    assert run("denoise", cells, *STEPS, "--seed", "7", "--no-average")[0] == 0
+    assert run("denoise", cells, *STEPS, "--seed", "7", "--average", "no")[0] == 0
     made = json.loads(run("info", "cells_denoised.tif", "--json")[1])["made by noisewise"]
     assert made["method"] == "n2v" and made["seed"] == 7 and made["steps"] == 2 and made["averaged"] is False
     assert made["software"] == f"noisewise {__version__}" and made["settings"]["masking"]
@@ -264,7 +255,7 @@ def test_provenance_is_in_the_output(run, cells):
 def test_same_seed_same_output(run, cells):
     results = []
     for name, seed in (("a.tif", 1), ("b.tif", 1), ("c.tif", 2)):
-        assert run("denoise", cells, *STEPS, "--seed", seed, "--float", "-o", name)[0] == 0
+        assert run("denoise", cells, *STEPS, "--seed", seed, "--float32", "-o", name)[0] == 0
         results.append(tifffile.imread(name))
     np.testing.assert_array_equal(results[0], results[1])
     assert (results[0] != results[2]).any()
@@ -318,12 +309,14 @@ def test_methods_with_targets(run, cells, image, method):
     assert code == 2 and "target" in err
 
 
-def test_tiles_do_not_show(run, cells):
+def test_tiles_leave_no_seams(run, cells):
     tall = np.tile(tifffile.imread(cells), (6, 5)).astype(np.float32)
     tifffile.imwrite("tall.tif", tall)
-    assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0] == 0
+    assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, *SMALL)[0] == 0
     for tile in ("16", "auto"):
-        assert run("predict", "m.safetensors", "tall.tif", "--tile", tile, "-o", f"{tile}.tif", "--no-average")[0] == 0
+        assert (
+            run("predict", "m.safetensors", "tall.tif", "--tile", tile, "-o", f"{tile}.tif", "--average", "no")[0] == 0
+        )
     np.testing.assert_allclose(tifffile.imread("16.tif"), tifffile.imread("auto.tif"), atol=1e-3)
 
 
@@ -332,7 +325,7 @@ def test_files_are_streamed(run, cells, monkeypatch):
     from noisewise.io.tiff_read import TiffSource
 
     tifffile.imwrite("tall.tif", np.tile(tifffile.imread(cells), (10, 10)))
-    assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, "--network", "classic", "--depth", "1")[0] == 0
+    assert run("train", "n2v", cells, "-o", "m.safetensors", *STEPS, *SMALL)[0] == 0
     read, largest = TiffSource.read, 0
 
     def watch(self, region=None):
@@ -341,7 +334,7 @@ def test_files_are_streamed(run, cells, monkeypatch):
         return read(self, region)
 
     monkeypatch.setattr(TiffSource, "read", watch)
-    assert run("predict", "m.safetensors", "tall.tif", "--tile", "32", "--no-average")[0] == 0
+    assert run("predict", "m.safetensors", "tall.tif", "--tile", "32", "--average", "no")[0] == 0
     assert 0 < largest < 240 * 280 / 4
 
 
@@ -364,23 +357,26 @@ def test_predict_writes_the_standard_deviation_beside_the_output(run, cells, ima
 
     code, out, err = run("train", "pn2v", cells, "--noise", camera, "-o", "m.safetensors", *STEPS, *SMALL)
     assert (code, out) == (0, "m.safetensors\n"), err
-    code, out, _ = run("predict", "m.safetensors", cells, "--std", "--no-average")
+    code, out, _ = run("predict", "m.safetensors", cells, "--std", "--average", "no")
     assert (code, out) == (0, f"{cells.with_name('cells_denoised.tif')}\n")
-    twins = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
-    assert here() == sorted([*twins, "camera.safetensors", "m.safetensors"])
+    images = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
+    assert here() == sorted([*images, "camera.safetensors", "m.safetensors"])
     with tifffile.TiffFile("cells_denoised_std.tif") as file:
         std = file.asarray()
         assert file.is_imagej and file.imagej_metadata["unit"] == "um"
         assert file.pages[0].tags["XResolution"].value == (5, 1)
     assert tifffile.imread("cells_denoised.tif").dtype == image.dtype
     assert std.dtype == np.float32 and std.shape == image.shape and (std > 0).all()
-    np.testing.assert_allclose(std, nw.load("m.safetensors").predict(cells).std, rtol=1e-5)
+    np.testing.assert_allclose(std, nw.load("m.safetensors").predict(cells, average=False).std, rtol=1e-5)
     made = json.loads(run("info", "cells_denoised_std.tif", "--json")[1])["made by noisewise"]
     assert made["method"] == "pn2v" and made["input"] == "cells.tif"
 
 
-def test_denoise_with_a_noise_model_and_standard_deviations(run, cells, camera):
-    denoise = ("denoise", cells, "--method", "pn2v", "--std", "--noise", camera, "--no-average", *STEPS)
+PN2V = ("--method", "pn2v", "--average", "no", *STEPS)
+
+
+def test_denoise_with_standard_deviations_and_its_kept_model(run, cells, camera):
+    denoise = ("denoise", cells, *PN2V, "--std", "--noise", camera, "--float32", "--model", "m.safetensors")
     code, out, err = run(*denoise, "-o", "clean.ome.tif", "--json")
     assert code == 0, err
     record = json.loads(out)
@@ -389,17 +385,13 @@ def test_denoise_with_a_noise_model_and_standard_deviations(run, cells, camera):
     assert {"clean.ome.tif", "clean_std.ome.tif"} <= set(here())
     mean, std = (tifffile.imread(name) for name in ("clean.ome.tif", "clean_std.ome.tif"))
     assert mean.shape == std.shape == (24, 28) and std.dtype == np.float32
-    # Of photons and read noise of this size, the prior cannot make the answer less sure than the pixel alone.
+    # The prior cannot increase the uncertainty above that of the pixel alone: photon noise and read noise.
     assert 0 < std.mean() < 1.2 * (mean.mean() - 100 + 1) ** 0.5
-
-
-def test_a_kept_model_of_pn2v_repeats_both_images(run, cells, camera):
-    denoise = ("denoise", cells, "--method", "pn2v", "--std", "--noise", camera, "--no-average", "--float", *STEPS)
-    assert run(*denoise, "--model", "m.safetensors", "-o", "a.tif")[0] == 0
-    camera.unlink()  # the model keeps it
-    assert run("predict", "m.safetensors", cells, "--std", "--no-average", "--float", "-o", "b.tif")[0] == 0
-    for one, two in (("a.tif", "b.tif"), ("a_std.tif", "b_std.tif")):
-        np.testing.assert_array_equal(tifffile.imread(one), tifffile.imread(two))
+    camera.unlink()  # the model contains it
+    predict = ("predict", "m.safetensors", cells, "--std", "--average", "no", "--float32", "-o", "b.tif")
+    assert run(*predict)[0] == 0
+    np.testing.assert_array_equal(tifffile.imread("b.tif"), mean)
+    np.testing.assert_array_equal(tifffile.imread("b_std.tif"), std)
 
 
 def test_care_with_uncertainty_gives_standard_deviations(run, cells, image):
@@ -412,16 +404,15 @@ def test_care_with_uncertainty_gives_standard_deviations(run, cells, image):
 
 def test_several_standard_deviations_go_into_a_folder(run, cells, image, camera):
     tifffile.imwrite("more.tif", image[::-1])
-    denoise = ("denoise", "cells.tif", "more.tif", "--method", "pn2v", "--noise", camera, "--std", "--no-average")
-    assert run(*denoise, "-o", "out", *STEPS)[0] == 0
+    assert run("denoise", "cells.tif", "more.tif", *PN2V, "--noise", camera, "--std", "-o", "out")[0] == 0
     assert here("out") == [f"{name}_denoised{end}.tif" for name in ("cells", "more") for end in ("", "_std")]
 
 
 def test_a_standard_deviation_that_exists_is_kept(run, cells, camera, monkeypatch):
     Path("cells_denoised_std.tif").write_text("precious")
-    denoise = ("denoise", cells, "--method", "pn2v", "--noise", camera, "--std", "--no-average", *STEPS)
+    denoise = ("denoise", cells, *PN2V, "--noise", camera, "--std")
     with monkeypatch.context() as patch:
-        patch.setattr("noisewise.workflow.files.Training", None)  # refused before the work
+        patch.setattr("noisewise.workflow.denoise.Training", None)  # refused before the work
         code, _, err = run(*denoise)
     assert code == 2 and "cells_denoised_std.tif: exists already" in err
     assert Path("cells_denoised_std.tif").read_text() == "precious" and not Path("cells_denoised.tif").exists()
@@ -429,34 +420,34 @@ def test_a_standard_deviation_that_exists_is_kept(run, cells, camera, monkeypatc
     assert tifffile.imread("cells_denoised_std.tif").shape == (24, 28)
 
 
-@pytest.mark.parametrize("again", [("--std",), ()])
-def test_a_folder_with_standard_deviations_can_be_given_again(run, image, camera, again):
-    """What an earlier run made is no input, with or without its option."""
+def test_a_folder_with_standard_deviations_can_be_given_again(run, image, camera):
+    """Outputs of an earlier call are no inputs, with or without the option that made them."""
     Path("images").mkdir()
     tifffile.imwrite("images/cells.tif", image)
-    denoise = ("denoise", "images", "--method", "pn2v", "--noise", camera, "--no-average", *STEPS)
+    denoise = ("denoise", "images", *PN2V, "--noise", camera)
     assert run(*denoise, "--std")[0] == 0
     made = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
     assert here("images") == made
-    code, out, _ = run(*denoise, *again, "--overwrite")
-    assert code == 0 and out == f"{Path('images', 'cells_denoised.tif')}\n"
-    assert here("images") == made
+    for again in (("--std",), ()):
+        code, out, _ = run(*denoise, *again, "--overwrite")
+        assert code == 0 and out == f"{Path('images', 'cells_denoised.tif')}\n"
+        assert here("images") == made
 
 
-def test_a_standard_deviation_that_is_not_asked_for_is_in_nobodys_way(run, cells, camera):
+def test_an_input_may_have_the_name_of_a_standard_deviation_that_is_not_written(run, cells):
     cells.rename("b_std.tif")
-    denoise = ("denoise", "b_std.tif", "-o", "b.tif", "--method", "pn2v", "--noise", camera, "--no-average", *STEPS)
+    denoise = ("denoise", "b_std.tif", "-o", "b.tif", *STEPS)
     code, _, err = run(*denoise, "--std")
     assert code == 2 and "b_std.tif: is the input itself" in err
     assert run(*denoise)[0] == 0
 
 
 @pytest.mark.usefixtures("cells")
-def test_the_noise_is_measured_where_no_model_is_given(run):
+def test_the_noise_is_measured_if_no_noise_model_is_given(run):
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:64, :72]
     np.save("large.npy", (100 + 2 * rng.poisson(60 + 40 * np.sin(y / 9) * np.cos(x / 11))).astype(np.uint16))
-    code, _, err = run("train", "pn2v", "large.npy", "-o", "m.safetensors", *STEPS, *SMALL)
+    code, _, err = run("train", "pn2v", "large.npy", "-o", "m.safetensors", *STEPS, *SMALL, "--batch-size", "2")
     assert code == 0, err
     import noisewise as nw
 
@@ -470,40 +461,56 @@ def test_the_noise_is_measured_where_no_model_is_given(run):
 
 @pytest.mark.usefixtures("cells")
 def test_an_image_too_small_to_measure_is_bootstrapped(run, monkeypatch):
-    """30 rows are less than a check-up takes: a short Noise2Void tells noise from signal."""
-    monkeypatch.setattr(sys.modules["noisewise.workflow.denoise"], "BOOTSTRAP_STEPS", 40)
+    """30 rows are too few for a check-up: a short Noise2Void separates noise from signal."""
+    monkeypatch.setattr("noisewise.workflow.denoise.FIRST_PASS_STEPS", 15)
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:30, :60]
     np.save("small.npy", (100 + rng.poisson(60 + 40 * np.sin(y / 6) * np.cos(x / 8))).astype(np.uint16))
-    code, _, err = run("denoise", "small.npy", "--method", "pn2v", "--std", "--no-average", *STEPS)
+    code, _, err = run("denoise", "small.npy", *PN2V, "--std")
     assert code == 0, err
     mean, std = np.load("small_denoised.npy"), np.load("small_denoised_std.npy")
     assert mean.shape == std.shape == (30, 60) and (std > 0).all()
     assert mean.mean() == pytest.approx(np.load("small.npy").mean(), rel=0.05)
 
 
+def test_a_terminal_shows_a_progress_bar(monkeypatch):
+    from noisewise.progress import Progress, Stage
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with _display.Display(quiet=False) as display:
+        display(Stage("train", 0.5, Progress(50, 100, 0.1234, 65.0)))
+        display(Stage("predict", 1.0))
+    shown = sys.stderr.getvalue()
+    for words in ("training", "50%", "loss 0.1234", "1:05 left", "denoising", "100%"):
+        assert words in shown
+
+
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_equals_an_unbroken_one(run, cells, stop_at, monkeypatch):
-    monkeypatch.setattr(_display, "LOG_SECONDS", 1e9)  # one line of progress, however slow the machine is
-    train = ("train", "n2v", cells, "--steps", "40")
-    assert run(*train, "-o", "unbroken.safetensors")[0] == 0
+def test_a_resumed_training_equals_an_uninterrupted_one(run, cells, stop_at, monkeypatch):
+    monkeypatch.setattr(_display, "LOG_SECONDS", 1e9)  # one line of progress, even on a slow computer
+    train = ("train", "n2v", cells, "--steps", "40", *SMALL, "--batch-size", "8")
+    assert run(*train, "-o", "whole.safetensors")[0] == 0
     stop_at("train", 27)
-    code, out, err = run(*train, "-o", "broken.safetensors")
+    code, out, err = run(*train, "-o", "resumed.safetensors")
     assert (code, out) == (130, "")
     assert "step 27 of 40" in err and err.count("\n") == 2  # a line of progress and what to do
-    command = shlex.split(err.splitlines()[-1].split("go on with: noisewise ")[1])
-    assert run("predict", "broken.safetensors", cells)[0] == 0  # usable as it is
+    command = shlex.split(err.splitlines()[-1].split("continue with: noisewise ")[1])
+    assert run("predict", "resumed.safetensors", cells)[0] == 0  # usable as it is
     monkeypatch.undo()
     monkeypatch.chdir(cells.parent)
     assert run(*command)[0] == 0
-    assert Path("unbroken.safetensors").read_bytes() == Path("broken.safetensors").read_bytes()
-    code, out, _ = run(*train, "-o", "broken.safetensors", "--resume", "--json")
+    assert Path("whole.safetensors").read_bytes() == Path("resumed.safetensors").read_bytes()
+    code, out, _ = run(*train, "-o", "resumed.safetensors", "--resume", "--json")
     assert code == 0 and json.loads(out)["finished"] is True  # nothing left to do
 
 
-def test_resume_refuses_another_run(run, cells, stop_at):
+def test_resume_refuses_another_training(run, cells, stop_at):
     stop_at("train", 5)
     assert run("train", "n2v", cells, "--steps", "40", "-o", "m.safetensors")[0] == 130
     for change in (("n2v", "--steps", "41"), ("n2v", "--mask-radius", "3"), ("n2n",)):
@@ -514,10 +521,10 @@ def test_resume_refuses_another_run(run, cells, stop_at):
     assert code == 2 and "other.tif" in err
 
 
-def test_saving_now_and_then_changes_nothing(run, cells, monkeypatch):
+def test_intermediate_saving_does_not_change_the_result(run, cells, monkeypatch):
     from noisewise.train import loop
 
-    train = ("train", "n2v", cells, "--steps", "30")
+    train = ("train", "n2v", cells, "--steps", "12", *SMALL, "--batch-size", "8")
     assert run(*train, "-o", "a.safetensors")[0] == 0
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     assert run(*train, "-o", "b.safetensors")[0] == 0
@@ -543,18 +550,8 @@ def test_ctrl_c_while_writing_keeps_the_model(run, cells, stop_at):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent to processes there")
 def test_ctrl_c_from_outside(cells):
-    command = [
-        sys.executable,
-        "-m",
-        "noisewise",
-        "train",
-        "n2v",
-        str(cells),
-        "-o",
-        "m.safetensors",
-        "--steps",
-        "100000",
-    ]
+    arguments = ["train", "n2v", str(cells), "-o", "m.safetensors", "--steps", "100000"]
+    command = [sys.executable, "-m", "noisewise", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr.readline().startswith("training")
         running.send_signal(signal.SIGINT)
@@ -564,7 +561,7 @@ def test_ctrl_c_from_outside(cells):
     assert Path("m.safetensors").stat().st_size > 0
 
 
-# -- the other verbs -------------------------------------------------------------------------------
+# -- other commands --------------------------------------------------------------------------------
 
 
 def test_info_of_a_model_under_any_name(run, cells):
@@ -608,12 +605,10 @@ def test_doctor(run):
 
 
 def test_demo(run, tmp_path, monkeypatch):
-    from noisewise import demo
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "ZOOM", (slice(10, 60), slice(10, 60)))
-    monkeypatch.setattr(demo, "SIZE", 128)
-    code, out, err = run("demo", "-o", "shown", "--steps", "60", "--json")
+    monkeypatch.setattr("noisewise.plots.before_after.ZOOM", (slice(10, 60), slice(10, 60)))
+    monkeypatch.setattr("noisewise.scenes.demonstration.SIZE", 128)
+    code, out, err = run("demo", "-o", "shown", "--steps", "1", "--json")
     assert code == 0, err
     record = json.loads(out)
     assert record["scores"]["denoised"]["psnr"] > record["scores"]["noisy"]["psnr"]
@@ -623,12 +618,7 @@ def test_demo(run, tmp_path, monkeypatch):
     with tifffile.TiffFile("shown/denoised.ome.tif") as file:
         assert file.is_ome and 'PhysicalSizeX="0.1"' in file.ome_metadata
         assert file.asarray().dtype == np.uint16
-
-
-def test_demo_camera_has_the_stated_moments():
-    from noisewise import demo
-
-    photons = np.full((512, 512), 20.0)
-    counts = demo.CAMERA.expose(photons).astype(float)
-    assert counts.mean() == pytest.approx(100 + 2.2 * 20, rel=0.002)
-    assert counts.var() == pytest.approx(2.2**2 * (20 + 1.6**2) + 1 / 12, rel=0.02)
+    noisy, truth = (tifffile.imread(f"shown/{name}.ome.tif").astype(float) for name in ("noisy", "truth"))
+    assert noisy.mean() == pytest.approx(truth.mean(), rel=0.002)
+    variance = 2.2 * (truth - 100) + (2.2 * 1.6) ** 2 + 1 / 12  # of the camera in the documentation
+    assert (noisy - truth).var() == pytest.approx(variance.mean(), rel=0.05)

@@ -1,4 +1,4 @@
-"""Noise whose pixels know their neighbours': planted, fitted, sampled, and told by its likelihood."""
+"""Correlated noise: planted, fitted, sampled, and judged by its likelihood."""
 
 import math
 from functools import cache
@@ -20,7 +20,7 @@ STAYS = math.exp(-1 / 6)
 
 
 def planted(axis, frames=12, side=128, seed=0):
-    """White noise (3 ADU), what lasts six pixels (2) and offsets of lines (2); along an axis."""
+    """White noise (3 ADU), noise with a correlation length of six pixels (2) and line offsets (2), along an axis."""
     rng = np.random.default_rng(seed)
     white, other = rng.standard_normal((2, frames, side, side + 100))
     lasting = lfilter([1.0], [1.0, -STAYS], (1 - STAYS**2) ** 0.5 * other, axis=-1)[..., 100:]
@@ -46,15 +46,15 @@ def test_the_axis_is_found_and_samples_have_the_planted_autocorrelation(axis):
     np.testing.assert_allclose(autocorrelation_along(drawn, -2 if axis == "X" else -1)[1:], 0, atol=0.02)
 
 
-def test_the_spectral_twin_has_the_same_autocorrelation():
+def test_the_spectral_approximation_has_the_same_autocorrelation():
     twin = fitted("X").spectral_approximation()
     assert isinstance(twin, Correlated) and noise_axis((twin,)) == "X"
     drawn = twin.sample(torch.full((12, 128, 128), 100.0), torch.Generator().manual_seed(1)) - 100
     np.testing.assert_allclose(autocorrelation_along(drawn, -1), RHO, atol=0.03)
 
 
-def test_the_likelihood_is_nearly_that_of_the_planted_law():
-    """Of a row, log N(x; s, C) in closed form; what is fitted cannot be likelier on new rows, and is hardly less so."""
+def test_the_likelihood_is_nearly_that_of_the_planted_noise():
+    """For a row log N(x; s, C) is known exactly; a fitted model cannot exceed it on new rows, and is close."""
     noise_model, x = fitted("X"), torch.tensor(planted("X", frames=4, seed=5))
     lag = np.abs(np.arange(128)[:, None] - np.arange(128))
     covariance = 9 * np.eye(128) + 4 * STAYS**lag + 4
@@ -66,7 +66,7 @@ def test_the_likelihood_is_nearly_that_of_the_planted_law():
     assert exact - 0.01 < found < exact + 0.003 and exact - alone > 0.15
 
 
-def test_a_raster_remembers_both_ways():
+def test_a_raster_context_covers_both_axes():
     """A moving average over 3 x 3 pixels, and white noise: samples have the autocorrelation in both directions."""
     rng = np.random.default_rng(0)
     white = rng.standard_normal((10, 98, 98))
@@ -79,8 +79,8 @@ def test_a_raster_remembers_both_ways():
         np.testing.assert_allclose(autocorrelation_along(drawn, axis, 6), [1, 1 / 3, 1 / 6, 0, 0, 0, 0], atol=0.03)
 
 
-def test_what_is_not_gaussian_is_remembered_too():
-    """Telegraph noise: two levels, held for ten pixels; the spectral law draws its correlation and not its shape."""
+def test_noise_that_is_not_gaussian_is_reproduced_too():
+    """Telegraph noise: two levels, held for ten pixels; the spectral model has its correlation and not its shape."""
     rng = np.random.default_rng(0)
     flips = np.cumsum(rng.random((12, 96, 96)) < 0.1, axis=-1) % 2 ^ rng.integers(0, 2, (12, 96, 1))
     noise = 6 * (2.0 * flips - 1) + rng.standard_normal(flips.shape)
@@ -102,7 +102,7 @@ def test_what_is_not_gaussian_is_remembered_too():
 
 
 def test_noise_that_depends_on_the_signal():
-    """The memory is that of noise in its own units: line offsets that grow with the signal come out so."""
+    """The model is fitted to the noise in units of its standard deviation: line offsets grow with the signal."""
     rng = np.random.default_rng(0)
     signal = np.tile(np.linspace(50, 500, 96), (20, 96, 1)).swapaxes(-1, -2)
     std = 0.2 * signal**0.5
@@ -115,7 +115,7 @@ def test_noise_that_depends_on_the_signal():
         assert drawn[:, rows].mean(-1).std() == pytest.approx(0.7 * std[:, rows].mean(), rel=0.15)
 
 
-def test_only_what_lies_before_is_remembered():
+def test_the_context_is_causal():
     noise_model, x = fitted("X"), torch.tensor(planted("X", frames=1))
     one = noise_model.log_prob_image(x, torch.full_like(x, 100.0))
     x[0, 40, 60] += 5
@@ -125,10 +125,10 @@ def test_only_what_lies_before_is_remembered():
     assert (0, 0) not in causal_offsets("YX") and all(y < 0 or (y == 0 and x < 0) for y, x in causal_offsets("YX"))
 
 
-def test_a_file_keeps_the_memory(tmp_path):
+def test_a_file_keeps_the_autoregressive_model(tmp_path):
     noise_model = fitted("X")
-    noise_model.save(tmp_path / "law.safetensors")
-    again = load_noise(tmp_path / "law.safetensors")
+    noise_model.save(tmp_path / "noise.safetensors")
+    again = load_noise(tmp_path / "noise.safetensors")
     signal = torch.full((1, 64, 64), 100.0)
     rng = [torch.Generator().manual_seed(3) for _ in range(2)]
     assert torch.equal(noise_model.sample(signal, rng[0]), again.sample(signal, rng[1])) and again.axis == "X"

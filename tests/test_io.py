@@ -1,4 +1,4 @@
-"""The twin of every format, read back by an independent reader."""
+"""Copies through `Source` and `Sink` in every format, read back by an independent reader."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shape_of(axes: str) -> tuple[int, ...]:
     return tuple(SIZES[axis] for axis in axes)
 
 
-def make_twin(path: Path, output: Path | None = None, dtype: str | None = None) -> Path:
+def write_copy(path: Path, output: Path | None = None, dtype: str | None = None) -> Path:
     """Copy a file through Source and Sink in two regions."""
     output = output or io.default_output(path)
     with io.open_source(path) as source:
@@ -74,9 +74,10 @@ def series_of(path: Path) -> tuple[Any, ...]:
         )
 
 
-def assert_twins(path: Path, twin: Path) -> None:
-    assert series_of(path) == series_of(twin)
-    np.testing.assert_array_equal(tifffile.imread(path), tifffile.imread(twin))
+def assert_same(path: Path, output: Path) -> None:
+    """Same series and pixels."""
+    assert series_of(path) == series_of(output)
+    np.testing.assert_array_equal(tifffile.imread(path), tifffile.imread(output))
 
 
 # ---------------------------------------------------------------- TIFF: shapes, axes, dtypes
@@ -87,10 +88,10 @@ def assert_twins(path: Path, twin: Path) -> None:
 def test_plain_tiff(tmp_path: Path, dtype: str, compression: str | None) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image((3, 17, 23), dtype), photometric="minisblack", compression=compression)
-    twin = make_twin(path)
-    assert twin.name == "a_denoised.tif"
-    assert_twins(path, twin)
-    assert io.open_source(twin).axes == "SYX"
+    output = write_copy(path)
+    assert output.name == "a_denoised.tif"
+    assert_same(path, output)
+    assert io.open_source(output).axes == "SYX"
 
 
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TZYX", "CYX", "TCYX", "ZCYX", "TZCYX", "CZYX", "TCZYX", "CTZYX"])
@@ -98,10 +99,10 @@ def test_plain_tiff(tmp_path: Path, dtype: str, compression: str | None) -> None
 def test_ome_tiff(tmp_path: Path, axes: str, dtype: str) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, image(shape_of(axes), dtype), metadata={"axes": axes}, photometric="minisblack")
-    twin = make_twin(path)
-    assert twin.name == "a_denoised.ome.tif"
-    assert_twins(path, twin)
-    source = io.open_source(twin)
+    output = write_copy(path)
+    assert output.name == "a_denoised.ome.tif"
+    assert_same(path, output)
+    source = io.open_source(output)
     assert source.axes == axes and source.notes == []
 
 
@@ -110,9 +111,9 @@ def test_ome_tiff(tmp_path: Path, axes: str, dtype: str) -> None:
 def test_imagej(tmp_path: Path, axes: str, dtype: str) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image(shape_of(axes), dtype), imagej=True, metadata={"axes": axes})
-    twin = make_twin(path)
-    assert_twins(path, twin)
-    assert io.open_source(twin).axes == axes
+    output = write_copy(path)
+    assert_same(path, output)
+    assert io.open_source(output).axes == axes
 
 
 @pytest.mark.parametrize(
@@ -141,8 +142,8 @@ def test_imagej(tmp_path: Path, axes: str, dtype: str) -> None:
 def test_tiff_layouts(tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], axes: str | None) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image(shape, "uint16"), **options)
-    twin = make_twin(path)
-    assert_twins(path, twin)
+    output = write_copy(path)
+    assert_same(path, output)
     if axes is not None:
         assert io.open_source(path).axes == axes
 
@@ -150,19 +151,19 @@ def test_tiff_layouts(tmp_path: Path, shape: tuple[int, ...], options: dict[str,
 def test_rgb_imagej_and_ome(tmp_path: Path) -> None:
     for name, options in (("a.tif", {"imagej": True}), ("b.ome.tif", {"photometric": "rgb"})):
         tifffile.imwrite(tmp_path / name, image((3, 17, 23, 3), "uint8"), metadata={"axes": "TYXS"}, **options)
-        assert_twins(tmp_path / name, make_twin(tmp_path / name))
+        assert_same(tmp_path / name, write_copy(tmp_path / name))
         assert io.open_source(tmp_path / name).axes == "TYXC"
 
 
-def test_several_series_say_so(tmp_path: Path) -> None:
+def test_only_the_first_of_several_series_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
         for name, shape in (("first", (3, 17, 23)), ("second", (9, 9))):
             writer.write(image(shape, "uint16"), metadata={"Name": name}, photometric="minisblack")
     source = io.open_source(path)
     assert source.shape == (3, 17, 23) and "2 image series" in source.notes[0]
-    twin = make_twin(path)
-    with tifffile.TiffFile(twin) as file:
+    output = write_copy(path)
+    with tifffile.TiffFile(output) as file:
         assert len(file.series) == 1 and file.series[0].name == "first"
         assert "second" not in file.ome_metadata
 
@@ -185,8 +186,8 @@ def test_multifile_ome_is_one_image(tmp_path: Path) -> None:
     source = io.open_source(tmp_path / "0.ome.tif")
     assert source.axes == "TYX"
     np.testing.assert_array_equal(source.read(), pixels)
-    twin = make_twin(tmp_path / "0.ome.tif")
-    np.testing.assert_array_equal(tifffile.imread(twin), pixels)
+    output = write_copy(tmp_path / "0.ome.tif")
+    np.testing.assert_array_equal(tifffile.imread(output), pixels)
     (tmp_path / "1.ome.tif").unlink()
     with pytest.raises(UserError, match="OME-TIFF set are missing"):
         io.open_source(tmp_path / "0.ome.tif")
@@ -215,7 +216,7 @@ OME = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_ome_metadata_survives(tmp_path: Path, dtype: str) -> None:
+def test_ome_metadata_is_kept(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(
         path,
@@ -227,10 +228,10 @@ def test_ome_metadata_survives(tmp_path: Path, dtype: str) -> None:
     source = io.open_source(path)
     assert source.axes == "CZYX" and source.channel_names == ["DAPI", "µGFP"]
     assert source.scale == pytest.approx({"X": 0.065, "Y": 0.065, "Z": 0.2, "T": 0.5})
-    twin = make_twin(path, dtype=dtype)
-    again = io.open_source(twin)
+    output = write_copy(path, dtype=dtype)
+    again = io.open_source(output)
     assert (again.axes, again.scale, again.channel_names) == (source.axes, source.scale, source.channel_names)
-    with tifffile.TiffFile(twin) as file:
+    with tifffile.TiffFile(output) as file:
         xml = file.ome_metadata
         assert file.series[0].dtype == dtype and file.series[0].axes == "CZYX"
         assert file.pages[0].tags["Software"].value.startswith("noisewise")
@@ -252,7 +253,7 @@ def test_ome_metadata_survives(tmp_path: Path, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("bigendian", [False, True])
-def test_imagej_metadata_survives(tmp_path: Path, bigendian: bool) -> None:
+def test_imagej_metadata_is_kept(tmp_path: Path, bigendian: bool) -> None:
     path = tmp_path / "a.tif"
     luts = [np.tile(np.arange(256, dtype=np.uint8), (3, 1)), np.zeros((3, 256), np.uint8)]
     metadata = {
@@ -274,8 +275,8 @@ def test_imagej_metadata_survives(tmp_path: Path, bigendian: bool) -> None:
     source = io.open_source(path)
     assert source.scale == pytest.approx({"X": 0.065, "Y": 0.130, "Z": 0.2, "T": 1.5}, rel=1e-4)
     assert source.channel_names == ["DAPI", "GFP"]
-    twin = make_twin(path)
-    with tifffile.TiffFile(path) as a, tifffile.TiffFile(twin) as b:
+    output = write_copy(path)
+    with tifffile.TiffFile(path) as a, tifffile.TiffFile(output) as b:
         before, after = a.imagej_metadata, b.imagej_metadata
         assert a.pages[0].tags["XResolution"].value == b.pages[0].tags["XResolution"].value
         assert a.pages[0].resolutionunit == b.pages[0].resolutionunit
@@ -315,11 +316,11 @@ def test_plain_resolution_and_description(tmp_path: Path, unit: str, um: float) 
         extratags=[(315, 2, 0, "A. Nyone", True)],
     )
     assert io.open_source(path).scale == pytest.approx({"X": um, "Y": um})
-    with tifffile.TiffFile(make_twin(path)) as file:
+    with tifffile.TiffFile(write_copy(path)) as file:
         tags = {tag.name: tag.value for tag in file.pages[0].tags}
     assert tags["XResolution"] == (40000, 1) and tags["ResolutionUnit"] == {"CENTIMETER": 3, "INCH": 2}[unit]
-    text, stated = tags["ImageDescription"].split("\n", 1)
-    assert text == "acquired by hand" and json.loads(stated) == {"noisewise": PROVENANCE}
+    text, record = tags["ImageDescription"].split("\n", 1)
+    assert text == "acquired by hand" and json.loads(record) == {"noisewise": PROVENANCE}
     assert tags["DateTime"] == "2024:01:02 03:04:05" and tags["Artist"] == "A. Nyone"
 
 
@@ -328,15 +329,15 @@ def test_print_resolution_is_no_pixel_size(tmp_path: Path) -> None:
     assert io.open_source(tmp_path / "a.tif").scale == {}
 
 
-def test_lookup_table_stays_and_palette_is_refused(tmp_path: Path) -> None:
+def test_a_lookup_table_is_kept_and_a_palette_is_refused(tmp_path: Path) -> None:
     ramp = np.zeros((3, 256), np.uint16)
     ramp[1] = np.arange(256) * 257
     tifffile.imwrite(tmp_path / "lut.tif", image((17, 23), "uint8"), colormap=ramp, photometric="palette")
-    twin = make_twin(tmp_path / "lut.tif")
-    assert_twins(tmp_path / "lut.tif", twin)
-    with tifffile.TiffFile(twin) as file:
+    output = write_copy(tmp_path / "lut.tif")
+    assert_same(tmp_path / "lut.tif", output)
+    with tifffile.TiffFile(output) as file:
         np.testing.assert_array_equal(file.pages[0].colormap, ramp)
-    floating = make_twin(tmp_path / "lut.tif", tmp_path / "float.tif", "float32")
+    floating = write_copy(tmp_path / "lut.tif", tmp_path / "float.tif", "float32")
     assert tifffile.imread(floating).dtype == np.float32
     colours = np.random.default_rng(0).integers(0, 65535, (3, 256), np.uint16)
     tifffile.imwrite(tmp_path / "art.tif", image((17, 23), "uint8"), colormap=colours, photometric="palette")
@@ -348,11 +349,11 @@ def test_imagej_falls_back_to_ome(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5, "Labels": ["a", "b"] * 4}
     tifffile.imwrite(path, image((4, 2, 17, 23), "uint16"), imagej=True, resolution=(10, 10), metadata=metadata)
-    source, twin = io.open_source(path), io.open_source(make_twin(path, dtype="float64"))
-    with tifffile.TiffFile(twin.path) as file:
+    source, output = io.open_source(path), io.open_source(write_copy(path, dtype="float64"))
+    with tifffile.TiffFile(output.path) as file:
         assert file.series[0].kind == "ome" and file.series[0].dtype == np.float64
-    assert (twin.axes, twin.shape, twin.channel_names) == (source.axes, source.shape, source.channel_names)
-    assert twin.scale == pytest.approx(dict(source.scale))
+    assert (output.axes, output.shape, output.channel_names) == (source.axes, source.shape, source.channel_names)
+    assert output.scale == pytest.approx(dict(source.scale))
 
 
 # ---------------------------------------------------------------- arrays to TIFF
@@ -390,7 +391,7 @@ def test_array_to_tiff(tmp_path: Path, axes: str, dtype: str, name: str, kind: s
         assert again.channel_names == source.channel_names
 
 
-def test_ome_tiff_that_cannot_be(tmp_path: Path) -> None:
+def test_an_ome_tiff_that_is_not_possible(tmp_path: Path) -> None:
     source = io.open_source(image((3, 17, 23), "uint8"), axes="SYX")
     with pytest.raises(UserError, match="OME-TIFF cannot hold"):
         io.create_sink(tmp_path / "a.ome.tif", source)
@@ -417,10 +418,10 @@ def test_png(tmp_path: Path, shape: tuple[int, ...], dtype: str, axes: str) -> N
     Image.fromarray(pixels).save(path, pnginfo=info, dpi=(25400, 25400))
     source = io.open_source(path)
     assert source.axes == axes and source.scale == pytest.approx({"X": 1.0, "Y": 1.0}, rel=1e-3)
-    with Image.open(make_twin(path)) as twin, Image.open(path) as original:
-        np.testing.assert_array_equal(np.asarray(twin), np.asarray(original))
-        assert twin.mode == original.mode and twin.info["dpi"] == original.info["dpi"]
-        assert twin.text["Comment"] == "kept" and json.loads(twin.text["noisewise"]) == PROVENANCE
+    with Image.open(write_copy(path)) as output, Image.open(path) as original:
+        np.testing.assert_array_equal(np.asarray(output), np.asarray(original))
+        assert output.mode == original.mode and output.info["dpi"] == original.info["dpi"]
+        assert output.text["Comment"] == "kept" and json.loads(output.text["noisewise"]) == PROVENANCE
 
 
 def test_png_palette_becomes_grey_or_rgb(tmp_path: Path) -> None:
@@ -451,13 +452,13 @@ def test_npy(tmp_path: Path, dtype: str, order: Any) -> None:
         np.asarray(image((3, 17, 23), np.dtype(dtype).name).astype(dtype), order=order),
     )
     np.save(path, pixels)
-    twin = np.load(make_twin(path))
-    np.testing.assert_array_equal(twin, pixels)
-    assert twin.dtype == np.dtype(dtype).newbyteorder("=")
+    output = np.load(write_copy(path))
+    np.testing.assert_array_equal(output, pixels)
+    assert output.dtype == np.dtype(dtype).newbyteorder("=")
 
 
 class Lazy:
-    """Looks like a dask or xarray array; counts the pixels that are really computed."""
+    """Like a dask or xarray array; counts the pixels that are computed."""
 
     def __init__(self, array: np.ndarray, dims: tuple[str, ...] | None = None) -> None:
         self.array, self.shape, self.dtype, self.computed = array, array.shape, array.dtype, 0
@@ -477,7 +478,7 @@ def test_arrays_are_read_lazily_and_named_by_dims() -> None:
     part = source.read((slice(1, 2), slice(0, 2), slice(0, 5), slice(3, 9)))
     np.testing.assert_array_equal(part, lazy.array[1:2, 0:2, 0:5, 3:9])
     assert lazy.computed == part.size
-    part[:] = 0  # the caller owns what was read
+    part[:] = 0  # a copy
     assert lazy.array[1, 0, 0, 3:9].any()
     assert io.open_source(lazy, axes="SZYX").axes == "SZYX"
     assert io.open_source(Lazy(lazy.array, ("well", "pos", "y", "x"))).axes == "SAYX"
@@ -591,7 +592,7 @@ def test_checksum(tmp_path: Path) -> None:
     assert io.checksum(folder) != first
 
 
-def test_importing_io_is_cheap() -> None:
+def test_importing_io_loads_nothing_heavy() -> None:
     import subprocess
     import sys
 
@@ -601,7 +602,7 @@ def test_importing_io_is_cheap() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_beyond_four_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_become_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from noisewise.io import tiff_write
 
     monkeypatch.setattr(tiff_write, "CLASSIC_LIMIT", 1000)
@@ -609,12 +610,12 @@ def test_beyond_four_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="minisblack")
     for name, kind in (("a.tif", "ome"), ("b.tif", "shaped")):
-        with tifffile.TiffFile(make_twin(tmp_path / name)) as file:
+        with tifffile.TiffFile(write_copy(tmp_path / name)) as file:
             assert file.is_bigtiff and file.series[0].kind == kind
             np.testing.assert_array_equal(file.asarray(), pixels)
 
 
-def test_twin_of_another_shape_gets_new_metadata(tmp_path: Path) -> None:
+def test_an_output_of_another_shape_gets_new_metadata(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", image((3, 17, 23), "uint16"), imagej=True, metadata={"axes": "TYX"})
     source = io.open_source(tmp_path / "a.tif")
     source.shape, source.axes = (17, 23), "YX"
@@ -627,7 +628,7 @@ def test_xml_description_stays_xml(tmp_path: Path) -> None:
     from xml.etree import ElementTree
 
     tifffile.imwrite(tmp_path / "a.tif", image((17, 23), "uint8"), description="<scan a='1'/>", metadata=None)
-    with tifffile.TiffFile(make_twin(tmp_path / "a.tif")) as file:
+    with tifffile.TiffFile(write_copy(tmp_path / "a.tif")) as file:
         text = file.pages[0].description
     assert ElementTree.fromstring(text).attrib == {"a": "1"}
     assert json.loads(text.split("<!--")[1].split("-->")[0]) == {"noisewise": PROVENANCE}

@@ -1,4 +1,4 @@
-"""Bad input: one readable error, never a traceback, and nothing left behind."""
+"""Invalid input: one readable error, no traceback, and no files left."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_truncated_tiff_is_never_read_as_if_whole(tmp_path: Path, kind: str, dat
     content = VALID[kind]
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     pixels = read_or_refuse(path)
-    # A cut that only takes metadata away may be survived, but never at the cost of pixels.
+    # A file that lost only metadata may be read, but with all of its pixels.
     if pixels is not None:
         np.testing.assert_array_equal(pixels.ravel(), np.arange(3 * 16 * 20))
 
@@ -129,7 +129,7 @@ def test_flipped_bytes_in_png_and_npy(tmp_path: Path, data: st.DataObject) -> No
         read_or_refuse(tmp_path / name)
 
 
-def test_truncation_is_named(tmp_path: Path) -> None:
+def test_truncation_is_reported(tmp_path: Path) -> None:
     for kind in ("plain", "zlib", "imagej", "big"):
         (tmp_path / "a.tif").write_bytes(VALID[kind][: len(VALID[kind]) * 3 // 4])
         with pytest.raises(UserError, match="truncated"):
@@ -278,7 +278,7 @@ def test_output_must_not_be_the_input(tmp_path: Path) -> None:
     assert path.read_bytes() == VALID["plain"]
 
 
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
     source = io.open_source(np.zeros((16, 20), "uint8"))
     for name, words in (
         ("gone/b.tif", "does not exist"),
@@ -310,7 +310,7 @@ def test_read_only_folder(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve disk blocks")
 @pytest.mark.parametrize("name", ["b.tif", "b.npy"])
-def test_full_disk_shows_before_the_work(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_found_before_the_work(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

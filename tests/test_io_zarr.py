@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 and 0.5 and plain Zarr: the twin, checked with zarr and yaozarrs."""
+"""OME-Zarr 0.4 and 0.5 and plain Zarr: outputs like the input, checked with zarr and yaozarrs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def pixels_of(shape: tuple[int, ...], dtype: str = "uint16") -> np.ndarray:
 
 
 def ngff_attributes(axes: str, version: str, levels: int) -> dict[str, Any]:
-    stated = []
+    found = []
     for name in axes.lower():
         kind, unit = UNITS.get(name, ("space", "nanometer"))
-        stated.append({"name": name, "type": kind} | ({"unit": unit} if unit else {}))
+        found.append({"name": name, "type": kind} | ({"unit": unit} if unit else {}))
     datasets = []
     for level in range(levels):
         scale = [65.0 * 2**level if a in "YX" else 0.5 if a == "Z" else 1.0 for a in axes]
         steps = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": [1.0] * len(axes)}]
         datasets.append({"path": f"scale{level}", "coordinateTransformations": steps})
-    multiscale = {"name": "cells", "axes": stated, "datasets": datasets}
+    multiscale = {"name": "cells", "axes": found, "datasets": datasets}
     ngff: dict[str, Any] = {"multiscales": [multiscale]}
     if "C" in axes:
         window = {"min": 0, "max": 255, "start": 0, "end": 200}
@@ -65,7 +65,7 @@ def make_pyramid(path: Path, axes: str, version: str, pixels: np.ndarray, levels
         array[:] = data
 
 
-def make_twin(path: Path, output: Path | None = None, dtype: str | None = None) -> Path:
+def write_copy(path: Path, output: Path | None = None, dtype: str | None = None) -> Path:
     output = output or io.default_output(path)
     source = io.open_source(path)
     with io.create_sink(output, source, dtype, PROVENANCE) as sink:
@@ -85,13 +85,13 @@ def validate(path: Path, version: str) -> None:
 
 
 def described(array: Any) -> dict[str, Any]:
-    """All that an array says of itself."""
+    """The metadata of an array."""
     return json.loads(json.dumps(array.metadata.to_dict(), default=str))
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "CYX", "TCZYX"])
-def test_twin(tmp_path: Path, axes: str, version: str) -> None:
+def test_copies_keep_everything(tmp_path: Path, axes: str, version: str) -> None:
     sizes = {"T": 2, "C": 2, "Z": 3, "Y": 33, "X": 48}
     path, pixels = tmp_path / "a.ome.zarr", pixels_of(tuple(sizes[a] for a in axes))
     make_pyramid(path, axes, version, pixels)
@@ -100,10 +100,10 @@ def test_twin(tmp_path: Path, axes: str, version: str) -> None:
     assert source.scale["X"] == pytest.approx(0.065)
     assert source.channel_names == (["DAPI", "GFP"] if "C" in axes else [])
     np.testing.assert_array_equal(source.read((slice(0, 1), *source.everything[1:])), pixels[:1])
-    twin = make_twin(path)
-    assert twin.name == "a_denoised.ome.zarr"
-    validate(twin, version)
-    before, after = zarr.open_group(path, mode="r"), zarr.open_group(twin, mode="r")
+    output = write_copy(path)
+    assert output.name == "a_denoised.ome.zarr"
+    validate(output, version)
+    before, after = zarr.open_group(path, mode="r"), zarr.open_group(output, mode="r")
     assert after.metadata.zarr_format == before.metadata.zarr_format
     attributes = dict(after.attrs)
     assert attributes.pop("noisewise") == PROVENANCE and attributes == dict(before.attrs)
@@ -117,12 +117,12 @@ def test_twin(tmp_path: Path, axes: str, version: str) -> None:
 def test_other_dtype_keeps_chunks_and_codec(tmp_path: Path, version: str, dtype: str) -> None:
     path, pixels = tmp_path / "a.zarr", pixels_of((3, 33, 48))
     make_pyramid(path, "ZYX", version, pixels)
-    twin = make_twin(path, dtype=dtype)
-    validate(twin, version)
-    before, after = zarr.open_group(path, mode="r"), zarr.open_group(twin, mode="r")
+    output = write_copy(path, dtype=dtype)
+    validate(output, version)
+    before, after = zarr.open_group(path, mode="r"), zarr.open_group(output, mode="r")
     assert after["scale1"].dtype == dtype and after["scale1"].chunks == before["scale1"].chunks
     assert after["scale1"].compressors == before["scale1"].compressors
-    assert (twin / "scale1" / ("c/0/0/0" if version == "0.5" else "0/0/0")).is_file()
+    assert (output / "scale1" / ("c/0/0/0" if version == "0.5" else "0/0/0")).is_file()
     np.testing.assert_array_equal(after["scale0"][:], pixels)
 
 
@@ -130,7 +130,7 @@ def test_shards_and_sparse_layout_are_kept(tmp_path: Path) -> None:
     path, pixels = tmp_path / "a.zarr", pixels_of((3, 64, 64))
     make_pyramid(path, "ZYX", "0.5", pixels, levels=1, shards=(3, 32, 32))
     for dtype in (None, "float32"):
-        after = zarr.open_group(make_twin(path, tmp_path / f"{dtype}.zarr", dtype), mode="r")["scale0"]
+        after = zarr.open_group(write_copy(path, tmp_path / f"{dtype}.zarr", dtype), mode="r")["scale0"]
         assert after.shards == (3, 32, 32) and after.chunks == (1, 16, 16)
         np.testing.assert_array_equal(after[:], pixels)
 
@@ -138,10 +138,10 @@ def test_shards_and_sparse_layout_are_kept(tmp_path: Path) -> None:
 def test_pyramid_is_the_local_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from noisewise.io import zarr_write
 
-    monkeypatch.setattr(omezarr_write, "BLOCK", 300)  # several blocks even here
+    monkeypatch.setattr(zarr_write, "BLOCK", 300)  # several blocks even here
     path, pixels = tmp_path / "a.zarr", pixels_of((2, 64, 96), "float32")
     make_pyramid(path, "ZYX", "0.5", pixels)
-    after = zarr.open_group(make_twin(path), mode="r")
+    after = zarr.open_group(write_copy(path), mode="r")
     expected = pixels
     for level in (1, 2):
         z, y, x = expected.shape
@@ -172,7 +172,7 @@ def test_plain_array(tmp_path: Path, zarr_format: Any) -> None:
     source = io.open_source(path)
     assert source.axes == ("ZYX" if zarr_format == 3 else "SYX")
     assert io.open_source(path, axes="TYX").axes == "TYX"
-    after = zarr.open_array(make_twin(path), mode="r")
+    after = zarr.open_array(write_copy(path), mode="r")
     np.testing.assert_array_equal(after[:], pixels)
     assert dict(after.attrs) == {"lab": 7, "noisewise": PROVENANCE} and after.chunks == (1, 16, 16)
 
@@ -194,8 +194,8 @@ def test_new_ome_zarr_from_an_array(tmp_path: Path, axes: str) -> None:
 def test_zarr_to_tiff_and_back(tmp_path: Path) -> None:
     pixels = pixels_of((2, 33, 48))
     make_pyramid(tmp_path / "a.zarr", "CYX", "0.4", pixels)
-    there = make_twin(tmp_path / "a.zarr", tmp_path / "b.ome.tif")
-    back = io.open_source(make_twin(there, tmp_path / "c.zarr"))
+    there = write_copy(tmp_path / "a.zarr", tmp_path / "b.ome.tif")
+    back = io.open_source(write_copy(there, tmp_path / "c.zarr"))
     assert back.axes == "CYX" and back.channel_names == ["DAPI", "GFP"]
     assert back.scale == pytest.approx({"Y": 0.065, "X": 0.065})
     np.testing.assert_array_equal(back.read(), pixels)
@@ -204,7 +204,7 @@ def test_zarr_to_tiff_and_back(tmp_path: Path) -> None:
 def test_overwrite_and_discard(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     make_pyramid(path, "ZYX", "0.5", pixels_of((2, 33, 48)))
-    source, output = io.open_source(path), make_twin(path)
+    source, output = io.open_source(path), write_copy(path)
     before = io.checksum(output)
     with pytest.raises(UserError, match="exists already"):
         io.create_sink(output, source)

@@ -16,7 +16,7 @@ from noisewise.estimate.autocorrelation import estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, homogeneous_spectra, surround_mean
 from noisewise.estimate.pixel_values import measure_pixel_values
 from noisewise.noise.base import pack
-from noisewise.noise.files import unpack
+from noisewise.noise.models import unpack
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from tests.conftest import blobs
@@ -362,7 +362,7 @@ def test_train_warns_before_it_begins_if_the_method_does_not_suit(tmp_path, caps
     stages = []
     nw.train("n2v", image, steps=2, report=stages.append, **SMALL)
     warning = stages[0].notes[-1]
-    assert "n2v may not suit this image" in warning and "rows" in warning
+    assert "n2v may not suit this image" in warning and "correlated along X" in warning
     assert all(name in warning.partition("Use --method ")[2] for name in ("simulated", "cosdd"))
     assert [stage.name for stage in stages] == ["notes", "train", "train"]
     for settings in ({"blind_shape": "auto"}, {"blind_shape": "1x11"}):

@@ -1,4 +1,4 @@
-"""Samples as a product: the same whatever the tiles, along an axis of their own, refused with a reason."""
+"""Posterior samples: independent of the tiles, written along an axis of their own, refused with a reason."""
 
 import json
 from dataclasses import replace
@@ -15,14 +15,14 @@ from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import choose_medoids
-from noisewise.predict.run import Predictor, Samples
+from noisewise.predict.run import Outputs, Predictor, Samples
 
 from .conftest import blobs
 
-SAMPLING = [name for name in sorted(methods.modules()) if methods.get(name)().gives_samples]
+SAMPLING = [name for name in sorted(methods.modules()) if methods.get(name)().traits.samples]
 TINY = {"features": 8, "depth": 2, "batch_size": 2, "patch_size": 32}
-LADDER = {"reading": 8, "levels": 3}
-QUICK = {"gap": {"growth": 1.5}, "hdn": LADDER, "divnoising": {"reading": 8}, "cosdd": LADDER}
+LADDER = {"reading": 8, "width": 8, "levels": 3}
+QUICK = {"gap": {"growth": 1.5}, "hdn": LADDER, "divnoising": LADDER | {"levels": 1}, "cosdd": LADDER}
 
 
 def counts(shape=(72, 84), seed=0):
@@ -39,8 +39,8 @@ def model(request):
     return trained(request.param, counts())
 
 
-def test_samples_are_what_their_number_and_seed_say(model):
-    post = model.predict(counts())
+def test_samples_depend_on_their_number_and_seed_alone(model):
+    post = model.predict(counts(), average=False)
     three, five, other = post.sample(3), post.sample(5), post.sample(3, seed=1)
     assert three.shape == (3, *post.mean.shape) and three.dtype == np.float32
     assert np.array_equal(three, five[:3])
@@ -50,49 +50,49 @@ def test_samples_are_what_their_number_and_seed_say(model):
 def test_tiles_have_no_seams(model):
     source = open_source(counts())
     found = []
-    for tile in (None, (32, 40)):
+    for tile in (None, 40):
         sink = MemorySink((3, *source.shape), np.float32)
         place = lambda region, number: (slice(number, number + 1), *region)  # noqa: E731
-        model.predict_to(source, None, tile=tile, samples=Samples(range(3), 0, sink, place))
+        model.predict_to(source, Outputs(samples=Samples(range(3), 0, sink, place)), tile=tile)
         found.append(sink.array)
     np.testing.assert_allclose(*found, atol=1e-3 * counts().std())
     assert np.ptp(found[0], 0).mean() > 1e-2
 
 
-def test_pixels_that_are_not_finite_stay_and_harm_nobody(model):
+def test_pixels_that_are_not_finite_are_kept_and_affect_no_others(model):
     image = counts()
     image[10, 11] = np.nan
-    drawn = model.predict(image).sample(2)
+    drawn = model.predict(image, average=False).sample(2)
     assert np.isnan(drawn[:, 10, 11]).all() and np.isfinite(drawn).sum() == drawn.size - 2
 
 
 @pytest.mark.parametrize("name", ["hdn", "divnoising"])
-def test_mean_and_deviation_of_the_draws_are_those_of_the_samples(name):
-    model = trained(name, counts())
-    model.method = replace(model.method, draws=11)
-    post = model.predict(counts())
+def test_mean_and_std_from_samples_are_those_of_the_samples(name):
+    model = trained(name, counts(), steps=4)
+    model.method = replace(model.method, mean_samples=11)
+    post = model.predict(counts(), average=False)
     drawn = post.sample(11).astype(np.float64)
     np.testing.assert_allclose(post.mean, drawn.mean(0), atol=1e-4)
     np.testing.assert_allclose(post.std, drawn.std(0, ddof=1), atol=1e-4)
 
 
-def test_a_mean_of_draws_has_no_seams_either():
-    model = trained("hdn", counts())
+def test_a_mean_of_samples_has_no_seams_either():
+    model = trained("hdn", counts(), steps=4)
     direct, drawn = (Predictor(model.method, model.net, sampling=sampling).halo for sampling in (False, True))
-    model.method, source, found = replace(model.method, draws=3), open_source(counts()), []
+    model.method, source, found = replace(model.method, mean_samples=3), open_source(counts()), []
     assert Predictor(model.method, model.net).halo == drawn > direct
-    for tile in (None, (32, 40)):
+    for tile in (None, 40):
         sink = MemorySink(source.shape, np.float32)
-        model.predict_to(source, sink, tile=tile)
+        model.predict_to(source, Outputs(sink), tile=tile)
         found.append(sink.array)
     np.testing.assert_allclose(*found, atol=1e-3 * counts().std())
 
 
 @pytest.mark.parametrize("name", SAMPLING)
-def test_channels_and_frames_in_space(name):
+def test_channels_and_slices(name):
     image = np.stack([counts((4, 24, 28), seed) for seed in (0, 1)])
     model = trained(name, image, axes="CZYX", steps=2, depth=1)
-    drawn = model.predict(image, axes="CZYX").sample(2)
+    drawn = model.predict(image, axes="CZYX", average=False).sample(2)
     assert drawn.shape == (2, *image.shape) and np.isfinite(drawn).all()
 
 
@@ -100,7 +100,7 @@ def test_channels_and_frames_in_space(name):
     ("axes", "shape", "expected"),
     [("YX", (8, 9), "TYX"), ("ZYX", (3, 8, 9), "TZYX"), ("TYX", (3, 8, 9), "TCYX"), ("TCYX", (3, 2, 8, 9), "STCYX")],
 )
-def test_samples_lie_along_an_axis_of_their_own(axes, shape, expected):
+def test_samples_are_stacked_along_an_axis_of_their_own(axes, shape, expected):
     image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     stack = stacked(open_source(image, axes), 4)
     assert stack.axes == expected and stack.size_of(stack.along) == 4
@@ -118,8 +118,8 @@ def saved(tmp_path_factory):
 def run(capsys, *args):
     capsys.readouterr()
     code = cli.main([str(arg) for arg in args])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
 
 
 @pytest.mark.parametrize(("suffix", "axes"), [(".tif", "YX"), (".ome.tif", "TYX"), (".npy", "YX"), (".ome.zarr", "YX")])
@@ -144,7 +144,7 @@ def test_predict_writes_them_beside_the_image(saved, tmp_path, monkeypatch, caps
     assert np.abs(drawn - np.clip(expected, 0, None)).max() <= 0.51
 
 
-def test_a_film_the_likeliest_and_those_that_stand_for_all(saved, tmp_path, monkeypatch, capsys):
+def test_an_animation_the_mode_and_diverse_samples(saved, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
@@ -169,7 +169,7 @@ def test_a_film_the_likeliest_and_those_that_stand_for_all(saved, tmp_path, monk
     assert code == 2 and "--diverse 3 of 2" in err and sorted(tmp_path.iterdir()) == before
 
 
-def test_a_film_of_a_stack_shows_its_maximum():
+def test_the_animation_of_a_stack_shows_its_maximum():
     image = np.random.default_rng(0).integers(0, 1000, (4, 2, 3, 8, 9)).astype(np.uint16)  # samples, C, Z, Y, X
     source = open_source(image[0], "CZYX")
     stack = stacked(source, 4)
@@ -178,7 +178,7 @@ def test_a_film_of_a_stack_shows_its_maximum():
     assert all(np.array_equal(frame, one[0].max(0)) for frame, one in zip(frames, image, strict=True))
 
 
-def test_few_samples_stand_for_all(monkeypatch):
+def test_diverse_samples_represent_all(monkeypatch):
     """Three kinds of images, one of them rare: one of each is chosen."""
     rng = np.random.default_rng(0)
     kinds = [0] * 12 + [1] * 12 + [2] * 3
@@ -196,7 +196,7 @@ def test_few_samples_stand_for_all(monkeypatch):
     assert choose_medoids(3, len(images), draw) == chosen
 
 
-def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):
+def test_impossible_samples_are_refused_before_the_work(saved, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("cells.npy", counts())
     before = sorted(tmp_path.iterdir())
@@ -206,13 +206,13 @@ def test_what_cannot_be_sampled_is_refused_before_the_work(saved, tmp_path, monk
             code == 2 and out == "" and err == f"error: --samples {count} is not a number of samples; give 1 or more\n"
         )
     code, _, err = run(capsys, "denoise", "cells.npy", "--method", "n2v", "--samples", "4", "--steps", "2")
-    assert code == 2 and err.startswith("error: n2v gives one answer, not samples; use ") and "hdn" in err
+    assert code == 2 and err.startswith("error: method n2v gives no samples; use --method ") and "hdn" in err
     code, _, err = run(capsys, "predict", saved, "cells.npy", "--samples", "1000000000")
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_evaluate_holds_deviations_against_errors(tmp_path, monkeypatch, capsys):
+def test_evaluate_compares_std_with_errors(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     truth, std = rng.uniform(50, 200, (80, 90)), rng.uniform(1, 9, (80, 90))
@@ -230,10 +230,10 @@ def test_evaluate_holds_deviations_against_errors(tmp_path, monkeypatch, capsys)
     code, out, _ = run(capsys, "evaluate", "found.npy", "truth.npy", "--std", "std.npy")
     assert code == 0 and "90 % intervals hold" in out and "ENCE" in out
     np.save("small.npy", std[:40].astype(np.float32))
-    for wrong, said in (
+    for wrong, words in (
         (("--std", "small.npy"), "shape"),
         (("--figure", "g.png"), "--std"),
         (("--std", "std.npy", "--figure", "f.png"), "exists"),
     ):
         code, out, err = run(capsys, "evaluate", "found.npy", "truth.npy", *wrong)
-        assert code == 2 and out == "" and said in err and err.count("\n") == 1
+        assert code == 2 and out == "" and words in err and err.count("\n") == 1

@@ -20,7 +20,8 @@ from noisewise.noise.models.mixture import Mixture
 from noisewise.noise.models.pixel_maps import PixelMaps
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops import thinning
-from noisewise.noise.ops.thinning import as_photon_noise, linear_variance, neighbour_mean, split_noisy
+from noisewise.noise.ops.linear_variance import linear_variance
+from noisewise.noise.ops.thinning import as_photon_noise, neighbour_mean, split_noisy
 from noisewise.noise.quantization import Quantization
 
 from .conftest import denoiser

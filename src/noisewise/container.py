@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from noisewise.errors import UserError
-from noisewise.io.paths import Draft, as_user_error
+from noisewise.io.files import Draft, as_user_error
 
 KEY = "noisewise"
 FORMAT = 3

@@ -39,9 +39,11 @@ MIN_HIGH_FREQUENCY = 0.6  # of the residual's variance: with less at the highest
 class ResidualStatistics:
     """Bins of the denoised image by signal: number of pixels, and means of signal, residual e, e², h(x) h(e), h(e)².
 
-    h: the highest frequencies, see `highest_frequencies`.
+    h: the highest frequencies, see `highest_frequencies`. edges: of the bins, ADU. quantization: of the noisy images.
     """
 
+    edges: Array
+    quantization: Quantization
     number: Array
     signal: Array
     mean: Array
@@ -84,7 +86,7 @@ def bootstrap(noisy: Any, denoised: Any, *, kind: str = "mixture", axes: str | N
     edges, quantization = signal_bins(images, clean)
     statistics = residual_statistics(images, clean, edges, quantization)
     line = fit_variance_line(statistics)
-    noise_model = fit_noise_model(kind, images, clean, edges, statistics, line, quantization)
+    noise_model = fit_noise_model(kind, images, clean, statistics, line)
     noise = line(statistics.mean_signal)
     residual = float(statistics.number @ statistics.variance / statistics.number.sum())
     noise_model.provenance = provenance_of(images, kind, (float(edges[0]), float(edges[-1])), quantization) | {
@@ -148,7 +150,7 @@ def residual_statistics(
         parts = (np.ones_like(residual), clean, residual, residual**2, high_x * high_e, high_e**2 - rounding)
         sums += [np.bincount(index[use], part[use], sums.shape[1]) for part in parts]
     number = np.maximum(sums[0], 1)
-    return ResidualStatistics(sums[0], *(part / number for part in sums[1:]))
+    return ResidualStatistics(edges, quantization, sums[0], *(part / number for part in sums[1:]))
 
 
 def highest_frequencies(image: Array) -> Array:
@@ -178,11 +180,10 @@ def fit_variance_line(statistics: ResidualStatistics) -> VarianceLine:
 
 
 def fit_noise_model(
-    kind: str, images: Frames, denoised: Frames, edges: Array, statistics: ResidualStatistics, line: VarianceLine,
-    quantization: Quantization,
-) -> Noise:  # fmt: skip
+    kind: str, images: Frames, denoised: Frames, statistics: ResidualStatistics, line: VarianceLine
+) -> Noise:
     """Fit the noise model of this kind."""
-    low, high = float(edges[0]), float(edges[-1])
+    low, high, quantization = float(statistics.edges[0]), float(statistics.edges[-1]), statistics.quantization
     if kind == "poisson_gaussian" and line.slope > 0:
         return PoissonGaussian.from_line(line, low, quantization)
     if kind in ("gaussian", "poisson_gaussian"):
@@ -190,16 +191,15 @@ def fit_noise_model(
         return Gaussian(max(variance, 1e-12) ** 0.5, quantization)
     pairs = Pairs(line, low, high, quantization)
     for frame, clean, _ in frame_pairs(images, denoised):
-        pairs.add(*scaled_pairs(frame.ravel(), clean.ravel(), edges, statistics, line, quantization))
+        pairs.add(*scaled_pairs(frame.ravel(), clean.ravel(), statistics, line))
     return Mixture.from_pairs(pairs) if kind == "mixture" else Histogram.from_pairs(pairs)
 
 
 def scaled_pairs(
-    frame: Array, denoised: Array, edges: Array, statistics: ResidualStatistics, line: VarianceLine,
-    quantization: Quantization,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    frame: Array, denoised: Array, statistics: ResidualStatistics, line: VarianceLine
+) -> tuple[Tensor, Tensor]:
     """Noisy values and signals whose residuals have mean zero and the variance of the line; values at a limit stay."""
-    use = (denoised >= edges[0]) & (denoised <= edges[-1])
+    quantization, use = statistics.quantization, (denoised >= statistics.edges[0]) & (denoised <= statistics.edges[-1])
     x, s = frame[use], denoised[use]
     variance = np.interp(s, statistics.signal, statistics.variance)
     scale = np.sqrt(np.maximum(line(s), 0) / np.maximum(variance, 1e-30))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from noisewise.axes import Array
 from noisewise.calibration.detector import DarkLevel, Detector, Unknown, dark_level, estimate_detector
 from noisewise.calibration.diagnostics import (
     DiagnosticInput,
-    check_fit,
     diagnose,
     is_consistent,
     refuse_saturated,
@@ -29,6 +28,7 @@ from noisewise.calibration.photon_transfer import (
     photon_transfer,
     samples_of,
 )
+from noisewise.calibration.result import Calibration
 from noisewise.calibration.stability import slow_variance_ratio
 from noisewise.errors import UserError
 from noisewise.noise.base import Noise
@@ -47,50 +47,18 @@ MAX_ASSESSED = 50_000  # pairs
 MIN_FRAMES = 10  # from which on some are held out
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A noise model from a recording, the parameters of the detector, the goodness of fit, and warnings.
-
-    noise: the noise model, with the rest in its provenance. line: variance (ADU²) against signal (ADU). detector: gain,
-    offset, read noise with 95 % intervals, or `Unknown` with the reason. curve: the photon-transfer curve. pairs:
-    some noisy values and signals, ADU, for figures.
-    """
-
-    noise: Noise
-    line: VarianceLine
-    detector: Detector
-    goodness: GoodnessOfFit
-    warnings: list[str]
-    curve: PhotonTransferCurve = field(repr=False)
-    pairs: tuple[Tensor, Tensor] = field(repr=False)
-
-    def record(self) -> dict[str, Any]:
-        """All results, ready for JSON."""
-        return dict(self.noise.provenance)
-
-
 def calibrate(
-    stack: Any,
-    *,
-    dark: Any = None,
-    kind: str = "mixture",
-    axes: str | None = None,
-    offset: float | None = None,
+    stack: Any, *, dark: Any = None, kind: str = "mixture", axes: str | None = None, offset: float | None = None,
     seed: int = 0,
-) -> Noise:
+) -> Noise:  # fmt: skip
     """The noise model of a camera from a recording: `calibrate_recording(...).noise`, see there."""
     return calibrate_recording(stack, dark=dark, kind=kind, axes=axes, offset=offset, seed=seed).noise
 
 
 def calibrate_recording(
-    stack: Any,
-    *,
-    dark: Any = None,
-    kind: str = "mixture",
-    axes: str | None = None,
-    offset: float | None = None,
+    stack: Any, *, dark: Any = None, kind: str = "mixture", axes: str | None = None, offset: float | None = None,
     seed: int = 0,
-) -> Calibration:
+) -> Calibration:  # fmt: skip
     """Estimate gain, read noise, offset and a noise model from frames of one fixed scene.
 
     stack: a file or array with a frame axis, a folder, or a list of files; 100 frames are good, two are enough for the
@@ -112,7 +80,7 @@ def calibrate_recording(
     detector = estimate_detector(curve, rounding, level, offset, float(np.percentile(light.mean, 0.1)))
     noise_model = fit_noise_model(kind, light, dark_frames, curve, detector)
     goodness, pairs = assess_noise_model(noise_model, light)
-    warnings = diagnose(DiagnosticInput(light, curve, scene, detector, level)) + check_fit(goodness.distance)
+    warnings = diagnose(DiagnosticInput(light, curve, scene, detector, level, goodness.distance))
     noise_model.provenance = provenance_of(frames, kind, signal_range(light), light.quantization) | {
         "recording": frames.name,
         "frame_shape": list(frames.shape),

@@ -183,6 +183,11 @@ class NeighbourStatistics:
     rows: tuple[float, float]
     columns: tuple[float, float]
 
+    @property
+    def correlation(self) -> float:
+        """The larger of both correlations, absolute."""
+        return max(abs(self.along_y), abs(self.along_x))
+
 
 class NeighbourSums:
     """Accumulates differences of two frames (Y, X) into `NeighbourStatistics`."""

@@ -13,7 +13,7 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.io import checksum, find_inputs, open_source
 from noisewise.io.base import Source
-from noisewise.io.paths import is_zarr
+from noisewise.io.files import is_zarr
 from noisewise.noise.quantization import Quantization
 from noisewise.version import __version__
 

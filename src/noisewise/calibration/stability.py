@@ -28,11 +28,6 @@ def block_means(image: Array, side: int = 4) -> Array:
     return np.asarray(image[: rows * side, : columns * side].reshape(rows, side, columns, side).mean((1, 3)))
 
 
-def neighbour_correlation(statistics: FrameStatistics) -> float:
-    """The larger correlation of neighbours along the two axes, absolute."""
-    return max(abs(statistics.neighbours.along_y), abs(statistics.neighbours.along_x))
-
-
 def unstable_pixels(statistics: FrameStatistics, curve: PhotonTransferCurve) -> tuple[float, float]:
     """Fraction of pixels that vary far more than others of the same brightness, and that among their neighbours."""
     unstable = np.zeros(statistics.mean.size)

@@ -20,8 +20,8 @@ from noisewise.errors import UserError
 from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 
 if TYPE_CHECKING:
-    from noisewise.calibration.calibrate import Calibration
     from noisewise.calibration.correlated import CorrelatedCalibration
+    from noisewise.calibration.result import Calibration
     from noisewise.noise.base import Noise
 
 CORRELATED = ("correlated", "autoregressive")  # kinds for noise that is correlated between pixels

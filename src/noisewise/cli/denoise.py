@@ -10,24 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
-from noisewise.cli._options import (
-    Axes,
-    Budget,
-    File,
-    Files,
-    Inputs,
-    MessageOptions,
-    Messages,
-    Out,
-    Steps,
-    Writing,
-    WritingOptions,
-    check_length,
-    written_beside,
-)
 from noisewise.errors import UserError
 from noisewise.io.plan import Plan, find_images, folder_for, plan_files
 from noisewise.io.write import companions
@@ -44,35 +30,35 @@ class Denoise:
     the noise that was measured.
     """
 
-    inputs: Inputs
+    inputs: options.Inputs
     """images: files, folders or patterns"""
-    output: Out = None
+    output: options.Out = None
     """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
     method: Annotated[str, arg(metavar="NAME")] = "auto"
     """method; noisewise methods lists them and says which one fits"""
-    target: File = None
+    target: options.File = None
     """target images for methods that need them (n2n, care): a file, or a folder with one for each input"""
-    noise: Files = field(default_factory=list)
+    noise: options.Files = field(default_factory=list)
     """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
-    axes: Axes = None
+    axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
-    budget: Budget = None
+    budget: options.Budget = None
     """time for training and denoising together: 60s, 10min, 2h (default: 60s)"""
-    steps: Steps = None
+    steps: options.Steps = None
     """number of training steps, instead of a time; with the same seed, the result is the same"""
-    model: File = None
+    model: options.File = None
     """also write the trained model, for noisewise predict"""
     seed: int = 0
     """random seed"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    writing: WritingOptions = field(default_factory=Writing)
-    messages: MessageOptions = field(default_factory=Messages)
+    writing: options.WritingOptions = field(default_factory=options.Writing)
+    messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
         """Denoise all inputs."""
         self.writing.check()
-        check_length(self.budget, self.steps)
+        options.check_length(self.budget, self.steps)
         plan = plan_files(
             self.inputs, self.output, companions=lambda path: companions(path).values(),
             beside=lambda path: self.writing.beside(path).values(), skip_existing=self.writing.skip_existing,
@@ -107,7 +93,7 @@ class Denoise:
     def _finish(self, plan: Plan, path: Path | None, results: list[Result], seconds: float) -> int:
         if self.messages.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
-            record |= written_beside(self.writing, plan.outputs)
+            record |= options.written_beside(self.writing, plan.outputs)
             record |= {"notes": plan.notes + (results[0].notes if results else []), "model": path}
             print_json(record | (training_record(results[0].model) if results else {}))
             return OK

@@ -8,19 +8,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import INTERRUPTED, OK, fail
-from noisewise.cli._options import (
-    Axes,
-    Inputs,
-    MessageOptions,
-    Messages,
-    ModelName,
-    Out,
-    Writing,
-    WritingOptions,
-    written_beside,
-)
 from noisewise.io.plan import Plan, folder_for, plan_files
 from noisewise.io.write import companions
 
@@ -29,20 +19,20 @@ from noisewise.io.write import companions
 class Predict:
     """Denoise images with a trained model."""
 
-    model: Positional[ModelName]
+    model: Positional[options.ModelName]
     """a model file, from noisewise train or from noisewise denoise --model"""
-    inputs: Inputs
+    inputs: options.Inputs
     """images: files, folders or patterns"""
-    output: Out = None
+    output: options.Out = None
     """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
-    axes: Axes = None
+    axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     seed: int = 0
     """random seed of samples"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    writing: WritingOptions = field(default_factory=Writing)
-    messages: MessageOptions = field(default_factory=Messages)
+    writing: options.WritingOptions = field(default_factory=options.Writing)
+    messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
         """Denoise all inputs."""
@@ -62,7 +52,7 @@ class Predict:
         if self.messages.json:
             seconds = round(time.monotonic() - started, 2)
             record = {"input": plan.inputs, "output": plan.outputs, "model": self.model, "seconds": seconds}
-            record |= written_beside(self.writing, plan.outputs)
+            record |= options.written_beside(self.writing, plan.outputs)
             print_json(record | {"notes": plan.notes + notes})
             return OK
         for output in plan.outputs:

@@ -33,6 +33,10 @@ PRESETS: dict[str, Callable[[], Camera]] = {
     "pmt": Camera.pmt,
     "ideal": Camera.photon_counter,
 }
+FIELDS = {
+    "dark": "dark_e", "hot": "hot_fraction", "full_well": "full_well_e", "read_noise": "read_noise_e",
+    "row_noise": "row_noise_e", "column_noise": "column_noise_e", "gain": "gain_adu_per_e", "offset": "offset_adu",
+}  # of `Camera`, where they have other names than the options  # fmt: skip
 BACKGROUND_PERCENTILE = 0.1
 SATURATED_FRACTION = 1e-3  # of the pixels, above which a note says so
 
@@ -72,13 +76,8 @@ class Changes:
 
     def applied_to(self, camera: Camera) -> Camera:
         """The camera with these changes. Errors: `UserError` for values out of range."""
-        named: dict[str, Any] = {
-            "quantum_efficiency": self.quantum_efficiency, "dark_e": self.dark, "hot_fraction": self.hot,
-            "full_well_e": self.full_well, "em_gain": self.em_gain, "read_noise_e": self.read_noise,
-            "row_noise_e": self.row_noise, "column_noise_e": self.column_noise, "gain_adu_per_e": self.gain,
-            "offset_adu": self.offset, "bits": self.bits,
-        }  # fmt: skip
-        return replace(camera, **{name: value for name, value in named.items() if value is not None})
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(camera, **{FIELDS.get(name, name): value for name, value in given.items()})
 
 
 ChangesOptions = OmitArgPrefixes[Changes]

@@ -10,21 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json
 from noisewise.cli._exit import INTERRUPTED, OK, fail
 from noisewise.cli._models import how_to_resume, plan_model, summary, training_record
-from noisewise.cli._options import (
-    Axes,
-    Budget,
-    Files,
-    Inputs,
-    MessageOptions,
-    Messages,
-    ModelName,
-    Steps,
-    Switch,
-    check_length,
-)
 from noisewise.errors import UserError
 from noisewise.io.plan import find_images
 
@@ -42,33 +31,33 @@ class Train:
 
     method: Positional[Annotated[str, arg(metavar="METHOD")]]
     """method; noisewise methods lists them and says which one fits"""
-    inputs: Inputs
+    inputs: options.Inputs
     """noisy images: files, folders or patterns"""
-    target: Files = field(default_factory=list)
+    target: options.Files = field(default_factory=list)
     """target images for methods that need them (n2n, care), one for each input, in the same order"""
-    noise: Files = field(default_factory=list)
+    noise: options.Files = field(default_factory=list)
     """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
-    output: Annotated[ModelName, arg(aliases=("-o",))]
+    output: Annotated[options.ModelName, arg(aliases=("-o",))]
     """model file to write, such as cells.safetensors"""
-    axes: Axes = None
+    axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
-    budget: Budget = None
+    budget: options.Budget = None
     """time for training: 60s, 10min, 2h (default: the method's number of steps)"""
-    steps: Steps = None
+    steps: options.Steps = None
     """number of training steps; with the same seed, the result is the same"""
-    resume: Switch = False
+    resume: options.Switch = False
     """continue an interrupted training, whose model file is the output; the result is that of an uninterrupted one"""
     seed: int = 0
     """random seed"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
-    overwrite: Switch = False
+    overwrite: options.Switch = False
     """replace a model file that exists"""
-    messages: MessageOptions = field(default_factory=Messages)
+    messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
         """Train, or resume a training."""
-        check_length(self.budget, self.steps)
+        options.check_length(self.budget, self.steps)
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one")
         inputs = find_images(self.inputs)

@@ -68,16 +68,9 @@ class PatchSource:
     """
 
     def __init__(
-        self,
-        training_images: Sequence[TrainingImage],
-        patch: Sequence[int],
-        count: int,
-        *,
-        seed: int,
-        memory_bytes: float,
-        device: torch.device,
-        symmetry: Symmetry = ALL_SYMMETRIES,
-    ) -> None:
+        self, training_images: Sequence[TrainingImage], patch: Sequence[int], count: int, *, seed: int,
+        memory_bytes: float, device: torch.device, symmetry: Symmetry = ALL_SYMMETRIES,
+    ) -> None:  # fmt: skip
         self.symmetry = symmetry
         self.training_images, self.count, self.seed, self.device = list(training_images), count, seed, device
         self.dims = len(self.training_images[0].layout.spatial)

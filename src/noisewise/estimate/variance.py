@@ -9,13 +9,7 @@ import torch
 
 from noisewise.axes import Array
 from noisewise.estimate.autocorrelation import Autocorrelation
-from noisewise.estimate.dct_blocks import (
-    MIN_BLOCKS,
-    Blocks,
-    brightness_classes,
-    homogeneous_spectra,
-    radial_frequency,
-)
+from noisewise.estimate.dct_blocks import MIN_BLOCKS, Blocks, brightness_classes, homogeneous_spectra, radial_frequency
 from noisewise.noise.fit.variance_line import VarianceLine, fit_line
 
 CLASSES = 16  # of brightness

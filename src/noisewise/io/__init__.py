@@ -14,10 +14,9 @@ import numpy as np
 from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
+from noisewise.io.files import Draft, checksum
 from noisewise.io.paths import (
-    Draft,
     animation_output,
-    checksum,
     default_output,
     find_inputs,
     is_read_only,

@@ -8,7 +8,7 @@ import numpy as np
 
 from noisewise.axes import Array, Region
 from noisewise.io.base import Sink, to_dtype
-from noisewise.io.paths import Draft, as_user_error
+from noisewise.io.files import Draft, as_user_error
 
 
 class MappedSink(Sink):

@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from noisewise.errors import UserError
-from noisewise.io.paths import default_output, find_inputs, is_zarr
+from noisewise.io.files import is_zarr
+from noisewise.io.paths import default_output, find_inputs
 
 SPARE_FILES = 100  # open files in addition to two for each image
 

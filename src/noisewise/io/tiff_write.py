@@ -16,8 +16,8 @@ import tifffile
 from noisewise.errors import UserError
 from noisewise.io import imagej, ome
 from noisewise.io.base import Source, one_line
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import MappedSink
-from noisewise.io.paths import Draft, as_user_error
 from noisewise.io.tiff_read import TiffMeta, TiffSource
 from noisewise.version import __version__
 

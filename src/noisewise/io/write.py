@@ -13,7 +13,7 @@ import numpy as np
 from noisewise.errors import UserError
 from noisewise.io import animation_output, create_sink, mode_output, samples_output, std_output
 from noisewise.io.base import Sink, Source
-from noisewise.io.paths import Draft
+from noisewise.io.files import Draft
 from noisewise.io.stacked import stacked
 
 AVERAGED_PIXELS = 4_000_000  # up to this size test-time augmentation takes seconds and is the default

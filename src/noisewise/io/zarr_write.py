@@ -14,7 +14,7 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, to_dtype
-from noisewise.io.paths import Draft, as_user_error
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.zarr_read import ZarrSource, readable
 
 CHUNK = 1024  # pixels along Y and X, for inputs that are not Zarr

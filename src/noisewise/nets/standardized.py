@@ -25,17 +25,10 @@ class Standardized(nn.Module):
     target_std: Tensor
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        dims: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        target_mean: Sequence[float],
-        target_std: Sequence[float],
-        independent: bool = True,
-        inputs: int = 1,
+        self, backbone: nn.Module, dims: int, mean: Sequence[float], std: Sequence[float],
+        target_mean: Sequence[float], target_std: Sequence[float], independent: bool = True, inputs: int = 1,
         heads: int = 1,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.backbone, self.dims, self.independent = backbone, dims, independent
         self.inputs, self.heads = inputs, heads

@@ -34,19 +34,10 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        *,
-        pools: Sequence[Factor],
-        stem: Factor | None = None,
-        features: int = 32,
-        growth: float = 2.0,
-        blocks: int = 0,
-        pool: Literal["max", "blur", "conv"] = "max",
-        merge: Literal["concat", "add"] = "concat",
-        top_skip: bool = True,
-    ) -> None:
+        self, in_channels: int = 1, out_channels: int = 1, *, pools: Sequence[Factor], stem: Factor | None = None,
+        features: int = 32, growth: float = 2.0, blocks: int = 0, pool: Literal["max", "blur", "conv"] = "max",
+        merge: Literal["concat", "add"] = "concat", top_skip: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.dims = dims = len(pools[0])
         self.stem = stem or (1,) * dims

@@ -197,7 +197,7 @@ def arguments(noise_model: Noise) -> dict[str, Any]:
 
 
 def pack(noise_model: Noise, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Convert a noise model to JSON content and named tensors; the inverse of `files.unpack`."""
+    """Convert a noise model to JSON content and named tensors; the inverse of `models.unpack`."""
     content: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
     for name, value in arguments(noise_model).items():

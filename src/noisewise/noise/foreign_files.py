@@ -75,14 +75,10 @@ def read_mixture(path: Path, values: dict[str, Array]) -> GmmPolynomial:
     weight = values["trained_weight"]
     scalars = [values[name] for name in MIXTURE_KEYS[1:]]
     if weight.ndim != 2 or weight.shape[0] % 3 or not weight.size or any(scalar.size != 1 for scalar in scalars):
-        raise UserError(
-            f"{path}: trained_weight of shape {weight.shape} does not fit its limits; make the noise model again"
-        )
+        raise UserError(f"{path}: trained_weight {weight.shape} does not fit its limits; make the noise model again")
     low, high, least = (float(scalar.item()) for scalar in scalars)
     if not (high > low and least > 0):
-        raise UserError(
-            f"{path}: signals from {low:g} to {high:g} with min_sigma {least:g} are no noise model; make it again"
-        )
+        raise UserError(f"{path}: signals {low:g} to {high:g}, min_sigma {least:g} are no noise model; make it again")
     noise_model = GmmPolynomial(torch.from_numpy(weight), low, high, least)
     noise_model.provenance = {"signal_range": [low, high]}
     return noise_model

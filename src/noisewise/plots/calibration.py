@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from noisewise.axes import Array
-from noisewise.calibration.calibrate import Calibration
 from noisewise.calibration.detector import format_quantity
+from noisewise.calibration.result import Calibration
 from noisewise.noise.base import Noise
 from noisewise.plots.canvas import COLOURS, panels, save
 from noisewise.plots.noise_model import MAX_STDS, SIGNALS, draw_sections, mean_and_std

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from noisewise.io.paths import as_user_error
+from noisewise.io.files import as_user_error
 
 COLOURS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")  # dark to bright
 

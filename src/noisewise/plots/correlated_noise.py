@@ -24,13 +24,9 @@ def plot_correlated_noise(found: CorrelatedCalibration, path: str | Path) -> Non
         shown = row[0].imshow(part[0, :SHOWN, :SHOWN], cmap="gray", vmin=-span, vmax=span)
         figure.colorbar(shown, ax=row[0], shrink=0.8)
         row[0].set(title=f"{name} noise, ADU")
+        extent = (-MAX_LAG, MAX_LAG, MAX_LAG, -MAX_LAG)
         shown = row[1].imshow(
-            autocorrelation(part),
-            cmap="RdBu_r",
-            vmin=-0.5,
-            vmax=0.5,
-            extent=(-MAX_LAG, MAX_LAG, MAX_LAG, -MAX_LAG),
-            interpolation="nearest",
+            autocorrelation(part), cmap="RdBu_r", vmin=-0.5, vmax=0.5, extent=extent, interpolation="nearest"
         )
         figure.colorbar(shown, ax=row[1], shrink=0.8)
         row[1].set(title=f"its autocorrelation, {name}", xlabel="distance along X, pixels", ylabel="along Y, pixels")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often
 MEMORY_FRACTION = 0.5  # of the free memory
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
+T = TypeVar("T")
 Transform = Callable[[Tensor], Tensor]
 Placing = Callable[[Region], Region]
 
@@ -144,7 +146,7 @@ class Predictor:
         if outputs.mean is not None or outputs.std is not None:
             for sink, estimates in zip((outputs.mean, outputs.std), self._estimate(raw, tile), strict=True):
                 if sink is not None and estimates is not None:
-                    yield sink, in_place, estimates
+                    yield sink, unchanged, estimates
         if outputs.samples is not None:
             for number, sample in enumerate(self._draw(raw, tile, outputs.samples)):
                 yield outputs.samples.sink, partial(outputs.samples.place, number=number), sample
@@ -248,13 +250,8 @@ def within(layout: Layout, image: Region, spatial: Region) -> Region:
     return tuple(parts.get(axis, part) for axis, part in zip(layout.axes, image, strict=True))
 
 
-def in_place(region: Region) -> Region:
-    """The same region."""
-    return region
-
-
-def unchanged(x: Tensor) -> Tensor:
-    """The image without change."""
+def unchanged(x: T) -> T:
+    """The identity."""
     return x
 
 

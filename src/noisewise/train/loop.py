@@ -85,16 +85,10 @@ class TrainState:
 
 
 def fit(
-    method: Method,
-    net: Denoiser,
-    data: Data,
-    *,
-    steps: int | None = None,
-    seconds: float | None = None,
-    state: TrainState | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
+    method: Method, net: Denoiser, data: Data, *, steps: int | None = None, seconds: float | None = None,
+    state: TrainState | None = None, report: Callable[[Progress], None] = lambda _: None,
     save: Callable[[], None] | None = None,
-) -> TrainState:
+) -> TrainState:  # fmt: skip
     """Train `net` in place for a number of steps, or for a time budget.
 
     steps: default the method's. seconds: the budget, which becomes a number of steps after a measured warm-up.

@@ -1,4 +1,4 @@
-"""The model file: method and settings, image specification, weights, noise models, provenance, state of the training."""
+"""The model file: method and settings, image specification, weights, noise models, provenance, training state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from noisewise.container import read_container, write_container
 from noisewise.errors import UserError
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise, pack
-from noisewise.noise.files import unpack
+from noisewise.noise.models import unpack
 from noisewise.train.loop import TrainState
 
 HOLDS = "model"

@@ -115,7 +115,10 @@ def denoise(
             device=device,
         )  # fmt: skip
         average = write.averages(sources, parse_budget(budget))
-        seconds = training_seconds(training, sources, budget, steps, average, started)
+        seconds = None
+        if steps is None:
+            predicting = training.seconds_to_predict(sources, average)
+            seconds = training_seconds(budget, started, predicting, training.ready)
         model = training.run(steps=steps, seconds=seconds, report=report)
         if model_path is not None:
             model.save(model_path)

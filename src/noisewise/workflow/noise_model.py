@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from noisewise import methods
 from noisewise.errors import UserError
 from noisewise.estimate.measure import measure
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
-from noisewise.methods.base import ImageSpec, Method
+from noisewise.methods.base import Method
 from noisewise.noise.base import Noise
 from noisewise.noise.files import load_noise
 from noisewise.workflow.refine_noise import refine
 
 MEASURED_IMAGES = 8  # of many images, so many are measured
-MARGIN = 0.1  # of the range of signals that a noise model was made from, beyond which the mean of an image is unusual
-MUCH_NOISE = 1.5  # times all variation of an image: more noise than that does not fit it
 
 FromDenoised = Callable[[], list[Noise]]
 INSTEAD = "give a noise model (--noise, from noisewise calibrate), or use a method that needs none, such as n2v"
@@ -97,33 +92,3 @@ def open_noise_models(given: Any, channels: int) -> tuple[Noise, ...]:
     if len(noise_models) not in (1, channels):
         raise UserError(f"{len(noise_models)} noise models for {channels} channels; give one for all, or one a channel")
     return noise_models
-
-
-# -- does it fit the images --------------------------------------------------------------------------
-
-
-def mismatch_warnings(noise_models: Sequence[Noise], spec: ImageSpec) -> list[str]:
-    """Where noise models do not fit images of such means and standard deviations, each sentence once."""
-    if not noise_models:
-        return []
-    found = [mismatch(*one) for one in zip(cycle(noise_models), spec.mean, spec.std, strict=False)]
-    return list(dict.fromkeys(one for one in found if one is not None))
-
-
-def mismatch(noise_model: Noise, mean: float, std: float) -> str | None:
-    """Why a noise model does not fit images of this mean and standard deviation (ADU), or None."""
-    other_camera = "it may belong to another camera, or to other settings of this one"
-    low, high = (float(end) for end in noise_model.provenance.get("signal_range", (-float("inf"), float("inf"))))
-    margin = MARGIN * (high - low)
-    if not low - margin <= mean <= high + margin:
-        return (
-            f"the noise model was made from signals of {low:.4g} to {high:.4g} ADU, and the mean of the image is "
-            f"{mean:.4g} ADU: {other_camera}"
-        )
-    expected = float(noise_model.typical().mean_var(torch.tensor(mean, dtype=torch.float64))[1]) ** 0.5
-    if expected > MUCH_NOISE * std:
-        return (
-            f"the noise model expects noise of {expected:.3g} ADU, and the whole image varies by {std:.3g} ADU: "
-            f"{other_camera}"
-        )
-    return None

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisewise.estimate.measure import measure, read_planes, valid_mask
+from noisewise import methods
 from noisewise.estimate.noise_model import quantization_of
+from noisewise.estimate.planes import read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import DenoiseFunction, check_consistency
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import Denoiser, ImageSpec, Method
-from noisewise.methods.simulated import Simulated
 from noisewise.noise.base import Noise
 from noisewise.noise.fit.variance_line import VarianceLine
 from noisewise.noise.models.gaussian import Gaussian
@@ -27,6 +27,7 @@ from noisewise.posterior import Posterior
 from noisewise.scenes.optics import gaussian_blur
 from noisewise.train.loop import fast_precision
 
+PACKAGED = "simulated"  # the method whose pretrained network removes the noise
 MOST_PIXELS = 1 << 16  # of all planes together: seconds for a solution to one in a hundred
 PLANES = 4
 MAX_FACTOR = 2.0  # by which the measured variance may be wrong, either way
@@ -39,7 +40,7 @@ FEWEST = 0.02  # of all pixels must have so many
 STRIDE = 16
 
 
-def refine(image: Any, found: NoiseReport | None = None, *, axes: str | None = None, channel: int = 0) -> NoiseReport:
+def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: int = 0) -> NoiseReport:
     """The check-up of an image with its noise variance corrected by a factor c, so that a denoiser's residual fits it.
 
     c solves residual(c) = 1 (see `ConsistencyCheck`): under the noise model with c times the variance, the packaged
@@ -47,12 +48,11 @@ def refine(image: Any, found: NoiseReport | None = None, *, axes: str | None = N
     too few photons are looked at. Unchanged if there is no solution within a factor of two, and for other kinds of
     noise than white.
 
-    found: the check-up as `measure` made it. Errors: those of `measure`.
+    found: the check-up as `measure` made it. Errors: `UserError` for an image that cannot be read.
     """
-    source = open_source(image, axes)
-    found = found or measure(source, channel=channel)
     if found.kind != "white":
         return found
+    source = open_source(image, axes)
     planes, counts = planes_of(source, found, channel)
     counts &= bright(planes, found.line)
 
@@ -100,7 +100,7 @@ def middle(size: int, most: int) -> slice:
 
 def packaged_denoiser(planes: Tensor, noise_model: Noise) -> DenoiseFunction:
     """The packaged denoiser for planes (N, 1, Y, X), conditioned on their noise."""
-    method, one = Simulated(), (1.0,)
+    method, one = methods.get(PACKAGED)(), (1.0,)
     spec = ImageSpec(
         spatial="YX", channels=1, spacing=(1.0, 1.0), size=tuple(planes.shape[2:]), mean=(float(planes.mean()),),
         std=(float(planes.std()),), target_mean=one, target_std=one,

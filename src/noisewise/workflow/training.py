@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,18 @@ from noisewise.data.patches import PatchSource
 from noisewise.data.repeats import pairs_of
 from noisewise.errors import UserError
 from noisewise.estimate.report import NoiseReport
+from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size, pick_device
 from noisewise.noise.base import Noise
 from noisewise.predict.memory import free_bytes
+from noisewise.predict.run import Predictor
 from noisewise.progress import Progress, Report, Stage, quiet
 from noisewise.train.loop import TrainState, fit
 from noisewise.version import __version__
 from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
 from noisewise.workflow.choose import check_targets, suitability_warnings
-from noisewise.workflow.noise_model import mismatch_warnings
 
 TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
@@ -65,9 +68,10 @@ class Training:
         self.model.to(self.device).provenance = self._provenance(name, noisy)
         warnings = self.model.net.warnings
         self.ready = traits.usable_untrained and not warnings
+        spec = self.model.spec
         self.notes = [
             *(note for source in [*noisy, *targets] for note in source.notes), *pair_notes, *warnings,
-            *mismatch_warnings(noise_models, self.model.spec), *suitability_warnings(method, checkup, dims),
+            *mismatch_warnings(noise_models, spec.mean, spec.std), *suitability_warnings(method, checkup, dims),
         ]  # fmt: skip
 
     def _build(
@@ -110,6 +114,15 @@ class Training:
         model.notes = self.notes + self.patches.pixel_counts.notes() + state.notes() + after
         save()
         return model
+
+    def seconds_to_predict(self, sources: Sequence[Source], average: bool) -> float:
+        """How long prediction will take, measured on training patches. average: with test-time augmentation."""
+        predictor, noisy = Predictor(self.model.method, self.model.net), self.patches.held_out.noisy
+        predictor.mean(noisy[:1])
+        start = time.perf_counter()
+        predictor.mean(noisy)
+        pixels_per_second = noisy.numel() / (time.perf_counter() - start)
+        return sum(prod(source.shape) for source in sources) * (8 if average else 1) / pixels_per_second
 
     def _calibrate_std(self) -> list[str]:
         """Compare standard deviations with errors after training, and correct them; says where they changed much."""

@@ -13,9 +13,9 @@ from numpy.lib import format as npy_format
 from noisewise.axes import guess_axes, parse_axes
 from noisewise.errors import UserError
 from noisewise.io.base import Source, check_pixels, one_line
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import MappedSink
 from noisewise.io.memory import MemorySource
-from noisewise.io.paths import Draft, as_user_error
 
 SUFFIXES = (".npy",)
 

@@ -15,8 +15,8 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, to_dtype
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.memory import MemorySource
-from noisewise.io.paths import Draft, as_user_error
 from noisewise.io.text import json_objects
 from noisewise.io.units import micrometres
 from noisewise.version import __version__

@@ -54,10 +54,7 @@ def fit_line(signal: Tensor, squares: Tensor, freedom: Tensor | float = 1.0) -> 
     """
     span = float(signal.max() - signal.min()) if signal.numel() > 2 else 0.0
     if not span > 0:
-        raise UserError(
-            "all signals are equal, so the gain cannot be measured; a noise model needs a range of signals: give "
-            "images with contrast"
-        )
+        raise UserError("all signals are equal; a noise model needs a range of signals, so give images with contrast")
     centre = signal.mean()
     design = torch.stack([(signal - centre) / span, torch.ones_like(signal)], 1)
     floor = 1e-6 * squares.mean().clamp(min=1e-30)

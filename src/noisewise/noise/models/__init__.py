@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from noisewise.errors import UserError
+from noisewise.noise.quantization import Quantization
 from noisewise.registry import public_modules
 
 if TYPE_CHECKING:
@@ -34,3 +37,17 @@ def get(kind: str) -> type[Noise]:
     if kind not in kinds():
         raise UserError(f"unknown kind of noise '{kind}'; there are: {', '.join(kinds())}")
     return kinds()[kind]
+
+
+def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = "") -> Noise:
+    """Rebuild a noise model from JSON content and named tensors; the inverse of `base.pack`."""
+    found: dict[str, Any] = {}
+    for name, packed in content["arguments"].items():
+        value = packed["value"]
+        if packed["type"] == "tensor":
+            found[name] = tensors[prefix + name]
+        elif packed["type"] == "noise_model":
+            found[name] = unpack(value, tensors, f"{prefix}{name}.")
+        else:
+            found[name] = Quantization(**value) if packed["type"] == "quantization" else value
+    return get(content["kind"])(**found)

@@ -57,10 +57,7 @@ class GammaPoisson(GaussianSum):
     ) -> None:  # fmt: skip
         super().__init__(quantization)
         if not float(response_std) >= LEAST_RESPONSE_STD:
-            raise UserError(
-                f"gamma_poisson: response_std {float(response_std):g} is out of range; "
-                f"give {LEAST_RESPONSE_STD} or more"
-            )
+            raise UserError(f"response_std {float(response_std):g} is out of range; give {LEAST_RESPONSE_STD} or more")
         self.store(gain=gain, response_std=response_std, offset=offset, read_noise=read_noise, darkest=darkest)
 
     @property

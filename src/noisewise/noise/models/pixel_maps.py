@@ -93,9 +93,8 @@ class PixelMaps(PoissonGaussian):
 
     def _select(self, select: Callable[[Tensor], Tensor]) -> PixelMaps:
         """Noise model of selected pixels; parameters that are numbers stand for all pixels."""
-        gain, offset, read_noise = (
-            select(part) if part.ndim else part for part in (self.gain, self.offset, self.read_noise)
-        )
+        maps = (self.gain, self.offset, self.read_noise)
+        gain, offset, read_noise = (select(part) if part.ndim else part for part in maps)
         return PixelMaps(gain, offset, read_noise, self.quantization, self.typical_gain, self.typical_offset)
 
     def signal_from_mean(self, mean: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from noisewise.noise.models.correlated import WHITE, Correlated, kernel_autocova
 from noisewise.noise.models.gamma_poisson import GammaPoisson
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.ops.linear_variance import linear_variance
 from noisewise.noise.ops.stabilize import ANSCOMBE, Stabilizer
-from noisewise.noise.ops.thinning import linear_variance
 
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
 FEATURES = 2 + len(LAGS) + 2

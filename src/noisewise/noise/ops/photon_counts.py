@@ -26,10 +26,7 @@ def gain_and_offset(noise_model: Noise, mean: float, std: float) -> tuple[float,
     gain, offset = float(photon_noise.gain), float(photon_noise.offset)
     read_noise = float(photon_noise.read_noise) / gain
     if read_noise > MOST_READ_NOISE:
-        raise UserError(
-            f"a read noise of {read_noise:.2g} electrons (more than {MOST_READ_NOISE:g}) hides the photon numbers; "
-            f"{ADVICE}"
-        )
+        raise UserError(f"a read noise of {read_noise:.2g} electrons hides the photon numbers; {ADVICE}")
     if photon_noise.quantization.step == 1 and abs(gain - 1) < GAIN_TOLERANCE and abs(offset) < 0.5:
         return 1.0, 0.0
     return gain, offset

@@ -18,25 +18,10 @@ from noisewise.noise.models.poisson_gaussian import (
     log_poisson,
     most_probable_electrons,
 )
+from noisewise.noise.ops.linear_variance import linear_variance
 
-SPAN = 3.0  # standard deviations of the image to each side of its mean, the range of signals
-POINTS = 65
-MIN_SLOPE = 0.05  # of the steepest slope: flatter parts are the floor of the variance
 MANY = 1000.0  # photons above which their noise is Gaussian
 COVERED_STD, NUMBERS = 4.0, 17  # half-width of a grid of photon numbers, in their standard deviations; its size
-
-
-@lru_cache(maxsize=64)
-def linear_variance(noise_model: Noise, mean: float, std: float) -> tuple[float, float]:
-    """Slope (ADU) and intercept (ADU²) of Var[x|s] over the signals of an image of this mean and standard deviation."""
-    signal = torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
-    variance = noise_model.typical().mean_var(signal)[1]
-    slopes = variance.diff() / signal.diff()
-    rising = slopes > MIN_SLOPE * slopes.max()  # the variance has a floor below the signals of the image
-    if slopes.max() <= 0 or not rising.any():
-        return 0.0, float(variance.mean())
-    slope = float(slopes[rising].median())
-    return slope, float((variance - slope * signal)[1:][rising].median())
 
 
 def split_noisy(

@@ -1,0 +1,56 @@
+"""The planes of an image that its noise is measured in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from noisewise.axes import Array, Layout, Region
+from noisewise.estimate.pixel_values import PixelValues
+from noisewise.io.base import Source
+
+MAX_PLANES = 8
+MAX_PIXELS = 2**21  # of all planes together: more cost time and add no precision
+
+
+def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> tuple[str, list[list[Array]]]:
+    """Read planes (Y, X), float64, evenly spread over the image, each with the next one along T, or else along Z.
+
+    Returns the axis ("" for none) and the groups of one or two planes.
+    """
+    layout = Layout(source.axes, "YX")
+    regions = list(layout.images(source.shape))
+    axis = next((axis for axis in "TZ" if source.size_of(axis) > 1), "")
+    if axis:
+        position, size = source.axes.index(axis), source.size_of(axis)
+        regions = [region for region in regions if region[position].stop < size]
+    chosen = np.unique(np.linspace(0, len(regions) - 1, max_planes).round().astype(int))
+    pixels = MAX_PIXELS // (MAX_PLANES // max_planes * len(chosen))
+    groups = []
+    for region in (central_region(regions[i], source.axes, pixels) for i in chosen):
+        if axis:
+            start = region[position].start
+            region = (*region[:position], slice(start, start + 2), *region[position + 1 :])
+        groups.append([np.asarray(plane[channel], np.float64) for plane in layout.to_network(source.read(region))])
+    return axis, groups
+
+
+def central_region(region: Region, axes: str, max_pixels: int) -> Region:
+    """The centre of a region with at most so many pixels along Y and X, and the same aspect ratio."""
+    sizes = [part.stop - part.start for part, axis in zip(region, axes, strict=True) if axis in "YX"]
+    scale = min((max_pixels / (sizes[0] * sizes[1])) ** 0.5, 1.0)
+
+    def central(part: slice) -> slice:
+        size = part.stop - part.start
+        start = part.start + (size - int(scale * size)) // 2
+        return slice(start, start + int(scale * size))
+
+    return tuple(central(part) if axis in "YX" else part for part, axis in zip(region, axes, strict=True))
+
+
+def valid_mask(group: list[Array], pixel_values: PixelValues, *, exclude_low: bool) -> Array:
+    """True where a pixel is finite and not saturated in any plane; exclude_low: nor clipped at the lower limit."""
+    valid = np.all([np.isfinite(plane) for plane in group], 0)
+    for limit in (pixel_values.low if exclude_low else None, pixel_values.high):
+        if limit is not None:
+            valid &= np.all([plane != limit.value for plane in group], 0)
+    return np.asarray(valid)

@@ -1,0 +1,122 @@
+"""Write files under a temporary name until they are complete; checksums."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from noisewise.errors import UserError
+
+ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is a Zarr folder, by name or by content."""
+    if path.suffix.lower() == ".zarr":
+        return True
+    return path.is_dir() and any((path / name).is_file() for name in ZARR_FILES)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal text; for a folder, over the sorted names and contents of its files.
+
+    Errors: `UserError` if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with as_user_error(path, "cannot be read"):
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            if file != path:
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def as_user_error(path: Path, what: str) -> Iterator[None]:
+    """Turn errors of the operating system into a `UserError` about `path`; `what` says what failed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{path}: the disk is full; free some space or write elsewhere") from error
+        raise UserError(f"{path}: {what} ({error.strerror or error})") from error
+
+
+class Draft:
+    """A file or folder under a temporary name beside its final one, so that an output is complete or absent.
+
+    Errors: `UserError` if the output exists (unless `overwrite`) or cannot be written.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False, folder: bool = False) -> None:
+        self.path, self.overwrite = path, overwrite
+        self._refuse_taken()
+        if not path.parent.is_dir():
+            raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
+        self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        with as_user_error(path, "cannot be written"):
+            if folder:
+                self.temporary.mkdir()
+            else:
+                # Not `tempfile`, whose files are private: an output follows the umask like any other file.
+                os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+    def _refuse_taken(self) -> None:
+        if not os.path.lexists(self.path):
+            return
+        if not self.overwrite:
+            raise UserError(f"{self.path}: exists already; choose another name or allow it with --overwrite")
+        if self.path.is_dir() and not is_zarr(self.path):
+            raise UserError(f"{self.path}: is a folder; choose another name")
+
+    def reserve(self) -> None:
+        """Reserve the disk space of the temporary file, so that a full disk is noticed before the work."""
+        size = self.temporary.stat().st_size
+        with as_user_error(self.path, "cannot be written"):
+            if hasattr(os, "posix_fallocate"):
+                self._allocate(size)
+            elif shutil.disk_usage(self.path.parent).free < size:
+                raise OSError(errno.ENOSPC, "disk full")
+
+    def _allocate(self, size: int) -> None:
+        descriptor = os.open(self.temporary, os.O_RDWR)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            # Some file systems cannot reserve space.
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+                raise
+        finally:
+            os.close(descriptor)
+
+    def commit(self) -> None:
+        """Rename into place; an old folder is moved aside first and restored if that fails."""
+        self._refuse_taken()
+        with as_user_error(self.path, "cannot be written"):
+            if not self.path.is_dir():
+                self.temporary.replace(self.path)
+                return
+            old = self.temporary.with_suffix(".old")
+            self.path.rename(old)
+            try:
+                self.temporary.rename(self.path)
+            except BaseException:
+                old.rename(self.path)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the temporary file or folder, if it is still there."""
+        with suppress(OSError):
+            if self.temporary.is_dir():
+                shutil.rmtree(self.temporary)
+            else:
+                self.temporary.unlink(missing_ok=True)

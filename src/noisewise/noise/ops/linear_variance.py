@@ -1,0 +1,26 @@
+"""The variance line that approximates a noise model over the signals of an image."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from noisewise.noise.base import Noise
+
+SPAN = 3.0  # standard deviations of the image to each side of its mean, the range of signals
+POINTS = 65
+MIN_SLOPE = 0.05  # of the steepest slope: flatter parts are the floor of the variance
+
+
+@lru_cache(maxsize=64)
+def linear_variance(noise_model: Noise, mean: float, std: float) -> tuple[float, float]:
+    """Slope (ADU) and intercept (ADU²) of Var[x|s] over the signals of an image of this mean and standard deviation."""
+    signal = torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
+    variance = noise_model.typical().mean_var(signal)[1]
+    slopes = variance.diff() / signal.diff()
+    rising = slopes > MIN_SLOPE * slopes.max()  # the variance has a floor below the signals of the image
+    if slopes.max() <= 0 or not rising.any():
+        return 0.0, float(variance.mean())
+    slope = float(slopes[rising].median())
+    return slope, float((variance - slope * signal)[1:][rising].median())
