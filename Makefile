@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := src tests benchmarks examples training docs
 
-.PHONY: demo test lint fix docs peer clean
+.PHONY: demo test test-all lint fix docs peer clean
 
 demo: $(VENV)/.installed
 	$(BIN)/noisewise demo -o demo
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
+
+# Also the slow tests: every example.
+test-all: $(VENV)/.installed lint
+	$(BIN)/python -m pytest -m ""
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(CODE)

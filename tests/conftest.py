@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from torch import nn
 
 from noisewise.methods.base import Denoiser, ImageSpec
 from noisewise.noise.base import Noise
+from noisewise.scenes import pool
 
 # Tests run side by side, a process for each core; what they start inherits this.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -57,6 +58,14 @@ def denoiser(
 ) -> Denoiser:  # fmt: skip
     """What a method's `build` returns, around a given backbone."""
     return Denoiser(backbone, image_spec(dims, mean, std), noise_models, heads=heads, independent=independent)
+
+
+@pytest.fixture(scope="module")
+def few_scenes() -> Iterator[None]:
+    """Fewer different synthetic scenes: most of the time of a short training on them is spent on drawing them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "SCENES", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

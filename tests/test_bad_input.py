@@ -113,8 +113,8 @@ def test_truncated_file(refused, suffix, fraction):
 
 
 def test_zero_sized_axis(refused):
-    np.save("flat.npy", np.zeros((0, 12), np.uint16))
-    assert "flat.npy" in refused("denoise", "flat.npy")
+    np.save("empty.npy", np.zeros((0, 12), np.uint16))
+    assert "empty.npy" in refused("denoise", "empty.npy")
 
 
 @pytest.mark.parametrize("axes", ["QX", "YY", "ZYX", "Y", "", "TC"])
@@ -296,7 +296,7 @@ def test_standard_deviations_of_a_method_without_them(refused, model, monkeypatc
 
 
 @pytest.mark.parametrize("command", [("denoise", "--method", "care"), ("train", "care", "-o", "m.safetensors")])
-def test_a_method_that_needs_a_target_says_which_do_not(refused, command):
+def test_a_method_that_needs_a_target_names_those_that_do_not(refused, command):
     message = refused(*command, "good.tif", *STEPS)
     assert "'care' needs a clean image as target" in message
     listed = message.strip().partition("without targets, use ")[2]

@@ -20,7 +20,7 @@ PRESETS = {
 }
 
 
-def flat(photons, shape=(200, 250)):
+def uniform(photons, shape=(200, 250)):
     return np.full(shape, float(photons))
 
 
@@ -38,7 +38,7 @@ def poisson_p_value(counts, mean):
 
 
 def test_the_photon_counter_is_poisson():
-    counts = Camera.photon_counter().expose(flat(4.3), frames=4)
+    counts = Camera.photon_counter().expose(uniform(4.3), frames=4)
     assert counts.dtype == np.uint16
     assert poisson_p_value(counts, 4.3) > 1e-3
     assert poisson_p_value(counts, 4.35) < 1e-6  # the test detects one percent
@@ -46,10 +46,10 @@ def test_the_photon_counter_is_poisson():
 
 def test_two_exposures_at_half_light_add_up_to_one_at_full_light():
     counter = Camera.photon_counter()
-    halves = counter.expose(flat(3.0), frames=8)
+    halves = counter.expose(uniform(3.0), frames=8)
     sums = halves[::2] + halves[1::2]
     assert poisson_p_value(sums, 6.0) > 1e-3
-    full = counter.expose(flat(6.0), frames=4, seed=1)
+    full = counter.expose(uniform(6.0), frames=4, seed=1)
     top = 18
     table = [np.bincount(np.minimum(x, top).ravel(), minlength=top + 1) for x in (sums, full)]
     assert stats.chi2_contingency(table).pvalue > 1e-3
@@ -58,15 +58,15 @@ def test_two_exposures_at_half_light_add_up_to_one_at_full_light():
 
 def test_every_exposure_adds_read_noise():
     camera = Camera(read_noise=3.0, bits=0)
-    halves = camera.expose(flat(5.0), frames=40)
+    halves = camera.expose(uniform(5.0), frames=40)
     sums = halves[::2] + halves[1::2]
     assert sums.var(ddof=1) == pytest.approx(10 + 2 * 9, rel=0.01)
-    assert camera.variance(flat(10)).mean() == pytest.approx(10 + 9)
+    assert camera.variance(uniform(10)).mean() == pytest.approx(10 + 9)
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.2])
 def test_thinned_counts_are_two_independent_poisson_images(fraction):
-    counts = Camera.photon_counter().expose(flat(8.0), frames=4)
+    counts = Camera.photon_counter().expose(uniform(8.0), frames=4)
     kept, rest = thin(counts, fraction, seed=1)
     assert kept.dtype == counts.dtype
     np.testing.assert_array_equal(kept + rest, counts)
@@ -90,7 +90,7 @@ def test_thinning_with_fractions_zero_and_one():
 @pytest.mark.parametrize("name", PRESETS)
 def test_mean_and_variance_are_those_of_the_closed_form(name):
     camera, level = PRESETS[name]
-    photons = flat(level)
+    photons = uniform(level)
     images = camera.expose(photons, frames=50).astype(np.float64)
     offset = np.median(camera.offset_adu)
     measured, expected = images.mean(0).mean() - offset, camera.signal(photons).mean() - offset
@@ -116,7 +116,7 @@ def test_the_closed_form_is_that_of_the_textbook():
 def test_excess_noise_factor(em_gain, factor, excess):
     camera = Camera(em_gain=em_gain, excess_noise_factor=factor, bits=0)
     electrons = 4.0
-    signal = camera.expose(flat(electrons), frames=40).astype(np.float64) / em_gain
+    signal = camera.expose(uniform(electrons), frames=40).astype(np.float64) / em_gain
     assert signal.mean() == pytest.approx(electrons, rel=0.005)
     assert signal.var() / electrons == pytest.approx(excess, rel=0.01)
     # Third cumulant of a Poisson number of gamma variables: λ·E[g³].
@@ -126,7 +126,7 @@ def test_excess_noise_factor(em_gain, factor, excess):
 
 
 def test_a_single_electron_has_an_exponential_response():
-    signal = Camera(em_gain=200, bits=0).expose(flat(1e-3), frames=20)
+    signal = Camera(em_gain=200, bits=0).expose(uniform(1e-3), frames=20)
     assert stats.kstest(signal[signal > 0], "expon", args=(0, 200)).pvalue > 1e-3
 
 
@@ -143,13 +143,13 @@ def test_maps_apply_pixel_by_pixel():
 
 def test_row_and_column_noise():
     camera = Camera(read_noise=2.0, row_noise_e=3.0, column_noise_e=1.0, gain=2.0, bits=0)
-    images = camera.expose(flat(5, (100, 50)), frames=60).astype(np.float64) / 2
+    images = camera.expose(uniform(5, (100, 50)), frames=60).astype(np.float64) / 2
     rows, columns = images.mean(2), images.mean(1)
     white = 5 + 4
     assert rows.var(1, ddof=1).mean() == pytest.approx(9 + white / 50, rel=0.06)
     assert columns.var(1, ddof=1).mean() == pytest.approx(1 + white / 100, rel=0.06)
     assert abs(np.corrcoef(rows[:-1].ravel(), rows[1:].ravel())[0, 1]) < 0.06  # independent between frames
-    planes = camera.expose(flat(5, (2, 3, 100, 50))).mean(-1).reshape(6, 100)
+    planes = camera.expose(uniform(5, (2, 3, 100, 50))).mean(-1).reshape(6, 100)
     assert abs(np.corrcoef(planes) - np.eye(6)).max() < 0.5  # and between planes
 
 
@@ -160,30 +160,30 @@ def test_row_and_column_noise():
     ("bits", "dtype"), [(1, "uint8"), (8, "uint8"), (12, "uint16"), (16, "uint16"), (32, "uint32"), (0, "float32")]
 )
 def test_bits_determine_the_pixel_type_and_its_limit(bits, dtype):
-    image = Camera(bits=bits, gain=1e6).expose(flat(9000.0, (4, 5)))
+    image = Camera(bits=bits, gain=1e6).expose(uniform(9000.0, (4, 5)))
     assert image.dtype == dtype
     assert (image == 2**bits - 1).all() if bits else (image > 8e9).all()
 
 
 def test_pixel_values_are_clipped_at_zero():
-    image = Camera(read_noise=4, bits=8).expose(flat(0))
+    image = Camera(read_noise=4, bits=8).expose(uniform(0))
     assert image.min() == 0
     assert (image == 0).mean() == pytest.approx(stats.norm.cdf(0.5 / 4), abs=0.01)
-    assert Camera(read_noise=4, bits=0).expose(flat(0)).min() < 0
+    assert Camera(read_noise=4, bits=0).expose(uniform(0)).min() < 0
 
 
 def test_rounding():
     camera = Camera(gain=0.7, read_noise=3.0, offset=50.0)
     smooth = replace(camera, bits=0)
-    steps = camera.expose(flat(20)) - smooth.expose(flat(20))
+    steps = camera.expose(uniform(20)) - smooth.expose(uniform(20))
     assert abs(steps).max() <= 0.5001 and steps.var() == pytest.approx(1 / 12, rel=0.02)
-    difference = camera.variance(flat(20)) - smooth.variance(flat(20))
+    difference = camera.variance(uniform(20)) - smooth.variance(uniform(20))
     np.testing.assert_allclose(difference, 1 / 12)
-    np.testing.assert_allclose(Camera.photon_counter().variance(flat(20)), 20)  # integers already
+    np.testing.assert_allclose(Camera.photon_counter().variance(uniform(20)), 20)  # integers already
 
 
 def test_full_well():
-    image = Camera(full_well_e=100, gain=2, offset=10).expose(flat(100))
+    image = Camera(full_well_e=100, gain=2, offset=10).expose(uniform(100))
     assert image.max() == 210
     assert (image == 210).mean() == pytest.approx(stats.poisson(100).sf(99), abs=0.01)
 
@@ -191,14 +191,14 @@ def test_full_well():
 def test_hot_pixels():
     shape, share, level = (400, 500), 0.01, 30.0
     camera = Camera(hot_fraction=share, hot_dark_e=level, pattern_seed=3, bits=0)
-    extra = camera.signal(flat(0, shape))
+    extra = camera.signal(uniform(0, shape))
     hot = extra > 0
     spread = np.sqrt(share * (1 - share) * hot.size)
     assert abs(hot.sum() - share * hot.size) < 4 * spread
     assert stats.kstest(extra[hot], "expon", args=(0, level)).pvalue > 1e-3
-    np.testing.assert_array_equal(camera.signal(flat(7, shape)) - 7 > 0.5e-9, hot)  # for any light
-    assert (replace(camera, pattern_seed=4).signal(flat(0, shape)) > 0)[hot].mean() < 0.1
-    image = camera.expose(flat(0, shape), seed=9)
+    np.testing.assert_array_equal(camera.signal(uniform(7, shape)) - 7 > 0.5e-9, hot)  # for any light
+    assert (replace(camera, pattern_seed=4).signal(uniform(0, shape)) > 0)[hot].mean() < 0.1
+    image = camera.expose(uniform(0, shape), seed=9)
     assert not image[~hot].any()
     assert image[hot].mean() == pytest.approx(extra[hot].mean(), rel=0.03)
 
@@ -208,7 +208,7 @@ def test_hot_pixels():
 
 @pytest.mark.parametrize("camera", [Camera.scmos(), Camera.emccd()], ids=["scmos", "emccd"])
 def test_a_frame_does_not_depend_on_how_many_follow(camera):
-    photons = flat(10, (3, 20, 30))
+    photons = uniform(10, (3, 20, 30))
     five = camera.expose(photons, frames=5, seed=1)
     assert five.shape == (5, 3, 20, 30)
     np.testing.assert_array_equal(camera.expose(photons, frames=2, seed=1), five[:2])
@@ -219,7 +219,7 @@ def test_a_frame_does_not_depend_on_how_many_follow(camera):
 
 def test_frames_and_seeds_are_independent():
     camera = Camera(read_noise=1.0, bits=0)
-    stack = np.concatenate([camera.expose(flat(10), frames=3, seed=seed) for seed in range(3)])
+    stack = np.concatenate([camera.expose(uniform(10), frames=3, seed=seed) for seed in range(3)])
     correlation = np.corrcoef(stack.reshape(9, -1)) - np.eye(9)
     assert abs(correlation).max() < 4.5 / np.sqrt(stack[0].size)
 
@@ -255,7 +255,7 @@ def test_the_record_is_json(name):
     if "maps" in name:
         assert record["offset_adu"]["shape"] == [200, 250] and abs(record["offset_adu"]["median"] - 100) < 0.1
     else:
-        np.testing.assert_array_equal(Camera(**record).expose(flat(5)), camera.expose(flat(5)))
+        np.testing.assert_array_equal(Camera(**record).expose(uniform(5)), camera.expose(uniform(5)))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_settings_out_of_range(settings):
 @pytest.mark.parametrize(
     "photons",
     [
-        -flat(1), flat(np.nan), flat(np.inf), flat(1e12), np.ones(5), 3.0, np.ones((0, 3)), np.ones((3, 3), bool),
+        -uniform(1), uniform(np.nan), uniform(np.inf), uniform(1e12), np.ones(5), 3.0, np.ones((0, 3)), np.ones((3, 3), bool),
         np.ones((3, 3), complex), np.full((3, 3), "a"), None,
     ],
 )  # fmt: skip
@@ -291,20 +291,20 @@ def test_invalid_photons(photons):
 @pytest.mark.parametrize("frames", [0, -1, 1.5, True])
 def test_invalid_numbers_of_frames(frames):
     with pytest.raises(UserError, match="frames"):
-        Camera().expose(flat(1), frames)
+        Camera().expose(uniform(1), frames)
     with pytest.raises(UserError, match="seed"):
-        Camera().expose(flat(1), seed=-1)
+        Camera().expose(uniform(1), seed=-1)
 
 
 def test_maps_of_another_size():
     for name in ("gain", "read_noise", "offset"):
         camera = Camera(**{name: np.ones((4, 5))})
-        assert camera.expose(flat(1, (3, 4, 5))).shape == (3, 4, 5)
+        assert camera.expose(uniform(1, (3, 4, 5))).shape == (3, 4, 5)
         with pytest.raises(UserError, match=name):
-            camera.expose(flat(1, (5, 4)))
+            camera.expose(uniform(1, (5, 4)))
 
 
-@pytest.mark.parametrize("counts", [flat(3), np.array([[-1]]), np.array([["a"]]), np.array([[True]])])
+@pytest.mark.parametrize("counts", [uniform(3), np.array([[-1]]), np.array([["a"]]), np.array([[True]])])
 def test_counts_that_cannot_be_thinned(counts):
     with pytest.raises(UserError, match="photons"):
         thin(counts, 0.5)

@@ -23,7 +23,10 @@ from noisewise.predict.run import flips_and_rotations
 
 from .conftest import image_spec, random_weights
 
-SMALL = {"features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 48}
+SMALL = {
+    "features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 32, "batch_size": 4,
+    "learning_rate": 4e-3,
+}  # fmt: skip
 UNSUPERVISED = {"synthetic_weight": 0.0, "self_weight": 0.0, "pretrained": False}
 ROWS = Correlated(Gaussian(10.0), row_kernel=6.0)
 COLUMNS = Correlated(Gaussian(10.0), column_kernel=6.0)
@@ -107,7 +110,7 @@ def test_noise_along_x_is_removed_from_images_alone(name):
     signal, unseen = world.draw(4, 2)
     exact = world.posterior(unseen).mean
     inner = (slice(None), *[slice(world.border, -world.border)] * 2)
-    model = nw.train(name, noisy, noise=world.noise, steps=250, **UNSUPERVISED, **SMALL)
+    model = nw.train(name, noisy, noise=world.noise, steps=160, **UNSUPERVISED, **SMALL)
     found = torch.from_numpy(model.predict(unseen.numpy(), average=False).mean)
     gain = world.power / (world.power + world.sigma**2)
     white = ((1 - gain) ** 2 * world.power + gain**2 * world.noise_power).mean() / world.residual_power.mean()

@@ -1,4 +1,4 @@
-"""`noisewise evaluate`: the numbers are the metrics', files are paired in order, odd input is refused in one line."""
+"""`noisewise evaluate`: it reports the metrics, pairs files in order, and refuses invalid input in one line."""
 
 import json
 import re
@@ -26,20 +26,20 @@ def truth_and_image(shape=(40, 50), seed=0, noise=4.0):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty folder that the test runs in."""
+    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command line in this process; gives exit code, stdout, stderr."""
+    """Run a command line in this process; return exit code, stdout and stderr."""
 
     def call(*args):
         capsys.readouterr()
         code = main(["evaluate", *map(str, args)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
@@ -98,7 +98,7 @@ def test_metrics_of_two_images(scores):
     assert pair["images"] == [{"data_range": span(truth), **{name: pair[name] for name in [*expected, "resolution"]}}]
 
 
-def test_the_range_can_be_given_and_is_said(run, scores):
+def test_the_range_can_be_given_and_is_reported(run, scores):
     truth, image = truth_and_image()
     np.save("image.npy", image)
     np.save("truth.npy", truth)
@@ -124,7 +124,7 @@ def test_integers_and_equal_images(run, scores):
     assert " inf " in run("truth.npy", "truth.npy")[1]
 
 
-def test_further_axes_are_single_images_with_ranges_of_their_own(scores):
+def test_images_along_further_axes_have_their_own_ranges(scores):
     truth, image = (np.stack(arrays) for arrays in zip(*(truth_and_image(seed=i) for i in range(6)), strict=True))
     bright = np.array([1, 50, 1, 50, 1, 50.0])[:, None, None]
     truth, image = ((bright * array).reshape(3, 2, 40, 50).astype(np.float32) for array in (truth, image))
@@ -137,14 +137,14 @@ def test_further_axes_are_single_images_with_ranges_of_their_own(scores):
     assert [one["psnr"] for one in found["images"]] == pytest.approx(each)
     assert found["psnr"] == pytest.approx(np.mean(each))
     assert found["ssim"] == pytest.approx(np.mean([ssim(image[i], truth[i], span(truth[i])) for i in singles]))
-    # MicroSSIM has one scaling for each channel: what is 50 times as bright does not decide about the other
+    # MicroSSIM has one scaling for each channel: a channel 50 times as bright does not affect the other
     channels = [micro_ssim(list(image[:, c]), list(truth[:, c])).scores for c in range(2)]
     assert [one["micro_ssim"] for one in found["images"]] == pytest.approx(np.transpose(channels).ravel())
 
 
-def test_a_stack_is_one_image_and_its_planes_are_looked_at_one_by_one(scores):
+def test_a_stack_is_one_image_whose_planes_are_compared(scores):
     truth, image = truth_and_image((5, 30, 40))
-    truth[0] = 20  # a plane without structure is no reason to refuse a stack
+    truth[0] = 20  # one plane without structure is accepted
     for name, array in (("truth.ome.tif", truth), ("image.ome.tif", image)):
         tifffile.imwrite(name, array, metadata={"axes": "ZYX"})
     found = scores("image.ome.tif", "truth.ome.tif", "--frc")["pairs"][0]
@@ -169,7 +169,7 @@ def test_axes_of_length_one_and_their_order_do_not_matter(scores):
     assert [one["psnr"] for one in found["images"]] == pytest.approx(expected)
 
 
-def test_resolution_has_the_files_unit(run, scores):
+def test_resolution_has_the_unit_of_the_file(run, scores):
     rng = np.random.default_rng(0)
     smooth = np.exp(-np.add.outer(np.fft.fftfreq(100) ** 2, np.fft.fftfreq(120) ** 2) / 0.01)
     signal = 5 * np.fft.ifft2(smooth * np.fft.fft2(rng.normal(size=smooth.shape))).real
@@ -184,7 +184,7 @@ def test_resolution_has_the_files_unit(run, scores):
     assert in_pixels["resolution"] == pytest.approx(resolution(frc(*pair)))
     assert f"{in_um['resolution']:.3g} µm" in run("a.ome.tif", "b.ome.tif", "--frc")[1]
     assert "resolution" not in run("a.npy", "b.npy")[1]
-    # lengths in µm and in pixels have no mean
+    # no mean of lengths in µm and in pixels
     for kind in ("first", "second"):
         Path(kind).mkdir()
     for name, kind in zip("ab", ("first", "second"), strict=True):
@@ -199,7 +199,7 @@ def test_resolution_has_the_files_unit(run, scores):
 
 @pytest.fixture
 def folders():
-    """Three predictions and their references; the noise tells which belong together."""
+    """Three predictions and their references, with different noise."""
     arrays = []
     for number in range(3):
         truth, image = truth_and_image(seed=number, noise=2.0 + 3 * number)
@@ -231,7 +231,7 @@ def test_folders_are_paired_in_order(run, scores, folders):
     assert rows[4].split()[:2] == ["mean", f"{np.mean(expected):.2f}"]
 
 
-def test_what_is_left_out_is_said(run, scores):
+def test_metrics_that_need_larger_images_are_left_out(run, scores):
     truth, image = truth_and_image((30, 9))
     np.save("image.npy", image)
     np.save("truth.npy", truth)
@@ -245,7 +245,7 @@ def test_what_is_left_out_is_said(run, scores):
     assert len(scores("image.npy", "truth.npy", "--frc")["notes"]) == 3
 
 
-def test_images_larger_than_memory_are_read_one_plane_at_a_time():
+def test_images_are_read_one_at_a_time():
     """No more than a single image (Z, Y, X) is read at once."""
     truth, image = (np.stack(arrays) for arrays in zip(*(truth_and_image(seed=i) for i in range(4)), strict=True))
     sources = [open_source(array, axes="TYX") for array in (image, truth)]
@@ -259,7 +259,7 @@ def test_images_larger_than_memory_are_read_one_plane_at_a_time():
     assert found.mean.psnr == pytest.approx(np.mean([psnr(*pair, span(pair[1])) for pair in pairs]))
 
 
-# -- what is refused -------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
 def test_files_that_are_not_there(refused, folders):
@@ -273,7 +273,7 @@ def test_files_that_are_not_there(refused, folders):
 def test_unequal_numbers(refused, folders):
     Path("truths/cell1.npy").unlink()
     message = refused("images", "truths")
-    assert "3 in images" in message and "2 in truths" in message
+    assert "3 images in images" in message and "2 in truths" in message
     refused("images/cell0.npy", "truths")
 
 
@@ -293,7 +293,7 @@ def test_unlike_axes(refused, scores):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", ["images", "truths"])
-def test_pixels_that_are_no_numbers(refused, folders, kind, value):
+def test_pixels_that_are_not_finite(refused, folders, kind, value):
     path = f"{kind}/cell1.npy"
     array = np.load(path)
     array[3, 4] = value
@@ -309,34 +309,34 @@ def test_constant_references(refused, scores):
     message = refused("image.npy", "truth.npy", "--axes", "TYX")
     assert "truth.npy, T 1" in message and "constant" in message and "7" in message
     np.save("truth.npy", truth)
-    np.save("image.npy", 0 * truth + 7)  # a constant prediction is only a bad one
+    np.save("image.npy", 0 * truth + 7)  # a constant prediction is allowed
     found = scores("image.npy", "truth.npy")["mean"]
     assert found["psnr_affine"] == pytest.approx(10 * np.log10(span(truth) ** 2 / truth.astype(float).var()))
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])
-def test_ranges_that_are_none(refused, folders, value):
+def test_invalid_ranges(refused, folders, value):
     assert "--data-range" in refused("images", "truths", f"--data-range={value}")
 
 
 # -- progress --------------------------------------------------------------------------------------
 
 
-def test_how_far_it_is_is_told_in_a_log(run, monkeypatch):
-    """Of work that takes long; what is short says nothing (as all other tests see)."""
+def test_progress_is_logged(run, monkeypatch):
+    """Only of long computations (in all other tests nothing is logged)."""
     truth, image = truth_and_image((30, 40))
     np.save("truth.npy", np.stack([truth] * 3))
     np.save("image.npy", np.stack([image] * 3))
     monkeypatch.setattr(_display, "LOG_SECONDS", -1.0)
     code, out, err = run("image.npy", "truth.npy", "--axes", "TYX")
-    told = [int(line[10:14]) for line in err.splitlines() if line.startswith("comparing: ")]
-    assert code == 0 and told == sorted(told) == [11, 22, 33, 44, 56, 67, 78, 89, 100] and "comparing" not in out
+    percent = [int(line[10:14]) for line in err.splitlines() if line.startswith("comparing: ")]
+    assert code == 0 and percent == sorted(percent) == [11, 22, 33, 44, 56, 67, 78, 89, 100] and "comparing" not in out
     code, _, err = run("image.npy", "truth.npy", "--axes", "TYX", "--quiet")
     assert (code, err) == (0, "")
 
 
-def test_how_far_a_stack_is_is_told_by_its_planes():
+def test_progress_counts_the_planes_of_stacks():
     truth, image = (open_source(part, "ZYX") for part in truth_and_image((4, 30, 40)))
-    told: list[float] = []
-    compare([(image, truth), (image, truth)], report=told.append)
-    np.testing.assert_allclose(told, [4 / 24, 8 / 24, *np.arange(9, 25) / 24])
+    fractions: list[float] = []
+    compare([(image, truth), (image, truth)], report=fractions.append)
+    np.testing.assert_allclose(fractions, [4 / 24, 8 / 24, *np.arange(9, 25) / 24])

@@ -22,6 +22,7 @@ from noisewise.noise.models.gamma_poisson import GammaPoisson
 
 from .conftest import image_spec
 
+pytestmark = pytest.mark.usefixtures("few_scenes")
 SPEC = image_spec(mean=(180.0,), std=(20.0,))
 
 

@@ -21,7 +21,11 @@ from noisewise.noise.models.gaussian import Gaussian
 
 from .conftest import image_spec, random_weights
 
-SMALL = {"features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 48}
+pytestmark = pytest.mark.usefixtures("few_scenes")
+SMALL = {
+    "features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 32, "batch_size": 4,
+    "learning_rate": 4e-3,
+}  # fmt: skip
 SPEC = image_spec()
 
 
@@ -30,8 +34,8 @@ def test_a_short_training_comes_near_the_exact_posterior(name):
     """The direct network is nearer than the best possible blind-spot method, and samples are near that."""
     world = GaussianWorld(side=128, border=24)
     noisy = world.draw(16, 1)[1]
-    settings = SMALL if name == "hdn" else SMALL | {"levels": 1}
-    model = nw.train(name, noisy.numpy(), noise=world.noise, steps=300, **settings)
+    steps, levels = (240, 2) if name == "hdn" else (200, 1)
+    model = nw.train(name, noisy.numpy(), noise=world.noise, steps=steps, **SMALL | {"levels": levels})
     signal, noisy = world.draw(4, 2)
     inner = (slice(None), *[slice(world.border, -world.border)] * 2)
     exact, blind = world.posterior(noisy), world.blind_spot_posterior(noisy)

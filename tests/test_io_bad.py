@@ -18,7 +18,6 @@ from PIL import Image
 
 from noisewise import io
 from noisewise.errors import UserError
-from noisewise.io import paths
 from noisewise.io.formats import npy
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -302,8 +301,8 @@ def test_read_only_folder(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyP
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(paths.os, "open", refuse)
-    monkeypatch.setattr(paths.Path, "mkdir", refuse)
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UserError, match="cannot be written"):
         io.create_sink(tmp_path / name, io.open_source(np.zeros((16, 20), "uint8")))
 
@@ -314,7 +313,7 @@ def test_a_full_disk_is_found_before_the_work(tmp_path: Path, name: str, monkeyp
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(paths.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match="disk is full"):
         io.create_sink(tmp_path / name, io.open_source(np.zeros((16, 20), "uint8")))
     assert list(tmp_path.iterdir()) == []

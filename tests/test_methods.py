@@ -28,6 +28,7 @@ from noisewise.workflow.training import Training
 
 from .conftest import blobs, image_spec
 
+pytestmark = pytest.mark.usefixtures("few_scenes")
 NAMES = sorted(methods.modules())
 BRIGHTNESS = 60.0  # about the mean of the planted signals, ADU
 TINY = {"network": "classic", "features": 4, "depth": 1, "batch_size": 2, "patch_size": 32}

@@ -14,7 +14,6 @@ from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.quantization import Quantization
-from noisewise.plots.reliability import plot_reliability
 from noisewise.posterior import Normal, Posterior
 from noisewise.testing.worlds import GaussianWorld
 
@@ -115,14 +114,3 @@ def test_an_uncertain_ratio_changes_the_scale_little():
     precise, imprecise = (reliability_without_truth([(squared, std, 100.0)], error) for error in (0.0, 0.5))
     assert precise.std_scale == pytest.approx(2.0, rel=1e-3)
     assert 1 < imprecise.std_scale < 1.01
-
-
-def test_the_figure_has_both_panels(tmp_path):
-    from PIL import Image
-
-    signal, noisy = WORLD.draw(1, 1)
-    post = wiener()(noisy[:, None])
-    plot_reliability(reliability(post.mean[:, 0], post.std[:, 0], signal), tmp_path / "reliability.png")
-    with Image.open(tmp_path / "reliability.png") as image:
-        assert image.size[0] > 1.5 * image.size[1] > 300
-        assert image.convert("L").getextrema() == (0, 255)

@@ -19,6 +19,7 @@ from noisewise.predict.run import Outputs, Predictor, Samples
 
 from .conftest import blobs
 
+pytestmark = pytest.mark.usefixtures("few_scenes")
 SAMPLING = [name for name in sorted(methods.modules()) if methods.get(name)().traits.samples]
 TINY = {"features": 8, "depth": 2, "batch_size": 2, "patch_size": 32}
 LADDER = {"reading": 8, "width": 8, "levels": 3}

@@ -1,4 +1,4 @@
-"""`noisewise simulate`: the noisy image is the camera's, its truth lies beside it, both are twins of the clean one."""
+"""`noisewise simulate`: the noisy image is that of the camera; it and its truth keep the metadata of the input."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ PIXEL = {"PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.3,
 
 
 def scene(shape=(40, 50), seed=0):
-    """Photons, 5 to 25, of neighbours that are alike."""
+    """A smooth image of 5 to 25 photons a pixel."""
     grid = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     return (15 + 10 * np.sin(sum(grid) / 7 + seed)).astype(np.float32)
 
 
 @pytest.fixture
 def clean(tmp_path, monkeypatch):
-    """An OME-TIFF of photons, in a folder that the test runs in."""
+    """An OME-TIFF of photons, in the working directory."""
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("clean.ome.tif", scene(), metadata={"axes": "YX", "Name": "my cells", **PIXEL})
     return Path("clean.ome.tif")
@@ -32,20 +32,20 @@ def clean(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command line in this process; gives exit code, stdout, stderr."""
+    """Run a command line in this process; return exit code, stdout and stderr."""
 
     def call(*args):
         capsys.readouterr()
         code = main(["simulate", *map(str, args)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
 
 @pytest.fixture
 def refused(run, clean):
-    """Runs a command line that must be refused and leave nothing behind; gives the one line it says."""
+    """Run a command line that must be refused and leave no files; return its one line on stderr."""
 
     def contents():
         return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
@@ -71,13 +71,13 @@ def provenance(path, capsys):
     return json.loads(capsys.readouterr().out)["made by noisewise"]
 
 
-# -- what is written -------------------------------------------------------------------------------
+# -- outputs ---------------------------------------------------------------------------------------
 
 
 def test_noisy_image_and_truth_beside_the_input(run, clean):
     code, out, err = run(clean)
     assert code == 0 and out == "clean_noisy.ome.tif\nclean_noisy_truth.ome.tif\n"
-    assert "15" in err and "photons a pixel" in err
+    assert "15" in err and "photons per pixel" in err
     assert names() == ["clean.ome.tif", "clean_noisy.ome.tif", "clean_noisy_truth.ome.tif"]
     noisy, truth = tifffile.imread("clean_noisy.ome.tif"), tifffile.imread("clean_noisy_truth.ome.tif")
     camera = Camera.scmos()
@@ -189,10 +189,10 @@ def test_every_option_reaches_the_camera(run, clean):
     code, out, _ = run(clean, *flags, "--json")
     camera = json.loads(out)["camera"]
     assert code == 0 and {name: camera[name] for name in options} == {k: value for k, (_, value) in options.items()}
-    assert camera["excess_noise_factor"] == 2  # follows from the register
+    assert camera["excess_noise_factor"] == 2  # that of an EM register
 
 
-# -- what is said ----------------------------------------------------------------------------------
+# -- messages --------------------------------------------------------------------------------------
 
 
 def test_json_is_one_object(run, clean):
@@ -204,16 +204,16 @@ def test_json_is_one_object(run, clean):
     assert record["camera"]["read_noise_e"] == 1.4 and record["notes"] == []
 
 
-def test_saturation_is_said(run, clean):
+def test_saturation_is_reported(run, clean):
     code, _, err = run(clean, "--gain", 4000, "--bits", 16, "--camera", "ideal")
-    share = (tifffile.imread("clean_noisy.ome.tif") == 65535).mean()
-    assert code == 0 and f"{100 * share:.1f} % of the pixels are saturated" in err and share > 0.1
+    fraction = (tifffile.imread("clean_noisy.ome.tif") == 65535).mean()
+    assert code == 0 and f"{100 * fraction:.1f} % of the pixels are saturated" in err and fraction > 0.1
 
 
 # -- several inputs --------------------------------------------------------------------------------
 
 
-def test_a_truth_is_no_input_of_a_run_without_truths(run, clean):
+def test_a_truth_is_not_an_input_of_a_later_call(run, clean):
     assert run(".")[0] == 0
     made = names()
     code, out, err = run(".", "--no-truth", "--overwrite")
@@ -226,7 +226,7 @@ def test_a_folder_can_be_given_again(run, clean):
     code, out, _ = run(".", "-o", "noisy")
     assert code == 0 and out.count("\n") == 4
     pair = [tifffile.imread(f"noisy/{name}") for name in ("clean_noisy.ome.tif", "same_noisy.tif")]
-    assert (pair[0] != pair[1]).any()  # noise of its own for each
+    assert (pair[0] != pair[1]).any()  # different noise
     assert run(".")[0] == 0
     code, out, err = run(".", "--overwrite")
     assert code == 0 and out.count("\n") == 4 and err.count("left out") == 4
@@ -241,7 +241,7 @@ def test_two_truths_of_one_name(refused):
     assert "a_noisy_truth.tif" in refused("a.png", "a.tif", "--overwrite")
 
 
-# -- what is refused -------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_options_that_make_no_sense(refused, options):
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
-def test_pixels_that_are_no_photons(refused, value):
+def test_pixels_that_are_not_photons(refused, value):
     image = scene()
     image[3, 4] = value
     np.save("odd.npy", image)
@@ -268,11 +268,11 @@ def test_pixels_that_are_no_photons(refused, value):
 
 
 def test_images_without_contrast(refused):
-    np.save("flat.npy", np.full((9, 9), 7))
-    assert "flat.npy" in refused("flat.npy", "--photons", "5")
+    np.save("constant.npy", np.full((9, 9), 7))
+    assert "constant.npy" in refused("constant.npy", "--photons", "5")
 
 
-def test_frames_of_frames(refused):
+def test_frames_of_a_time_series(refused):
     np.save("film.npy", scene((4, 20, 30)))
     assert "film.npy" in refused("film.npy", "--axes", "TYX", "--frames", "3")
 
@@ -318,11 +318,11 @@ def test_interrupted_between_frames(run, clean, monkeypatch):
     assert names() == ["clean.ome.tif"]
 
 
-def test_a_drawn_scene_needs_no_input(run, tmp_path, monkeypatch):
+def test_a_synthetic_scene_needs_no_input(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("--scene", "nuclei", "--size", "64x48", "--seed", 3, "--photons", 7, "-o", "noisy.tif", "--json")
-    said = json.loads(out)
-    assert code == 0 and said["photons_mean"][0] == pytest.approx(7, rel=1e-3)
+    record = json.loads(out)
+    assert code == 0 and record["photons_mean"][0] == pytest.approx(7, rel=1e-3)
     noisy, truth = tifffile.imread("noisy.tif"), tifffile.imread("noisy_truth.tif")
     assert noisy.shape == truth.shape == (64, 48)
     assert run("--scene", "nuclei", "--size", "64x48", "--seed", 3, "--photons", 7, "-o", "again.tif")[0] == 0
@@ -330,7 +330,7 @@ def test_a_drawn_scene_needs_no_input(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("axes", "expected"), [("ZYX", "ZYX"), ("TYX", "TYX")])
-def test_scenes_have_depth_or_move(run, tmp_path, monkeypatch, axes, expected):
+def test_scenes_in_3d_and_in_time(run, tmp_path, monkeypatch, axes, expected):
     monkeypatch.chdir(tmp_path)
     assert run("--scene", "vesicles", "--size", "4x32x40", "--axes", axes, "-o", "noisy.ome.tif")[0] == 0
     with open_source("noisy.ome.tif") as source:
@@ -338,19 +338,19 @@ def test_scenes_have_depth_or_move(run, tmp_path, monkeypatch, axes, expected):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
         (["--scene", "cats", "-o", "a.tif"], "there is no scene 'cats'"),
-        (["--scene", "nuclei"], "name the output"),
+        (["--scene", "nuclei"], "needs a name for its output"),
         (["--scene", "nuclei", "--size", "512", "-o", "a.tif"], "is not a size"),
         (["--scene", "nuclei", "--size", "4x4", "-o", "a.tif"], "16 pixels or more"),
         (["--scene", "nuclei", "--size", "64x64", "--axes", "TYX", "-o", "a.tif"], "cannot have the axes TYX"),
-        (["clean.tif", "--scene", "nuclei", "-o", "a.tif"], "leave out clean.tif"),
+        (["clean.tif", "--scene", "nuclei", "-o", "a.tif"], "--scene and clean.tif exclude each other"),
         ([], "no input"),
     ],
 )
-def test_scenes_that_cannot_be_drawn(run, tmp_path, monkeypatch, options, said):
+def test_scenes_that_cannot_be_drawn(run, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(*options)
-    assert code == 2 and said in err
+    assert code == 2 and words in err
     assert not list(tmp_path.iterdir())

@@ -32,6 +32,7 @@ from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from .conftest import image_spec
 
 
+pytestmark = pytest.mark.usefixtures("few_scenes")
 QUICK = {"patch_size": 32, "batch_size": 2}
 
 

@@ -93,12 +93,14 @@ def test_the_blind_spot_posterior_does_not_depend_on_the_pixel(world):
 def test_draws_have_the_covariance_and_noise(world):
     signal, noisy = world.draw(6000, seed=4)
     assert signal.dtype == noisy.dtype == torch.float32
-    c, flat = covariance(world), signal.double().reshape(-1, 64).numpy() - 100
-    np.testing.assert_allclose(flat.T @ flat / len(flat), c, atol=6 * 400 / math.sqrt(len(flat)))
+    c, residual = covariance(world), signal.double().reshape(-1, 64).numpy() - 100
+    np.testing.assert_allclose(residual.T @ residual / len(residual), c, atol=6 * 400 / math.sqrt(len(residual)))
     noise = (noisy - signal).double()
     assert float(noise.std()) == pytest.approx(15, rel=0.01)
-    flat = noise.reshape(-1, 64).numpy()
-    np.testing.assert_allclose(flat.T @ flat / len(flat), noise_covariance(world), atol=6 * 225 / math.sqrt(len(flat)))
+    residual = noise.reshape(-1, 64).numpy()
+    np.testing.assert_allclose(
+        residual.T @ residual / len(residual), noise_covariance(world), atol=6 * 225 / math.sqrt(len(residual))
+    )
 
 
 @GAUSSIAN_WORLDS
