@@ -14,8 +14,8 @@ from noisewise.cli import main
 from noisewise.estimate.artifacts import is_jpeg
 from noisewise.estimate.autocorrelation import estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, homogeneous_spectra, surround_mean
-from noisewise.estimate.pixel_values import measure_pixel_values
 from noisewise.noise.base import pack
+from noisewise.noise.fit.pixel_values import PixelValueCounter
 from noisewise.noise.models import unpack
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
@@ -191,20 +191,24 @@ def test_texture_does_not_change_the_shape_of_bright_noise():
     assert (drawn**4).mean() / drawn.std() ** 4 - 3 < 0.5
 
 
+def measure_pixel_values(image):
+    counter = PixelValueCounter(image.dtype)
+    counter.add(image.astype(float))
+    return counter.measure()
+
+
 def test_limits_steps_and_stretching_are_found():
     rng = np.random.default_rng(0)
     camera = rng.normal(60, 12, (256, 256))
     clipped = np.clip(np.rint(camera), 50, 255).astype(np.uint8)
-    pixel_values = measure_pixel_values([clipped], clipped.dtype)
+    pixel_values = measure_pixel_values(clipped)
     assert pixel_values.low.value == 50 and pixel_values.low.fraction == pytest.approx((clipped == 50).mean())
     assert pixel_values.high is None and pixel_values.step == 1 and not pixel_values.stretched
     stretched = np.rint(np.rint(camera) * 3.3).clip(0, 255).astype(np.uint8)
-    assert measure_pixel_values([stretched], stretched.dtype).stretched
-    assert measure_pixel_values([np.rint(camera).astype(np.uint16) * 16], np.dtype(np.uint16)).step == 16
-    assert measure_pixel_values([camera], camera.dtype).step == 0
-    assert measure_pixel_values([np.rint(camera).astype(np.float32) / 255], np.dtype(np.float32)).step == pytest.approx(
-        1 / 255
-    )
+    assert measure_pixel_values(stretched).stretched
+    assert measure_pixel_values(np.rint(camera).astype(np.uint16) * 16).step == 16
+    assert measure_pixel_values(camera).step == 0
+    assert measure_pixel_values(np.rint(camera).astype(np.float32) / 255).step == pytest.approx(1 / 255)
 
 
 def test_saturation_at_12_of_16_bits_is_found():

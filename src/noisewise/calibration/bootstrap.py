@@ -18,7 +18,7 @@ from noisewise.calibration.frames import Frames, open_frames, provenance_of
 from noisewise.errors import UserError
 from noisewise.noise.base import Noise
 from noisewise.noise.fit.pairs import Pairs
-from noisewise.noise.fit.recorded_values import RecordedValues
+from noisewise.noise.fit.pixel_values import PixelValueCounter
 from noisewise.noise.fit.variance_line import VarianceLine, fit_line
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.histogram import Histogram
@@ -112,7 +112,7 @@ def check_whiteness(noise: float, residual: float) -> list[str]:
 
 def signal_bins(images: Frames, denoised: Frames) -> tuple[Array, Quantization]:
     """Edges of the bins, by signal, and the quantization of the noisy images. Errors: `UserError`."""
-    values, kept = RecordedValues(images.dtype), []
+    values, kept = PixelValueCounter(images.dtype), []
     for frame, clean in zip(images, denoised, strict=True):
         values.add(frame)
         kept.append(clean.ravel()[:: max(1, len(denoised) * clean.size // 1_000_000)])

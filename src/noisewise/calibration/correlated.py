@@ -13,7 +13,7 @@ from torch import Tensor
 from noisewise.calibration.frames import Frames, open_frames, provenance_of
 from noisewise.errors import UserError
 from noisewise.noise.base import Noise
-from noisewise.noise.fit.recorded_values import RecordedValues
+from noisewise.noise.fit.pixel_values import PixelValueCounter
 from noisewise.noise.models.autoregressive import STEPS, Autoregressive
 from noisewise.noise.models.correlated import Correlated, two_sided_autocovariance
 from noisewise.noise.ops.causal_mixture import Axis
@@ -93,7 +93,7 @@ def about_the_mean(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def read_images(frames: Frames) -> tuple[Tensor, Quantization]:
     """Evenly spaced frames (N, Y, X), as many as fit into memory, and the quantization of all."""
-    values, kept = RecordedValues(frames.dtype), []
+    values, kept = PixelValueCounter(frames.dtype), []
     every = max(1, -(-len(frames) * int(np.prod(frames.shape)) // MAX_PIXELS))
     for number, frame in enumerate(frames):
         values.add(frame)

@@ -10,7 +10,7 @@ import numpy as np
 from noisewise.axes import Array
 from noisewise.calibration.frames import Frames
 from noisewise.errors import UserError
-from noisewise.noise.fit.recorded_values import RecordedValues
+from noisewise.noise.fit.pixel_values import PixelValueCounter
 from noisewise.noise.quantization import Quantization
 
 FOLDS = 2
@@ -90,7 +90,7 @@ def measure_means(frames: Frames, seed: int) -> FrameMeans:
     shape, times = frames.shape, np.arange(len(frames)) - (len(frames) - 1) / 2
     count, sums, drift = np.zeros(FOLDS), np.zeros((FOLDS, *shape)), np.zeros(shape)
     lowest, highest = np.full(shape, np.inf), np.full(shape, -np.inf)
-    pixels, recorded = random_pixels(sums[0].size, len(frames), seed), RecordedValues(frames.dtype)
+    pixels, recorded = random_pixels(sums[0].size, len(frames), seed), PixelValueCounter(frames.dtype)
     values = np.empty((len(frames), len(pixels)), np.float32)
     for k, frame in enumerate(frames):
         values[k] = frame.ravel()[pixels]

@@ -12,11 +12,11 @@ from noisewise.errors import UserError
 from noisewise.estimate.artifacts import hot_pixel_fraction, is_jpeg
 from noisewise.estimate.autocorrelation import estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radial_frequency
-from noisewise.estimate.pixel_values import PixelValues, measure_pixel_values
 from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels
 from noisewise.io import open_source
+from noisewise.noise.fit.pixel_values import PixelValueCounter, PixelValues
 from noisewise.noise.fit.variance_line import VarianceLine
 
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
@@ -41,7 +41,10 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     read = [read_planes(one, channel, max(1, MAX_PLANES // len(sources))) for one in sources]
     axis, planes = read[0][0], [group for _, part in read for group in part]
     check_planes(source.name, planes)
-    pixel_values = measure_pixel_values([plane for group in planes for plane in group], source.dtype)
+    counter = PixelValueCounter(source.dtype)
+    for plane in (plane for group in planes for plane in group):
+        counter.add(plane)
+    pixel_values = counter.measure()
     valid = valid_masks(source.name, planes, pixel_values)
     block_sources = [block_source(group, axis) for group in planes]
     correlation = estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))

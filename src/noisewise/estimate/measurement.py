@@ -9,9 +9,9 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.estimate.autocorrelation import Autocorrelation
-from noisewise.estimate.pixel_values import PixelValues
 from noisewise.estimate.variance import NoiseLevels
 from noisewise.noise.fit.interval import Estimate
+from noisewise.noise.fit.pixel_values import PixelValues
 from noisewise.noise.fit.variance_line import VarianceLine
 
 Kind = Literal["none", "white", "rows", "columns", "correlated", "smoothed"]

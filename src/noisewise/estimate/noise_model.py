@@ -41,7 +41,7 @@ def full_noise_model(found: NoiseMeasurement) -> Noise:
     return Correlated(
         noise_model, kernel_of(torch.as_tensor(found.correlation.rho)),
         line_offset_kernel(found.correlation.row_power, found.row_std_adu),
-        line_offset_kernel(found.correlation.column_power, found.column_std_adu), quantization_of(found),
+        line_offset_kernel(found.correlation.column_power, found.column_std_adu), found.pixel_values.quantization,
         found.slice_correlation,
     )  # fmt: skip
 
@@ -51,19 +51,13 @@ def pixel_noise_model(found: NoiseMeasurement) -> Noise:
     return single_pixel_model(replace(found, line=found.line.scaled(found.correlation.independent_share)))
 
 
-def quantization_of(found: NoiseMeasurement) -> Quantization:
-    """The quantization step and the clipping limits."""
-    low, high = (None if limit is None else limit.value for limit in (found.pixel_values.low, found.pixel_values.high))
-    return Quantization(found.pixel_values.step, low, high)
-
-
 def single_pixel_model(found: NoiseMeasurement) -> Noise:
     """The noise model of a single pixel: Poisson-Gaussian, gamma-Poisson, or a mixture of Gaussians.
 
     The next of these is taken only where the noise in homogeneous places is clearly likelier under it. Each has the
     variance of the measured line; where the levels are nonlinear, a mixture follows them instead.
     """
-    line, quantization = found.line, quantization_of(found)
+    line, quantization = found.line, found.pixel_values.quantization
     if line.slope <= 0:
         return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-12)), quantization)
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from noisewise.axes import Array, Layout, Region
-from noisewise.estimate.pixel_values import PixelValues
 from noisewise.io.base import Source
+from noisewise.noise.fit.pixel_values import PixelValues
 
 MAX_PLANES = 8
 MAX_PIXELS = 2**21  # of all planes together: more cost time and add no precision

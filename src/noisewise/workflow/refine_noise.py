@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from noisewise import methods
-from noisewise.estimate.noise_model import quantization_of
 from noisewise.estimate.planes import read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import DenoiseFunction, check_consistency
@@ -71,8 +70,8 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 def quick_noise_model(line: VarianceLine, found: NoiseReport) -> Noise:
     """Photon noise with this variance line, without the fit of the check-up's own noise model."""
     if line.slope > 0:
-        return PoissonGaussian.from_line(line, found.signal_range[0], quantization_of(found))
-    return Gaussian(max(line.intercept, 1e-30) ** 0.5, quantization_of(found))
+        return PoissonGaussian.from_line(line, found.signal_range[0], found.pixel_values.quantization)
+    return Gaussian(max(line.intercept, 1e-30) ** 0.5, found.pixel_values.quantization)
 
 
 def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor, Tensor]:
