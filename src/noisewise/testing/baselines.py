@@ -17,9 +17,11 @@ from math import lgamma
 from typing import Any
 
 import numpy as np
+import torch
 
 from noisewise.axes import Array
 from noisewise.errors import UserError
+from noisewise.noise.ops.stabilize import ANSCOMBE, Stabilizer
 
 BRIGHT = 40.0  # electrons above which the closed form of the inverse is accurate to 0.05 %
 NODES = 400  # of the table below that
@@ -69,8 +71,11 @@ def inverse_anscombe(
 
 
 def stabilised(electrons: Array, std: float) -> Array:
-    """2 √max(z + 3/8 + σ², 0)."""
-    return np.asarray(2 * np.sqrt(np.maximum(electrons + 3 / 8 + std**2, 0)))
+    """2 √max(z + 3/8 + σ², 0): the package's transform, which is zero at no electrons, plus 2 √(3/8 + σ²)."""
+    one, variance = torch.ones((), dtype=torch.float64), torch.tensor(std**2, dtype=torch.float64)
+    transform = Stabilizer(one, variance + ANSCOMBE, 1e-30 * one, 0 * one)
+    clipped = torch.as_tensor(np.maximum(electrons, -ANSCOMBE - std**2))
+    return (transform(clipped) + 2 * (variance + ANSCOMBE).sqrt()).numpy()
 
 
 def closed_form(stable: Any, std: float) -> Any:
