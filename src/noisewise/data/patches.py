@@ -162,7 +162,9 @@ class PatchSource:
     # -- patches -----------------------------------------------------------------------------------------------
 
     def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(hash((self.seed, number)) & 0x7FFFFFFFFFFFFFFF)
+        """Generator of the patches of a step, seeded by NumPy's `SeedSequence`."""
+        (state,) = np.random.SeedSequence(self.seed, spawn_key=(number,)).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state))
 
     def _crop(self, block: Pixels, generator: torch.Generator) -> tuple[Pixels, tuple[int, ...]]:
         """A random patch of a block, and its corner in the whole image."""
