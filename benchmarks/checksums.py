@@ -130,8 +130,9 @@ def jobs(data: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "train structN2V", lambda: denoised(images["rows"], "ZYX", "n2v", blind_shape="auto")
     yield "train n2n", lambda: trained(images["movie"], "TYX", "n2n")
     yield "train care", lambda: trained(images["confocal"], None, "care", images["confocal"].astype(np.float32))
-    yield "files with std and samples", lambda: on_disk(
-        images["emccd"], None, "--method", "hdn", "--std", "--samples", "3", "--mode"
+    yield (
+        "files with std and samples",
+        lambda: on_disk(images["emccd"], None, "--method", "hdn", "--std", "--samples", "3", "--mode"),
     )
     for kind in ("gaussian", "poisson_gaussian", "histogram", "mixture"):
         yield f"calibrate {kind}", lambda kind=kind: calibrated(data, kind)

@@ -255,7 +255,9 @@ def test_with_a_shape_no_more_than_a_quarter_is_hidden(text: str, dims: int) -> 
 
 
 @pytest.mark.parametrize(("size", "origin"), [((23, 27), (5, 11)), ((5, 13, 12), (2, 3, 7))])
-def test_a_lattice_follows_the_coordinates_of_the_image_not_of_the_tile(size: tuple[int, ...], origin: tuple[int, ...]) -> None:
+def test_a_lattice_follows_the_coordinates_of_the_image_not_of_the_tile(
+    size: tuple[int, ...], origin: tuple[int, ...]
+) -> None:
     whole = grid_coordinates(torch.zeros((1, 1, *size)))
     tile = grid_coordinates(torch.zeros((1, 1, *(n - o for n, o in zip(size, origin, strict=True)))), origin)
     cut = tuple(slice(o, None) for o in origin)
@@ -519,7 +521,13 @@ def test_patches_are_not_rotated_where_y_and_x_differ() -> None:
     images = [TrainingImage(open_source(image), Layout("YX", "YX"))]
     for allowed, expected in ((True, {1.0, 70.0}), (False, {1.0})):
         data = PatchSource(
-            images, (16, 16), 2, seed=0, memory_bytes=1e9, device=torch.device("cpu"), symmetry=Symmetry(swap_yx=allowed)
+            images,
+            (16, 16),
+            2,
+            seed=0,
+            memory_bytes=1e9,
+            device=torch.device("cpu"),
+            symmetry=Symmetry(swap_yx=allowed),
         )
         drawn = [data.draw(step) for step in range(40)]
         steps = torch.cat([(d.noisy[..., 1:] - d.noisy[..., :-1]).flatten() for d in drawn])

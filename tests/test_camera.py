@@ -278,8 +278,8 @@ def test_settings_out_of_range(settings):
 @pytest.mark.parametrize(
     "photons",
     [
-        -uniform(1), uniform(np.nan), uniform(np.inf), uniform(1e12), np.ones(5), 3.0, np.ones((0, 3)), np.ones((3, 3), bool),
-        np.ones((3, 3), complex), np.full((3, 3), "a"), None,
+        -uniform(1), uniform(np.nan), uniform(np.inf), uniform(1e12), np.ones(5), 3.0, np.ones((0, 3)),
+        np.ones((3, 3), bool), np.ones((3, 3), complex), np.full((3, 3), "a"), None,
     ],
 )  # fmt: skip
 def test_invalid_photons(photons):

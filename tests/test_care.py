@@ -114,7 +114,9 @@ def test_the_loss_is_the_squared_error_and_the_likelihood_of_the_residuals() -> 
     normal = torch.distributions.Normal(found.mean / 8, found.std / 8)
     nats = -normal.log_prob(target / 8)[valid].mean() - 0.5 * math.log(2 * math.pi)
     torch.testing.assert_close(loss, squared + nats, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(held_out, squared, rtol=1e-4, atol=1e-4)  # the validation loss is the same with and without
+    torch.testing.assert_close(
+        held_out, squared, rtol=1e-4, atol=1e-4
+    )  # the validation loss is the same with and without
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from noisewise.evaluate.consistency import Consistency, trust
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Normal, Posterior
-from noisewise.workflow.refine_noise import packaged, root
 from noisewise.scenes import draw
+from noisewise.workflow.refine_noise import packaged, root
 
 SIGMA, SPREAD = 3.0, 4.0
 SHAPE = (1, 1, 400, 400)

@@ -278,7 +278,10 @@ FITS = Relation((0.0, 0.0), (0.05, 0.05), 1.0, 0.003, 0.0, 0.0, 0.1, 5.0, 1.0, 0
         ({"difference": -0.6}, "b is darker than a by 0.6: taken into account"),
         ({"difference": 0.6, "difference_error": 0.2}, None),
         ({"signal_correlation": 0.69, "signal_correlation_error": 0.02}, None),
-        ({"signal_correlation": 0.2, "signal_correlation_error": 0.1, "shift": (9.0, 9.0)}, "b does not show the scene of a"),
+        (
+            {"signal_correlation": 0.2, "signal_correlation_error": 0.1, "shift": (9.0, 9.0)},
+            "b does not show the scene of a",
+        ),
     ],
 )
 def test_doubts_say_what_is_large_and_sure(change, said):

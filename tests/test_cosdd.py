@@ -12,7 +12,6 @@ import noisewise as nw
 from noisewise.axes import Layout, Symmetry
 from noisewise.data.images import TrainingImage
 from noisewise.data.patches import PatchSource
-from noisewise.testing.worlds import GaussianWorld, decibel_gap
 from noisewise.io import open_source
 from noisewise.methods._ladder import parts
 from noisewise.methods.cosdd import COSDD
@@ -20,12 +19,13 @@ from noisewise.noise.models.autoregressive import Autoregressive
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.predict.run import flips_and_rotations
+from noisewise.testing.worlds import GaussianWorld, decibel_gap
 
 from .conftest import image_spec, random_weights
 
 SMALL = {
-    "features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 32, "batch_size": 4,
-    "learning_rate": 4e-3,
+    "features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 32,
+    "batch_size": 4, "learning_rate": 4e-3,
 }  # fmt: skip
 UNSUPERVISED = {"synthetic_weight": 0.0, "self_weight": 0.0, "pretrained": False}
 ROWS = Correlated(Gaussian(10.0), row_kernel=6.0)

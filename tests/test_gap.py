@@ -14,11 +14,11 @@ from noisewise.methods import gap
 from noisewise.methods.base import Batch
 from noisewise.methods.gap import GAP, as_image, negative_binomial, poisson_quantile
 from noisewise.noise.base import Noise
-from noisewise.noise.ops.photon_counts import gain_and_offset
-from noisewise.noise.quantization import Quantization
+from noisewise.noise.models.gamma_poisson import GammaPoisson
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.noise.models.gamma_poisson import GammaPoisson
+from noisewise.noise.ops.photon_counts import gain_and_offset
+from noisewise.noise.quantization import Quantization
 
 from .conftest import image_spec
 
@@ -33,7 +33,14 @@ def test_gamma_distributed_rates_have_the_exact_posterior():
     signal = rng.gamma(a, 1 / b, (6, 96, 96))
     counts = rng.poisson(signal).astype(np.float32)
     noise_model = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
-    settings = {"network": "classic", "features": 12, "depth": 1, "batch_size": 8, "patch_size": 48, "synthetic_weight": 0.0}
+    settings = {
+        "network": "classic",
+        "features": 12,
+        "depth": 1,
+        "batch_size": 8,
+        "patch_size": 48,
+        "synthetic_weight": 0.0,
+    }
     model = nw.train("gap", counts, noise=noise_model, steps=700, **settings)
     fresh = rng.poisson(rng.gamma(a, 1 / b, (96, 96))).astype(np.float32)
     post = model.predict(fresh, average=False)
@@ -62,7 +69,10 @@ def test_photons_are_poisson_quantiles(rate):
     ("noise_model", "expected"),
     [
         (PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0)), (1.0, 0.0)),
-        (PoissonGaussian(1.03, 0.2, 0.1, Quantization(1.0)), (1.0, 0.0)),  # counts whose noise was measured slightly wrong
+        (
+            PoissonGaussian(1.03, 0.2, 0.1, Quantization(1.0)),
+            (1.0, 0.0),
+        ),  # counts whose noise was measured slightly wrong
         (PoissonGaussian(2.5, 100.0, 0.5, Quantization(1.0)), (2.5, 100.0)),
     ],
 )

@@ -10,21 +10,21 @@ import pytest
 import torch
 
 import noisewise as nw
-from noisewise.testing.worlds import GaussianWorld, decibel_gap
 from noisewise.methods.base import Batch
 from noisewise.methods.divnoising import DivNoising
 from noisewise.methods.hdn import HDN
 from noisewise.methods.simulated import Simulated
-from noisewise.nets.lvae import COLLAPSED, RESTARTS, LadderVAE, KLWeight, LadderWithDirect
+from noisewise.nets.lvae import COLLAPSED, RESTARTS, KLWeight, LadderVAE, LadderWithDirect
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
+from noisewise.testing.worlds import GaussianWorld, decibel_gap
 
 from .conftest import image_spec, random_weights
 
 pytestmark = pytest.mark.usefixtures("few_scenes")
 SMALL = {
-    "features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 32, "batch_size": 4,
-    "learning_rate": 4e-3,
+    "features": 24, "reading": 24, "width": 32, "latent": 16, "blocks": 1, "levels": 2, "patch_size": 32,
+    "batch_size": 4, "learning_rate": 4e-3,
 }  # fmt: skip
 SPEC = image_spec()
 

@@ -169,7 +169,7 @@ def test_three_slices_are_enough_for_3d(name: str) -> None:
 def test_an_interrupted_training_ends_like_an_unbroken_one(
     name: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    """Two channels: weights equal to the last bit. Patches are parts of the image, with intensity ranges of their own."""
+    """Two channels: weights equal to the last bit. Patches are parts of the image, each with its intensities."""
     signal, noisy = (np.stack([image, image[::-1] + 40]) for image in planted)
     method = small(name, **TINY)
     given = [noisy, target_for(method, signal)]

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 import noisewise as nw
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,9 @@ def test_the_checksum_may_not_be_left_out(path: Path, tmp_path: Path) -> None:
 def test_a_file_of_another_format_is_refused_in_plain_words(path: Path, tmp_path: Path) -> None:
     header = json.loads(contents(path)[0])
     save_file({"x": torch.zeros(3)}, tmp_path / "old.safetensors", {"noisewise": json.dumps(header | {"format": 1})})
-    with pytest.raises(nw.UserError, match=r"format 1, but this version of noisewise reads format \d+; update noisewise"):
+    with pytest.raises(
+        nw.UserError, match=r"format 1, but this version of noisewise reads format \d+; update noisewise"
+    ):
         nw.load(tmp_path / "old.safetensors")
 
 

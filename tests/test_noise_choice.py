@@ -11,10 +11,9 @@ import torch
 
 import noisewise as nw
 from noisewise import UserError, denoise, noise_models
-from noisewise.workflow.denoise import choose_method
+from noisewise.estimate.measure import measure
 from noisewise.io import open_source
 from noisewise.io.base import Source
-from noisewise.workflow.noise_model import find_laws, open_laws
 from noisewise.methods.base import Method
 from noisewise.methods.n2v import N2V
 from noisewise.methods.pn2v import PN2V
@@ -22,7 +21,8 @@ from noisewise.methods.r2r import R2R
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
-from noisewise.estimate.measure import measure
+from noisewise.workflow.denoise import choose_method
+from noisewise.workflow.noise_model import find_laws, open_laws
 
 from .conftest import blobs
 
@@ -99,7 +99,9 @@ def test_each_channel_is_measured() -> None:
     found = find_laws(PN2V(), [source(image, "CYX")], bootstrap=never)
     assert [std_of(noise_model) for noise_model in found] == pytest.approx([12.0, 18.0, 30.0], rel=0.15)
     last = find_laws(R2R(), [source(np.moveaxis(image, 0, -1), "YXC")], bootstrap=never)
-    assert [std_of(noise_model) for noise_model in last] == pytest.approx([std_of(noise_model) for noise_model in found], rel=1e-6)
+    assert [std_of(noise_model) for noise_model in last] == pytest.approx(
+        [std_of(noise_model) for noise_model in found], rel=1e-6
+    )
 
 
 def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,10 +23,10 @@ from noisewise.methods.base import Batch, Denoiser
 from noisewise.methods.pn2v import PN2V, particles
 from noisewise.nets.blind import draw_mask, lattice_sides
 from noisewise.noise.base import Noise
-from noisewise.noise.quantization import CONTINUOUS, Quantization
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.pixel_maps import PixelMaps
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import CONTINUOUS, Quantization
 from noisewise.predict.run import Outputs, Predictor
 from noisewise.workflow.training import Training
 
@@ -231,7 +231,9 @@ def test_values_at_the_limits_of_the_camera(kind: str) -> None:
         evidence, mean, std = off(noise_model, x, ones, mu, tau)
         assert evidence < 0.3 and mean < 0.5 and std < 0.4
     # Where the prior is beyond the limit all the same, nothing is learned: prior and posterior are one.
-    found = few(noise_model, torch.tensor([350.0]), torch.ones(1, 1), torch.tensor([[600.0]]), torch.tensor([[30.0]]), 5)
+    found = few(
+        noise_model, torch.tensor([350.0]), torch.ones(1, 1), torch.tensor([[600.0]]), torch.tensor([[30.0]]), 5
+    )
     assert found[0][0] == pytest.approx(0, abs=0.01)
     assert found[1][0] == pytest.approx(600, abs=0.3) and found[2][0] == pytest.approx(30, rel=0.01)
 
@@ -362,7 +364,9 @@ def test_the_best_prior_of_few_photons_is_that_of_the_exact_evidence() -> None:
     mu, tau = prior_of(method, net)
     values, counts = noisy.unique(return_counts=True)
     s = torch.linspace(80, 160, 1601, dtype=torch.float64)
-    likelihood = noise_model.log_prob(values.double()[:, None].expand(-1, 1601), s.expand(len(values), -1)).exp().numpy()
+    likelihood = (
+        noise_model.log_prob(values.double()[:, None].expand(-1, 1601), s.expand(len(values), -1)).exp().numpy()
+    )
 
     def cost(place: np.ndarray) -> float:
         evidence = np.trapezoid(likelihood * stats.norm.pdf(s.numpy(), place[0], math.exp(place[1])), s, axis=1)
@@ -478,9 +482,7 @@ def test_an_image_larger_than_the_maps_is_refused_before_the_work(too_large: Sou
         Training(PN2V(**SMALL), [too_large], noise_models=[noise_model])
 
 
-def test_an_image_larger_than_the_maps_of_a_model_is_refused_before_the_work(
-    too_large: Source, tmp_path: Path
-) -> None:
+def test_an_image_larger_than_the_maps_of_a_model_is_refused_before_the_work(too_large: Source, tmp_path: Path) -> None:
     training = Training(PN2V(**SMALL), [named(too_large.read()[:40])], noise_models=[maps((40, 48), WHOLE)])
     with pytest.raises(nw.UserError, match=TOO_LARGE):
         training.model.predict(too_large)

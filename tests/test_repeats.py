@@ -10,8 +10,8 @@ import torch
 
 import noisewise as nw
 from noisewise.axes import Layout
-from noisewise.data.repeats import Copy, MeanOf, pairs_of
 from noisewise.data.images import TrainingImage, load
+from noisewise.data.repeats import Copy, MeanOf, pairs_of
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import Batch

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import noisewise as nw
-from noisewise import methods
 from noisewise.methods._conditioned import PRETRAINED, starts_pretrained
 from noisewise.methods.base import Batch
 from noisewise.methods.losses.blind_spot import blind_spot_loss
@@ -25,12 +24,11 @@ from noisewise.methods.losses.supervised import (
 )
 from noisewise.methods.simulated import Simulated
 from noisewise.noise.models.correlated import Correlated, kernel_of
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.quantization import Quantization
 
 from .conftest import image_spec
-
 
 pytestmark = pytest.mark.usefixtures("few_scenes")
 QUICK = {"patch_size": 32, "batch_size": 2}
@@ -108,7 +106,9 @@ def test_without_packaged_weights_it_starts_from_random_ones() -> None:
         (PoissonGaussian(5.0, 0.0, 0.0), "photons in a pixel"),
     ],
 )
-def test_noise_unlike_that_of_the_pretraining_gives_a_warning_and_is_trained_for(noise_model: nw.Noise, words: str) -> None:
+def test_noise_unlike_that_of_the_pretraining_gives_a_warning_and_is_trained_for(
+    noise_model: nw.Noise, words: str
+) -> None:
     signal = torch.full((96, 96), 0.05) if isinstance(noise_model, PoissonGaussian) else scene(96)
     noisy = noise_model.sample(signal, torch.Generator().manual_seed(1)).numpy()
     with pytest.raises(nw.UserError, match="not a number of training steps"):
@@ -124,13 +124,16 @@ def test_clean_images_may_replace_synthetic_scenes(tmp_path: Path) -> None:
     noisy = noise_model.sample(torch.from_numpy(clean), torch.Generator().manual_seed(5)).numpy()
     errors = []
     for scenes in ("mixed", str(tmp_path / "clean.npy")):
-        model = nw.train("simulated", noisy, noise=noise_model, scenes=scenes, self_weight=0.0, steps=40, learning_rate=6e-3, **QUICK)
+        model = nw.train(
+            "simulated", noisy, noise=noise_model, scenes=scenes, self_weight=0.0, steps=40, learning_rate=6e-3, **QUICK
+        )
         errors.append(float(np.mean((model.predict(noisy, average=False).mean - clean) ** 2)))
     assert errors[1] < 0.8 * errors[0]
 
 
 @pytest.mark.parametrize(
-    ("noise_model", "weight"), [(Gaussian(15.0), 0.0), (Correlated(Gaussian(15.0), torch.tensor([[0.5, 1.0, 0.5]])), 2.0)]
+    ("noise_model", "weight"),
+    [(Gaussian(15.0), 0.0), (Correlated(Gaussian(15.0), torch.tensor([[0.5, 1.0, 0.5]])), 2.0)],
 )
 def test_a_training_without_any_signal_is_refused(noise_model: nw.Noise, weight: float) -> None:
     noisy = noise_model.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
@@ -142,7 +145,9 @@ def test_a_training_that_ends_worse_than_the_pretrained_network_is_discarded() -
     noise_model = Gaussian(15.0)
     noisy = noise_model.sample(scene(96), torch.Generator().manual_seed(6)).numpy()
     spoiling = {"scenes": "puncta", "self_weight": 1e-6, "learning_rate": 3e-2}  # scenes unlike the image
-    kept, spoilt = (nw.train("simulated", noisy, noise=noise_model, steps=steps, **spoiling, **QUICK) for steps in (0, 44))
+    kept, spoilt = (
+        nw.train("simulated", noisy, noise=noise_model, steps=steps, **spoiling, **QUICK) for steps in (0, 44)
+    )
     assert spoilt.train_state.validation_losses[-1][1] > spoilt.train_state.validation_losses[0][1]
     found, expected = (model.predict(noisy, average=False).mean for model in (spoilt, kept))
     np.testing.assert_allclose(found, expected, atol=0.01)

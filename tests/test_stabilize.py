@@ -9,16 +9,18 @@ import pytest
 import torch
 
 from noisewise.noise.models.correlated import Correlated, autocovariance, kernel_of
-from noisewise.noise.ops.conditioning import FEATURES, LAGS, noise_features, stack_features
-from noisewise.noise.quantization import Quantization
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.noise.ops.thinning import split_noisy
+from noisewise.noise.ops.conditioning import FEATURES, LAGS, noise_features, stack_features
 from noisewise.noise.ops.stabilize import Stabilizer
+from noisewise.noise.ops.thinning import split_noisy
+from noisewise.noise.quantization import Quantization
 
 
 def line(slope: float, at_zero: float, read: float, mean: float) -> Stabilizer:
-    return Stabilizer.from_variance(*(torch.tensor([value], dtype=torch.float64) for value in (slope, at_zero, read, mean)))
+    return Stabilizer.from_variance(
+        *(torch.tensor([value], dtype=torch.float64) for value in (slope, at_zero, read, mean))
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,9 @@ def test_the_rest_of_a_thinned_image_has_the_variance_of_the_thinned_features() 
 
 
 def test_channels_are_folded_like_their_images() -> None:
-    found = stack_features([noise_features(Gaussian(2.0), 0.0, 1.0), noise_features(Gaussian(4.0), 0.0, 1.0)], 3).for_dims(3)
+    found = stack_features(
+        [noise_features(Gaussian(2.0), 0.0, 1.0), noise_features(Gaussian(4.0), 0.0, 1.0)], 3
+    ).for_dims(3)
     maps = found.network_input(torch.full((6, 1, 2, 4, 4), 8.0))
     assert maps.shape == (6, 2 + FEATURES, 2, 4, 4)
     np.testing.assert_allclose(maps[:, 0, 0, 0, 0], [4, 2, 4, 2, 4, 2], rtol=1e-5)

@@ -120,7 +120,9 @@ def test_the_gradient_is_that_of_the_true_error() -> None:
     for y, x in ((1, 1), (0, 0), (1, 2)):
         step = torch.zeros(3, 3)
         step[y, x] = 1e-3
-        slope = (true_error(KERNEL + step, noise_model, signal)[0] - true_error(KERNEL - step, noise_model, signal)[0]) / 2e-3
+        slope = (
+            true_error(KERNEL + step, noise_model, signal)[0] - true_error(KERNEL - step, noise_model, signal)[0]
+        ) / 2e-3
         assert float(total[y, x]) == pytest.approx(slope, abs=0.01)
 
 

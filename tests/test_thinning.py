@@ -170,7 +170,9 @@ def test_a_split_image_is_as_good_a_target_as_in_noise2noise():
     """The best linear prediction of x₂ from x₁, over signals of all brightnesses, is that of s."""
     noise_model = PoissonGaussian(2.0, 100.0, 3.0)
     signal = (150 + 100 * torch.rand((1, 1, 500, 20), generator=rng())).repeat_interleave(25, 3)
-    first, second = (part.flatten().double() for part in split(noise_model, noise_model.sample(signal, rng(1)), FRACTION, rng(2)))
+    first, second = (
+        part.flatten().double() for part in split(noise_model, noise_model.sample(signal, rng(1)), FRACTION, rng(2))
+    )
     s = signal.flatten().double()
     slopes = [float(((first - first.mean()) * (y - y.mean())).mean() / first.var()) for y in (second, s)]
     assert slopes[0] == pytest.approx(slopes[1], abs=0.015)
