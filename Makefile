@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := src tests benchmarks examples training docs
 
-.PHONY: demo test test-all lint fix docs peer clean
+.PHONY: demo test test-all coverage lint fix docs peer clean
 
 demo: $(VENV)/.installed
 	$(BIN)/noisewise demo -o demo
@@ -15,6 +15,10 @@ test: $(VENV)/.installed lint
 # Also the slow tests: every example.
 test-all: $(VENV)/.installed lint
 	$(BIN)/python -m pytest -m ""
+
+# Which lines the tests execute; those in processes that the tests start count too.
+coverage: $(VENV)/.installed
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=json:coverage.json
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(CODE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisewise.axes import Layout, guess_axes, parse_axes, region_shape, whole
@@ -45,6 +45,7 @@ def test_guess_axes_refuses(shape: tuple[int, ...]) -> None:
         guess_axes(shape)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_layout_round_trip(data: st.DataObject) -> None:
     letters = data.draw(st.permutations("STACZYX"))

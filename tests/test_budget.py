@@ -13,12 +13,14 @@ NUMBERS = st.integers(1, 10**6).map(str) | st.decimals("0.01", 10**4, places=2).
 SPACE = st.sampled_from(["", " ", "  "])
 
 
+@settings(deadline=None)
 @given(NUMBERS, SPACE, st.sampled_from(sorted(UNITS)), st.booleans())
 def test_numbers_and_units(number, space, unit, upper):
     text = f"{space}{number}{space}{unit.upper() if upper else unit}{space}"
     assert parse_budget(text) == pytest.approx(float(number) * UNITS[unit])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6) | st.floats(0.01, 1e6).map(lambda seconds: round(seconds, 2)))
 def test_numbers_are_seconds(seconds):
     assert parse_budget(seconds) == seconds
@@ -33,7 +35,7 @@ WORDS = st.text(max_size=8).filter(lambda text: not any(character.isdigit() for 
 WRONG_UNITS = st.text("abcxyz%", min_size=1, max_size=3).filter(lambda unit: unit not in UNITS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     WORDS | st.floats(max_value=0) | st.integers(max_value=0) | st.sampled_from(["nan", "inf", "-3s", "0h", "1 2"])
     | st.tuples(NUMBERS, SPACE, WRONG_UNITS).map("".join)

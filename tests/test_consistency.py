@@ -1,4 +1,4 @@
-"""What a denoiser took away, held against closed forms; and the law of noise that is refined by it."""
+"""What a denoiser removes, compared with closed forms; and the noise model that is refined by it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from torch import Tensor
 
 import noisewise as nw
 from noisewise import cli
-from noisewise.evaluate.consistency import Consistency, trust
+from noisewise.evaluate.consistency import ConsistencyCheck, check_consistency
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Normal, Posterior
 from noisewise.scenes import draw
-from noisewise.workflow.refine_noise import packaged, root
+from noisewise.workflow.consistency import described
+from noisewise.workflow.refine_noise import packaged_denoiser, root
 
 SIGMA, SPREAD = 3.0, 4.0
 SHAPE = (1, 1, 400, 400)
@@ -42,35 +43,36 @@ def shrinking(sigma: float) -> object:
 
 
 @pytest.mark.parametrize("believed", [0.7 * SIGMA, SIGMA, 1.4 * SIGMA])
-def test_of_linear_shrinkage_all_is_known(believed: float) -> None:
-    found = trust(independent_pixels(), Gaussian(believed), shrinking(believed))
+def test_linear_shrinkage_agrees_with_its_closed_form(believed: float) -> None:
+    found = check_consistency(independent_pixels(), Gaussian(believed), shrinking(believed))
     kept = SPREAD**2 / (SPREAD**2 + believed**2)
     taken = (1 - kept) ** 2 * (SPREAD**2 + SIGMA**2) / believed**2
     assert found.residual == pytest.approx(taken / (1 - kept), rel=0.02)  # 1 for the true noise
     assert found.residual_noise_fraction == pytest.approx(kept, rel=0.01)
     assert found.correlation == pytest.approx({"Y": 0.0, "X": 0.0}, abs=0.01)
     again = (1 - kept) ** 2 * kept**2 * (SPREAD**2 + SIGMA**2) + kept**2 * believed**2
-    assert found.consistency == pytest.approx((again / (kept * believed**2)) ** 0.5, rel=0.02)
+    assert found.stability == pytest.approx((again / (kept * believed**2)) ** 0.5, rel=0.02)
     assert (believed != SIGMA) or found.residual == pytest.approx(1, abs=0.02)
 
 
-def test_a_denoiser_that_takes_structure_is_found_out() -> None:
+def test_a_denoiser_that_removes_structure_is_detected() -> None:
     noisy = 6 * torch.sin(torch.arange(200.0) / 3) + torch.randn(
         1, 1, 200, 200, generator=torch.Generator().manual_seed(0)
     )
-    found = trust(noisy, Gaussian(1.0), lambda image: Normal(0 * image, 0 * image + 0.1))
+    found = check_consistency(noisy, Gaussian(1.0), lambda image: Normal(0 * image, 0 * image + 0.1))
     assert found.correlation["X"] > 0.5
-    assert any("structure" in doubt for doubt in found.doubts)
-    assert any("more was taken off" in doubt for doubt in found.doubts)
+    warnings = list(described(found))
+    assert any("has structure" in warning for warning in warnings)
+    assert any("more than the measured noise" in warning for warning in warnings)
 
 
 def test_invented_structure_shows_as_a_change() -> None:
     def sharpens(image: Tensor) -> Posterior[Tensor]:
         return Normal(1.5 * image, torch.full_like(image, 0.3))
 
-    doubts = trust(independent_pixels(), Gaussian(SIGMA), sharpens).doubts
-    assert any("invented" in doubt for doubt in doubts)
-    assert not Consistency(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8).doubts
+    found = check_consistency(independent_pixels(), Gaussian(SIGMA), sharpens)
+    assert any("invented" in warning for warning in described(found))
+    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8)))
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])
@@ -80,7 +82,7 @@ def test_the_root_of_a_falling_score_is_found(factor: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.7, 1.5])
-@pytest.mark.parametrize("law", [Gaussian(12.0), PoissonGaussian(2.0, 0.0, 3.0)], ids=["gaussian", "photons"])
+@pytest.mark.parametrize("noise_model", [Gaussian(12.0), PoissonGaussian(2.0, 0.0, 3.0)], ids=["gaussian", "photons"])
 def test_a_wrong_strength_of_noise_is_corrected(noise_model: nw.Noise, wrong: float) -> None:
     signal = 40 + 160 * draw("mixed", (256, 256), 31)
     noisy = noise_model.sample(signal, torch.Generator().manual_seed(4)).numpy()
@@ -89,11 +91,11 @@ def test_a_wrong_strength_of_noise_is_corrected(noise_model: nw.Noise, wrong: fl
     true = float(noise_model.mean_var(signal.double())[1].mean())
     got = float(refined.noise.mean_var(signal.double())[1].mean())
     assert got == pytest.approx(true, rel=0.08)
-    assert refined.refined is not None
-    assert refined.record()["refined_variance"] == pytest.approx(refined.refined)
+    assert refined.variance_correction is not None
+    assert refined.record()["variance_correction"] == pytest.approx(refined.variance_correction)
 
 
-def test_noise_that_neighbours_share_is_left_as_it_was_measured() -> None:
+def test_correlated_noise_is_left_as_it_was_measured() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 10, (129, 128))
     image = 100 + draw("regions", (128, 128), 2).numpy() * 50 + (noise[1:] + noise[:-1]) / 2**0.5
@@ -102,25 +104,27 @@ def test_noise_that_neighbours_share_is_left_as_it_was_measured() -> None:
     assert nw.refine(image.astype(np.float32), found) is found
 
 
-@pytest.mark.parametrize("law", [Gaussian(10.0), PoissonGaussian(1.0, 0.0, 0.0), PoissonGaussian(20.0, 100.0, 3.0)])
+@pytest.mark.parametrize(
+    "noise_model", [Gaussian(10.0), PoissonGaussian(1.0, 0.0, 0.0), PoissonGaussian(20.0, 100.0, 3.0)]
+)
 @pytest.mark.parametrize("level", [0.5, 5.0, 50.0])
 def test_empty_regions_stay_empty(noise_model: nw.Noise, level: float) -> None:
     signal = torch.full((1, 1, 128, 128), level)
     if isinstance(noise_model, PoissonGaussian):
         signal = noise_model.offset.float() + noise_model.gain.float() * signal
     noisy = noise_model.sample(signal, torch.Generator().manual_seed(3))
-    found = packaged(noisy, noise_model)(noisy)
+    found = packaged_denoiser(noisy, noise_model)(noisy)
     noise = float(noisy.std())
     assert float(found.mean.std()) < 0.1 * noise
     assert float((found.mean - signal).abs().quantile(0.999)) < 0.5 * noise  # a lone speck may be one
     assert float(found.std.mean()) < 0.2 * noise
 
 
-def test_measure_refines_for_people_and_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measure_refines_in_text_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     signal = 50 + 100 * draw("mixed", (96, 96), 5).numpy()
     noisy = signal + np.random.default_rng(0).normal(0, 9, signal.shape)
     tifffile.imwrite(tmp_path / "cells.tif", noisy.astype(np.float32))
     assert cli.main(["measure", str(tmp_path / "cells.tif"), "--refine"]) == 0
     assert "by what a denoiser takes away" in capsys.readouterr().out
     assert cli.main(["measure", str(tmp_path / "cells.tif"), "--refine", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["checkups"][0]["refined_variance"] > 0
+    assert json.loads(capsys.readouterr().out)["checkups"][0]["variance_correction"] > 0

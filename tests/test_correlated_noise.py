@@ -32,8 +32,8 @@ RHO = [1.0, *((4 * STAYS**lag + 4) / 17 for lag in range(1, 26))]
 
 
 @cache
-def fitted(axis, kind="autoregressive"):
-    return calibrate_correlated(planted(axis), kind=kind, axes="TYX", steps=600).noise
+def fitted(axis):
+    return calibrate_correlated(planted(axis), axes="TYX", steps=300).noise
 
 
 @pytest.mark.parametrize("axis", ["X", "Y"])
@@ -47,9 +47,9 @@ def test_the_axis_is_found_and_samples_have_the_planted_autocorrelation(axis):
 
 
 def test_the_spectral_approximation_has_the_same_autocorrelation():
-    twin = fitted("X").spectral_approximation()
-    assert isinstance(twin, Correlated) and noise_axis((twin,)) == "X"
-    drawn = twin.sample(torch.full((12, 128, 128), 100.0), torch.Generator().manual_seed(1)) - 100
+    spectral = fitted("X").spectral_approximation()
+    assert isinstance(spectral, Correlated) and noise_axis((spectral,)) == "X"
+    drawn = spectral.sample(torch.full((12, 128, 128), 100.0), torch.Generator().manual_seed(1)) - 100
     np.testing.assert_allclose(autocorrelation_along(drawn, -1), RHO, atol=0.03)
 
 
@@ -72,7 +72,7 @@ def test_a_raster_context_covers_both_axes():
     white = rng.standard_normal((10, 98, 98))
     field = sum(white[:, y : y + 96, x : x + 96] for y in range(3) for x in range(3)) / 3
     noise = 4 * (field + rng.standard_normal(field.shape))
-    noise_model = calibrate_correlated(50 + noise, kind="autoregressive", axes="TYX", steps=600).noise
+    noise_model = calibrate_correlated(50 + noise, axes="TYX", steps=200).noise
     assert noise_model.axis == "YX" and not noise_model.anisotropic
     drawn = noise_model.sample(torch.full((10, 96, 96), 50.0), torch.Generator().manual_seed(0)) - 50
     for axis in (-1, -2):
@@ -107,7 +107,7 @@ def test_noise_that_depends_on_the_signal():
     signal = np.tile(np.linspace(50, 500, 96), (20, 96, 1)).swapaxes(-1, -2)
     std = 0.2 * signal**0.5
     noisy = signal + std * (rng.standard_normal(signal.shape) + 0.7 * rng.standard_normal((20, 96, 1)))
-    noise_model = calibrate_correlated(noisy, signal, axes="TYX", steps=600).noise
+    noise_model = calibrate_correlated(noisy, signal, axes="TYX", steps=300).noise
     drawn = noise_model.sample(torch.tensor(signal), torch.Generator().manual_seed(0)).numpy() - signal
     for rows in (slice(0, 20), slice(76, 96)):
         wanted = np.sqrt(1 + 0.49) * std[:, rows].mean()

@@ -34,14 +34,10 @@ def test_gamma_distributed_rates_have_the_exact_posterior():
     counts = rng.poisson(signal).astype(np.float32)
     noise_model = PoissonGaussian(1.0, 0.0, 0.0, Quantization(1.0))
     settings = {
-        "network": "classic",
-        "features": 12,
-        "depth": 1,
-        "batch_size": 8,
-        "patch_size": 48,
+        "network": "classic", "features": 8, "depth": 1, "batch_size": 8, "patch_size": 32, "learning_rate": 6e-3,
         "synthetic_weight": 0.0,
-    }
-    model = nw.train("gap", counts, noise=noise_model, steps=700, **settings)
+    }  # fmt: skip
+    model = nw.train("gap", counts, noise=noise_model, steps=400, **settings)
     fresh = rng.poisson(rng.gamma(a, 1 / b, (96, 96))).astype(np.float32)
     post = model.predict(fresh, average=False)
     mean, std = (a + fresh) / (b + 1), np.sqrt(a + fresh) / (b + 1)
@@ -135,7 +131,7 @@ def test_it_denoises_and_samples_without_training():
 def test_the_camera_makes_no_difference():
     """The same photons through another gain and offset: the same answer, in the units of that image."""
     photons = np.random.default_rng(0).poisson(6.0, (64, 64)).astype(np.float32)
-    settings = {"steps": 6, "features": 8, "depth": 1}
+    settings = {"steps": 6, "features": 8, "depth": 1, "patch_size": 32}
     plain = nw.train("gap", photons, noise=PoissonGaussian(1.0, 0.0, 0.0), **settings)
     seen = nw.train("gap", 2.0 * photons + 100, noise=PoissonGaussian(2.0, 100.0, 0.2), **settings)
     first, second = (
@@ -150,7 +146,7 @@ def test_samples_grow_from_the_photons_that_are_there():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:64, :64]
     signal = 6 + 4 * np.sin(y / 6) * np.cos(x / 5)
-    settings = {"steps": 300, "features": 16, "depth": 1, "faintest": 0.05}
+    settings = {"steps": 250, "features": 16, "depth": 1, "patch_size": 32, "learning_rate": 4e-3, "faintest": 0.05}
     noise_model = PoissonGaussian(1.0, 0.0, 0.0)
     model = nw.train("gap", rng.poisson(signal).astype(np.float32), noise=noise_model, **settings)
     assert isinstance(model.method, GAP) and replace(model.method, growth=8.0).rounds == 22

@@ -54,8 +54,8 @@ def test_a_finished_model_carries_no_training_state(path: Path) -> None:
         assert all(name.startswith("net.") for name in file.keys())  # noqa: SIM118
 
 
-def test_a_law_of_noise_is_kept_with_all_that_is_known_of_it(image: np.ndarray, tmp_path: Path) -> None:
-    """Two channels with laws of two kinds; what is computed from a law is not in the file."""
+def test_noise_models_are_kept_with_their_provenance(image: np.ndarray, tmp_path: Path) -> None:
+    """Two channels with noise models of two kinds; what is computed from one is not in the file."""
     noise_models: list[Noise] = [
         PoissonGaussian(2.2, 10.0, 3.5, Quantization(1.0, 0.0, 4095.0)),
         Correlated(Gaussian(9.0), row_kernel=2.0),
@@ -66,9 +66,9 @@ def test_a_law_of_noise_is_kept_with_all_that_is_known_of_it(image: np.ndarray, 
     model.save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         names = set(file.keys())
-    assert {name.split(".")[0] for name in names} == {"net", "law"}
-    assert {name for name in names if name.startswith("law.1.")} == {
-        f"law.1.{name}" for name in ("kernel", "row_kernel", "column_kernel", "between", "law.std")
+    assert {name.split(".")[0] for name in names} == {"net", "noise"}
+    assert {name for name in names if name.startswith("noise.1.")} == {
+        f"noise.1.{name}" for name in ("kernel", "row_kernel", "column_kernel", "slice_correlation", "pixel_noise.std")
     }
     again = nw.load(tmp_path / "m.safetensors").noise_models
     assert [type(noise_model) for noise_model in again] == [PoissonGaussian, Correlated]

@@ -202,7 +202,7 @@ def test_the_notes_reach_the_user() -> None:
 def test_identical_copies_are_refused(form: str) -> None:
     _, stack = repeats(count=1)
     given = (stack[0], stack[0].copy()) if form == "pair" else (np.concatenate([stack, stack]),)
-    with pytest.raises(nw.UserError, match="pixel by pixel: identical copies teach nothing") as error:
+    with pytest.raises(nw.UserError, match="pixel by pixel: identical copies share their noise") as error:
         nw.train("n2n", *given, axes="YX" if form == "pair" else "TYX", steps=2, **SMALL)
     assert "\n" not in str(error.value)
 
@@ -223,7 +223,7 @@ def test_images_without_repeats_are_refused_with_what_helps(shape: tuple[int, ..
 def test_a_bare_stack_is_refused_and_the_axes_help() -> None:
     """Three dimensions are taken for samples, unless T is said."""
     _, stack = repeats(count=2)
-    with pytest.raises(nw.UserError, match="give --axes if they are wrong"):
+    with pytest.raises(nw.UserError, match="--axes if they are wrong"):
         nw.train("n2n", stack, steps=2, **SMALL)
     assert nw.train("n2n", stack, axes="TYX", steps=2, **SMALL).run.finished
 

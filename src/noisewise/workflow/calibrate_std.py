@@ -20,7 +20,7 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 
 SEED = 1_000_033  # not one from which others draw noise
-NOTEWORTHY = 0.15  # relative change of standard deviations, from which on the user is told
+NOTEWORTHY = 0.15  # relative change of standard deviations from which on a note reports it
 
 
 def reliabilities(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[Reliability | None]:
