@@ -14,6 +14,7 @@ from noisewise import UserError, denoise
 from noisewise.estimate.measure import measure
 from noisewise.io import open_source
 from noisewise.io.base import Source
+from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.methods.n2v import N2V
 from noisewise.methods.pn2v import PN2V
@@ -118,7 +119,7 @@ def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     found = find_noise_models(PN2V(), [source(image, "CYX")], from_denoised=never, checkup=checkup)
     assert asked == [1] and found[0] is checkup.pixel_noise and std_of(found[1]) == pytest.approx(18.0, rel=0.15)
     find_noise_models(PN2V(), [source(image[:1], "CYX")] * 2, from_denoised=never, checkup=checkup)
-    assert asked == [1, 0]  # of two images it is not known which it was of
+    assert asked == [1]  # the check-up is that of all images together
 
 
 def test_of_many_images_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,18 +174,18 @@ def test_one_channel_may_be_without_noise() -> None:
 # -- the method that suits what is known ---------------------------------------------------------------
 
 
-def test_auto_takes_what_is_asked_of_it_into_account() -> None:
+def test_auto_depends_on_what_is_wanted() -> None:
     noisy = np.random.default_rng(0).normal(100, 9, (64, 64)) + np.linspace(0, 50, 64)
     checkup = measure(noisy.astype(np.float32))
     assert choose_method("auto", checkup) == choose_method("auto", None, Gaussian(8.0)) == "simulated"
     assert choose_method("auto", None) == "n2v"
-    assert choose_method("auto", None, std=True) == "pn2v"
-    assert choose_method("sure", checkup, Gaussian(8.0), std=True) == "sure"
+    assert choose_method("auto", None, write=WriteOptions(std=True)) == "pn2v"
+    assert choose_method("sure", checkup, Gaussian(8.0), WriteOptions(std=True)) == "sure"
 
 
 @pytest.mark.parametrize(("offset", "gain", "odd"), [(0.0, 1.0, False), (900.0, 1.0, True), (0.0, 1 / 40, True)])
-def test_a_law_of_another_camera_is_said(offset: float, gain: float, odd: bool) -> None:
-    """The images are brighter than any that the law was made from, or vary less than its noise."""
+def test_a_noise_model_of_another_camera_gives_a_warning(offset: float, gain: float, odd: bool) -> None:
+    """The images are brighter than any that the noise model was made from, or vary less than its noise."""
     frames = np.random.default_rng(0).normal(blobs((64, 64)), 5.0, (60, 64, 64)).astype(np.float32)
     noise_model = nw.calibrate(frames, kind="gaussian")
     image = (offset + gain * (frames[0] - frames.mean()) + frames.mean()).astype(np.float32)

@@ -16,8 +16,8 @@ from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import Batch
 from noisewise.methods.n2n import N2N
-from noisewise.model import Training
 from noisewise.nets.standardized import Standardized
+from noisewise.workflow.training import Training
 
 from .conftest import blobs
 from .test_copies import pair
@@ -44,7 +44,7 @@ def source(image: Array, axes: str, name: str = "cells.tif") -> Source:
 
 def test_of_two_repeats_each_is_the_target_of_the_other() -> None:
     _, stack = repeats(count=2)
-    pairs, notes = pairs_of([source(stack, "TYX")], [])
+    pairs, notes = pairs_of([source(stack, "TYX")], [], "n2n")
     assert [(one.axes, one.shape) for one, _ in pairs] == [("YX", (64, 64))] * 2 and notes == []
     for (noisy, target), own, other in zip(pairs, stack, stack[::-1], strict=True):
         np.testing.assert_array_equal(noisy.read(), own)
@@ -53,7 +53,7 @@ def test_of_two_repeats_each_is_the_target_of_the_other() -> None:
 
 def test_of_three_repeats_the_target_is_the_mean_of_the_others() -> None:
     _, stack = repeats(count=3)
-    pairs, _ = pairs_of([source(stack, "TYX")], [])
+    pairs, _ = pairs_of([source(stack, "TYX")], [], "n2n")
     assert len(pairs) == 3
     for t, (noisy, target) in enumerate(pairs):
         assert isinstance(target, MeanOf)
@@ -68,7 +68,7 @@ def test_of_three_repeats_the_target_is_the_mean_of_the_others() -> None:
 def test_repeats_may_lie_along_any_place(axes: str) -> None:
     sizes = {"T": 2, "C": 3, "Z": 4, "Y": 24, "X": 30}
     stack = np.random.default_rng(0).normal(100, 5, [sizes[a] for a in axes]).astype(np.float32)
-    pairs, _ = pairs_of([source(stack, axes)], [])
+    pairs, _ = pairs_of([source(stack, axes)], [], "n2n")
     frames = np.moveaxis(stack, axes.index("T"), 0)
     assert pairs[0][0].axes == axes.replace("T", "") and pairs[0][0].shape == frames.shape[1:]
     np.testing.assert_array_equal(pairs[0][0].read(), frames[0])
@@ -79,7 +79,7 @@ def test_repeats_may_lie_along_any_place(axes: str) -> None:
 
 def test_two_files_are_targets_of_each_other() -> None:
     _, stack = repeats(count=2)
-    pairs, _ = pairs_of([source(stack[0], "YX", "a.tif")], [source(stack[1], "YX", "b.tif")])
+    pairs, _ = pairs_of([source(stack[0], "YX", "a.tif")], [source(stack[1], "YX", "b.tif")], "n2n")
     assert len(pairs) == 2
     np.testing.assert_array_equal(pairs[0][1].read(), stack[1])
     np.testing.assert_array_equal(pairs[1][0].read(), stack[1])
@@ -88,7 +88,7 @@ def test_two_files_are_targets_of_each_other() -> None:
 
 def test_several_stacks_are_scenes_of_their_own() -> None:
     stacks = [repeats(count=count, seed=count)[1] for count in (2, 3)]
-    pairs, _ = pairs_of([source(stack, "TYX", f"{len(stack)}.tif") for stack in stacks], [])
+    pairs, _ = pairs_of([source(stack, "TYX", f"{len(stack)}.tif") for stack in stacks], [], "n2n")
     assert len(pairs) == 5
     np.testing.assert_allclose(pairs[2][1].read(), stacks[1][1:].mean(0), rtol=1e-6)
 
@@ -104,7 +104,7 @@ def slope_of(image: Array, signal: Array) -> tuple[float, float]:
 
 def test_another_gain_and_offset_are_undone_both_ways() -> None:
     signal, (first, second) = repeats((96, 96), count=2)
-    pairs, notes = pairs_of([source(first, "YX", "a.tif")], [source(1.3 * second + 20, "YX", "b.tif")])
+    pairs, notes = pairs_of([source(first, "YX", "a.tif")], [source(1.3 * second + 20, "YX", "b.tif")], "n2n")
     assert len(notes) == 1 and notes[0].startswith("b.tif is 1.3") and "taken into account" in notes[0]
     (one, target_of_one), (two, target_of_two) = pairs
     np.testing.assert_array_equal(one.read(), first)  # in the units of the first
@@ -118,7 +118,7 @@ def test_another_gain_and_offset_are_undone_both_ways() -> None:
 def test_each_channel_has_its_own_gain() -> None:
     signal, (first, second) = repeats((2, 96, 96), count=2)
     gain, offset = np.array([1.3, 0.7])[:, None, None], np.array([20.0, 0.0])[:, None, None]
-    pairs, notes = pairs_of([source(first, "CYX", "a")], [source(gain * second + offset, "CYX", "b")])
+    pairs, notes = pairs_of([source(first, "CYX", "a")], [source(gain * second + offset, "CYX", "b")], "n2n")
     assert len(notes) == 2
     read = pairs[0][1].read()
     for channel in range(2):
@@ -126,7 +126,7 @@ def test_each_channel_has_its_own_gain() -> None:
         assert slope == pytest.approx(1, abs=0.04) and away == pytest.approx(0, abs=1)
     # ... and where the channels are last.
     last = [np.moveaxis(image, 0, -1) for image in (first, gain * second + offset)]
-    again, _ = pairs_of([source(last[0], "YXC", "a")], [source(last[1], "YXC", "b")])
+    again, _ = pairs_of([source(last[0], "YXC", "a")], [source(last[1], "YXC", "b")], "n2n")
     np.testing.assert_allclose(np.moveaxis(again[0][1].read(), -1, 0), read, rtol=1e-6)
 
 
@@ -134,7 +134,7 @@ def test_frames_that_bleach_are_brought_to_the_first() -> None:
     """Repeats of falling brightness: targets are in the units of the first, so that their mean is one image."""
     signal, stack = repeats((96, 96), count=3, std=8)
     fading = stack * np.array([1.0, 0.8, 0.64])[:, None, None]
-    pairs, notes = pairs_of([source(fading.astype(np.float32), "TYX")], [])
+    pairs, notes = pairs_of([source(fading.astype(np.float32), "TYX")], [], "n2n")
     assert len(notes) == 2 and all("times as bright" in note for note in notes)
     for noisy, target in pairs:
         for image in (noisy, target):
@@ -178,7 +178,7 @@ def test_the_loss_is_the_squared_difference_in_the_units_of_the_input() -> None:
 
 def test_a_shift_is_told() -> None:
     first, second = pair((128, 128), 20, seed=1, shift=(0.0, 3.0))
-    _, notes = pairs_of([source(first, "YX", "a.tif")], [source(second, "YX", "b.tif")])
+    _, notes = pairs_of([source(first, "YX", "a.tif")], [source(second, "YX", "b.tif")], "n2n")
     assert len(notes) == 1
     assert notes[0].startswith("b.tif is shifted by 3.0 pixels along X against a.tif: register them first")
 
@@ -187,7 +187,7 @@ def test_a_shift_of_a_repeat_is_told_with_its_number() -> None:
     first, second = pair((128, 128), 20, seed=1, shift=(2.0, 0.0))
     third = np.random.default_rng(5).poisson(first)  # more of the first
     stack = np.stack([first, third, second]).astype(np.float32)
-    _, notes = pairs_of([source(stack, "TYX")], [])
+    _, notes = pairs_of([source(stack, "TYX")], [], "n2n")
     assert any("cells.tif, repeat 2 is shifted by" in note for note in notes)
     assert not any("repeat 1 is shifted" in note for note in notes)
 
@@ -225,7 +225,7 @@ def test_a_bare_stack_is_refused_and_the_axes_help() -> None:
     _, stack = repeats(count=2)
     with pytest.raises(nw.UserError, match="--axes if they are wrong"):
         nw.train("n2n", stack, steps=2, **SMALL)
-    assert nw.train("n2n", stack, axes="TYX", steps=2, **SMALL).run.finished
+    assert nw.train("n2n", stack, axes="TYX", steps=2, **SMALL).train_state.finished
 
 
 def test_targets_of_another_shape_or_number_are_refused() -> None:
@@ -294,7 +294,7 @@ def test_what_is_saturated_does_not_sway_the_comparison() -> None:
     signal = blobs((96, 96))
     first, second = np.random.default_rng(0).poisson([signal, 1.3 * signal]).clip(0, 255).astype(np.uint8)
     second[20:24, 30:70] = 255
-    pairs, notes = pairs_of([source(first, "YX", "a.tif")], [source(second, "YX", "b.tif")])
+    pairs, notes = pairs_of([source(first, "YX", "a.tif")], [source(second, "YX", "b.tif")], "n2n")
     assert len(notes) == 1 and notes[0].startswith("b.tif is 1."), notes
     slope, _ = slope_of(pairs[1][0].read()[24:], signal[24:])
     assert slope == pytest.approx(1, abs=0.05)
