@@ -125,6 +125,6 @@ def test_measure_refines_in_text_and_json(tmp_path: Path, capsys: pytest.Capture
     noisy = signal + np.random.default_rng(0).normal(0, 9, signal.shape)
     tifffile.imwrite(tmp_path / "cells.tif", noisy.astype(np.float32))
     assert cli.main(["measure", str(tmp_path / "cells.tif"), "--refine"]) == 0
-    assert "denoiser" in capsys.readouterr().out
+    assert "by what a denoiser removed" in capsys.readouterr().out
     assert cli.main(["measure", str(tmp_path / "cells.tif"), "--refine", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["checkups"][0]["variance_correction"] > 0

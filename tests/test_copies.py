@@ -10,13 +10,13 @@ import pytest
 
 from noisewise.data.copies import MOST_PIXELS, Relation, middle, relation
 
-MARGIN = 24  # pixels of scene around the image, so that a shift brings in what was outside
+BORDER = 24  # pixels of scene around the image, so that a shift brings in what was outside
 
 
 def planted(shape, kind="texture", seed=0, shift=None):
     """A scene of mean about 1, shifted by Fourier transform of a larger canvas: exact, for it is band-limited."""
     rng = np.random.default_rng(seed)
-    canvas = tuple(n + 2 * MARGIN for n in shape)
+    canvas = tuple(n + 2 * BORDER for n in shape)
     frequency = np.meshgrid(*(2 * np.pi * np.fft.fftfreq(n) for n in canvas), indexing="ij")
     square = sum(f**2 for f in frequency)
     if kind == "texture":
@@ -29,7 +29,7 @@ def planted(shape, kind="texture", seed=0, shift=None):
     spectrum = np.fft.fftn(values) * np.exp(-0.7 * square)
     for f, by in zip(frequency, shift or (0,) * len(shape), strict=True):
         spectrum = spectrum * np.exp(-1j * f * by)
-    return np.maximum(np.fft.ifftn(spectrum).real[tuple(slice(MARGIN, MARGIN + n) for n in shape)], 0)
+    return np.maximum(np.fft.ifftn(spectrum).real[tuple(slice(BORDER, BORDER + n) for n in shape)], 0)
 
 
 def pair(shape, photons, seed, kind="texture", shift=None, gain=1.0, offset=0.0):
@@ -48,9 +48,9 @@ def test_a_shift_is_found_to_a_tenth_of_a_pixel_at_ten_photons(kind, shift):
     found = relation(*pair((256, 256), 10, seed=3, kind=kind, shift=shift, gain=1.3, offset=7))
     np.testing.assert_allclose(found.shift, shift, atol=0.1)
     assert 0.003 < max(found.shift_error) < 0.05
-    said = found.warnings("a.tif", "b.tif")[0]
-    assert said.startswith("b.tif is shifted by") and "pixels along X against a.tif: register them first" in said
-    assert ("along Y" in said) == (shift[0] != 0)
+    warning = found.warnings("a.tif", "b.tif")[0]
+    assert warning.startswith("b.tif is shifted by") and "pixels along X against a.tif: register them first" in warning
+    assert ("along Y" in warning) == (shift[0] != 0)
 
 
 @pytest.mark.parametrize("kind", ["texture", "beads"])
@@ -61,8 +61,8 @@ def test_a_shift_may_be_large(kind):
 
 
 @pytest.mark.parametrize(("photons", "kind"), [(1, "texture"), (10, "texture"), (100, "beads")])
-def test_the_error_of_a_shift_and_of_a_gain_is_what_they_scatter_by(photons, kind):
-    """(estimate − truth) / error has a root mean square of 1; 32 of them tell it to about 0.13."""
+def test_the_standard_errors_of_shift_and_gain_match_their_scatter(photons, kind):
+    """(estimate − truth) / error has a root mean square of 1; 32 of them determine it to about 0.13."""
     shifts, gains = [], []
     for seed in range(16):
         shift = tuple(np.random.default_rng(seed).uniform(-1.5, 1.5, 2))
@@ -88,31 +88,31 @@ def test_the_planes_of_a_thin_stack_are_aligned_together():
     np.testing.assert_allclose(found.shift, (0, 0, 1.2), atol=0.1)
     assert math.isinf(found.shift_error[0])
     alone = relation(first[:1], second[:1])
-    assert found.shift_error[2] < 0.75 * alone.shift_error[2]  # three planes know more than one: 1/√3
+    assert found.shift_error[2] < 0.75 * alone.shift_error[2]  # from three planes: 1/√3
 
 
 @pytest.mark.parametrize("kind", ["texture", "beads"])
-def test_hot_pixels_do_not_hold_a_shift_at_zero(kind):
+def test_hot_pixels_do_not_bias_a_shift_towards_zero(kind):
     first, second = pair((256, 256), 10, seed=5, kind=kind, shift=(1.5, -2.3))
     rng = np.random.default_rng(0)
     hot = (rng.random(first.shape) < 1e-4) * rng.uniform(1e3, 2e4, first.shape)
     assert np.count_nonzero(hot) > 3
     first, second = first + hot, second + hot
     plain = np.fft.ifft2(np.fft.fft2(second - second.mean()) * np.fft.fft2(first - first.mean()).conj()).real
-    assert plain.argmax() == 0  # what correlation alone would say
+    assert plain.argmax() == 0  # the maximum of the plain correlation
     found = relation(first, second)
     np.testing.assert_allclose(found.shift, (1.5, -2.3), atol=0.1)
     assert found.gain == pytest.approx(1, abs=0.02)
 
 
-def test_columns_with_an_offset_of_their_own_do_not_hold_a_shift_at_zero():
+def test_column_offsets_do_not_bias_a_shift_towards_zero():
     first, second = pair((256, 256), 10, seed=6, shift=(0.0, 1.8))
     columns = np.random.default_rng(0).normal(0, 3, (1, 256))
     found = relation(first + columns, second + columns)
     np.testing.assert_allclose(found.shift, (0, 1.8), atol=0.12)
 
 
-def test_what_a_scene_does_not_tell_is_not_told():
+def test_a_shift_that_the_scene_does_not_determine_is_not_reported():
     rng = np.random.default_rng(0)
     along = np.arange(128.0)
     for wave in (along[None] + 0 * along[:, None], along[None] + along[:, None]):  # stripes, upright and slanted
@@ -140,12 +140,12 @@ def test_gain_and_offset_are_not_attenuated_by_noise(photons, gain):
     assert f"b.tif is {found.gain:.3g} times as bright as a.tif" in found.warnings("a.tif", "b.tif")[0]
 
 
-def test_the_gain_is_right_on_the_average():
+def test_the_gain_is_unbiased():
     gains = [relation(*pair((128, 128), 10, seed, gain=1.5)).gain / 1.5 for seed in range(20)]
     assert np.mean(gains) == pytest.approx(1, abs=0.01)
 
 
-def test_the_copies_may_change_places():
+def test_exchanging_the_copies_inverts_the_relation():
     first, second = pair((128, 128), 20, seed=4, shift=(0.8, -1.1), gain=1.3, offset=5)
     there, back = relation(first, second), relation(second, first)
     assert back.gain == pytest.approx(1 / there.gain, rel=0.01)
@@ -160,7 +160,7 @@ def test_a_copy_may_be_far_noisier_than_the_other():
     assert found.warnings("a", "b") == []
 
 
-def test_noise_that_rows_share_is_not_taken_for_signal():
+def test_row_noise_is_not_taken_for_signal():
     scene, rng = planted((256, 256), seed=8), np.random.default_rng(8)
     rows = [rng.normal(0, strength, (256, 1)) for strength in (2.0, 12.0)]
     first, second = (rng.poisson(30 * scene) + row for row in rows)
@@ -196,7 +196,9 @@ def test_fifty_clean_pairs_raise_no_alarm(photons, kind, shape):
     [
         lambda rng, scene: 100 + 20 * scene + rng.normal(0, 5, scene.shape),
         lambda rng, scene: np.clip(np.round(10 + 12.0 * rng.poisson(4 * scene)), 0, 255),  # 8 bit
-        lambda rng, scene: np.round(20 * scene + rng.normal(0, 1, scene.shape)) // 8,  # hardly any grey values
+        lambda rng, scene: (
+            np.round(20 * scene + rng.normal(0, 1, scene.shape)) // 8
+        ),  # hardly any different pixel values
         lambda rng, scene: rng.normal(100, 5, scene.shape),  # no scene
         lambda rng, scene: rng.poisson(np.full(scene.shape, 0.05)).astype(float),
     ],
@@ -209,7 +211,7 @@ def test_other_noise_raises_no_alarm_either(recorded):
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (64, 64), (7, 90), (4, 32, 32)])
-def test_noise_alone_tells_no_shift_and_no_gain(shape):
+def test_noise_alone_gives_no_shift_and_no_gain(shape):
     rng = np.random.default_rng(0)
     first, second = rng.normal(100, 5, shape), rng.normal(103, 5, shape)
     found = relation(first, second)
@@ -220,7 +222,7 @@ def test_noise_alone_tells_no_shift_and_no_gain(shape):
     assert found.offset == found.difference == pytest.approx(3, abs=4 * found.difference_error)
 
 
-def test_empty_images_tell_nothing():
+def test_empty_images_give_no_shift_and_no_gain():
     found = relation(np.zeros((32, 32)), np.full((32, 32), 2.0))
     assert (found.shift, found.gain, found.offset) == ((0, 0), 1, 2)
     assert np.isinf([*found.shift_error, found.gain_error]).all()
@@ -231,7 +233,7 @@ def test_empty_images_tell_nothing():
 
 @pytest.mark.parametrize("photons", [1, 10, 1000])
 @pytest.mark.parametrize("kind", ["texture", "beads"])
-def test_two_scenes_are_told_apart(photons, kind):
+def test_two_scenes_are_distinguished(photons, kind):
     for seed in range(5):
         first, second = pair((128, 128), photons, seed, kind)[0], pair((128, 128), photons, seed + 50, kind)[1]
         found = relation(first, second)
@@ -265,7 +267,7 @@ FITS = Relation((0.0, 0.0), (0.05, 0.05), 1.0, 0.003, 0.0, 0.0, 0.1, 5.0, 1.0, 0
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"shift": (0.0, 0.29)}, None),
         ({"shift": (0.0, 0.31)}, "b is shifted by 0.3 pixels along X against a: register them first"),
@@ -284,10 +286,10 @@ FITS = Relation((0.0, 0.0), (0.05, 0.05), 1.0, 0.003, 0.0, 0.0, 0.1, 5.0, 1.0, 0
         ),
     ],
 )
-def test_doubts_say_what_is_large_and_sure(change, said):
+def test_warnings_are_given_for_large_and_significant_differences(change, expected):
     warnings = replace(FITS, **change).warnings("a", "b")
-    assert len(warnings) == (said is not None)
-    assert said is None or warnings[0].startswith(said)
+    assert len(warnings) == (expected is not None)
+    assert expected is None or warnings[0].startswith(expected)
 
 
 def test_of_large_images_the_middle_is_looked_at():

@@ -139,7 +139,7 @@ def test_edited_settings_are_refused(path: Path, tmp_path: Path) -> None:
     [("0.30000000000000004", "0.30000000000000005"), ('"seconds": 0', '"seconds":\t0'), (r"\u00b5", r"\u00B5")],
 )
 def test_a_change_that_means_nothing_is_noticed_too(before: str, after: str, path: Path, tmp_path: Path) -> None:
-    """The checksum is over the text, not over what it says: digits beyond the 17th, white space, ways to write µ."""
+    """The checksum covers the text, not its meaning: more than 17 digits, white space, ways to write µ."""
     model = nw.load(path)
     model.provenance |= {"seconds": 0.1 + 0.2, "by": "µ"}
     model.save(tmp_path / "odd.safetensors")

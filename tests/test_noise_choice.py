@@ -39,7 +39,7 @@ def source(image: np.ndarray, axes: str = "YX") -> Source:
 
 
 def never() -> list[Noise]:
-    raise AssertionError("bootstrapped where it was not asked for")
+    raise AssertionError("a denoised image was asked for without need")
 
 
 def std_of(noise_model: Noise) -> float:
@@ -124,10 +124,11 @@ def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_of_many_images_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
+    checkup = measure(noisy(5.0))
 
     def counted(images: Any, *, channel: int = 0) -> Any:
         seen.append(len(images))
-        return measure(images[:1], channel=channel)
+        return checkup
 
     monkeypatch.setattr(noise_model_file, "measure", counted)
     for count in (1, 8, 9, 40):
@@ -155,7 +156,7 @@ def test_a_noise_model_from_a_denoised_image_is_about_right(monkeypatch: pytest.
 
 
 def test_an_image_without_noise_is_refused() -> None:
-    """There is nothing to remove, and nothing to bootstrap."""
+    """There is nothing to remove, and no noise model to make from a denoised image."""
     clean = 100 * blobs((96, 96))
     with pytest.raises(UserError, match=r"^array: has no noise worth removing; .* give a noise model .* n2v$"):
         find_noise_models(PN2V(), [source(clean)], from_denoised=never)
@@ -183,11 +184,19 @@ def test_auto_depends_on_what_is_wanted() -> None:
     assert choose_method("sure", checkup, Gaussian(8.0), WriteOptions(std=True)) == "sure"
 
 
-@pytest.mark.parametrize(("offset", "gain", "odd"), [(0.0, 1.0, False), (900.0, 1.0, True), (0.0, 1 / 40, True)])
-def test_a_noise_model_of_another_camera_gives_a_warning(offset: float, gain: float, odd: bool) -> None:
-    """The images are brighter than any that the noise model was made from, or vary less than its noise."""
+@pytest.fixture(scope="module")
+def recording() -> tuple[np.ndarray, Noise]:
+    """Frames of a camera, and its noise model."""
     frames = np.random.default_rng(0).normal(blobs((64, 64)), 5.0, (60, 64, 64)).astype(np.float32)
-    noise_model = nw.calibrate(frames, kind="gaussian")
+    return frames, nw.calibrate(frames, kind="gaussian")
+
+
+@pytest.mark.parametrize(("offset", "gain", "odd"), [(0.0, 1.0, False), (900.0, 1.0, True), (0.0, 1 / 40, True)])
+def test_a_noise_model_of_another_camera_gives_a_warning(
+    recording: tuple[np.ndarray, Noise], offset: float, gain: float, odd: bool
+) -> None:
+    """The images are brighter than any that the noise model was made from, or vary less than its noise."""
+    frames, noise_model = recording
     image = (offset + gain * (frames[0] - frames.mean()) + frames.mean()).astype(np.float32)
     model = nw.train("pn2v", image, noise=noise_model, steps=2, features=4, depth=1)
     assert any("another camera" in note for note in model.notes) == odd

@@ -206,7 +206,7 @@ def test_outliers_of_heavy_tailed_noise_are_treated_as_outliers() -> None:
     noise_model = noise_model_of("mixture")
     x, weight, mu, tau = grid_of(noise_model, [110.0, 150.0], [-6, 6, 9, 12], [0.1, 0.3])
     evidence, mean, std = off(noise_model, x, weight, mu, tau)
-    assert evidence < 0.15 and mean < 0.1 and std < 0.06  # the table is straight beyond nine standard deviations
+    assert evidence < 0.15 and mean < 0.1 and std < 0.06  # the table is linear above nine standard deviations
     found = few(noise_model, x, weight, mu, tau, 5)
     pulled = mu[:, 0] + (x - mu[:, 0]) * tau[:, 0] ** 2 / (tau[:, 0] ** 2 + noise_model.mean_var(mu[:, 0])[1])
     narrow = tau[:, 0] > 2  # where a Gaussian would move by more than the prior's width
@@ -230,7 +230,7 @@ def test_values_at_the_limits_of_the_camera(kind: str) -> None:
         x, ones = torch.full((len(mu),), value), torch.ones_like(mu)
         evidence, mean, std = off(noise_model, x, ones, mu, tau)
         assert evidence < 0.3 and mean < 0.5 and std < 0.4
-    # Where the prior is beyond the limit all the same, nothing is learned: prior and posterior are one.
+    # Where the prior lies above the limit already, prior and posterior are equal.
     found = few(
         noise_model, torch.tensor([350.0]), torch.ones(1, 1), torch.tensor([[600.0]]), torch.tensor([[30.0]]), 5
     )

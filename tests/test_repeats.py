@@ -156,7 +156,7 @@ def test_the_prediction_is_in_the_units_of_the_input() -> None:
     assert any("taken into account" in note for note in model.notes)
 
 
-def test_a_stack_of_repeats_teaches_and_is_denoised_frame_by_frame() -> None:
+def test_a_stack_of_repeats_is_trained_on_and_denoised_frame_by_frame() -> None:
     signal, stack = repeats((64, 64), count=3)
     model = nw.train("n2n", stack, axes="TYX", steps=80, learning_rate=5e-3, **SMALL)
     found = model.predict(stack, axes="TYX").mean
@@ -176,14 +176,14 @@ def test_the_loss_is_the_squared_difference_in_the_units_of_the_input() -> None:
 # -- copies that do not fit ------------------------------------------------------------------------
 
 
-def test_a_shift_is_told() -> None:
+def test_a_shift_gives_a_warning() -> None:
     first, second = pair((128, 128), 20, seed=1, shift=(0.0, 3.0))
     _, notes = pairs_of([source(first, "YX", "a.tif")], [source(second, "YX", "b.tif")], "n2n")
     assert len(notes) == 1
     assert notes[0].startswith("b.tif is shifted by 3.0 pixels along X against a.tif: register them first")
 
 
-def test_a_shift_of_a_repeat_is_told_with_its_number() -> None:
+def test_a_shift_of_a_repeat_gives_a_warning_with_its_number() -> None:
     first, second = pair((128, 128), 20, seed=1, shift=(2.0, 0.0))
     third = np.random.default_rng(5).poisson(first)  # more of the first
     stack = np.stack([first, third, second]).astype(np.float32)
@@ -210,18 +210,18 @@ def test_identical_copies_are_refused(form: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "axes"), [((3, 32, 32), "SYX"), ((32, 32), "YX"), ((1, 32, 32), "TYX"), ((3, 32, 32), "ZYX")]
 )
-def test_images_without_repeats_are_refused_with_what_helps(shape: tuple[int, ...], axes: str) -> None:
+def test_images_without_repeats_are_refused_with_advice(shape: tuple[int, ...], axes: str) -> None:
     """Samples are different scenes, slices too: neither is a target of the other."""
     image = np.random.default_rng(0).normal(100, 5, shape).astype(np.float32)
     with pytest.raises(nw.UserError) as error:
         nw.train("n2n", image, axes=axes, steps=2, **SMALL)
-    said = str(error.value)
-    assert "second noisy image as target" in said and "repeats of one scene along the axis T" in said
-    assert f"has axes {axes}" in said and "--axes" in said and "\n" not in said
+    message = str(error.value)
+    assert "second noisy image as target" in message and "repeats of one scene along the axis T" in message
+    assert f"has axes {axes}" in message and "--axes" in message and "\n" not in message
 
 
 def test_a_bare_stack_is_refused_and_the_axes_help() -> None:
-    """Three dimensions are taken for samples, unless T is said."""
+    """Three dimensions are taken for samples, unless T is given."""
     _, stack = repeats(count=2)
     with pytest.raises(nw.UserError, match="--axes if they are wrong"):
         nw.train("n2n", stack, steps=2, **SMALL)
@@ -236,7 +236,7 @@ def test_targets_of_another_shape_or_number_are_refused() -> None:
         nw.train("n2n", stack[0], [stack[1], stack[2]], steps=2, **SMALL)
 
 
-# -- pixels that cannot teach ----------------------------------------------------------------------
+# -- pixels that are not trained on ----------------------------------------------------------------
 
 
 def saturated_pair() -> Array:
@@ -246,7 +246,7 @@ def saturated_pair() -> Array:
     return stack
 
 
-def test_what_is_saturated_in_one_copy_teaches_in_none() -> None:
+def test_a_pixel_saturated_in_one_copy_is_trained_on_in_none() -> None:
     training = Training(N2N(**SMALL), [source(saturated_pair(), "TYX")])
     blocks = list(training.patches._pool.values())
     assert len(blocks) == 2
@@ -256,21 +256,21 @@ def test_what_is_saturated_in_one_copy_teaches_in_none() -> None:
         assert np.isfinite(block.noisy).all() and np.isfinite(block.target).all()
 
 
-def test_saturated_pixels_are_told_as_saturated() -> None:
+def test_saturated_pixels_are_reported_as_saturated() -> None:
     model = nw.train("n2n", saturated_pair(), axes="TYX", steps=2, **SMALL)
     assert any(note.startswith("2 of 2,048 pixels are saturated") for note in model.notes), model.notes
     assert not any("NaN" in note for note in model.notes), model.notes
 
 
 def test_the_network_is_trained_on_the_pixels_that_it_will_see() -> None:
-    """A saturated pixel does not teach, but is input in training as it is in prediction."""
+    """A saturated pixel is not a target, but it is an input in training as in prediction."""
     stack = saturated_pair()
     training = Training(N2N(**SMALL), [source(stack, "TYX")])
     first = next(block for block in training.patches._pool.values() if block.noisy[0, 0, 0] == stack[0, 0, 0])
     assert first.noisy[0, 5, 6] == 255
 
 
-def test_what_is_saturated_is_known_in_any_units() -> None:
+def test_saturation_is_detected_in_any_units() -> None:
     """A channel each of a copy that is brighter, with the top of its pixel type; of floats there is no top."""
     image = np.random.default_rng(0).integers(0, 250, (2, 20, 24)).astype(np.uint8)
     image[0, 3, 4] = image[1, 5, 6] = 255
@@ -289,7 +289,7 @@ def test_what_is_saturated_is_known_in_any_units() -> None:
     assert pixel_counts.saturated == 0 and pixel_counts.not_finite == 2
 
 
-def test_what_is_saturated_does_not_sway_the_comparison() -> None:
+def test_saturated_pixels_do_not_affect_the_comparison() -> None:
     """Bright spots at the top of one copy, which is 1.3 times as bright: the gain is that of all else."""
     signal = blobs((96, 96))
     first, second = np.random.default_rng(0).poisson([signal, 1.3 * signal]).clip(0, 255).astype(np.uint8)
@@ -301,7 +301,7 @@ def test_what_is_saturated_does_not_sway_the_comparison() -> None:
     assert np.isnan(pairs[0][1].read()[20:24, 30:70]).all() and np.isfinite(pairs[0][1].read()[24:]).all()
 
 
-def test_a_copy_reads_what_it_is_asked_for() -> None:
+def test_a_copy_reads_any_region() -> None:
     image = np.random.default_rng(0).integers(0, 255, (3, 20, 24)).astype(np.uint8)
     copy = Copy.make(source(image, "CYX"))
     copy.gain, copy.offset = np.array([1.0, 2.0, 4.0]), np.array([0.0, 10.0, 20.0])

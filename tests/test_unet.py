@@ -47,7 +47,7 @@ def test_the_output_has_the_size_of_the_input(form: str, data: st.DataObject) ->
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("stem", [False, True])
 def test_the_receptive_field_is_what_autograd_finds(form: str, stem: bool) -> None:
-    """Independent of the probe: gradients of random networks reach as far as measured, and never farther."""
+    """Independent of the probe: gradients of random networks extend as far as measured, and never farther."""
     net = make(form, 2, stem).double().eval()
     for parameter in net.parameters():  # residual branches start at zero
         torch.nn.init.normal_(parameter, std=0.5)
