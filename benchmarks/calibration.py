@@ -4,7 +4,7 @@
 
 planted: 100 frames of a scene with a gradient from dark to bright, 128 x 128, 100 times; with 100 dark frames and
 without. emccd: recordings of 3 x 3 pixels x 5000 frames at six light levels (the authors' figure: 3.859 electrons per
-ADU without EM gain). laws (noise models): log-likelihood of held-out frames, nats a pixel, and seconds of fitting.
+ADU without EM gain). models (noise models): log-likelihood of held-out frames, nats a pixel, and seconds of fitting.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def planted() -> dict[str, Any]:
 
 
 def score(estimates: list[Any], truth: float) -> dict[str, float]:
-    """Worst and median relative error, fraction of 95 % intervals that hold the truth, and of values known (`told`)."""
+    """Worst and median relative error, and the fractions of 95 % intervals that hold the truth and of values known."""
     known = [e for e in estimates if hasattr(e, "low")]
     if not known:
-        return {"told": 0.0}
+        return {"known": 0.0}
     errors = np.abs([e.value / truth - 1 for e in known])
     return {
-        "told": len(known) / len(estimates), "median_error": float(np.median(errors)),
+        "known": len(known) / len(estimates), "median_error": float(np.median(errors)),
         "worst_error": float(errors.max()),
         "coverage": float(np.mean([e.low <= truth <= e.high for e in known])),
     }  # fmt: skip
@@ -116,9 +116,9 @@ def noise_models() -> list[dict[str, Any]]:
 
 def main() -> None:
     arguments = make_parser(__doc__).parse_args()
-    result = {"emccd": emccd(), "laws": noise_models(), "planted": planted()}
+    result = {"emccd": emccd(), "models": noise_models(), "planted": planted()}
     print(result["emccd"])
-    print(table([list(row.values()) for row in result["laws"]], ["camera", "kind", "nats", "KS", "s"]))
+    print(table([list(row.values()) for row in result["models"]], ["camera", "kind", "nats", "KS", "s"]))
     for way, scores in result["planted"].items():
         for name, values in scores.items():
             print(way, name, {k: round(v, 4) for k, v in values.items()})

@@ -20,7 +20,7 @@ DATA = Path(os.environ.get("NOISEWISE_DATA", Path(__file__).parents[2] / "shared
 RESULTS = Path(__file__).parent / "results"
 PEER = Path(__file__).parents[1] / ".peer" / "bin" / "python"
 # Row keys of `simulated` without any training: with the measured noise model, and with the true one.
-UNTRAINED, UNTRAINED_TRUE_NOISE = "prior", "prior_told"
+UNTRAINED, UNTRAINED_TRUE_NOISE = "pretrained", "pretrained_true_noise"
 
 
 def natural(folder: str) -> list[np.ndarray]:

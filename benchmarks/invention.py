@@ -6,7 +6,7 @@ left out: a small network, trained from random weights on smooth nuclei only, on
 the pretrained network on synthetic scenes, natural images, recordings, and patterns that no microscope shows. For each
 image: the error and the standard deviation (rms, in units of the noise), their correlation over blocks of 8 x 8 pixels,
 the fraction of pixels within the 90 % interval, and the consistency check, which does not use the truth: `residual`,
-`structure` (correlation), `consistency` (stability) and `doubts` (warnings).
+`structure` (correlation), `consistency` (stability) and `warnings` (warnings).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def examine(model: nw.Model | None, name: str, truth: np.ndarray) -> dict[str, A
         "correlation": float(torch.corrcoef(torch.stack(pooled))[0, 1]),
         "within_90": float((error.abs() < 1.645 * std).double().mean()),
         "residual": check.residual, "structure": max(check.correlation.values()),
-        "consistency": check.stability, "doubts": list(described(check)),
+        "consistency": check.stability, "warnings": list(described(check)),
     }  # fmt: skip
 
 

@@ -1,16 +1,16 @@
 """Quality: PSNR on real images with known truth, each image on its own; the truth is never used.
 
     python benchmarks/quality.py                        (all methods, eight conditions: an hour on two cores)
-    python benchmarks/quality.py --methods r2r
-    python benchmarks/quality.py --methods structn2v hdn divnoising cosdd --conditions WideField_BPAE_B WideField_BPAE_G
-    python benchmarks/quality.py --methods careamics_60s careamics_300s     (one hour; `make peer` first)
+python benchmarks/quality.py --methods r2r     python benchmarks/quality.py --methods structn2v hdn divnoising cosdd
+--conditions WideField_BPAE_B WideField_BPAE_G     python benchmarks/quality.py --methods careamics_60s careamics_300s
+(one hour; `make peer` first)
 
 FMD: first capture of each of eight conditions compared with the mean of 50, range 255, output clipped to 0..255. `n2n`
-is trained on four captures of the scene, all others on the first alone, in 60 s with prediction; `prior` is `simulated`
-as packaged, without training, `prior_told` the same with gain and read noise from four repeats. `psnr_affine` is that
-after the best gain and offset: captures are up to a fifth brighter or darker than their truth. VST+BM3D is bm3d 4.0.3
-with gain and read noise from four repeats, which a single image does not give. An interrupted benchmark continues where
-it stopped.
+is trained on four captures of the scene, all others on the first alone, in 60 s with prediction; `pretrained` is
+`simulated` as packaged, without training, `pretrained_true_noise` the same with gain and read noise from four repeats.
+`psnr_affine` is that after the best gain and offset: captures are up to a fifth brighter or darker than their truth.
+VST+BM3D is bm3d 4.0.3 with gain and read noise from four repeats, which a single image does not give. An interrupted
+benchmark continues where it stopped.
 """
 
 from __future__ import annotations

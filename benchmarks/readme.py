@@ -24,7 +24,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed.speed, "first_result": speed.first_result,
     "quality": denoising.quality, "fmd": denoising.fmd, "wide_field": denoising.wide_field, "w2s": denoising.w2s,
     "bsd68": denoising.bsd68, "single": denoising.single, "structured": denoising.structures,
-    "lines": denoising.stripes,
+    "stripes": denoising.stripes,
     "exact": posterior.exact, "diverse": posterior.diverse, "photons": posterior.photons,
     "samples": posterior.sampling, "invention": posterior.invention,
     "noise": noise.measured, "calibration": noise.recorded, "refine": noise.refined, "scenes": noise.scene_statistics,

@@ -6,9 +6,10 @@
 
 set12, bsd68: Gaussian noise of 15, 25 and 50 ADU, neither rounded nor clipped; PSNR over 255. poisson: Set12 as photon
 counts with 4 and 30 in the brightest pixel; PSNR over that peak. w2s: the fields 12 to 15 of three dyes, as they are;
-PSNR over 255 after the best gain and offset. `prior` is `simulated` as packaged, without any training, `prior_told` the
-same with the true noise model. bm3d (4.0.3, if it is installed) gets the true noise model, on w2s the measured one; the
-published means for set12 and bsd68 are in `PUBLISHED`. An interrupted benchmark continues where it stopped.
+PSNR over 255 after the best gain and offset. `pretrained` is `simulated` as packaged, without any training,
+`pretrained_true_noise` the same with the true noise model. bm3d (4.0.3, if it is installed) gets the true noise model,
+on w2s the measured one; the published means for set12 and bsd68 are in `PUBLISHED`. An interrupted benchmark continues
+where it stopped.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def single() -> str:
     """Single images of known truth."""
     suites = {"set12": "Set12, Gaussian", "bsd68": "BSD68, Gaussian", "poisson": "Set12, photons", "w2s": "W2S, dye"}
     names = {
-        "noisy": "noisy", "bm3d": "BM3D", "n2v": "`n2v`", "prior": "`simulated`, untrained", "simulated": "`simulated`",
+        "noisy": "noisy", "bm3d": "BM3D", "n2v": "`n2v`", "pretrained": "`simulated`, untrained",
+        "simulated": "`simulated`",
     }  # fmt: skip
     lines = []
     for suite, label in suites.items():
@@ -178,18 +179,18 @@ def stripes() -> str:
     keys = ("peak", "perfect_peak", "top", "perfect_top", "sum")
     lines = [
         [
-            row["stack"], "`simulated`, untrained" if row["method"] == "prior" else f"`{row['method']}`",
+            row["stack"], "`simulated`, untrained" if row["method"] == "pretrained" else f"`{row['method']}`",
             f"{100 * (1 - row['left']):.1f} %", row["objects"],
             *("" if row[key] is None else f"{100 * row[key]:.1f} %" for key in keys),
         ]
-        for row in sorted(rows("lines"), key=lambda row: row["stack"])
+        for row in sorted(rows("stripes"), key=lambda row: row["stack"])
     ]  # fmt: skip
     return "\n".join([
         "Variance of the difference between neighbouring row means in dark regions that was removed;",
         "brightest pixel, brightest 3 x 3 pixels and sum of bright objects relative to the noisy stack,",
         "medians. Noise makes the brightest of several pixels too bright, so the first two must fall; the",
         "expected value is measured by adding noise of the",
-        "measured noise model to the denoised stack (`benchmarks/lines.py`):", "",
+        "measured noise model to the denoised stack (`benchmarks/stripes.py`):", "",
         table(lines, ["stack", "", "row variance removed", "objects", "peak", "(expected)", "3 x 3", "(expected)",
                       "sum"]),
     ])  # fmt: skip

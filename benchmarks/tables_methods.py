@@ -14,14 +14,14 @@ from tables_posterior import WORLDS, posterior_line
 # Row keys of the same method with other settings, and how the page names them.
 VARIANTS = {
     "n2v": {"structn2v": "`n2v --blind-shape auto`", "n2v2": "N2V2"},
-    "simulated": {"prior": "`simulated`, untrained", "memory": "`simulated`, calibrated noise"},
+    "simulated": {"pretrained": "`simulated`, untrained", "memory": "`simulated`, calibrated noise"},
 }
 OTHERS = {
     "bm3d": "BM3D", "vst_bm3d": "VST+BM3D, noise known", "nlm": "VST+NLM", "wavelet": "VST+wavelets", "tv": "VST+TV",
     "n2n": "`n2n`, four captures", "structn2v": "`n2v --blind-shape auto`", "memory": "`simulated`, calibrated noise",
     "spectral": "`simulated`, calibrated noise",
 }  # fmt: skip
-LEFT_OUT = ("careamics_60s", "careamics_300s", "prior_told")
+LEFT_OUT = ("careamics_60s", "careamics_300s", "pretrained_true_noise")
 
 Scores = dict[str, float]
 

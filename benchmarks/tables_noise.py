@@ -73,7 +73,7 @@ def recorded() -> str:
 
 def held_out_likelihoods(found: dict[str, Any]) -> str:
     """Cameras by kinds of noise model."""
-    scores = found["laws"]
+    scores = found["models"]
     cameras = list(dict.fromkeys(row["camera"] for row in scores))
     kinds = list(dict.fromkeys(row["kind"] for row in scores))
     nats = {(row["camera"], row["kind"]): row["log_likelihood"] for row in scores}

@@ -105,7 +105,7 @@ def invention() -> str:
             row["network"].replace("left out", "small"), row["image"],
             *(f"{row[key]:.2f}" for key in ("error", "std", "correlation")), f"{100 * row['within_90']:.0f} %",
             *(f"{row[key]:.2f}" for key in ("residual", "structure", "consistency")),
-            "yes" if row["doubts"] else "",
+            "yes" if row["warnings"] else "",
         ]
         for row in rows("invention")
     ]  # fmt: skip

@@ -33,11 +33,11 @@ def speed() -> str:
 
 def first_result() -> str:
     """Time to the first result, and speed of the packaged network."""
-    found = result("soon")
+    found = result("first_result")
     return (
         f"On two cores ({found['machine']['vector']}), `noisewise denoise --budget 5s --std` writes the first result "
         f"for 512 x 512 pixels {found['first_result_s']:.1f} s after\nthe command. The packaged network needs "
         f"{2048**2 / 1e6 / found['prior_mpx_per_s']:.1f} s for 2048 x 2048 pixels: {found['prior_mpx_per_s']:.2f} "
         f"megapixels per second, where the\nfastest matrix product would allow {found['floor_mpx_per_s']:.2f}. The "
-        f"process uses at most {found['peak_memory_mb'] / 1e3:.1f} GB (`benchmarks/soon.py`)."
+        f"process uses at most {found['peak_memory_mb'] / 1e3:.1f} GB (`benchmarks/first_result.py`)."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import torch
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ def example(kind, quantization=CONTINUOUS):
         return fitted(kind).with_quantization(quantization)
     weight = torch.tensor([[0.0, 5.0], [0.0, -8.0], [5.0, 2.5], [6.5, 2.0], [1.0, 0.5], [0.0, 0.2]])
     return {
-        "autoregressive": lambda: independent(12.0, quantization),
+        "autoregressive": lambda: independent(12.0).with_quantization(quantization),
         "correlated": lambda: Correlated(TRUTH, quantization=quantization),
         "gamma_poisson": lambda: GammaPoisson(1.7, 0.55, 100.0, 3.5, 101.0, quantization),
         "gaussian": lambda: Gaussian(12.0, quantization),
@@ -69,11 +69,9 @@ def example(kind, quantization=CONTINUOUS):
     }[kind]()
 
 
-def independent(std, quantization):
+def independent(std):
     """An autoregressive noise model whose pixels do not depend on their context: z ~ N(0, 1)."""
-    noise_model = Autoregressive(
-        Gaussian(std, quantization), torch.empty(0), signal_range=torch.tensor([0.0, 800.0]), quantization=quantization
-    )
+    noise_model = Autoregressive(Gaussian(std), torch.empty(0), signal_range=torch.tensor([0.0, 800.0]))
     with torch.no_grad():
         for weights in noise_model.mixture.parameters():
             weights.zero_()
@@ -87,8 +85,7 @@ def independent(std, quantization):
 
 def random_models(kind, quantization=CONTINUOUS):
     """A strategy of noise models of this kind, for signals above 100 ADU."""
-    make = partial(RANDOM[kind], quantization=quantization) if kind == "autoregressive" else RANDOM[kind]
-    return st.integers(0, 2**32 - 1).map(lambda seed: make(seed).with_quantization(quantization))
+    return st.integers(0, 2**32 - 1).map(lambda seed: RANDOM[kind](seed).with_quantization(quantization))
 
 
 def gaussian(seed):
@@ -130,7 +127,7 @@ def histogram(seed):
 
 
 RANDOM = {
-    "autoregressive": lambda seed, quantization=CONTINUOUS: independent(uniform(seed, 2, 30), quantization),
+    "autoregressive": lambda seed: independent(uniform(seed, 2, 30)),
     "correlated": lambda seed: Correlated(poisson_gaussian(seed)),
     "gamma_poisson": gamma_poisson,
     "gaussian": gaussian,

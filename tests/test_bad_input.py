@@ -239,8 +239,9 @@ def test_unknown_method(refused):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--budget", "soon"), ("--budget", "-3s"), ("--budget", "0"), ("--budget", "nan"), ("--steps", "0"),
-        ("--steps", "-4"), ("--steps", "5", "--budget", "5s"), ("--tile", "big"), ("--tile", "0"),
+        ("--budget", "soon"), ("--budget", "-3s"), ("--budget", "0"), ("--budget", "nan"),
+        ("--steps", "0", "--method", "n2v"), ("--steps", "-4"),
+        ("--steps", "5", "--budget", "5s"), ("--tile", "big"), ("--tile", "0"),
         ("--device", "abacus"), ("--overwrite", "--skip-existing"), ("--average", "maybe"), ("--average",),
         ("--target", "good.tif"), ("--target", "nowhere.tif"), ("--method", "n2n"), ("--seed", "x"),
     ],

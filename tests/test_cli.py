@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import noisewise as nw
 from noisewise import __version__, cli
 from noisewise.cli import _display, commands, description, main
 
@@ -177,7 +178,6 @@ def test_denoise_writes_its_output_beside_the_input(run, cells, image):
 
 
 def test_python_and_command_line_agree(run, cells):
-    import noisewise as nw
 
     assert run("denoise", cells, *STEPS, "--float32", "-o", "float.tif")[0] == 0
     np.testing.assert_array_equal(tifffile.imread("float.tif"), nw.denoise(cells, steps=2).mean)
@@ -353,8 +353,6 @@ def camera(cells):
 
 
 def test_predict_writes_the_standard_deviation_beside_the_output(run, cells, image, camera):
-    import noisewise as nw
-
     code, out, err = run("train", "pn2v", cells, "--noise", camera, "-o", "m.safetensors", *STEPS, *SMALL)
     assert (code, out) == (0, "m.safetensors\n"), err
     code, out, _ = run("predict", "m.safetensors", cells, "--std", "--average", "no")
@@ -370,6 +368,12 @@ def test_predict_writes_the_standard_deviation_beside_the_output(run, cells, ima
     np.testing.assert_allclose(std, nw.load("m.safetensors").predict(cells, average=False).std, rtol=1e-5)
     made = json.loads(run("info", "cells_denoised_std.tif", "--json")[1])["made by noisewise"]
     assert made["method"] == "pn2v" and made["input"] == "cells.tif"
+
+
+def test_zero_steps_use_the_pretrained_network_as_it_is(run, cells, camera):
+    code, out, _ = run("denoise", cells, "--noise", camera, "--steps", "0", "--float32", "--json", "-o", "clean.tif")
+    assert code == 0 and json.loads(out)["steps"] == 0
+    np.testing.assert_array_equal(tifffile.imread("clean.tif"), nw.denoise(cells, noise=camera, steps=0).mean)
 
 
 PN2V = ("--method", "pn2v", "--average", "no", *STEPS)
@@ -449,7 +453,6 @@ def test_the_noise_is_measured_if_no_noise_model_is_given(run):
     np.save("large.npy", (100 + 2 * rng.poisson(60 + 40 * np.sin(y / 9) * np.cos(x / 11))).astype(np.uint16))
     code, _, err = run("train", "pn2v", "large.npy", "-o", "m.safetensors", *STEPS, *SMALL, "--batch-size", "2")
     assert code == 0, err
-    import noisewise as nw
 
     (noise_model,) = nw.load("m.safetensors").noise_models
     import torch

@@ -11,6 +11,7 @@ from scipy.signal import lfilter
 from noisewise import UserError
 from noisewise.calibration.correlated import autocorrelation_along, calibrate_correlated
 from noisewise.noise.files import load_noise
+from noisewise.noise.models.autoregressive import Autoregressive
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.ops.causal_mixture import causal_offsets
@@ -137,6 +138,14 @@ def test_a_file_keeps_the_autoregressive_model(tmp_path):
     signal = torch.full((1, 64, 64), 100.0)
     rng = [torch.Generator().manual_seed(3) for _ in range(2)]
     assert torch.equal(noise_model.sample(signal, rng[0]), again.sample(signal, rng[1])) and again.axis == "X"
+
+
+def test_a_fit_depends_on_its_seed_alone():
+    noisy = 100 + torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
+    state = torch.random.get_rng_state()
+    one, two, other = (Autoregressive.fit(noisy, 0 * noisy + 100, seed=seed, steps=2).weights for seed in (3, 3, 4))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_bad_input():

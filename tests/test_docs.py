@@ -39,7 +39,15 @@ def commands(code):
 
 
 def pages_with(language):
-    return [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES if blocks(page, language)]
+    """Pages with code to run; those of single methods, whose code is alike, only in `make test-all`."""
+    return [
+        pytest.param(
+            page, id=page.relative_to(ROOT).as_posix(),
+            marks=pytest.mark.slow if page.parent.name == "methods" else (),
+        )
+        for page in PAGES
+        if blocks(page, language)
+    ]  # fmt: skip
 
 
 @pytest.fixture

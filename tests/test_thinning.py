@@ -187,6 +187,12 @@ def test_splits_are_reproducible():
     assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1]) and not torch.equal(one[1], other[1])
 
 
+def test_images_in_double_precision_are_split():
+    noisy = PHOTONS.sample(torch.full((1, 1, 30, 30), 130.0), rng()).double()
+    first, second = split_noisy(PHOTONS, noisy, FRACTION, (130.0, 30.0), rng())
+    torch.testing.assert_close((1 - FRACTION) * first + FRACTION * second, noisy)
+
+
 @pytest.mark.parametrize("size", [(7, 9), (1, 6), (3, 5, 4)])
 def test_the_neighbour_mean_against_a_loop(size):
     image = torch.rand((2, 1, *size), generator=rng())

@@ -20,7 +20,7 @@ from noisewise.io.base import Source
 from noisewise.io.inputs import Inputs, open_inputs
 from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
-from noisewise.io.write import WriteOptions, companions
+from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise
 from noisewise.posterior import MODE, Normal, Point, Posterior, Sampled, choose_medoids
@@ -69,7 +69,7 @@ class Model:
         if unknown:
             raise UserError(f"predict has no option '{next(iter(unknown))}'; it has: {', '.join(asdict(write))}")
         write.check()
-        with open_inputs(image, axes, output, write.beside, companions, skip_existing=write.skip_existing) as inputs:
+        with open_inputs(image, axes, output, write) as inputs:
             for source in inputs.sources:
                 self.layout_for(source)
             if inputs.outputs is not None:

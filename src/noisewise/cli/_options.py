@@ -37,8 +37,8 @@ def check_length(budget: str | None, steps: int | None) -> None:
     """Errors: `UserError` for a length of training that is not possible."""
     if budget is not None and steps is not None:
         raise UserError("--budget and --steps exclude each other; give one")
-    if steps is not None and steps < 1:
-        raise UserError(f"--steps {steps} is not a number of steps; give 1 or more")
+    if steps is not None and steps < 0:
+        raise UserError(f"--steps {steps} is not a number of steps; give 0 or more")
 
 
 def written_beside(write: WriteOptions, outputs: Sequence[Path]) -> dict[str, list[Path]]:

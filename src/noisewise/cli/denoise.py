@@ -15,8 +15,7 @@ from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.errors import UserError
-from noisewise.io.plan import Plan, find_images, folder_for, plan_files
-from noisewise.io.write import companions
+from noisewise.io.plan import Plan, find_images, folder_for
 
 if TYPE_CHECKING:
     from noisewise.workflow.denoise import Result
@@ -57,12 +56,8 @@ class Denoise:
 
     def run(self) -> int:
         """Denoise all inputs."""
-        self.writing.check()
         options.check_length(self.budget, self.steps)
-        plan = plan_files(
-            self.inputs, self.output, companions=lambda path: companions(path).values(),
-            beside=lambda path: self.writing.beside(path).values(), skip_existing=self.writing.skip_existing,
-        )  # fmt: skip
+        plan = self.writing.plan(self.inputs, self.output)
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
             raise UserError(f"{model}: is the name of both the model and the denoised image; choose another --model")

@@ -11,8 +11,7 @@ from tyro.conf import Positional
 from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import INTERRUPTED, OK, fail
-from noisewise.io.plan import Plan, folder_for, plan_files
-from noisewise.io.write import companions
+from noisewise.io.plan import Plan, folder_for
 
 
 @dataclass(kw_only=True)
@@ -36,11 +35,7 @@ class Predict:
 
     def run(self) -> int:
         """Denoise all inputs."""
-        self.writing.check()
-        plan = plan_files(
-            self.inputs, self.output, companions=lambda path: companions(path).values(),
-            beside=lambda path: self.writing.beside(path).values(), skip_existing=self.writing.skip_existing,
-        )  # fmt: skip
+        plan = self.writing.plan(self.inputs, self.output)
         say_notes(plan.notes, self.messages.quiet)
         started = time.monotonic()
         try:

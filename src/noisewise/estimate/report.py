@@ -54,7 +54,7 @@ class NoiseReport(NoiseMeasurement):
         if self.kind == "correlated":
             return (
                 f"The noise is correlated along both axes ({x:.2f} along X, {y:.2f} along Y). Methods that predict a "
-                f"pixel from its neighbours would keep it; use a method for correlated noise."
+                f"pixel from its neighbours keep it."
             )
         if self.kind in ("rows", "columns"):
             return self._line_verdict(x, y)
@@ -68,10 +68,7 @@ class NoiseReport(NoiseMeasurement):
             what = f"each {each} has an offset of its own (standard deviation {std:.3g} ADU)"
         else:
             what = f"its autocorrelation there is {max(x, y):.2f}"
-        return (
-            f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes; "
-            f"use a method for correlated noise."
-        )
+        return f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes."
 
     @property
     def suggests(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +11,8 @@ from typing import Any
 from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
-from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, plan_files, refuse_twice
-
-Beside = Callable[[Path], Mapping[str, Path]]
+from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, refuse_twice
+from noisewise.io.write import WriteOptions
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,11 @@ class Inputs:
 
 
 @contextmanager
-def open_inputs(
-    images: Any, axes: str | None, output: Any, beside: Beside, companions: Beside, *, skip_existing: bool = False
-) -> Iterator[Inputs]:
+def open_inputs(images: Any, axes: str | None, output: Any, write: WriteOptions) -> Iterator[Inputs]:
     """Open the images of a call and plan their outputs.
 
     images: a path, an array, a list of these, a folder, or a pattern. output: None, a file, a folder, or a list with a
-    file for each image. beside: output -> files that are written with it. companions: output -> files that may be.
+    file for each image.
 
     Errors: `UserError` for images that cannot be used, and for two outputs of the same name.
     """
@@ -51,10 +48,7 @@ def open_inputs(
         sources = open_all(given, axes)
         yield Inputs(sources, outputs_of_arrays(sources, output), several)
         return
-    plan = plan_files(
-        given, output, companions=lambda path: companions(path).values(), beside=lambda path: beside(path).values(),
-        skip_existing=skip_existing,
-    )  # fmt: skip
+    plan = write.plan(given, output)
     with folder_for(plan.outputs, output):
         yield Inputs(open_all(plan.inputs, axes), plan.outputs, several or names_several(given[0]), plan.notes)
 

@@ -14,6 +14,7 @@ from noisewise.errors import UserError
 from noisewise.io import animation_output, create_sink, mode_output, samples_output, std_output
 from noisewise.io.base import Sink, Source
 from noisewise.io.files import Draft
+from noisewise.io.plan import Plan, plan_files
 from noisewise.io.stacked import stacked
 
 AVERAGED_PIXELS = 4_000_000  # up to this size test-time augmentation takes seconds and is the default
@@ -69,6 +70,14 @@ class WriteOptions:
             raise UserError(f"{'--gif' if self.gif else '--diverse'} needs samples; add --samples N")
         if self.diverse and not 0 < self.diverse <= self.samples:
             raise UserError(f"--diverse {self.diverse} of {self.samples} samples is not possible; give at most that")
+
+    def plan(self, patterns: Sequence[str | Path], output: str | Path | None) -> Plan:
+        """Inputs, and the output of each; see `plan_files`. Errors: `UserError`."""
+        self.check()
+        return plan_files(
+            patterns, output, companions=lambda path: companions(path).values(),
+            beside=lambda path: self.beside(path).values(), skip_existing=self.skip_existing,
+        )  # fmt: skip
 
     @property
     def kept(self) -> int:

@@ -12,7 +12,7 @@ from noisewise.estimate.report import NoiseReport
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method, Traits
 
-ORDER = ("simulated", "cosdd", "hdn", "n2v", "pn2v", "r2r", "n2n", "care")  # in which methods are recommended
+ORDER = ("simulated", "hdn", "cosdd", "n2v", "pn2v", "r2r", "n2n", "care")  # in which methods are recommended
 
 
 def choose_method(
@@ -63,7 +63,7 @@ def refuse_unsupported(method: Method, write: WriteOptions) -> None:
 
 def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int) -> list[str]:
     """Where the method cannot remove this kind of noise, and what to use instead."""
-    traits = method.traits
+    traits, name = method.traits, methods.name_of(method)
     if checkup is None or traits.needs != "noisy" or checkup.kind == "none":
         return []
     found = []
@@ -72,10 +72,11 @@ def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int)
         found.append(checkup.verdict + (f" Use --method {alternatives(suited)}." if suited else ""))
     if dims == 3 and "rows" not in traits.removes and checkup.slice_correlation:
         found.append(
-            f"Successive slices share their noise (correlation {checkup.slice_correlation:.2f}): use --spatial YX, so "
-            f"that it sees one slice at a time, or --method n2v with --blind-shape auto, which hides them."
+            f"Successive slices share their noise (correlation {checkup.slice_correlation:.2f}), which it keeps. "
+            f"Denoise slice by slice: noisewise train {name} IMAGE --spatial YX -o MODEL. "
+            f"Or hide the slices beside each pixel: noisewise train n2v IMAGE --blind-shape auto -o MODEL."
         )
-    return [f"{methods.name_of(method)} may not suit this image. {sentence}" for sentence in found]
+    return [f"{name} may not suit this image. {sentence}" for sentence in found]
 
 
 def suited_methods(checkup: NoiseReport) -> list[str]:

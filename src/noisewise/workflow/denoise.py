@@ -14,7 +14,7 @@ from noisewise.calibration.bootstrap import bootstrap
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.inputs import Inputs, images_of, open_inputs
-from noisewise.io.write import WriteOptions, companions
+from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
 from noisewise.noise.base import Noise
@@ -102,7 +102,7 @@ def denoise(
     write, settings = WriteOptions.split_from(options)
     write.check()
     report, model_path = settings.pop("report", quiet), settings.pop("model", None)
-    with open_inputs(image, axes, output, write.beside, companions, skip_existing=write.skip_existing) as inputs:
+    with open_inputs(image, axes, output, write) as inputs:
         if not inputs.sources:
             return []
         checkup = check_up(inputs.sources)

@@ -89,6 +89,11 @@ class Autoregressive(Noise):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         return self.pixel_noise.mean_var(signal)
 
+    def with_quantization(self, quantization: Quantization) -> Self:
+        model = super().with_quantization(quantization)
+        model.pixel_noise = self.pixel_noise.with_quantization(quantization)
+        return model
+
     @property
     def white(self) -> bool:
         return False
@@ -126,7 +131,9 @@ class Autoregressive(Noise):
         pixel_noise = fit_pixel_noise(x, s, quantization)
         low, high, std = float(s.min()), float(s.max()), float((x - s).std())
         signal_range = torch.tensor([low, max(high, low + std)])  # dark frames have almost a single signal
-        self = cls(pixel_noise, torch.empty(0), axis, signal_range=signal_range, quantization=quantization)
+        with torch.random.fork_rng(devices=[]):  # for the initial weights
+            torch.manual_seed(seed)
+            self = cls(pixel_noise, torch.empty(0), axis, signal_range=signal_range, quantization=quantization)
         self.fit_network(x.float(), s.float(), torch.Generator().manual_seed(seed), steps)
         return self
 

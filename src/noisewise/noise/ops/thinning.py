@@ -132,7 +132,7 @@ def sample_value(values: Tensor, logits: Tensor, generator: torch.Generator) -> 
 
 def thin_photons(k: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     """Draw from k photons, each with this probability."""
-    return torch.binomial(k.cpu(), torch.full(k.shape, fraction), generator=generator).to(k)
+    return torch.binomial(k.cpu(), torch.full_like(k.cpu(), fraction), generator=generator).to(k)
 
 
 def neighbour_mean(image: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """Row offsets in stacks without truth: are they removed in dark regions, and are bright objects kept?
 
-    python benchmarks/lines.py          (untrained and trained simulated, cosdd, n2v on three stacks: fifteen minutes)
-    python benchmarks/lines.py --figure docs/images/stripes.png
+    python benchmarks/stripes.py          (untrained and trained simulated, cosdd, n2v on three stacks: fifteen minutes)
+    python benchmarks/stripes.py --figure docs/images/stripes.png
 
 row_noise_3d: beads, sCMOS; line_noise_3d: zebrafish, two photons. `left` is the variance of the difference between
 the means of neighbouring rows, over pixels that are dark in both (slow gradients cancel), relative to that of the noisy
 stack. `peak`, `top` and `sum` compare the brightest pixels of bright objects, their brightest 3 x 3 pixels, and sums
 over 7 x 7 pixels around them, with those of the noisy stack: medians of ratios above the dark level. Noise makes the
 brightest of some noisy pixels too bright, so the first two must decrease: `perfect_peak` and `perfect_top` are the same
-comparison of the denoised stack with itself plus new noise of the measured noise model. The method `prior` is
+comparison of the denoised stack with itself plus new noise of the measured noise model. The method `pretrained` is
 `simulated` without training.
 """
 
@@ -101,7 +101,7 @@ def main() -> None:
     if arguments.figure:
         draw(arguments.figure)
         return
-    rows = Rows("lines", arguments, budget_s=arguments.budget)
+    rows = Rows("stripes", arguments, budget_s=arguments.budget)
     for method in arguments.methods:
         for name in STACKS:
             rows.measure(partial(run, name, method, arguments), stack=name, method=method)

@@ -2,7 +2,7 @@
 
 Three scenes of each kind, from three seeds. None of them is a recording.
 
-    python examples/drawn_scenes.py [OUT.png]
+    python examples/synthetic_scenes.py [OUT.png]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Time to the first result: the pretrained network from a cold start, and its speed and memory on a large image.
 
-    python benchmarks/soon.py        (a minute on two cores)
+    python benchmarks/first_result.py        (a minute on two cores)
 
 The time is that of the whole command, `noisewise denoise IMAGE --budget 5s --std`, for a photon-limited image of
 512 x 512; best of three. The speed is that of `Model.predict` on 2048 x 2048, best of three; memory is that of the
@@ -62,7 +62,7 @@ def main() -> None:
         "operations_per_pixel": operations,
     }  # fmt: skip
     print(result)
-    write("soon", result, arguments.dry)
+    write("first_result", result, arguments.dry)
 
 
 if __name__ == "__main__":
