@@ -12,9 +12,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -67,7 +69,7 @@ def parse_header(path: Path, holds: str, text: str) -> dict[str, Any]:
     """Parse the header. Errors: `UserError` for another format, or a file that holds something else."""
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: the {holds}'s header is damaged; use an undamaged copy") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
@@ -85,7 +87,7 @@ def holds_of(path: Path) -> str:
     try:
         with safe_open(path, "pt") as file:
             return str(json.loads((file.metadata() or {})[KEY])["holds"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return "model"
 
 
@@ -98,6 +100,22 @@ def read_container(path: Path, holds: str) -> tuple[dict[str, Any], dict[str, Te
     if text != with_checksum(text.rpartition(CHECKSUM)[0] + "}", tensors):
         raise UserError(f"{path}: the {holds} file was edited or damaged (its checksum differs); use the original")
     return header, tensors
+
+
+class Provenance(BaseModel, extra="allow"):
+    """The parts of a provenance that are used, and not only shown."""
+
+    method: str = ""
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    trained_on: list[str] = []
+    signal_range: tuple[float, float] = (0.0, 1.0)
+    warnings: list[str] = []
+
+
+def checked_provenance(value: Any) -> dict[str, Any]:
+    """The provenance in a file. Errors: `ValueError` if parts that are used have wrong types."""
+    Provenance.model_validate(value)
+    return dict(value)
 
 
 def with_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

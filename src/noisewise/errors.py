@@ -6,3 +6,9 @@ class UserError(ValueError):
 
     The command line prints it as one `error: ...` line and exits with 2.
     """
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """Shorten a library's message to one line of bounded length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

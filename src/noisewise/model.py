@@ -17,6 +17,7 @@ from noisewise.errors import UserError
 from noisewise.io import animation_output, checksum, open_source, samples_output
 from noisewise.io.animation import write_animation
 from noisewise.io.base import Source
+from noisewise.io.files import user_path
 from noisewise.io.inputs import Inputs, open_inputs
 from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
@@ -193,7 +194,7 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Write one portable file (safetensors). Errors: `UserError` if it cannot be written."""
-        write_model(Path(path), SavedModel(self.method, self.spec, self.net, self.provenance, self.train_state))
+        write_model(user_path(path), SavedModel(self.method, self.spec, self.net, self.provenance, self.train_state))
 
     def to(self, device: torch.device) -> Model:
         """Move the network to a device; returns this model."""
@@ -203,7 +204,7 @@ class Model:
 
 def load(path: str | Path, device: str = "auto") -> Model:
     """Read a model file. Errors: `UserError` if it is not one, or was damaged or edited."""
-    saved = read_model(Path(path))
+    saved = read_model(user_path(path))
     model = Model(saved.method, saved.spec, saved.net, saved.provenance, saved.train_state)
     return model.to(pick_device(device, model.noise_models))
 

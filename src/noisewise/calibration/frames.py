@@ -13,7 +13,7 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.io import checksum, find_inputs, open_source
 from noisewise.io.base import Source
-from noisewise.io.files import is_zarr
+from noisewise.io.files import is_zarr, user_path
 from noisewise.noise.quantization import Quantization
 from noisewise.version import __version__
 
@@ -92,7 +92,7 @@ def open_frames(stack: Any, axes: str | None = None) -> Frames:
 
 def list_images(stack: Any) -> list[Any]:
     """The images of a recording: one, those of a folder, or those of a list."""
-    if isinstance(stack, str | Path) and Path(stack).expanduser().is_dir() and not is_zarr(Path(stack).expanduser()):
+    if isinstance(stack, str | Path) and user_path(stack).is_dir() and not is_zarr(user_path(stack)):
         return list(find_inputs([stack]))
     if isinstance(stack, list | tuple) and stack and all(isinstance(part, str | Path | np.ndarray) for part in stack):
         return list(stack)

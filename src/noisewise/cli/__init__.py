@@ -6,7 +6,6 @@ Nothing heavy is imported here: `noisewise --help` reads the descriptions of the
 from __future__ import annotations
 
 import difflib
-import io
 import logging
 import sys
 import warnings
@@ -14,7 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from noisewise.cli._commands import commands, description
-from noisewise.cli._exit import OK, USER_ERROR, debugging, guarded
+from noisewise.cli._exit import OK, USER_ERROR, debugging, guarded, stopping_like_ctrl_c
+from noisewise.cli._print import prepare_streams, say
 from noisewise.errors import UserError
 from noisewise.version import __version__
 
@@ -24,24 +24,23 @@ __all__ = ["commands", "description", "dispatch", "main", "overview"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute a command line (default: that of the process) and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without µ shows a question mark
+    prepare_streams()
     with warnings.catch_warnings():
         # Warnings of libraries are for developers; noisewise informs users by notes.
         if not debugging():
             warnings.showwarning = lambda *_, **__: None
             suppress_logging()
-        return guarded(lambda: dispatch(args))
+        with stopping_like_ctrl_c():
+            return guarded(lambda: dispatch(args))
 
 
 def dispatch(args: list[str]) -> int:
     """Execute the command that the arguments name. Errors: `UserError` for an unknown one."""
     if not args or args[0] in ("-h", "--help", "help"):
-        print(overview())
+        say(overview())
         return OK if args else USER_ERROR
     if args[0] in ("-V", "--version"):
-        print(f"noisewise {__version__}")
+        say(f"noisewise {__version__}")
         return OK
     command = args[0]
     if command not in commands():

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from noisewise.cli._print import say
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -77,7 +79,7 @@ class Display:
             return
         self.name, self.logged = stage.name, now
         parts = [f"{STAGES[stage.name]}: {100 * stage.fraction:3.0f} %", *loss_and_time(stage, self._elapsed(stage))]
-        print(", ".join(part for part in parts if part), file=sys.stderr)
+        say(", ".join(part for part in parts if part), error=True)
 
     def _elapsed(self, stage: Stage) -> float:
         return time.monotonic() - self.started[stage.name]
@@ -116,12 +118,12 @@ def say_notes(notes: Iterable[str], quiet: bool) -> None:
     """Print each note once, as a line on stderr."""
     if not quiet:
         for note in dict.fromkeys(notes):
-            print(f"note: {' '.join(note.split())}", file=sys.stderr)
+            say(f"note: {' '.join(note.split())}", error=True)
 
 
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON object on stdout; NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(finite(record), default=str))
+    say(json.dumps(finite(record), default=str))
 
 
 def finite(value: Any) -> Any:

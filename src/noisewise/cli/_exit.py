@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
+from noisewise.cli._print import say
 from noisewise.errors import UserError
 
 OK, UNEXPECTED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -40,6 +44,28 @@ def guarded(work: Callable[[], int]) -> int:
         return fail(UNEXPECTED_MESSAGE.format(kind=type(error).__name__, what=error), UNEXPECTED)
 
 
+@contextmanager
+def stopping_like_ctrl_c() -> Iterator[None]:
+    """Answer the signals of a cluster's scheduler (TERM) and of a closed terminal (HUP) as Ctrl-C."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        if callable(ctrl_c):
+            ctrl_c(number, frame)
+
+    stops = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # A signal that is ignored stays so, as under nohup.
+    mine = [stop for stop in stops if in_main_thread and signal.getsignal(stop) == signal.SIG_DFL]
+    for stop in mine:
+        signal.signal(stop, handle)
+    try:
+        yield
+    finally:
+        for stop in mine:
+            signal.signal(stop, signal.SIG_DFL)
+
+
 def user_message(error: Exception) -> str | None:
     """Message for an error that the user can resolve, or None for any other error."""
     if isinstance(error, UserError):
@@ -56,7 +82,8 @@ def user_message(error: Exception) -> str | None:
 
 def fail(message: str, code: int) -> int:
     """Print a message as one line on stderr and return the exit code."""
-    print(" ".join(message.split()), file=sys.stderr)
+    with suppress(OSError):  # a closed terminal
+        say(" ".join(message.split()), error=True)
     return code
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisewise.cli._exit import INTERRUPTED, fail
 from noisewise.errors import UserError
+from noisewise.io.files import user_path
 
 if TYPE_CHECKING:
     from noisewise.io.plan import Plan
@@ -24,7 +25,7 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
     """The path of a model to write, or None. Errors: `UserError` if it cannot be written there."""
     if path is None:
         return None
-    place = Path(path).expanduser()
+    place = user_path(path)
     if place.is_dir():
         raise UserError(f"{place}: is a folder; give a file name such as {place / 'model.safetensors'}")
     if not place.parent.is_dir():

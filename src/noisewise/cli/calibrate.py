@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,9 @@ from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._models import SUFFIX, plan_model
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
+from noisewise.cli._print import say
 from noisewise.errors import UserError
+from noisewise.io.files import user_path
 from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Calibrate:
         """Make the noise model and write it."""
         path = self._check()
         inputs = find_images(self.stack)
-        refuse_inputs(inputs, [Path(name).expanduser() for name in (self.output, self.figure) if name is not None])
+        refuse_inputs(inputs, [user_path(name) for name in (self.output, self.figure) if name is not None])
         started = time.monotonic()
         source = inputs[0] if len(inputs) == 1 else inputs
         noise, lines, draw = self._calibrate(source)
@@ -85,7 +86,7 @@ class Calibrate:
         """Path of the noise model. Errors: `UserError` for options that are not possible."""
         if not self.stack:
             raise UserError("no input; give a recording, as in: noisewise calibrate frames.tif -o camera.safetensors")
-        path = Path(self.output).expanduser()
+        path = user_path(self.output)
         if path.suffix != SUFFIX:
             raise UserError(f"{path}: a noise model's name ends in {SUFFIX}; give {path.with_suffix(SUFFIX).name}")
         plan_model(self.output, self.overwrite)
@@ -130,9 +131,9 @@ class Calibrate:
             return OK
         for name in (self.output, self.figure):
             if name is not None:
-                print(name)
+                say(name)
         if not self.messages.quiet:
-            print("\n".join([*lines, f"{seconds:.0f} s"]), file=sys.stderr)
+            say("\n".join([*lines, f"{seconds:.0f} s"]), error=True)
         return OK
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,9 @@ from tyro.conf import arg
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Budget, MessageOptions, Messages, Steps, check_length
+from noisewise.cli._print import say
 from noisewise.errors import UserError
+from noisewise.io.files import user_path
 
 if TYPE_CHECKING:
     from noisewise.axes import Array
@@ -46,7 +47,7 @@ class Demo:
         from noisewise.workflow.denoise import denoise
 
         started = time.monotonic()
-        files = prepare(Path(self.output).expanduser())
+        files = prepare(user_path(self.output))
         with Display(self.messages.quiet) as display:
             noisy, truth = simulate(files, self.seed)
             result = denoise(
@@ -59,13 +60,13 @@ class Demo:
         if self.messages.json:
             print_json(as_record(files, result, scores, data_range, seconds))
             return OK
-        print(f"{'':<10} {'PSNR':>8}  {'SSIM':>6}   (range of the truth: {data_range:.0f} ADU)")
+        say(f"{'':<10} {'PSNR':>8}  {'SSIM':>6}   (range of the truth: {data_range:.0f} ADU)")
         for name, (decibels, similarity) in scores.items():
-            print(f"{name:<10} {decibels:5.2f} dB  {similarity:6.3f}")
+            say(f"{name:<10} {decibels:5.2f} dB  {similarity:6.3f}")
         for path in files.values():
-            print(path)
+            say(path)
         if not self.messages.quiet:
-            print(f"{result.model.train_state.step} steps, {seconds:.0f} s", file=sys.stderr)
+            say(f"{result.model.train_state.step} steps, {seconds:.0f} s", error=True)
         return OK
 
 

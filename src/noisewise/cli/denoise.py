@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,9 @@ from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
+from noisewise.cli._print import say
 from noisewise.errors import UserError
+from noisewise.io.files import user_path
 from noisewise.io.plan import Plan, find_images, folder_for
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Denoise:
             return self._denoise(plan, model)
 
     def _denoise(self, plan: Plan, path: Path | None) -> int:
-        from noisewise.workflow.denoise import Interrupted, denoise
+        from noisewise.workflow.denoise import denoise
+        from noisewise.workflow.training import Interrupted
 
         started = time.monotonic()
         targets = find_images([self.target] if self.target is not None else [])
@@ -76,7 +78,7 @@ class Denoise:
             with Display(self.messages.quiet) as display:
                 results = denoise(
                     plan.inputs, output=plan.outputs, method=self.method, target=targets or None,
-                    noise=[Path(name).expanduser() for name in self.noise] or None, axes=self.axes,
+                    noise=[user_path(name) for name in self.noise] or None, axes=self.axes,
                     budget=self.budget, steps=self.steps, seed=self.seed, device=self.device,
                     **vars(self.writing), model=path, report=display,
                 )  # fmt: skip
@@ -93,7 +95,7 @@ class Denoise:
             print_json(record | (training_record(results[0].model) if results else {}))
             return OK
         for output in plan.outputs:
-            print(output)
+            say(output)
         if results and not self.messages.quiet:
-            print(f"{summary(results[0].model)}, {seconds:.0f} s", file=sys.stderr)
+            say(f"{summary(results[0].model)}, {seconds:.0f} s", error=True)
         return OK

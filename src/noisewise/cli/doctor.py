@@ -11,6 +11,7 @@ from typing import Any
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Switch
+from noisewise.cli._print import say
 from noisewise.version import __version__
 
 PACKAGES = (
@@ -42,7 +43,7 @@ class Doctor:
         if self.json:
             print_json(record)
         else:
-            print("\n".join(lines(record)))
+            say("\n".join(lines(record)))
         return OK
 
 

@@ -13,7 +13,9 @@ from tyro.conf import Positional, arg
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
+from noisewise.cli._print import say
 from noisewise.errors import UserError
+from noisewise.io.files import user_path
 from noisewise.io.plan import find_images, refuse_taken
 from noisewise.progress import Stage
 
@@ -81,7 +83,7 @@ class Evaluate:
         if self.figure is not None:
             from noisewise.plots.reliability import plot_reliability
 
-            plot_reliability(calibrations[0], Path(self.figure).expanduser())
+            plot_reliability(calibrations[0], user_path(self.figure))
         mean = mean_scores([comparison.mean for comparison in found])
         if len({comparison.resolution_unit for comparison in found}) > 1:
             mean = replace(mean, resolution=None)
@@ -95,9 +97,9 @@ class Evaluate:
                 "notes": notes,
             })  # fmt: skip
         else:
-            print("\n".join(table(found, mean, self.data_range, self.frc)))
+            say("\n".join(table(found, mean, self.data_range, self.frc)))
             for path, calibration in zip(stds, calibrations, strict=True):
-                print(sentence(path, calibration))
+                say(sentence(path, calibration))
         return OK
 
     def _stds(self, count: int) -> list[Path]:

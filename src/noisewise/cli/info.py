@@ -11,7 +11,8 @@ from tyro.conf import Positional, arg
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, Switch
-from noisewise.errors import UserError
+from noisewise.cli._print import say
+from noisewise.io.files import check_regular, user_path
 
 MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle gets the error message for models
 
@@ -33,14 +34,13 @@ class Info:
 
     def run(self) -> int:
         """Print the content of the file."""
-        path = Path(self.file).expanduser()
-        if not path.exists():
-            raise UserError(f"{path}: no such file; check the name")
+        path = user_path(self.file)
+        check_regular(path)
         record = tensor_record(path) if is_model(path) else image_record(path, self.axes)
         if self.json:
             print_json(record)
         else:
-            print("\n".join(lines(record)))
+            say("\n".join(lines(record)))
         return OK
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Switch
+from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.plan import find_images, refuse_taken
 
@@ -51,7 +52,7 @@ class Measure:
         for checkup in checkups(paths, self.axes, self.refine):
             found.append(checkup)
             if not self.messages.json:
-                print("\n".join(describe(checkup, suited_methods(checkup), self.messages.quiet)))
+                say("\n".join(describe(checkup, suited_methods(checkup), self.messages.quiet)))
         if len(found) > 1 and (self.noise or self.figure):
             raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)}")
         if self.noise is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Switch
+from noisewise.cli._print import say
 
 if TYPE_CHECKING:
     from noisewise.methods.base import Traits
@@ -60,11 +61,11 @@ class Methods:
         if self.json:
             print_json({"methods": table, "guide": guide})
             return OK
-        print("\n".join(line for row in table for line in lines(row)))
-        print("\nWhich method fits:\n")
+        say("\n".join(line for row in table for line in lines(row)))
+        say("\nWhich method fits:\n")
         for row in guide:
-            print(f"{row['situation']:<26}{', '.join(row['methods'])}\n{'':<26}{row['command']}")
-        print(f"\n{NOTE}")
+            say(f"{row['situation']:<26}{', '.join(row['methods'])}\n{'':<26}{row['command']}")
+        say(f"\n{NOTE}")
         return OK
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tyro.conf import Positional
 
 from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import INTERRUPTED, OK, fail
+from noisewise.cli._print import say
+from noisewise.io.files import user_path
 from noisewise.io.plan import Plan, folder_for
 
 
@@ -51,7 +52,7 @@ class Predict:
             print_json(record | {"notes": plan.notes + notes})
             return OK
         for output in plan.outputs:
-            print(output)
+            say(output)
         return OK
 
     def _predict(self, plan: Plan) -> list[str]:
@@ -59,7 +60,7 @@ class Predict:
         from noisewise.model import load
         from noisewise.workflow.choose import refuse_unsupported
 
-        model = load(Path(self.model).expanduser(), self.device)
+        model = load(user_path(self.model), self.device)
         refuse_unsupported(model.method, self.writing)
         sources = open_all(plan.inputs, self.axes)
         with Display(self.messages.quiet) as display:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,9 +18,11 @@ from noisewise.axes import Array, Layout
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, Inputs, MessageOptions, Messages, Out, Switch
+from noisewise.cli._print import say
 from noisewise.cli._scenes import scene_source
 from noisewise.errors import UserError
 from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
+from noisewise.io.files import user_path
 from noisewise.io.memory import MemorySource
 from noisewise.io.plan import Plan, folder_for, plan_files
 from noisewise.noise.camera import Camera, check_photons
@@ -142,7 +143,7 @@ class Simulate:
             raise UserError(f"--scene and {self.inputs[0]} exclude each other; give one")
         if self.output is None:
             raise UserError("a synthetic scene needs a name for its output; add -o scene.tif")
-        output = Path(self.output).expanduser()
+        output = user_path(self.output)
         return Plan([Path(self.scene)], [output], [])
 
     def _open(self, path: Path) -> Source:
@@ -218,9 +219,9 @@ class Simulate:
             print_json(record | {"photons_mean": means, "seconds": round(seconds, 2), "notes": plan.notes + notes})
             return OK
         for output in plan.outputs:
-            print(output if self.no_truth else f"{output}\n{truth_of(output)}")
+            say(output if self.no_truth else f"{output}\n{truth_of(output)}")
         if means and not self.messages.quiet:
-            print(f"{self.camera}, {sum(means) / len(means):.4g} photons per pixel, {seconds:.0f} s", file=sys.stderr)
+            say(f"{self.camera}, {sum(means) / len(means):.4g} photons per pixel, {seconds:.0f} s", error=True)
         return OK
 
 

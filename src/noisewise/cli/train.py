@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json
 from noisewise.cli._exit import INTERRUPTED, OK, fail
 from noisewise.cli._models import how_to_resume, plan_model, summary, training_record
+from noisewise.cli._print import say
 from noisewise.errors import UserError
+from noisewise.io.files import user_path
 from noisewise.io.plan import find_images
 
 if TYPE_CHECKING:
@@ -64,26 +65,29 @@ class Train:
         if not inputs:
             example = f"noisewise train {self.method} cells.tif -o cells.safetensors"
             raise UserError(f"no input; give images, as in: {example}")
-        path = Path(self.output).expanduser()
+        path = user_path(self.output)
         begun = self._begun(path) if self.resume and path.exists() else None
         if begun is None:
             plan_model(self.output, self.overwrite)
-        elif begun.train_state.finished:
+        elif begun.train_state.finished and begun.train_state.calibrated:
             return self._finish(begun, path, inputs, 0.0)
         return self._train(inputs, path, begun)
 
     def _train(self, inputs: list[Path], path: Path, begun: Model | None) -> int:
         from noisewise.workflow.denoise import train
+        from noisewise.workflow.training import Interrupted
 
         started = time.monotonic()
-        display = Display(self.messages.quiet)
-        with display:
-            model = train(
-                self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
-                noise=[Path(name).expanduser() for name in self.noise] or None,
-                budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
-                report=display,
-            )  # fmt: skip
+        try:
+            with Display(self.messages.quiet) as display:
+                model = train(
+                    self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
+                    noise=[user_path(name) for name in self.noise] or None,
+                    budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
+                    report=display,
+                )  # fmt: skip
+        except Interrupted as stop:
+            return fail(how_to_resume(stop.model, path, self.inputs, self.target, self.axes), INTERRUPTED)
         if not model.train_state.finished:
             return fail(how_to_resume(model, path, self.inputs, self.target, self.axes), INTERRUPTED)
         display.say(model.notes)
@@ -111,9 +115,9 @@ class Train:
             files = {"input": inputs, "output": path, "model": path}
             print_json(files | {"seconds": round(seconds, 2), "notes": model.notes} | training_record(model))
             return OK
-        print(path)
+        say(path)
         if not self.messages.quiet:
-            print(f"{summary(model)}, {seconds:.0f} s", file=sys.stderr)
+            say(f"{summary(model)}, {seconds:.0f} s", error=True)
         return OK
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
-from noisewise.io.files import Draft, checksum
+from noisewise.io.files import Draft, check_regular, checksum, user_path
 from noisewise.io.paths import (
     animation_output,
     default_output,
@@ -55,10 +55,9 @@ def open_source(image: Any, axes: str | None = None, name: str | None = None) ->
         from noisewise.io.memory import open_array
 
         return open_array(image, axes, name)
-    path = Path(image).expanduser()
+    path = user_path(image)
     try:
-        if not path.exists():
-            raise UserError(f"{path}: no such file")
+        check_regular(path)
         source = _open_file(path, axes)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -88,7 +87,7 @@ def create_sink(
 
     Errors: `UserError` if the output exists, is the input, cannot be written, or its format cannot hold the image.
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     suffix = suffix_of(target)
     if is_read_only(suffix):
         raise UserError(f"{target}: {suffix} files can be read but not written; write to .ome.tif")

@@ -171,9 +171,3 @@ def unique_axes(names: str) -> str:
     if "?" in letters or not {"Y", "X"} <= set(letters):
         raise UserError(f"axes '{names}' do not name an image's Y and X; give --axes")
     return letters
-
-
-def one_line(text: str, limit: int = 160) -> str:
-    """Shorten a library's message to one line of bounded length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

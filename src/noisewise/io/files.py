@@ -9,9 +9,9 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from noisewise.errors import UserError
+from noisewise.errors import UserError, one_line
 
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 
@@ -21,6 +21,35 @@ def is_zarr(path: Path) -> bool:
     if path.suffix.lower() == ".zarr":
         return True
     return path.is_dir() and any((path / name).is_file() for name in ZARR_FILES)
+
+
+def user_path(name: str | Path) -> Path:
+    """The path of a name that a user gave, with `~` expanded. Errors: `UserError` if there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name}: the home folder of this user is not known; give a full path") from error
+
+
+def check_regular(path: Path) -> None:
+    """Errors: `UserError` for what is neither a file nor a folder: a pipe or device could be read for ever."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: is not a regular file, but a device or pipe; copy the data into a file")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Path of a file or folder that metadata name. Errors: `UserError` unless it lies inside the folder, also by links.
+
+    A file from a stranger must not lead to reading or writing elsewhere.
+    """
+    path, parts = folder / name, PureWindowsPath(name).parts  # which splits at both kinds of slashes
+    if ".." in parts or PureWindowsPath(name).anchor or not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{folder}: its metadata name '{one_line(name)}', which is not inside it; use the original data"
+        )
+    return path
 
 
 def checksum(path: Path) -> str:

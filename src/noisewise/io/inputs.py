@@ -11,6 +11,7 @@ from typing import Any
 from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
+from noisewise.io.files import user_path
 from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, refuse_twice
 from noisewise.io.write import WriteOptions
 
@@ -41,7 +42,7 @@ def open_inputs(images: Any, axes: str | None, output: Any, write: WriteOptions)
     given = list(images) if isinstance(images, list | tuple) and several else [images]
     if output is None or isinstance(output, list | tuple):
         paths = expanded(given)
-        outputs = None if output is None else [Path(path).expanduser() for path in output]
+        outputs = None if output is None else [user_path(path) for path in output]
         yield Inputs(open_all(paths, axes), outputs, several)
         return
     if not all(isinstance(image, str | Path) for image in given):
@@ -79,7 +80,7 @@ def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Pat
     Errors: `UserError` for several arrays and one file.
     """
     if len(sources) == 1:
-        return [Path(output).expanduser()]
+        return [user_path(output)]
     names = [source.path or Path(f"{number:03d}.tif") for number, source in enumerate(sources)]
     outputs = name_outputs(names, output, "_denoised")
     refuse_twice(outputs)

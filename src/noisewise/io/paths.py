@@ -8,7 +8,7 @@ from pathlib import Path
 
 from noisewise.errors import UserError
 from noisewise.io import formats
-from noisewise.io.files import is_zarr
+from noisewise.io.files import is_zarr, user_path
 
 VENDOR_SUFFIXES = frozenset({".nd2", ".czi", ".lif", ".oib", ".oif", ".vsi", ".dv", ".ims", ".sld"})
 
@@ -43,7 +43,7 @@ def find_inputs(patterns: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        found.update(dict.fromkeys(_expand(Path(pattern).expanduser())))
+        found.update(dict.fromkeys(_expand(user_path(pattern))))
     return list(found)
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from noisewise.errors import UserError
-from noisewise.io.files import is_zarr
+from noisewise.io.files import is_zarr, user_path
 from noisewise.io.paths import default_output, find_inputs
 
 SPARE_FILES = 100  # open files in addition to two for each image
@@ -76,7 +76,7 @@ def refuse_taken(output: str | None, overwrite: bool) -> None:
     """Errors: `UserError` if a file exists already (unless `overwrite`) or its folder does not."""
     if output is None:
         return
-    path = Path(output).expanduser()
+    path = user_path(output)
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists already; choose another name or allow it with --overwrite")
     if not path.parent.is_dir():
@@ -96,7 +96,7 @@ def name_outputs(inputs: Sequence[Path], output: str | Path | None, suffix: str)
     """Name the output of each input. Errors: `UserError` for one output file of several inputs."""
     if output is None:
         return [default_output(path, suffix) for path in inputs]
-    place = Path(output).expanduser()
+    place = user_path(output)
     named_folder = str(output).endswith(("/", os.sep))
     if not (len(inputs) > 1 or named_folder or (place.is_dir() and place.suffix.lower() != ".zarr")):
         return [place]
@@ -114,7 +114,7 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
 
 def names_several(image: str | Path) -> bool:
     """Whether a name stands for several images: a folder that is not itself an image, or a pattern."""
-    path = Path(image).expanduser()
+    path = user_path(image)
     if path.exists():
         return path.is_dir() and not is_zarr(path)
     return any(mark in str(image) for mark in "*?[")
@@ -135,7 +135,7 @@ def allow_open_files(count: int) -> None:
 def folder_for(outputs: Sequence[Path], asked: str | Path | None) -> Iterator[None]:
     """Create the requested output folder; remove it again if it stays empty."""
     made = None
-    if asked is not None and outputs and outputs[0] != Path(asked).expanduser() and not outputs[0].parent.exists():
+    if asked is not None and outputs and outputs[0] != user_path(asked) and not outputs[0].parent.exists():
         made = outputs[0].parent
         try:
             made.mkdir()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +13,14 @@ import numpy as np
 import tifffile
 
 from noisewise.axes import Array, Region
-from noisewise.errors import UserError
+from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
-from noisewise.io.base import Source, check_pixels, given_axes, one_line, owned, unique_axes
+from noisewise.io.base import Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.tiff_check import check_chain, check_codec, check_complete, check_set, readable
 from noisewise.io.units import micrometres
 
 READ_WHOLE = 64 * 2**20  # bytes: smaller images are decoded once as a whole, which is faster than strip by strip
 KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "plain", "uniform": "plain", "generic": "plain"}
-DAMAGE = (
-    "invalid page offset",
-    "invalid offset to page",
-    "corrupted tag list",
-    "circular reference",
-    "index out of range",
-    "missing data are zeroed",
-)
-# The highest ratios of these lossless codecs; a file that claims more is damaged.
-MOST_COMPRESSED = {1: 1, 5: 1500, 8: 1100, 32946: 1100, 32773: 130}
 # Descriptive tags whose text also applies to the denoised image.
 TEXT_TAGS = (269, 271, 272, 285, 306, 315, 316, 33432, 51123)
 PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions from image editors
@@ -76,49 +63,6 @@ class TiffSource(Source):
         self.file.close()
 
 
-class _Collector(logging.Filter):
-    """Collects tifffile's messages about one file, from one thread, instead of logging them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.thread, self.messages = threading.get_ident(), [""]
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if threading.get_ident() != self.thread:
-            return True
-        self.messages.append(record.getMessage())
-        return False
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[list[str]]:
-    """Turn errors of tifffile and its codecs into a `UserError`; yields the messages that tifffile logs."""
-    collector, logger = _Collector(), logging.getLogger("tifffile")
-    logger.addFilter(collector)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield collector.messages
-    except UserError:
-        raise
-    except MemoryError as error:
-        raise UserError(f"{path}: does not fit into memory, or is damaged") from error
-    except Exception as error:
-        if "imagecodecs" in str(error):
-            _missing_codec(path, str(error))
-        reason = one_line(str(error)) or type(error).__name__
-        raise UserError(
-            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({reason})"
-        ) from error
-    finally:
-        logger.removeFilter(collector)
-
-
-def _missing_codec(path: Path, message: str) -> None:
-    codec = one_line(message.split(" requires")[0], 60)
-    raise UserError(f"{path}: its compression ({codec}) needs imagecodecs: pip install 'noisewise[formats]'")
-
-
 def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
     """Open a TIFF file of any variant.
 
@@ -129,7 +73,9 @@ def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
     file = None
     try:
         with readable(path) as messages:
+            check_chain(path)
             file = tifffile.TiffFile(path)
+            check_set(path, file)
             return _open(path, file, axes, messages)
     except BaseException:
         if file is not None:
@@ -146,8 +92,8 @@ def _open(path: Path, file: Any, axes: str | None, messages: list[str]) -> TiffS
     if series.keyframe.bitspersample == 1:
         dtype = np.dtype(bool)
     check_pixels(str(path), shape, dtype, series.axes)
-    _check_codec(path, series.keyframe)
-    _check_complete(path, file, series, messages)
+    check_codec(path, series.keyframe)
+    check_complete(path, file, series, messages)
     meta = _meta(file, series)
     letters = given_axes(str(path), axes, len(shape)) if axes is not None else _letters(series.axes)
     scale, channels = _scale(file, meta), _channels(meta, letters, shape)
@@ -182,56 +128,6 @@ def _notes(file: Any, messages: list[str]) -> list[str]:
     if any("OME series" in message for message in messages):
         notes.append("the OME metadata does not match the file: " + one_line(messages[-1]))
     return notes
-
-
-def _check_codec(path: Path, page: Any) -> None:
-    for table, code in (
-        (tifffile.TIFF.DECOMPRESSORS, page.compression),
-        (tifffile.TIFF.UNPREDICTORS, page.predictor),
-    ):
-        if code == 1:
-            continue
-        try:
-            table[code]
-        except Exception as error:
-            name = getattr(code, "name", str(code))
-            if "imagecodecs" in str(error):
-                _missing_codec(path, name)
-            raise UserError(f"{path}: its compression ({name}) is unknown; export it uncompressed") from error
-
-
-def _check_complete(path: Path, file: Any, series: Any, messages: list[str]) -> None:
-    """Refuse files in which strips or tiles are missing: tifffile itself would read them as zeros."""
-    if any("failed to read" in message for message in messages):
-        raise UserError(f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder")
-    expected = prod(series.shape) * series.dtype.itemsize
-    if series.dataoffset is not None:
-        inside, pages = series.dataoffset + expected <= file.filehandle.size, []
-    else:
-        pages = list(series.pages)
-        inside = None in pages or all(_lies_inside(page) for page in pages)
-    if None in pages or any(mark in message.lower() for message in messages for mark in DAMAGE):
-        raise UserError(f"{path}: is truncated or damaged: some of its planes are missing; copy it again")
-    if not inside:
-        raise UserError(f"{path}: is truncated: some of its pixels are missing; copy it again")
-    stored, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
-    most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)
-    if pages and expected > most * max(stored, 1):
-        raise UserError(f"{path}: is damaged: it contains fewer pixels than its header states; copy it again")
-
-
-def _lies_inside(page: Any) -> bool:
-    size, counts = page.parent.filehandle.size, page.databytecounts
-    # Sparse files leave out tiles on purpose, but never strips.
-    if not page.keyframe.is_tiled and 0 in counts:
-        return False
-    return all(offset + count <= size for offset, count in zip(page.dataoffsets, counts, strict=True))
-
-
-def _packing(page: Any) -> float:
-    """Bytes in memory for each byte in the file: pixels of 12 bits become 16."""
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else 1
-    return max(1.0, 8 * int(page.dtype.itemsize) / max(bits, 1))
 
 
 def _map(file: Any, series: Any) -> Any:

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import tifffile
 
-from noisewise.errors import UserError
+from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
-from noisewise.io.base import Source, one_line
+from noisewise.io.base import Source
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import MappedSink
 from noisewise.io.tiff_read import TiffMeta, TiffSource

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from noisewise.axes import Array, Region, guess_axes
-from noisewise.errors import UserError
-from noisewise.io.base import Source, check_pixels, given_axes, one_line, owned, unique_axes
+from noisewise.errors import UserError, one_line
+from noisewise.io.base import Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.files import inside
 from noisewise.io.units import micrometres, seconds
 
 
@@ -58,12 +59,14 @@ def open_zarr(path: Path, axes: str | None = None) -> ZarrSource:
     """
     import zarr
 
+    from noisewise.io.zarr_codecs import guarded
+
     with readable(path):
         if not path.is_dir():
             raise UserError(f"{path}: is not a folder; only Zarr folders can be read")
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
-            return _plain(path, node, axes)
+            return _plain(path, guarded(node), axes)
         return _image(path, node, axes)
 
 
@@ -88,7 +91,11 @@ def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
     _refuse_other_groups(path, ngff, group)
     multiscale = ngff["multiscales"][0]
     levels = [str(dataset["path"]) for dataset in multiscale["datasets"]]
-    array = group[levels[0]]
+    for level in levels:
+        inside(path, level)
+    from noisewise.io.zarr_codecs import guarded
+
+    array = guarded(group[levels[0]])
     shape, dtype = tuple(array.shape), np.dtype(array.dtype).newbyteorder("=")
     stated: list[Any] = multiscale.get("axes") or list("tczyx")[-len(shape) :]
     names: list[Mapping[str, Any]] = [{"name": a} if isinstance(a, str) else a for a in stated]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from noisewise.container import write_container
+from noisewise.io.files import user_path
 from noisewise.noise.ops.likelihood_table import LikelihoodTable
 from noisewise.noise.quantization import CONTINUOUS, Quantization, log_mass, standardised
 
@@ -136,9 +137,7 @@ class Noise(nn.Module, ABC):
     def save(self, path: str | Path) -> None:
         """Write the model to one file (safetensors). Errors: `UserError` if the path cannot be written to."""
         content, tensors = pack(self)
-        write_container(
-            Path(path).expanduser(), "noise", {"noise_model": content, "provenance": self.provenance}, tensors
-        )
+        write_container(user_path(path), "noise", {"noise_model": content, "provenance": self.provenance}, tensors)
 
     def extra_repr(self) -> str:
         parts = [f"{name}={value.item():.4g}" for name, value in self.named_buffers(recurse=False) if value.ndim == 0]

@@ -49,8 +49,9 @@ class TrainState:
     """State of a training: everything needed to resume it.
 
     steps: planned number of steps, 0 while unknown. step: steps done. recoveries: how often training diverged.
-    untrained: the network is used as it was built, without a step. validation_losses: (step, loss).
-    rises: validations in a row with a risen loss. tensors: weights and optimiser state.
+    untrained: the network is used as it was built, without a step. calibrated: standard deviations were compared with
+    errors afterwards. validation_losses: (step, loss). rises: validations in a row with a risen loss. tensors: weights
+    and optimiser state.
     """
 
     steps: int = 0
@@ -59,6 +60,7 @@ class TrainState:
     rises: int = 0
     stopped_early: bool = False
     untrained: bool = False
+    calibrated: bool = False
     validation_losses: list[tuple[int, float]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from noisewise import methods
-from noisewise.container import read_container, write_container
-from noisewise.errors import UserError
+from noisewise.container import checked_provenance, read_container, write_container
+from noisewise.errors import UserError, one_line
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise, pack
 from noisewise.noise.models import unpack
 from noisewise.train.loop import TrainState
 
 HOLDS = "model"
+SPARE_WEIGHTS = 2**20  # that may be allocated in addition to those in the file
 NOISE = "noise_models."  # how the names of a network's tensors begin that belong to its noise models
 
 
@@ -65,25 +70,49 @@ def read_model(path: Path) -> SavedModel:
     """
     header, tensors = read_container(path, HOLDS)
     try:
-        method = TypeAdapter(methods.get(header["method"])).validate_python(header["settings"])
-        spec = TypeAdapter(ImageSpec).validate_python(header["spec"])
-        state = TrainState(**header["train_state"])
-        noise_models = [read_noise(kept, tensors, f"noise.{i}.") for i, kept in enumerate(header.get("noise", []))]
-    except (ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: the model's settings do not fit this version of noisewise ({error})") from error
-    net = method.build(spec, noise_models)
+        return rebuilt(header, tensors)
+    except Exception as error:  # what a stranger's file holds may fail anywhere
+        reason = one_line(str(error)) or type(error).__name__
+        raise UserError(
+            f"{path}: the model does not fit this version of noisewise ({reason}); use the original file"
+        ) from error
+
+
+def rebuilt(header: dict[str, Any], tensors: dict[str, Tensor]) -> SavedModel:
+    """The model of a file's header and tensors. Errors: any, for content that is wrong."""
+    method = TypeAdapter(methods.get(header["method"])).validate_python(header["settings"])
+    spec = TypeAdapter(ImageSpec).validate_python(header["spec"])
+    types = get_type_hints(TrainState)
+    state = TrainState(**{n: TypeAdapter(types[n]).validate_python(v) for n, v in header["train_state"].items()})
+    noise_models = [read_noise(kept, tensors, f"noise.{i}.") for i, kept in enumerate(header.get("noise", []))]
     weights = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
+    with AtMost(sum(tensor.numel() for tensor in weights.values()) + SPARE_WEIGHTS):
+        net = method.build(spec, noise_models)
     weights |= {name: t for name, t in net.state_dict().items() if name.startswith(NOISE)}
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit the network; use the original file") from error
+    net.load_state_dict(weights)
     state.tensors = {n.removeprefix("training."): t for n, t in tensors.items() if n.startswith("training.")}
-    return SavedModel(method, spec, net.eval(), header["provenance"], state)
+    return SavedModel(method, spec, net.eval(), checked_provenance(header["provenance"]), state)
+
+
+class AtMost(TorchFunctionMode):
+    """Refuse to allocate more than so many weights: a header must not ask for a network larger than its file."""
+
+    def __init__(self, weights: int) -> None:
+        super().__init__()
+        self.left = weights
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.empty and args:
+            self.left -= math.prod(
+                args[0] if isinstance(args[0], list | tuple) else [n for n in args if type(n) is int]
+            )
+            if self.left < 0:
+                raise ValueError("its settings ask for a larger network than it holds")
+        return func(*args, **(kwargs or {}))
 
 
 def read_noise(kept: dict[str, Any], tensors: dict[str, Any], prefix: str) -> Noise:
     """A noise model from a model file."""
     noise_model = unpack(kept["noise_model"], tensors, prefix)
-    noise_model.provenance = kept["provenance"]
+    noise_model.provenance = checked_provenance(kept["provenance"])
     return noise_model

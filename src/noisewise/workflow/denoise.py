@@ -24,7 +24,7 @@ from noisewise.workflow.budget import parse_budget, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.noise_model import check_up, find_noise_models
-from noisewise.workflow.training import Training
+from noisewise.workflow.training import Interrupted, Training
 
 FIRST_PASS_STEPS = 300  # of a Noise2Void whose result stands for the signal where the noise cannot be measured
 
@@ -52,14 +52,6 @@ class Result:
     def std(self) -> Array | None:
         """Standard deviation of each pixel, image units, or None where the method gives only the mean."""
         return self.posterior.std
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during `denoise`; `model` holds what was learned so far, and is usable."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__("interrupted")
-        self.model = model
 
 
 @overload

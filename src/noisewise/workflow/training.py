@@ -37,6 +37,14 @@ UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
 DEPTH = 16  # slices of a 3D patch
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; `model` holds what was learned so far, and is usable."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__("interrupted")
+        self.model = model
+
+
 class Training:
     """Images, patches and network of a training; then `run`.
 
@@ -89,7 +97,8 @@ class Training:
 
         A pretrained network is used as it is for zero steps, or seconds too few to improve it.
 
-        Errors: `UserError` for a number of steps that is none.
+        Errors: `UserError` for a number of steps that is none; `Interrupted` on a second Ctrl-C, or one after the last
+        step.
         """
         model, state = self.model, self.model.train_state
         if steps is not None and steps < (0 if self.ready else 1):
@@ -108,7 +117,10 @@ class Training:
                 model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
                 report=as_stage(report), save=None if output is None else save,
             )  # fmt: skip
+            save()
             after = self._calibrate_std() + model.net.training_warnings()
+        except KeyboardInterrupt:
+            raise Interrupted(model) from None
         finally:
             self.patches.close()
         model.notes = self.notes + self.patches.pixel_counts.notes() + state.notes() + after
@@ -127,11 +139,14 @@ class Training:
     def _calibrate_std(self) -> list[str]:
         """Compare standard deviations with errors after training, and correct them; says where they changed much."""
         model, state = self.model, self.model.train_state
-        if not model.method.traits.std or not state.finished or state.untrained:
+        if not state.finished or state.calibrated:
             return []
-        batches = [self.patches.draw(state.steps + i) for i in range(CALIBRATED_ON)]
-        found = reliabilities(model.method, model.net, batches)
-        model.provenance["calibration"] = [None if one is None else one.record() for one in found]
+        found = []
+        if model.method.traits.std and not state.untrained:
+            batches = [self.patches.draw(state.steps + i) for i in range(CALIBRATED_ON)]
+            found = reliabilities(model.method, model.net, batches)
+            model.provenance["calibration"] = [None if one is None else one.record() for one in found]
+        state.calibrated = True
         return recalibrate_std(model.net, found)
 
     def _provenance(self, name: str, noisy: Sequence[Source]) -> dict[str, Any]:

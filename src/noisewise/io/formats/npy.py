@@ -11,8 +11,8 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from noisewise.axes import guess_axes, parse_axes
-from noisewise.errors import UserError
-from noisewise.io.base import Source, check_pixels, one_line
+from noisewise.errors import UserError, one_line
+from noisewise.io.base import Source, check_pixels
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import MappedSink
 from noisewise.io.memory import MemorySource
@@ -58,7 +58,7 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int, Any]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shape, fortran, dtype = read(stream)
-    if any(size < 0 for size in shape):
+    if any(type(size) is not int or size < 0 for size in shape):
         raise ValueError(f"shape {shape}")
     return shape, dtype, stream.tell(), "F" if fortran else "C"
 

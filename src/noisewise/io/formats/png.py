@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from noisewise.axes import Array, Region
-from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, check_pixels, given_axes, one_line, to_dtype
+from noisewise.errors import UserError, one_line
+from noisewise.io.base import Sink, Source, check_pixels, given_axes, to_dtype
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.memory import MemorySource
 from noisewise.io.text import json_objects

@@ -1,0 +1,163 @@
+"""Check a TIFF before its pixels are read: its codecs, its completeness, the files of its set; errors of tifffile."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import tifffile
+
+from noisewise.errors import UserError, one_line
+from noisewise.io.files import inside
+
+DAMAGE = (
+    "invalid page offset",
+    "invalid offset to page",
+    "corrupted tag list",
+    "circular reference",
+    "index out of range",
+    "missing data are zeroed",
+)
+PLANE_BYTES = 20  # in a file, at least: its metadata alone have more
+# The highest ratios of these lossless codecs; a file that claims more is damaged.
+MOST_COMPRESSED = {1: 1, 5: 1500, 8: 1100, 32946: 1100, 32773: 130}
+
+
+class _Collector(logging.Filter):
+    """Collects tifffile's messages about one file, from one thread, instead of logging them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread, self.messages = threading.get_ident(), [""]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if threading.get_ident() != self.thread:
+            return True
+        self.messages.append(record.getMessage())
+        return False
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[list[str]]:
+    """Turn errors of tifffile and its codecs into a `UserError`; yields the messages that tifffile logs."""
+    collector, logger = _Collector(), logging.getLogger("tifffile")
+    logger.addFilter(collector)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield collector.messages
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory, or is damaged") from error
+    except Exception as error:
+        if "imagecodecs" in str(error):
+            _missing_codec(path, str(error))
+        reason = one_line(str(error)) or type(error).__name__
+        raise UserError(
+            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({reason})"
+        ) from error
+    finally:
+        logger.removeFilter(collector)
+
+
+def _missing_codec(path: Path, message: str) -> None:
+    codec = one_line(message.split(" requires")[0], 60)
+    raise UserError(f"{path}: its compression ({codec}) needs imagecodecs: pip install 'noisewise[formats]'")
+
+
+def check_chain(path: Path) -> None:
+    """Refuse a file whose list of pages leads back to an earlier page: it would be read for ever."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        order, big = ">" if data[:2] == b"MM" else "<", data[2:4] in (b"+\0", b"\0+")
+        count_at, entry, offset_at = ("Q", 20, "Q") if big else ("H", 12, "I")
+        seen: set[int] = set()
+        with suppress(struct.error):  # the end of the file
+            (page,) = struct.unpack_from(order + offset_at, data, 8 if big else 4)
+            while page:
+                if page in seen:
+                    raise UserError(f"{path}: is damaged: its list of pages has no end; copy or export it again")
+                seen.add(page)
+                (count,) = struct.unpack_from(order + count_at, data, page)
+                at = page + struct.calcsize(count_at) + entry * count
+                (page,) = struct.unpack_from(order + offset_at, data, at)
+
+
+def check_set(path: Path, file: Any) -> None:
+    """Refuse an OME-TIFF whose metadata name files outside its folder, or state far more planes than files can hold."""
+    try:
+        root = ElementTree.fromstring(file.pages.first.description if file.is_ome else "<none/>")
+    except ElementTree.ParseError:
+        return  # tifffile ignores such metadata
+    bytes_of_set = path.stat().st_size
+    for element in root.iter():
+        name = element.get("FileName", "")
+        own = element.text == root.get("UUID") if "UUID" in root.attrib else name.lower() == path.name.lower()
+        if not name or own or not (other := inside(path.parent, name)).exists():
+            continue
+        if not other.is_file():
+            raise UserError(f"{path}: its metadata name '{one_line(name)}', which is not a file; use the original data")
+        bytes_of_set += other.stat().st_size
+    for element in root.iter():
+        planes = prod(int(element.get(f"Size{axis}", 1)) for axis in "TCZ")
+        if PLANE_BYTES * planes > bytes_of_set:
+            raise UserError(f"{path}: is damaged: it states {planes} planes, far more than it can hold; copy it again")
+
+
+def check_codec(path: Path, page: Any) -> None:
+    for table, code in (
+        (tifffile.TIFF.DECOMPRESSORS, page.compression),
+        (tifffile.TIFF.UNPREDICTORS, page.predictor),
+    ):
+        if code == 1:
+            continue
+        try:
+            table[code]
+        except Exception as error:
+            name = getattr(code, "name", str(code))
+            if "imagecodecs" in str(error):
+                _missing_codec(path, name)
+            raise UserError(f"{path}: its compression ({name}) is unknown; export it uncompressed") from error
+
+
+def check_complete(path: Path, file: Any, series: Any, messages: list[str]) -> None:
+    """Refuse files in which strips or tiles are missing: tifffile itself would read them as zeros."""
+    if any("failed to read" in message for message in messages):
+        raise UserError(f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder")
+    expected = prod(series.shape) * series.dtype.itemsize
+    if series.dataoffset is not None:
+        inside, pages = series.dataoffset + expected <= file.filehandle.size, []
+    else:
+        pages = list(series.pages)
+        inside = None in pages or all(_lies_inside(page) for page in pages)
+    if None in pages or any(mark in message.lower() for message in messages for mark in DAMAGE):
+        raise UserError(f"{path}: is truncated or damaged: some of its planes are missing; copy it again")
+    if not inside:
+        raise UserError(f"{path}: is truncated: some of its pixels are missing; copy it again")
+    stored, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
+    most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)
+    if pages and expected > most * max(stored, 1):
+        raise UserError(f"{path}: is damaged: it contains fewer pixels than its header states; copy it again")
+
+
+def _lies_inside(page: Any) -> bool:
+    size, counts = page.parent.filehandle.size, page.databytecounts
+    # Sparse files leave out tiles on purpose, but never strips.
+    if not page.keyframe.is_tiled and 0 in counts:
+        return False
+    return all(offset + count <= size for offset, count in zip(page.dataoffsets, counts, strict=True))
+
+
+def _packing(page: Any) -> float:
+    """Bytes in memory for each byte in the file: pixels of 12 bits become 16."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 1
+    return max(1.0, 8 * int(page.dtype.itemsize) / max(bits, 1))
