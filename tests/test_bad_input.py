@@ -228,6 +228,13 @@ def test_existing_files_are_kept(refused, model):
     assert "good.tif" in message  # an image is never replaced by a model
 
 
+def test_an_image_is_not_replaced_by_its_measurement(refused):
+    assert "is the input" in refused("measure", "good.tif", "--figure", "good.tif", "--overwrite")
+    assert "safetensors" in refused("measure", "good.tif", "--noise", "good.tif", "--overwrite")
+    assert "is the input" in refused("evaluate", "good.tif", "good.tif", "--std", "good.tif", "--figure", "good.tif",
+                                     "--overwrite")  # fmt: skip
+
+
 # -- options ---------------------------------------------------------------------------------------
 
 
@@ -244,6 +251,7 @@ def test_unknown_method(refused):
         ("--steps", "5", "--budget", "5s"), ("--tile", "big"), ("--tile", "0"),
         ("--device", "abacus"), ("--overwrite", "--skip-existing"), ("--average", "maybe"), ("--average",),
         ("--target", "good.tif"), ("--target", "nowhere.tif"), ("--method", "n2n"), ("--seed", "x"),
+        ("--seed", "-1"),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense(refused, options):

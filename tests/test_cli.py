@@ -551,13 +551,47 @@ def test_ctrl_c_while_writing_keeps_the_model(run, cells, stop_at):
     assert here() == ["cells.tif", "cells_denoised.safetensors"]
 
 
+def test_ctrl_c_while_writing_prints_the_command_that_finishes(run, cells, camera, stop_at, monkeypatch):
+    asked = ("denoise", cells, "--noise", camera, *PN2V, "--std", "--float32", "--seed", "3")
+    assert run(*asked, "-o", "whole.tif")[0] == 0
+    stop_at("predict")
+    code, _, err = run(*asked, "-o", "out.tif", "--model", "m.safetensors")
+    assert code == 130 and not Path("out.tif").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(cells.parent)
+    assert run(*shlex.split(err.splitlines()[-1].split("continue with: noisewise ")[1]))[0] == 0
+    for name in ("", "_std"):
+        np.testing.assert_array_equal(tifffile.imread(f"out{name}.tif"), tifffile.imread(f"whole{name}.tif"))
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_after_the_last_step_loses_nothing(run, cells, camera, monkeypatch):
+    from noisewise.workflow import training
+
+    train = ("train", "pn2v", cells, "--noise", camera, *STEPS, *SMALL, "--batch-size", "2")
+    assert run(*train, "-o", "whole.safetensors")[0] == 0
+    monkeypatch.setattr(training, "reliabilities", interrupt)
+    assert run("denoise", cells, "--noise", camera, *PN2V, "--model", "d.safetensors")[0] == 130
+    assert run("predict", "d.safetensors", cells, "-o", "d.tif")[0] == 0
+    code, _, err = run(*train, "-o", "m.safetensors")
+    assert code == 130 and "--resume" in err and run("predict", "m.safetensors", cells, "-o", "m.tif")[0] == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(cells.parent)
+    assert run(*train, "-o", "m.safetensors", "--resume")[0] == 0
+    assert Path("whole.safetensors").read_bytes() == Path("m.safetensors").read_bytes()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent to processes there")
-def test_ctrl_c_from_outside(cells):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_stop_a_training(cells, name):
     arguments = ["train", "n2v", str(cells), "-o", "m.safetensors", "--steps", "100000"]
     command = [sys.executable, "-m", "noisewise", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr.readline().startswith("training")
-        running.send_signal(signal.SIGINT)
+        running.send_signal(getattr(signal, name))
         out, err = running.communicate(timeout=60)
     assert running.returncode == 130 and out == ""
     assert "--resume" in err and "Traceback" not in err

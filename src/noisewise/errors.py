@@ -12,3 +12,9 @@ def one_line(text: str, limit: int = 160) -> str:
     """Shorten a library's message to one line of bounded length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def check_seed(seed: int) -> None:
+    """Errors: `UserError` for a number that is not a random seed."""
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed {seed} is not a random seed; give 0 or a positive whole number")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from noisewise.axes import Array, Layout, Region
-from noisewise.errors import UserError
+from noisewise.errors import UserError, check_seed
 from noisewise.io import animation_output, checksum, open_source, samples_output
 from noisewise.io.animation import write_animation
 from noisewise.io.base import Source
@@ -25,9 +25,9 @@ from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise
 from noisewise.posterior import MODE, Normal, Point, Posterior, Sampled, choose_medoids
+from noisewise.predict.file_posterior import FilePosterior
 from noisewise.predict.memory import keep_pages
 from noisewise.predict.run import Outputs, Predictor, Samples
-from noisewise.predict.written import FilePosterior
 from noisewise.progress import Report, Stage, quiet
 from noisewise.train.loop import TrainState
 from noisewise.train.modelfile import SavedModel, read_model, write_model
@@ -70,6 +70,7 @@ class Model:
         if unknown:
             raise UserError(f"predict has no option '{next(iter(unknown))}'; it has: {', '.join(asdict(write))}")
         write.check()
+        check_seed(seed)
         with open_inputs(image, axes, output, write) as inputs:
             for source in inputs.sources:
                 self.layout_for(source)
@@ -136,7 +137,8 @@ class Model:
                 self.predict_to(source, Outputs(samples=mode), tile=write.tile_size)
         if write.gif:
             stack = stacked(source, write.kept)
-            with open_source(samples_output(path), stack.axes) as drawn:
+            with open_source(samples_output(path)) as drawn:
+                drawn.axes = stack.axes
                 write_animation(animation_output(path), drawn, stack, write.overwrite)
         draw = (lambda numbers, seed: self.draw(source, numbers, seed)) if self.method.traits.samples else None
         return FilePosterior(path, write.beside(path).get("std"), draw)
@@ -228,19 +230,21 @@ def check_size(source: Source, noise_models: Sequence[Noise]) -> None:
 def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
     """The device of a name; `auto`: an accelerator if there is one, and no noise model.
 
-    Errors: `UserError` for a device that is not available.
+    Errors: `UserError` for a device that is not available, and for an accelerator if there is a noise model: noise
+    models use the processor's random numbers and double precision, which Apple's accelerator lacks.
     """
     if name == "auto":
-        # Noise models use the processor's random numbers and double precision, which Apple's accelerator lacks.
         accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         name = next((kind for kind, there in accelerators.items() if there and not len(noise_models)), "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device '{name}' is not available here; leave out --device, or use cpu") from error
+        raise UserError(f"device '{name}' is not available here; use cpu") from error
     if device.type == "cpu":
         keep_pages()
+    elif len(noise_models):
+        raise UserError(f"device '{name}': methods with a noise model run on the processor only; use cpu, or auto")
     return device
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from noisewise.axes import Array
+from noisewise.calibration.correlated import KINDS as CORRELATED_KINDS
+from noisewise.calibration.correlated import calibrate_correlated
 from noisewise.calibration.detector import DarkLevel, Detector, Unknown, dark_level, estimate_detector
 from noisewise.calibration.diagnostics import (
     DiagnosticInput,
@@ -30,7 +32,7 @@ from noisewise.calibration.photon_transfer import (
 )
 from noisewise.calibration.result import Calibration
 from noisewise.calibration.stability import slow_variance_ratio
-from noisewise.errors import UserError
+from noisewise.errors import UserError, check_seed
 from noisewise.noise.base import Noise
 from noisewise.noise.fit.interval import Estimate
 from noisewise.noise.fit.pairs import Pairs, robust_range
@@ -52,6 +54,11 @@ def calibrate(
     seed: int = 0,
 ) -> Noise:  # fmt: skip
     """The noise model of a camera from a recording: `calibrate_recording(...).noise`, see there."""
+    check_seed(seed)
+    if kind in CORRELATED_KINDS:
+        if dark is not None or offset is not None:
+            raise UserError(f"kind {kind} needs neither dark frames nor an offset; give dark frames as the recording")
+        return calibrate_correlated(stack, kind=kind, axes=axes, seed=seed).noise
     return calibrate_recording(stack, dark=dark, kind=kind, axes=axes, offset=offset, seed=seed).noise
 
 
@@ -94,7 +101,7 @@ def calibrate_recording(
 def check_settings(kind: str, dark: Any, offset: float | None) -> None:
     """Errors: `UserError` for settings that contradict each other."""
     if kind not in KINDS:
-        raise UserError(f"unknown kind of noise model '{kind}'; there are: {', '.join(KINDS)}")
+        raise UserError(f"unknown kind of noise model '{kind}'; there are: {', '.join((*KINDS, *CORRELATED_KINDS))}")
     if kind == "pixel_maps" and dark is None:
         raise UserError("kind pixel_maps: the offset of each pixel is measured in dark frames only; give --dark")
     if offset is not None and not np.isfinite(offset):

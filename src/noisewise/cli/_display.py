@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from noisewise.cli._print import say
+from noisewise.io.text import finite
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -124,14 +125,3 @@ def say_notes(notes: Iterable[str], quiet: bool) -> None:
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON object on stdout; NaN and infinity, which JSON lacks, become null."""
     say(json.dumps(finite(record), default=str))
-
-
-def finite(value: Any) -> Any:
-    """The same value with None in place of NaN and infinite numbers."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value

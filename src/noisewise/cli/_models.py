@@ -6,6 +6,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,14 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
     return place
 
 
+def plan_noise(path: str | None, overwrite: bool) -> Path | None:
+    """The path of a noise model to write, or None. Errors: `UserError` if it cannot be written there."""
+    if path is not None and user_path(path).suffix != SUFFIX:
+        name = user_path(path).with_suffix(SUFFIX).name
+        raise UserError(f"{path}: a noise model's name ends in {SUFFIX}; give {name}")
+    return plan_model(path, overwrite)
+
+
 def training_record(model: Model) -> dict[str, Any]:
     """JSON output about a training."""
     state = model.train_state
@@ -63,15 +72,37 @@ def summary(model: Model) -> str:
     return f"{record['method']}, {record['steps']} steps{loss}"
 
 
-def keep_interrupted(model: Model, path: Path | None, plan: Plan, targets: Sequence[Path], axes: str | None) -> int:
-    """Save the model of an interrupted `denoise`, print how to continue, and return the exit code."""
-    if path is None:
-        path = free_name(plan.outputs[0])
-        model.save(path)
+def keep_interrupted(model: Model, asked: Any, plan: Plan, targets: Sequence[Path]) -> int:
+    """Save the model of an interrupted `denoise`, print how to continue, and return the exit code.
+
+    asked: the command's options.
+    """
+    path = free_name(plan.outputs[0]) if asked.model is None else user_path(asked.model)
+    model.save(path)
     if model.train_state.finished:
-        use = shlex.join(["noisewise", "predict", str(path), *map(str, plan.inputs), *axes_option(axes)])
-        return fail(f"interrupted while writing; the trained model is kept; continue with: {use}", INTERRUPTED)
-    return fail(how_to_resume(model, path, plan.inputs, targets, axes), INTERRUPTED)
+        output = [] if asked.output is None else ["-o", asked.output]
+        skip = [] if asked.writing.overwrite or asked.writing.skip_existing else ["--skip-existing"]
+        files = [str(path), *map(str, plan.inputs), *output, *axes_option(asked.axes)]
+        use = ["noisewise", "predict", *files, *flags(asked.writing), *flags_of(asked, "seed", "device"), *skip]
+        return fail(
+            f"interrupted while writing; the trained model is kept; continue with: {shlex.join(use)}", INTERRUPTED
+        )
+    return fail(how_to_resume(model, path, plan.inputs, targets, asked.axes), INTERRUPTED)
+
+
+def flags(options: Any) -> list[str]:
+    """A dataclass of options as arguments, without those that have their default value."""
+    return flags_of(options, *(field.name for field in fields(options)))
+
+
+def flags_of(options: Any, *names: str) -> list[str]:
+    """Some options as arguments, without those that have their default value."""
+    given = []
+    for name in names:
+        value = getattr(options, name)
+        if value != getattr(type(options), name):
+            given += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return given
 
 
 def how_to_resume(

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import OK
-from noisewise.cli._models import SUFFIX, plan_model
+from noisewise.cli._models import plan_noise
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.cli._print import say
 from noisewise.errors import UserError
@@ -86,10 +86,8 @@ class Calibrate:
         """Path of the noise model. Errors: `UserError` for options that are not possible."""
         if not self.stack:
             raise UserError("no input; give a recording, as in: noisewise calibrate frames.tif -o camera.safetensors")
-        path = user_path(self.output)
-        if path.suffix != SUFFIX:
-            raise UserError(f"{path}: a noise model's name ends in {SUFFIX}; give {path.with_suffix(SUFFIX).name}")
-        plan_model(self.output, self.overwrite)
+        path = plan_noise(self.output, self.overwrite)
+        assert path is not None
         refuse_taken(self.figure, self.overwrite)
         if self.denoised is not None and (self.dark is not None or self.offset is not None):
             raise UserError("--denoised needs no --dark and no --offset; give either a recording or denoised images")

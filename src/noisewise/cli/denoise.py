@@ -83,7 +83,7 @@ class Denoise:
                     **vars(self.writing), model=path, report=display,
                 )  # fmt: skip
         except Interrupted as stop:
-            return keep_interrupted(stop.model, path, plan, targets, self.axes)
+            return keep_interrupted(stop.model, self, plan, targets)
         display.say(results[0].notes)
         return self._finish(plan, path, results, time.monotonic() - started)
 

@@ -16,7 +16,7 @@ from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, refuse_taken
+from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 from noisewise.progress import Stage
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Evaluate:
             counts = f"{len(predictions)} images in {self.prediction}, but {len(references)} in {self.reference}"
             raise UserError(f"{counts}; give one reference for each prediction")
         stds = self._stds(len(predictions))
+        refuse_inputs([*predictions, *references, *stds], [] if self.figure is None else [user_path(self.figure)])
         from noisewise.evaluate.compare import compare, mean_scores
 
         with ExitStack() as files, Display(self.messages.quiet, "evaluate") as display:
@@ -122,10 +123,14 @@ def compare_std(prediction: Any, reference: Any, std: Any) -> Reliability:
     import torch
 
     from noisewise.evaluate.calibration import reliability
+    from noisewise.evaluate.compare import check_same_size, read, single_images
 
-    if std.shape != prediction.shape:
-        raise UserError(f"{std.name}: has the shape {std.shape}, but its prediction {prediction.shape}; give its own")
-    images = [torch.from_numpy(source.read().astype("float64")) for source in (prediction, std, reference)]
+    check_same_size(std, prediction)
+    indices = list(single_images(reference))
+    images = [
+        torch.cat([torch.from_numpy(read(source, index).astype("float64")) for index in indices])
+        for source in (prediction, std, reference)
+    ]
     known = torch.isfinite(torch.stack(images)).all(0) & (images[1] > 0)
     if not known.any():
         raise UserError(f"{std.name}: holds no standard deviation above zero; give a file from denoise --std")

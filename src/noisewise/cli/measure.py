@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
+from noisewise.cli._models import plan_noise
 from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Switch
 from noisewise.cli._print import say
 from noisewise.errors import UserError
-from noisewise.io.plan import find_images, refuse_taken
+from noisewise.io.files import user_path
+from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 
 if TYPE_CHECKING:
     from noisewise.estimate.report import NoiseReport
@@ -44,8 +46,11 @@ class Measure:
         paths = find_images(self.inputs)
         if not paths:
             raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
-        for output in (self.noise, self.figure):
-            refuse_taken(output, self.overwrite)
+        noise = plan_noise(self.noise, self.overwrite)
+        refuse_taken(self.figure, self.overwrite)
+        refuse_inputs(paths, [user_path(name) for name in (self.noise, self.figure) if name is not None])
+        if len(paths) > 1 and (self.noise or self.figure):
+            raise UserError(f"--noise and --figure are for one image with one channel, not for {len(paths)} images")
         from noisewise.workflow.choose import suited_methods
 
         found: list[NoiseReport] = []
@@ -54,9 +59,9 @@ class Measure:
             if not self.messages.json:
                 say("\n".join(describe(checkup, suited_methods(checkup), self.messages.quiet)))
         if len(found) > 1 and (self.noise or self.figure):
-            raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)}")
-        if self.noise is not None:
-            found[0].noise.save(self.noise)
+            raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)} channels")
+        if noise is not None:
+            found[0].noise.save(noise)
         if self.figure is not None:
             from noisewise.plots.noise_report import plot_noise_report
 

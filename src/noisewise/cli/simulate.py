@@ -20,7 +20,7 @@ from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, Inputs, MessageOptions, Messages, Out, Switch
 from noisewise.cli._print import say
 from noisewise.cli._scenes import scene_source
-from noisewise.errors import UserError
+from noisewise.errors import UserError, check_seed
 from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
 from noisewise.io.files import user_path
 from noisewise.io.memory import MemorySource
@@ -156,8 +156,7 @@ class Simulate:
         """Errors: `UserError` for options that are not possible."""
         if self.frames < 1:
             raise UserError(f"--frames {self.frames} is not a number of frames; give 1 or more")
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed} is negative; give 0 or more")
+        check_seed(self.seed)
         if self.photons is not None and not 0 < self.photons < math.inf:
             raise UserError(f"--photons {self.photons:g} is not an amount of light; give more than 0")
 

@@ -34,19 +34,22 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     Errors: `UserError` if the image is constant, too small, or saturated or missing almost everywhere.
     """
     sources = [open_source(one, axes) for one in image] if isinstance(image, list) else [open_source(image, axes)]
+    if not sources:
+        raise UserError("no image to measure; give a path, an array, or a list of these")
     for source in sources:
         if not 0 <= channel < source.size_of("C"):
             raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
     source = sources[0]
     read = [read_planes(one, channel, max(1, MAX_PLANES // len(sources))) for one in sources]
-    axis, planes = read[0][0], [group for _, part in read for group in part]
+    axis, pairs = read[0][0], [(along, group) for along, part in read for group in part]
+    planes = [group for _, group in pairs]
     check_planes(source.name, planes)
     counter = PixelValueCounter(source.dtype)
     for plane in (plane for group in planes for plane in group):
         counter.add(plane)
     pixel_values = counter.measure()
     valid = valid_masks(source.name, planes, pixel_values)
-    block_sources = [block_source(group, axis) for group in planes]
+    block_sources = [block_source(group, along) for along, group in pairs]
     correlation = estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))
     blocks = extract_blocks(block_sources, VARIANCE_SIDE, valid)
     levels = estimate_noise_levels(blocks, correlation)
@@ -71,7 +74,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
 
 def check_planes(name: str, planes: list[list[Array]]) -> None:
     """Refuse images without noise to measure. Errors: `UserError`."""
-    height, width = planes[0][0].shape
+    height, width = np.min([group[0].shape for group in planes], axis=0)
     if min(height, width) < MIN_SIDE:
         raise UserError(
             f"{name}: {height} x {width} pixels are too few to measure noise; give {MIN_SIDE} x {MIN_SIDE} or more"

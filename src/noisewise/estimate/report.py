@@ -9,6 +9,7 @@ from typing import Any
 
 from noisewise.estimate.measurement import CORRELATED_PLANES, WEAK, NoiseMeasurement
 from noisewise.estimate.noise_model import full_noise_model, pixel_noise_model
+from noisewise.io.text import finite
 from noisewise.noise.base import Noise
 
 HOT = 1e-5  # of the pixels
@@ -38,7 +39,7 @@ class NoiseReport(NoiseMeasurement):
         return model
 
     def _provenance(self) -> dict[str, Any]:
-        return {"measured": self.record(), "signal_range": [self.signal_range[0], self.signal_range[2]]}
+        return {"measured": finite(self.record()), "signal_range": [self.signal_range[0], self.signal_range[2]]}
 
     @property
     def verdict(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, refuse_twice
+from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, refuse_twice, skipped
 from noisewise.io.write import WriteOptions
 
 
@@ -39,19 +40,31 @@ def open_inputs(images: Any, axes: str | None, output: Any, write: WriteOptions)
     Errors: `UserError` for images that cannot be used, and for two outputs of the same name.
     """
     several = is_several(images)
+    refuse_empty(images)
     given = list(images) if isinstance(images, list | tuple) and several else [images]
     if output is None or isinstance(output, list | tuple):
-        paths = expanded(given)
-        outputs = None if output is None else [user_path(path) for path in output]
-        yield Inputs(open_all(paths, axes), outputs, several)
+        sources = open_all(expanded(given), axes)
+        yield with_outputs(sources, None if output is None else [user_path(path) for path in output], several, write)
         return
     if not all(isinstance(image, str | Path) for image in given):
         sources = open_all(given, axes)
-        yield Inputs(sources, outputs_of_arrays(sources, output), several)
+        yield with_outputs(sources, outputs_of_arrays(sources, output), several, write)
         return
     plan = write.plan(given, output)
     with folder_for(plan.outputs, output):
         yield Inputs(open_all(plan.inputs, axes), plan.outputs, several or names_several(given[0]), plan.notes)
+
+
+def with_outputs(sources: list[Source], outputs: list[Path] | None, several: bool, write: WriteOptions) -> Inputs:
+    """Images with the outputs that were given for them. Errors: `UserError` if there is not one for each."""
+    if outputs is None:
+        return Inputs(sources, None, several)
+    if len(outputs) != len(sources):
+        raise UserError(f"{len(outputs)} outputs for {len(sources)} images; give one for each")
+    refuse_twice(outputs)
+    existing = [path for path in outputs if write.skip_existing and os.path.lexists(path)]
+    pairs = [(source, path) for source, path in zip(sources, outputs, strict=True) if path not in existing]
+    return Inputs([s for s, _ in pairs], [p for _, p in pairs], several, skipped(existing))
 
 
 def is_several(images: Any) -> bool:
@@ -59,6 +72,12 @@ def is_several(images: Any) -> bool:
     if isinstance(images, list | tuple):
         return all(isinstance(image, str | Path | Source) or hasattr(image, "shape") for image in images)
     return isinstance(images, str | Path) and names_several(images)
+
+
+def refuse_empty(images: Any) -> None:
+    """Errors: `UserError` for a list without an image."""
+    if isinstance(images, list | tuple) and not images:
+        raise UserError("no image; give a path, an array, or a list of these")
 
 
 def expanded(images: Sequence[Any]) -> list[Any]:
@@ -83,15 +102,15 @@ def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Pat
         return [user_path(output)]
     names = [source.path or Path(f"{number:03d}.tif") for number, source in enumerate(sources)]
     outputs = name_outputs(names, output, "_denoised")
-    refuse_twice(outputs)
     if not outputs[0].parent.is_dir():
         raise UserError(f"{outputs[0].parent}: the folder does not exist; create it first")
     return outputs
 
 
 def images_of(value: Any, axes: str | None) -> list[Source]:
-    """Open one image, several, or none (None)."""
+    """Open one image, several, or none (None). Errors: `UserError` for an empty list."""
     if value is None:
         return []
+    refuse_empty(value)
     given = list(value) if isinstance(value, list | tuple) and is_several(value) else [value]
     return open_all(expanded(given), axes)

@@ -52,10 +52,15 @@ def plan_files(
     refuse_twice(written)
     if skip_existing:
         existing = [path for path in outputs if os.path.lexists(path)]
-        notes += [f"{path}: exists already, skipped" for path in existing]
+        notes += skipped(existing)
         pairs = [(i, o) for i, o in zip(inputs, outputs, strict=True) if o not in existing]
         inputs, outputs = [i for i, _ in pairs], [o for _, o in pairs]
     return Plan(inputs, outputs, notes)
+
+
+def skipped(existing: Iterable[Path]) -> list[str]:
+    """A note on each output that exists."""
+    return [f"{path}: exists already, skipped" for path in existing]
 
 
 def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:

@@ -43,7 +43,8 @@ def create_tiff(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Pr
             reason = one_line(str(error))
             raise UserError(f"{draft.path}: cannot be written as TIFF ({reason}); choose .npy or .zarr") from error
         # Invalid metadata is no reason to lose the result.
-        like.notes.append("some of the metadata could not be kept: " + one_line(str(error)))
+        note = "some of the metadata could not be kept: " + one_line(str(error))
+        like.notes += [note] if note not in like.notes else []
         offset = _lay_out(draft, _new_meta(like, dtype, _wants_ome(draft), None), like, dtype, provenance)
     draft.reserve()
     return MappedSink(draft, np.memmap(draft.temporary, dtype, "r+", offset, like.shape))

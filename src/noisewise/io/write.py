@@ -62,7 +62,7 @@ class WriteOptions:
             raise UserError("--overwrite and --skip-existing exclude each other; give one")
         if self.average not in ("auto", "yes", "no"):
             raise UserError(f"--average {self.average} is not possible; give yes, no or auto")
-        if self.tile != "auto" and self.tile < 1:
+        if self.tile != "auto" and not (isinstance(self.tile, int) and self.tile >= 1):
             raise UserError(f"--tile {self.tile} is not a size in pixels; give a number, or auto")
         if self.samples < 0:
             raise UserError(f"--samples {self.samples} is not a number of samples; give 1 or more")

@@ -15,6 +15,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
+from noisewise.errors import UserError
 from noisewise.methods._conditioned import (
     ConditionedSettings,
     build_conditioned,
@@ -102,6 +103,8 @@ def build_ladder(
     make: (channels, shape) -> the ladder. unconditioned: strides of the levels, finest first -> how many of the finest
     are not conditioned on the image.
     """
+    if settings.mean_samples == 1:
+        raise UserError("one sample has no standard deviation; set mean_samples to 0, or to 2 or more")
     net = build_conditioned(settings, spec, noise_models)
     plan = pooling_plan(spec.spacing, spec.size, settings.levels + 1)
     shape = LadderShape(
@@ -197,7 +200,7 @@ def ladder_posterior(
         total += off.sum(0)
         squares += (off**2).sum(0)
     off = total / count
-    variance = (squares - count * off**2) / (count - 1 or torch.nan)
+    variance = (squares - count * off**2) / (count - 1)
     return Normal((middle + off).float(), variance.clamp(min=0).sqrt().float())
 
 

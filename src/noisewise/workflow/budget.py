@@ -21,6 +21,12 @@ def parse_budget(budget: str | float | None) -> float | None:
     return float(match[1]) * UNITS[match[2]]
 
 
+def refuse_both(budget: str | float | None, steps: int | None) -> None:
+    """Errors: `UserError` for a time and a number of steps."""
+    if budget is not None and steps is not None:
+        raise UserError("budget and steps exclude each other; give one")
+
+
 def training_seconds(budget: str | float | None, started: float, predicting: float, usable: bool) -> float:
     """Seconds of the budget for training: without those since `started` and those that prediction will take.
 

@@ -23,7 +23,7 @@ def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | No
         return []
     planes, counts = planes_of(source, checkup, 0)
     denoise = as_function(model.method, model.net)
-    return list(described(check_consistency(planes, model.noise_models[0], denoise, valid=counts)))
+    return list(described(check_consistency(planes, model.noise_models[0].typical(), denoise, valid=counts)))
 
 
 def described(check: ConsistencyCheck) -> Iterator[str]:

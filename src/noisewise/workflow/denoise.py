@@ -11,6 +11,7 @@ from typing import Any, overload
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.calibration.bootstrap import bootstrap
+from noisewise.errors import check_seed
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.inputs import Inputs, images_of, open_inputs
@@ -20,7 +21,7 @@ from noisewise.model import Model
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, quiet
-from noisewise.workflow.budget import parse_budget, training_seconds
+from noisewise.workflow.budget import parse_budget, refuse_both, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.noise_model import check_up, find_noise_models
@@ -93,6 +94,8 @@ def denoise(
     started = time.perf_counter()
     write, settings = WriteOptions.split_from(options)
     write.check()
+    check_seed(seed)
+    refuse_both(budget, steps)
     report, model_path = settings.pop("report", quiet), settings.pop("model", None)
     with open_inputs(image, axes, output, write) as inputs:
         if not inputs.sources:
@@ -167,6 +170,8 @@ def train(
     """
     resume, report = options.pop("resume", None), options.pop("report", quiet)
     method = make_method(method, options)
+    check_seed(seed)
+    refuse_both(budget, steps)
     noisy, targets = images_of(images, axes), images_of(target, axes)
     if resume is not None and not resume.train_state.steps:
         resume = None  # interrupted before its length was measured: a few steps, taken again

@@ -59,7 +59,8 @@ def patch_rmse(squared: Tensor) -> Tensor:
 
 def add_noise(net: Denoiser, signal: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Noisy images of signals (N, C, *S), and the signals, both (N·C, 1, *S)."""
-    noisy = [net.noise_model(c).sample(s, generator) for c, s in enumerate(signal.chunk(signal.shape[1], 1))]
+    channels = enumerate(signal.chunk(signal.shape[1], 1))
+    noisy = [net.noise_model(c).typical().sample(s, generator) for c, s in channels]
     return split_channels(torch.cat(noisy, 1)), split_channels(signal)
 
 
@@ -72,7 +73,7 @@ def synthetic_scenes(net: Denoiser, batch: Batch, kind: str) -> Tensor:
     for channel, x in enumerate(batch.noisy.float().chunk(batch.noisy.shape[1], 1)):
         scene = patches(kind, x.shape[2:], len(x), batch.generator).to(x)
         if is_synthetic(kind):
-            model = net.noise_model(channel)
+            model = net.noise_model(channel).typical()
             background = batch.background[channel] if batch.background else None
             low, high = scene_range(x, model, batch.generator, background)
             # Signals outside of the recordable range cannot be inferred from an image.

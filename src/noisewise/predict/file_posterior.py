@@ -10,7 +10,7 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.io import open_source
-from noisewise.posterior import Normal, Posterior
+from noisewise.posterior import Normal, Point, Posterior, Sampled
 
 
 class FilePosterior(Posterior[Array]):
@@ -22,7 +22,7 @@ class FilePosterior(Posterior[Array]):
     def __init__(
         self, path: Path, std_path: Path | None, draw: Callable[[Sequence[int], int], Array] | None = None
     ) -> None:
-        self.path, self._std_path, self._draw = path, std_path, draw
+        self.path, self.std_path, self.draw = path, std_path, draw
 
     @cached_property
     def mean(self) -> Array:  # type: ignore[override]
@@ -32,17 +32,29 @@ class FilePosterior(Posterior[Array]):
     @cached_property
     def std(self) -> Array | None:  # type: ignore[override]
         """Standard deviation of p(s|x), or None if it was not written."""
-        return None if self._std_path is None else read_float32(self._std_path)
+        return None if self.std_path is None else read_float32(self.std_path)
 
     def sample(self, n: int, seed: int = 0) -> Array:
-        if self._draw is None:
-            raise ValueError("this method gives a single estimate, not samples")
-        return self._draw(range(n), seed)
+        return self._pixels().sample(n, seed) if self.draw is None else self.draw(range(n), seed)
 
     def interval(self, coverage: float = 0.9) -> tuple[Array, Array]:
-        if self.std is None:
-            raise ValueError("no standard deviation was written; ask for std=True")
-        return Normal(self.mean, self.std).interval(coverage)
+        return self._pixels().interval(coverage)
+
+    def mode(self) -> Array:
+        """See `Sampled.mode`. Errors: `ValueError` if the method gives no samples."""
+        return self._sampled().mode()
+
+    def diverse(self, n: int, of: int = 100, seed: int = 0) -> Array:
+        """See `Sampled.diverse`. Errors: `ValueError` if the method gives no samples."""
+        return self._sampled().diverse(n, of, seed)
+
+    def _pixels(self) -> Posterior[Array]:
+        return Point(self.mean) if self.std is None else Normal(self.mean, self.std)
+
+    def _sampled(self) -> Sampled[Array]:
+        if self.draw is None:
+            raise ValueError("this method gives no samples; choose one that does (noisewise methods lists them)")
+        return Sampled(self.mean, self.std, self.draw)  # type: ignore[arg-type]
 
 
 def read_float32(path: Path) -> Array:
