@@ -139,12 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     classic = N2V(
-        network="classic",
-        batch_size=BATCH,
-        patch_size=PATCH,
-        mask_percent=0.2,
-        masking="uniform",
-        mask_radius=5,
+        network="classic", batch_size=BATCH, patch_size=PATCH, mask_percent=0.2, masking="uniform", mask_radius=5
     )
     runs: dict[str, list[dict[str, float]]] = {"careamics": [], "classic": [], "fast": []}
     for _ in range(arguments.rounds):

@@ -420,12 +420,7 @@ def test_edited_model(refused, model):
 
     header, rest = header_and_rest(model)
     record = json.loads(header["__metadata__"]["noisewise"])
-    for change in (
-        {"spec": record["spec"] | {"mean": [1.0]}},
-        {"format": 99},
-        {"method": "n2w"},
-        {"settings": 3},
-    ):
+    for change in ({"spec": record["spec"] | {"mean": [1.0]}}, {"format": 99}, {"method": "n2w"}, {"settings": 3}):
         header["__metadata__"]["noisewise"] = json.dumps(record | change)
         with_header(edited, header, rest)
         assert "weight.safetensors" in refused("predict", edited, "good.tif")

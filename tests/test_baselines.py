@@ -11,14 +11,7 @@ from scipy.stats import norm, poisson
 
 from noisewise import UserError
 from noisewise.evaluate.metrics import psnr
-from noisewise.testing.baselines import (
-    BRIGHT,
-    anscombe,
-    denoise_nlm,
-    denoise_tv,
-    denoise_wavelet,
-    inverse_anscombe,
-)
+from noisewise.testing.baselines import BRIGHT, anscombe, denoise_nlm, denoise_tv, denoise_wavelet, inverse_anscombe
 from tests.conftest import blobs
 
 DENOISERS = [denoise_nlm, denoise_wavelet, denoise_tv]

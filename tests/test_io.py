@@ -17,19 +17,7 @@ from noisewise.errors import UserError
 
 PROVENANCE = {"version": "0.1.0", "method": "n2v", "note": "a--b > c & µ", "seed": 0}
 SIZES = {"T": 3, "C": 2, "Z": 4, "Y": 17, "X": 23, "Q": 3, "S": 3}
-DTYPES = [
-    "uint8",
-    "int8",
-    "uint16",
-    "int16",
-    "uint32",
-    "int32",
-    "uint64",
-    "int64",
-    "float16",
-    "float32",
-    "float64",
-]
+DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"]
 
 
 def image(shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -219,11 +207,7 @@ OME = """<?xml version="1.0" encoding="UTF-8"?>
 def test_ome_metadata_is_kept(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(
-        path,
-        image((2, 4, 17, 23), "uint16"),
-        description=OME.encode(),
-        metadata=None,
-        photometric="minisblack",
+        path, image((2, 4, 17, 23), "uint16"), description=OME.encode(), metadata=None, photometric="minisblack"
     )
     source = io.open_source(path)
     assert source.axes == "CZYX" and source.channel_names == ["DAPI", "µGFP"]
@@ -238,12 +222,7 @@ def test_ome_metadata_is_kept(tmp_path: Path, dtype: str) -> None:
     ome = tifffile.xml2dict(xml)["OME"]
     pixels = ome["Image"]["Pixels"]
     assert pixels["Type"] == {"uint16": "uint16", "float32": "float"}[dtype]
-    assert pixels["Channel"][1] == {
-        "ID": "Channel:0:1",
-        "Name": "µGFP",
-        "Color": 16711935,
-        "SamplesPerPixel": 1,
-    }
+    assert pixels["Channel"][1] == {"ID": "Channel:0:1", "Name": "µGFP", "Color": 16711935, "SamplesPerPixel": 1}
     assert pixels["Plane"]["ExposureTime"] == 0.05 and pixels["PhysicalSizeXUnit"] == "nm"
     assert ome["Instrument"]["Objective"]["LensNA"] == 1.4
     assert ome["Image"]["AcquisitionDate"] == "2024-05-06T07:08:09"
@@ -447,10 +426,7 @@ def test_png_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [*DTYPES, ">u2", ">f4"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npy(tmp_path: Path, dtype: str, order: Any) -> None:
-    path, pixels = (
-        tmp_path / "a.npy",
-        np.asarray(image((3, 17, 23), np.dtype(dtype).name).astype(dtype), order=order),
-    )
+    path, pixels = (tmp_path / "a.npy", np.asarray(image((3, 17, 23), np.dtype(dtype).name).astype(dtype), order=order))
     np.save(path, pixels)
     output = np.load(write_copy(path))
     np.testing.assert_array_equal(output, pixels)
@@ -545,19 +521,9 @@ def test_find_inputs(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     names = [p.name for p in io.find_inputs([tmp_path])]
     assert names == ["a.TIF", "b.tif", "c.png", "d.zarr", "x[1].tif"]
-    assert [p.name for p in io.find_inputs([tmp_path / "b.tif", str(tmp_path / "*.tif")])] == [
-        "b.tif",
-        "x[1].tif",
-    ]
-    assert [p.name for p in io.find_inputs([tmp_path / "x[1].tif", tmp_path / "d.zarr"])] == [
-        "x[1].tif",
-        "d.zarr",
-    ]
-    for bad, words in (
-        ("gone.tif", "no such file"),
-        ("*.gif", "matches no image"),
-        ("empty", "holds no images"),
-    ):
+    assert [p.name for p in io.find_inputs([tmp_path / "b.tif", str(tmp_path / "*.tif")])] == ["b.tif", "x[1].tif"]
+    assert [p.name for p in io.find_inputs([tmp_path / "x[1].tif", tmp_path / "d.zarr"])] == ["x[1].tif", "d.zarr"]
+    for bad, words in (("gone.tif", "no such file"), ("*.gif", "matches no image"), ("empty", "holds no images")):
         with pytest.raises(UserError, match=words):
             io.find_inputs([tmp_path / bad])
     with pytest.raises(UserError, match="unknown format"):

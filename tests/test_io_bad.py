@@ -107,10 +107,7 @@ def test_flipped_bytes(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     path.write_bytes(content)
     pixels = read_or_refuse(path)
     if pixels is not None:
-        with (
-            io.open_source(path) as source,
-            io.create_sink(tmp_path / "b.tif", source, overwrite=True) as sink,
-        ):
+        with io.open_source(path) as source, io.create_sink(tmp_path / "b.tif", source, overwrite=True) as sink:
             sink.write(source.everything, pixels)
 
 
@@ -279,11 +276,7 @@ def test_output_must_not_be_the_input(tmp_path: Path) -> None:
 
 def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
     source = io.open_source(np.zeros((16, 20), "uint8"))
-    for name, words in (
-        ("gone/b.tif", "does not exist"),
-        ("b.xyz", "unknown format"),
-        ("b.lsm", "not written"),
-    ):
+    for name, words in (("gone/b.tif", "does not exist"), ("b.xyz", "unknown format"), ("b.lsm", "not written")):
         with pytest.raises(UserError, match=words):
             io.create_sink(tmp_path / name, source)
     (tmp_path / "file").write_bytes(b"")

@@ -79,10 +79,7 @@ def test_correlated_noise_is_removed_too() -> None:
     signal = scene()
     noisy = noise_model.sample(signal, torch.Generator().manual_seed(2)).numpy()
     errors = {}
-    settings = {
-        "simulated": {"noise": noise_model, "steps": 20, "batch_size": 2},
-        "n2v": {"steps": 40, "features": 16},
-    }
+    settings = {"simulated": {"noise": noise_model, "steps": 20, "batch_size": 2}, "n2v": {"steps": 40, "features": 16}}
     for name, given in settings.items():
         mean = nw.train(name, noisy, patch_size=32, **given).predict(noisy, average=False).mean
         errors[name] = np.mean((mean - signal.numpy()) ** 2)

@@ -14,13 +14,7 @@ from noisewise.predict.receptive_field import receptive_radius
 FORMS = {
     "classic": {"features": 4},
     "n2v2": {"features": 4, "pool": "blur", "top_skip": False},
-    "fast": {
-        "features": 4,
-        "growth": 1.0,
-        "blocks": 1,
-        "pool": "conv",
-        "merge": "add",
-    },
+    "fast": {"features": 4, "growth": 1.0, "blocks": 1, "pool": "conv", "merge": "add"},
 }
 
 
@@ -66,18 +60,7 @@ def test_the_receptive_field_is_what_autograd_finds(form: str, stem: bool) -> No
 
 def test_the_classic_form_has_the_weights_of_the_n2v_network() -> None:
     """Two levels, 32 features, batch norm: counted by hand from the layer sizes."""
-    layers = [
-        (1, 32),
-        (32, 32),
-        (32, 64),
-        (64, 64),
-        (64, 128),
-        (128, 64),
-        (128, 64),
-        (64, 32),
-        (64, 32),
-        (32, 32),
-    ]
+    layers = [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 64), (128, 64), (64, 32), (64, 32), (32, 32)]
     expected = sum(9 * a * b + b + 2 * b for a, b in layers) + 32 + 1
     net = UNet(pools=[(2, 2), (2, 2)], features=32)
     assert sum(p.numel() for p in net.parameters()) == expected

@@ -14,7 +14,7 @@ import torch
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.errors import UserError, check_seed
-from noisewise.io import animation_output, checksum, open_source, samples_output
+from noisewise.io import checksum, companions, open_source
 from noisewise.io.animation import write_animation
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
@@ -137,9 +137,9 @@ class Model:
                 self.predict_to(source, Outputs(samples=mode), tile=write.tile_size)
         if write.gif:
             stack = stacked(source, write.kept)
-            with open_source(samples_output(path)) as drawn:
+            with open_source(companions(path)["samples"]) as drawn:
                 drawn.axes = stack.axes
-                write_animation(animation_output(path), drawn, stack, write.overwrite)
+                write_animation(companions(path)["gif"], drawn, stack, write.overwrite)
         draw = (lambda numbers, seed: self.draw(source, numbers, seed)) if self.method.traits.samples else None
         return FilePosterior(path, write.beside(path).get("std"), draw)
 
@@ -183,11 +183,7 @@ class Model:
 
     def record_for(self, source: Source, write: WriteOptions, average: bool, seed: int) -> dict[str, Any]:
         """How an output was made: version, method, settings, seed, steps, the input and its checksum."""
-        record = dict(self.provenance) | {
-            "settings": asdict(self.method),
-            "input": source.name,
-            "averaged": average,
-        }
+        record = dict(self.provenance) | {"settings": asdict(self.method), "input": source.name, "averaged": average}
         if source.path is not None:
             record["input_sha256"] = checksum(source.path)
         if write.samples:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from noisewise.cli._exit import INTERRUPTED, fail
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
+from noisewise.io.paths import split_extension
 
 if TYPE_CHECKING:
     from noisewise.io.plan import Plan
@@ -124,6 +125,6 @@ def axes_option(axes: str | None) -> list[str]:
 
 def free_name(output: Path) -> Path:
     """An unused name for a model beside an output."""
-    stem = output.name.split(".")[0]
+    stem = split_extension(output)[0]
     names = (output.with_name(f"{stem}{f'-{n}' if n else ''}{SUFFIX}") for n in count())
     return next(name for name in names if not os.path.lexists(name))

@@ -291,6 +291,5 @@ def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
     means = [sum(v.sum(dtype=np.float64) for v in values(c)) / counts[c] for c in channels]
     squares = [sum(np.square(v - means[c], dtype=np.float64).sum() for v in values(c)) for c in channels]
     return Statistics(
-        tuple(float(m) for m in means),
-        tuple(float(np.sqrt(s / n)) for s, n in zip(squares, counts, strict=True)),
+        tuple(float(m) for m in means), tuple(float(np.sqrt(s / n)) for s, n in zip(squares, counts, strict=True))
     )

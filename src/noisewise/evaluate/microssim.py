@@ -9,15 +9,7 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.errors import UserError
-from noisewise.evaluate.metrics import (
-    Moments,
-    check_size,
-    checked,
-    checked_range,
-    contrast_of,
-    similarity,
-    strips,
-)
+from noisewise.evaluate.metrics import Moments, check_size, checked, checked_range, contrast_of, similarity, strips
 
 BACKGROUND_PERCENT = 3.0
 UNIFORM = np.full(7, 1 / 7)

@@ -15,29 +15,17 @@ from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
 from noisewise.io.files import Draft, check_regular, checksum, user_path
-from noisewise.io.paths import (
-    animation_output,
-    default_output,
-    find_inputs,
-    is_read_only,
-    mode_output,
-    samples_output,
-    std_output,
-    suffix_of,
-)
+from noisewise.io.paths import companions, default_output, find_inputs, is_read_only, suffix_of
 
 __all__ = [
     "Sink",
     "Source",
-    "animation_output",
     "checksum",
+    "companions",
     "create_sink",
     "default_output",
     "find_inputs",
-    "mode_output",
     "open_source",
-    "samples_output",
-    "std_output",
     "to_dtype",
 ]
 

@@ -73,35 +73,18 @@ def _readable(path: Path) -> bool:
 
 
 def default_output(path: Path, suffix: str = "_denoised") -> Path:
-    """Return `<stem><suffix><extension>` beside the input; `.ome.tif` and `.ome.zarr` count as one extension.
-
-    Formats that cannot be written (`.lsm`, `.stk`) become `.ome.tif`.
-    """
-    extension = path.suffix
-    stem = path.name.removesuffix(extension)
-    if stem.lower().endswith(".ome"):
-        stem, extension = stem[:-4], stem[-4:] + extension
-    if is_read_only(extension.lower()):
-        extension = ".ome.tif"
-    return path.with_name(f"{stem}{suffix}{extension}")
+    """Return `<stem><suffix><extension>` beside the input; formats that cannot be written become `.ome.tif`."""
+    stem, extension = split_extension(path)
+    return path.with_name(f"{stem}{suffix}{'.ome.tif' if is_read_only(extension.lower()) else extension}")
 
 
-def std_output(output: Path) -> Path:
-    """File of the standard deviation, beside the denoised image."""
-    return default_output(output, "_std")
+def split_extension(path: Path) -> tuple[str, str]:
+    """Stem and extension of a name; `.ome.tif` and `.ome.zarr` count as one extension."""
+    stem, extension = path.stem, path.suffix
+    return (stem[:-4], stem[-4:] + extension) if stem.lower().endswith(".ome") else (stem, extension)
 
 
-def samples_output(output: Path) -> Path:
-    """File of the samples, beside the denoised image."""
-    return default_output(output, "_samples")
-
-
-def mode_output(output: Path) -> Path:
-    """File of the posterior's mode, beside the denoised image."""
-    return default_output(output, "_mode")
-
-
-def animation_output(output: Path) -> Path:
-    """File of the animation of samples, beside the denoised image."""
-    samples = samples_output(output)
-    return samples.with_name(samples.name.split(".")[0] + ".gif")
+def companions(output: Path) -> dict[str, Path]:
+    """All files that may be written beside a denoised image: standard deviation, samples, mode, animation."""
+    found = {name: default_output(output, f"_{name}") for name in ("std", "samples", "mode")}
+    return found | {"gif": output.with_name(f"{split_extension(output)[0]}_samples.gif")}

@@ -114,10 +114,7 @@ def check_set(path: Path, file: Any) -> None:
 
 
 def check_codec(path: Path, page: Any) -> None:
-    for table, code in (
-        (tifffile.TIFF.DECOMPRESSORS, page.compression),
-        (tifffile.TIFF.UNPREDICTORS, page.predictor),
-    ):
+    for table, code in ((tifffile.TIFF.DECOMPRESSORS, page.compression), (tifffile.TIFF.UNPREDICTORS, page.predictor)):
         if code == 1:
             continue
         try:

@@ -157,10 +157,7 @@ def _description(
         if provenance is not None:
             tags = imagej.with_provenance(tags, provenance)
         order: Literal["<", ">"] = "<" if sys.byteorder == "little" else ">"
-        return {
-            "description": text.encode(),
-            "extratags": list(tifffile.tifffile.imagej_metadata_tag(tags, order)),
-        }
+        return {"description": text.encode(), "extratags": list(tifffile.tifffile.imagej_metadata_tag(tags, order))}
     if meta.kind == "new-shaped":
         shaped: dict[str, Any] = {"shape": list(like.shape), "axes": _tifffile_axes(like.axes)}
         shaped |= {f"PhysicalSize{a}": like.scale[a] for a in "XYZ" if a in like.scale}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from noisewise.errors import UserError
-from noisewise.io import animation_output, create_sink, mode_output, samples_output, std_output
+from noisewise.io import companions, create_sink
 from noisewise.io.base import Sink, Source
 from noisewise.io.files import Draft
 from noisewise.io.plan import Plan, plan_files
@@ -106,15 +106,15 @@ class WriteOptions:
 
     def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
         """Yield sinks for the output of a source and its further files, by name. Errors: `UserError`."""
-        kind = np.float32 if self.float32 else None
+        kind, beside = np.float32 if self.float32 else None, companions(path)
         yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
         if self.std:
-            yield "std", create_sink(std_output(path), source, np.float32, record, overwrite=self.overwrite)
+            yield "std", create_sink(beside["std"], source, np.float32, record, overwrite=self.overwrite)
         if self.mode:
-            yield "mode", create_sink(mode_output(path), source, kind, record, overwrite=self.overwrite)
+            yield "mode", create_sink(beside["mode"], source, kind, record, overwrite=self.overwrite)
         if self.samples:
             like = stacked(source, self.kept)
-            yield "samples", create_sink(samples_output(path), like, kind, record, overwrite=self.overwrite)
+            yield "samples", create_sink(beside["samples"], like, kind, record, overwrite=self.overwrite)
 
     def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
         """Errors: `UserError` for outputs that cannot be written, noticed before the work."""
@@ -122,12 +122,4 @@ class WriteOptions:
             for _, sink in self.sinks(path, source):
                 sink.discard()
             if self.gif:
-                Draft(animation_output(path), self.overwrite).discard()
-
-
-def companions(output: Path) -> dict[str, Path]:
-    """All files that may be written beside a denoised image."""
-    return {
-        "std": std_output(output), "samples": samples_output(output), "gif": animation_output(output),
-        "mode": mode_output(output),
-    }  # fmt: skip
+                Draft(companions(path)["gif"], self.overwrite).discard()

@@ -136,12 +136,7 @@ def _new(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenanc
     chunks = [min(n, CHUNK) if a in "YX" else 1 for a, n in zip(like.axes, like.shape, strict=True)]
     names = list(like.axes.lower())
     return zarr.create_array(
-        str(root / "0"),
-        shape=like.shape,
-        chunks=tuple(chunks),
-        dtype=dtype,
-        dimension_names=names,
-        zarr_format=3,
+        str(root / "0"), shape=like.shape, chunks=tuple(chunks), dtype=dtype, dimension_names=names, zarr_format=3
     )
 
 

@@ -42,7 +42,6 @@ from noisewise.posterior import MODE, Normal, Posterior
 SAMPLES_AT_ONCE = 8  # where mean and standard deviation are computed from samples
 OUTLIER_SPAN = 10.0  # standard deviations of the image, within which a pixel that no noise model explains may lie
 
-MakeLadder = Callable[[int, "LadderShape"], LadderVAE]
 Reconstruction = Callable[[Denoiser, Batch, Tensor], Tensor]
 """(net, batch, ladder output) -> −log p(x|z) of each pixel, in the shape of the encoded image"""
 
@@ -68,50 +67,49 @@ class LadderSettings(ConditionedSettings):
     mean_samples: Annotated[int, Interval(ge=0, le=100_000)] = 0
     """samples from which mean and standard deviation are computed (0: by the direct network, in one pass)"""
 
+    @property
+    def traits(self) -> Traits:
+        from_samples = self.mean_samples > 0
+        return conditioned_traits(self, samples=True, mean_from_samples=from_samples, patches_per_step=(8, 2))
 
-@dataclass(frozen=True, kw_only=True)
-class LadderShape:
-    """Layout of a `LadderVAE`; see there."""
+    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
+        return build_ladder(self, spec, noise_models)
 
-    stem: Factor
-    pools: tuple[Factor, ...]
-    features: int
-    width: int
-    latent: int
-    blocks: int
-    unconditioned: int = 0
+    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
+        return ladder_loss(self, net, batch, noise_reconstruction)
 
+    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
+        return ladder_posterior(self, net, noisy, coordinates)
 
-def ladder_traits(settings: LadderSettings, **changes: Any) -> Traits:
-    """Traits of these methods, and what differs."""
-    from_samples = settings.mean_samples > 0
-    common = {"samples": True, "mean_from_samples": from_samples, "patches_per_step": (8, 2)}
-    return conditioned_traits(settings, **common, **changes)
+    def sampler(
+        self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
+    ) -> Callable[[Sequence[int]], Tensor]:
+        return ladder_sampler(net, noisy, coordinates, seed)
 
 
-def plain_ladder(channels: int, shape: LadderShape) -> LadderVAE:
+def plain_ladder(channels: int, **layout: Any) -> LadderVAE:
     """From normalised images to signals."""
-    return LadderVAE(channels, channels, **vars(shape))
+    return LadderVAE(channels, channels, **layout)
 
 
 def build_ladder(
-    settings: LadderSettings, spec: ImageSpec, noise_models: Sequence[Noise], make: MakeLadder = plain_ladder,
-    unconditioned: Callable[[Sequence[Factor]], int] = lambda _: 0,
+    settings: LadderSettings, spec: ImageSpec, noise_models: Sequence[Noise],
+    make: Callable[..., LadderVAE] = plain_ladder, unconditioned: Callable[[Sequence[Factor]], int] = lambda _: 0,
 ) -> Denoiser:  # fmt: skip
     """A direct network and a ladder beside it.
 
-    make: (channels, shape) -> the ladder. unconditioned: strides of the levels, finest first -> how many of the finest
-    are not conditioned on the image.
+    make: channels, and the layout of a `LadderVAE` by name -> the ladder. unconditioned: strides of the levels, finest
+    first -> how many of the finest are not conditioned on the image.
     """
     if settings.mean_samples == 1:
         raise UserError("one sample has no standard deviation; set mean_samples to 0, or to 2 or more")
     net = build_conditioned(settings, spec, noise_models)
     plan = pooling_plan(spec.spacing, spec.size, settings.levels + 1)
-    shape = LadderShape(
-        stem=plan[0], pools=plan[1:], features=settings.reading, width=settings.width, latent=settings.latent,
-        blocks=settings.blocks, unconditioned=unconditioned(strides(plan)[1:]),
+    ladder = make(
+        net.width // net.inputs, stem=plan[0], pools=plan[1:], features=settings.reading, width=settings.width,
+        latent=settings.latent, blocks=settings.blocks, unconditioned=unconditioned(strides(plan)[1:]),
     )  # fmt: skip
-    net.backbone = LadderWithDirect(make(net.width // net.inputs, shape), net.backbone, settings.warm_up)
+    net.backbone = LadderWithDirect(ladder, net.backbone, settings.warm_up)
     net.pretrained_part = "backbone.direct" if net.pretrained_part else ""
     return net
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,16 +11,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 
 from noisewise.axes import Symmetry
-from noisewise.methods._ladder import (
-    LadderSettings,
-    LadderShape,
-    build_ladder,
-    ladder_loss,
-    ladder_posterior,
-    ladder_sampler,
-    ladder_traits,
-    parts,
-)
+from noisewise.methods._ladder import LadderSettings, build_ladder, ladder_loss, parts
 from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
 from noisewise.nets.lvae import LadderVAE
 from noisewise.nets.unet import CONV, EXACT_CONV, Residual
@@ -28,7 +19,6 @@ from noisewise.noise.base import Noise
 from noisewise.noise.ops.causal_mixture import Axis, CausalMixture, causal_offsets
 from noisewise.noise.ops.correlation_length import noise_axis
 from noisewise.noise.quantization import CONTINUOUS, log_mass
-from noisewise.posterior import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +50,7 @@ class COSDD(LadderSettings):
 
     @property
     def traits(self) -> Traits:
-        return ladder_traits(self, symmetry=self._symmetry)
+        return replace(super().traits, symmetry=self._symmetry)
 
     def _symmetry(self, noise_models: Sequence[Noise], dims: int) -> Symmetry:  # noqa: ARG002
         return Symmetry(swap_yx=False, no_flip_axes=self.along(noise_models))
@@ -70,22 +60,14 @@ class COSDD(LadderSettings):
         return noise_axis(tuple(noise_models)) if self.axis == "auto" else self.axis
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
-        def make(channels: int, shape: LadderShape) -> LadderVAE:
+        def make(channels: int, **layout: Any) -> LadderVAE:
             mixture = CausalMixture(causal_offsets(self.along(noise_models), self.context), self.code)
-            return CodeLadder(channels, self.code, mixture, **vars(shape))
+            return CodeLadder(channels, self.code, mixture, **layout)
 
         return build_ladder(self, spec, noise_models, make)
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         return ladder_loss(self, net, batch, code_reconstruction)
-
-    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
-        return ladder_posterior(self, net, noisy, coordinates)
-
-    def sampler(
-        self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
-    ) -> Callable[[Sequence[int]], Tensor]:
-        return ladder_sampler(net, noisy, coordinates, seed)
 
 
 def code_reconstruction(net: Denoiser, batch: Batch, output: Tensor) -> Tensor:

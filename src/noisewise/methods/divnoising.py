@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Interval
-from torch import Tensor
 
-from noisewise.methods._ladder import (
-    LadderSettings,
-    build_ladder,
-    ladder_loss,
-    ladder_posterior,
-    ladder_sampler,
-    ladder_traits,
-    noise_reconstruction,
-)
-from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
-from noisewise.noise.base import Noise
-from noisewise.posterior import Posterior
+from noisewise.methods._ladder import LadderSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +23,3 @@ class DivNoising(LadderSettings):
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 1
     """levels of latent variables"""
-
-    @property
-    def traits(self) -> Traits:
-        return ladder_traits(self)
-
-    def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
-        return build_ladder(self, spec, noise_models)
-
-    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        return ladder_loss(self, net, batch, noise_reconstruction)
-
-    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
-        return ladder_posterior(self, net, noisy, coordinates)
-
-    def sampler(
-        self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
-    ) -> Callable[[Sequence[int]], Tensor]:
-        return ladder_sampler(net, noisy, coordinates, seed)

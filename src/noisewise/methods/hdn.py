@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Interval
-from torch import Tensor
 
-from noisewise.methods._ladder import (
-    LadderSettings,
-    build_ladder,
-    ladder_loss,
-    ladder_posterior,
-    ladder_sampler,
-    ladder_traits,
-    noise_reconstruction,
-)
-from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
+from noisewise.methods._ladder import LadderSettings, build_ladder
+from noisewise.methods.base import Denoiser, ImageSpec
 from noisewise.nets.unet import Factor
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.correlation_length import correlated_offsets
-from noisewise.posterior import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +40,6 @@ class HDN(LadderSettings):
     """number of the finest levels that are not conditioned on the image (auto: those as fine as the noise is
     correlated)"""
 
-    @property
-    def traits(self) -> Traits:
-        return ladder_traits(self)
-
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
         def unconditioned(strides: Sequence[Factor]) -> int:
             if self.unconditioned_levels == "auto":
@@ -61,17 +47,6 @@ class HDN(LadderSettings):
             return min(self.unconditioned_levels, len(strides) - 1)
 
         return build_ladder(self, spec, noise_models, unconditioned=unconditioned)
-
-    def loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        return ladder_loss(self, net, batch, noise_reconstruction)
-
-    def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:
-        return ladder_posterior(self, net, noisy, coordinates)
-
-    def sampler(
-        self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
-    ) -> Callable[[Sequence[int]], Tensor]:
-        return ladder_sampler(net, noisy, coordinates, seed)
 
 
 def levels_within_correlation(strides: Sequence[Factor], noise_models: Sequence[Noise]) -> int:

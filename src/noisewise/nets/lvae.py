@@ -88,8 +88,7 @@ class LadderVAE(nn.Module):
         )
         self.top = nn.Parameter(torch.zeros(1, width, *[1] * self.dims))
         self.tail = nn.Sequential(
-            *stack(self.dims, width, 1),
-            conv(self.dims, width, out_channels * prod(self.block), "replicate"),
+            *stack(self.dims, width, 1), conv(self.dims, width, out_channels * prod(self.block), "replicate")
         )
 
     @property
