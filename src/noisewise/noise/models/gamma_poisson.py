@@ -18,7 +18,7 @@ from noisewise.noise.quantization import CONTINUOUS, Quantization
 LEAST_RESPONSE_STD = 0.2
 RESPONSE_STDS = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # candidates of a fit
 READ_NOISES = 8  # candidates of a fit, from zero to all noise at the darkest signal
-MOST_PAIRS = 4000
+MOST_PAIRS, FIRST_PAIRS, FINALISTS = 4000, 400, 6  # all candidates are compared on few pairs, the best on all
 CELLS, FINE_CELLS = 21, 129  # of the integral over the detector output: around one noisy value; over all of it
 COVERED_STD = 5.0  # half-width of the integral: standard deviations of the read noise, or √electrons (std 1/2)
 SMOOTH_SPACING = 1.7  # standard deviations: Gaussians at this spacing add up to a constant within 0.1 %
@@ -147,13 +147,17 @@ class GammaPoisson(GaussianSum):
         intercept = line.intercept - quantization.rounding_variance
         most = max(intercept + slope * darkest, 0.0) ** 0.5
         order = signal.argsort()[: len(signal) // 2 + 1]  # the shape is most informative at few photons
-        some = order[:: max(1, len(order) // MOST_PAIRS)]
-        noise_models = (
+        candidates = [
             cls(slope / (1 + c**2), c, (read_noise**2 - intercept) / slope, read_noise, darkest, quantization)
             for read_noise in torch.linspace(0.0, most, READ_NOISES).tolist()
             for c in RESPONSE_STDS
-        )
-        return max(noise_models, key=lambda noise_model: float(noise_model.log_prob(noisy[some], signal[some]).mean()))
+        ]
+        for pairs, kept in ((FIRST_PAIRS, FINALISTS), (MOST_PAIRS, 1)):
+            some = order[:: max(1, len(order) // pairs)]
+            likelihood = [float(model.log_prob(noisy[some], signal[some]).mean()) for model in candidates]
+            best = sorted(range(len(candidates)), key=lambda i: -likelihood[i])
+            candidates = [candidates[i] for i in best[:kept]]
+        return candidates[0]
 
 
 def sample_responses(photons: Tensor, shape: float, generator: torch.Generator | None) -> Tensor:
