@@ -38,8 +38,6 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
 
     Errors: `UserError` if the image is constant, smaller than 32 x 32 pixels, or saturated or missing almost
     everywhere, or has no such channel.
-
-    Source of the estimate from blocks: see `noisewise.estimate.dct_blocks`.
     """
     sources = [open_source(one, axes) for one in image] if isinstance(image, list) else [open_source(image, axes)]
     for source in sources:

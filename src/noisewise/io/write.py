@@ -51,8 +51,9 @@ class WriteOptions:
     def split_from(cls, options: dict[str, Any]) -> tuple[WriteOptions, dict[str, Any]]:
         """Separate write options from other options.
 
-        options: keyword arguments; `average` may also be True, False or None (auto). Returns the write options, and all
-        other options. Their values are not checked; see `check`.
+        options: keyword arguments; `average` may also be True, False or None (auto).
+
+        Returns the write options, and all other options. Their values are not checked; see `check`.
         """
         names = {field.name for field in fields(cls)}
         mine = {name: value for name, value in options.items() if name in names}

@@ -26,8 +26,8 @@ class ImageSpec:
     """Properties of the images that a network is built for.
 
     spatial: `YX` or `ZYX`. channels: number of channels. spacing: relative pixel size along each spatial axis. size: of
-    the smallest training image, pixels. mean, std: of the noisy images, target_mean, target_std: of the targets; one
-    number per channel, image units.
+    the smallest training image, pixels. mean, std: of the noisy images, one number per channel, image units;
+    target_mean, target_std: of the targets, likewise.
     """
 
     spatial: str
@@ -227,9 +227,10 @@ class Method(ABC):
     ) -> Callable[[Sequence[int]], Tensor]:  # fmt: skip
         """Samples of p(s|x) for images (N, C, *spatial), image units: sample numbers -> (numbers, N, C, *spatial).
 
-        net, noisy, coordinates: as for `posterior`. seed: of the random numbers. What depends on the image alone is
-        computed once. A sample is a function of its number, the seed and the coordinates, whatever tile it is computed
-        in.
+        net, noisy, coordinates: as for `posterior`. seed: of the random numbers.
+
+        What depends on the image alone is computed once. A sample is a function of its number, the seed and the
+        coordinates, whatever tile it is computed in.
 
         Errors: `ValueError` where the method gives no samples.
         """

@@ -46,7 +46,7 @@ class COSDD(LadderSettings):
     ladder gives mean and standard deviation; it is trained on synthetic scenes with the measured noise, or without
     scenes (synthetic_weight = 0) on the samples of the ladder.
 
-    Source: Salmon and Krull 2025 (COSDD).
+    Source: Salmon and Krull 2025 (COSDD), arXiv:2310.07887.
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 4

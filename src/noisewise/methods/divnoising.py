@@ -31,7 +31,7 @@ class DivNoising(LadderSettings):
     loss = −log p(x | s(z)) + KL(q(z | x) ‖ p(z)), nats a pixel, z drawn from q(z | x). The one-level form of `hdn`,
     which is better at structures larger than a few pixels.
 
-    Source: Prakash et al. 2021.
+    Source: Prakash et al. 2021, arXiv:2006.06072.
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 1

@@ -53,7 +53,8 @@ class GAP(ConditionedSettings):
     A sample adds photons step by step where they are expected: y ← y + Poisson(β p λ(y, p)), p ← (1 + β) p, until there
     are `growth` times as many. Started with hardly any photons, it generates new images. It is as accurate as λ.
 
-    Sources: Krull et al. 2023 (GAP), Monroy et al. 2025 (thinning and Poisson likelihoods).
+    Sources: Krull et al. 2023 (GAP), arXiv:2307.06607; Monroy et al. 2025 (thinning and Poisson likelihoods),
+    arXiv:2412.04648.
     """
 
     faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3

@@ -41,7 +41,8 @@ class HDN(LadderSettings):
     Noise with structures of a few pixels would be taken for signal. The levels that resolve such structures can be
     left without access to the image (`unconditioned_levels`, HDN3-6); signals are then as coarse as well.
 
-    Sources: Prakash et al. 2022 (HDN), Salmon and Krull 2024 (Direct Denoiser), Kingma et al. 2016 (free bits).
+    Sources: Prakash et al. 2022 (HDN), arXiv:2104.01374; Salmon and Krull 2023 (Direct Denoiser), arXiv:2310.18116;
+    Kingma et al. 2016 (free bits), arXiv:1606.04934.
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 4

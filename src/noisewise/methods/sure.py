@@ -31,8 +31,9 @@ class SURE(Method):
     For α → 0 the last term is 2 v ∂f(x)_i/∂x_i and the loss is Stein's. With a finite probe, the network is trained on
     inputs that differ in each step and have 1 + α² times the noise variance.
 
-    Sources: Stein 1981, doi:10.1214/aos/1176345632; Ramani et al. 2008 (probes), Le Montagner et al. 2014
-    (Poisson-Gaussian noise), Soltanayev and Chun 2018 (networks), Oliveira et al. 2024 (finite probes).
+    Sources: Stein 1981, doi:10.1214/aos/1176345632; Ramani et al. 2008 (probes), doi:10.1109/TIP.2008.2001404;
+    Le Montagner et al. 2014 (Poisson-Gaussian noise), doi:10.1109/TIP.2014.2300821; Soltanayev and Chun 2018
+    (networks), arXiv:1803.01314; Oliveira et al. 2024 (finite probes), arXiv:2111.09447.
     """
 
     probe: Annotated[float, Interval(gt=0, le=2)] = 0.4

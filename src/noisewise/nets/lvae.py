@@ -59,8 +59,9 @@ class LadderVAE(nn.Module):
     decoder. latent: variables a position. unconditioned: number of the finest levels that never see the image, and so
     cannot carry its noise.
 
-    Sources: Sønderby et al. 2016 (ladder VAE), Vahdat and Kautz 2020 (relative posteriors), Prakash et al. 2021
-    (DivNoising) and 2022 (HDN, unconditioned levels).
+    Sources: Sønderby et al. 2016 (ladder VAE), arXiv:1602.02282; Vahdat and Kautz 2020 (relative posteriors),
+    arXiv:2007.03898; Prakash et al. 2021 (DivNoising), arXiv:2006.06072, and 2022 (HDN, unconditioned levels),
+    arXiv:2104.01374.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ class Camera:
         """Record a scene: expected photons (..., Y, X) -> pixel values (ADU) of that shape, or (frames, ..., Y, X).
 
         photons: expected photons per pixel and frame. frames: number of frames, 1 or more. seed: of the random numbers;
-        a frame depends on the seed and on its own number, not on the number of frames. Returns pixels of type `dtype`.
+        a frame depends on the seed and on its own number, not on the number of frames.
 
         Errors: `UserError` for photons that are negative, not finite or not numeric, for maps of another size, and for
         frames or a seed that are not such integers.
@@ -265,8 +265,10 @@ class Camera:
 def thin(counts: Any, fraction: float, seed: int = 0) -> tuple[Array, Array]:
     """Split photon counts into two images (thinning): each photon goes to the first with probability `fraction`.
 
-    counts: integers of any shape. fraction: 0 to 1. seed: of the random numbers. For Poisson counts of mean s, the
-    parts are independent Poisson counts of means fraction·s and (1 − fraction)·s. Their sum is the input.
+    For Poisson counts of mean s, the parts are independent Poisson counts of means fraction·s and (1 − fraction)·s.
+    Their sum is the input.
+
+    counts: integers of any shape. fraction: 0 to 1. seed: of the random numbers.
 
     Errors: `UserError` for counts that are negative or not integer, and for a fraction out of range.
     """

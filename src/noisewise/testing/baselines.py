@@ -38,10 +38,10 @@ def anscombe(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_
     it is 0.5).
 
     image: pixels of any shape, ADU. gain_adu_per_e: ADU per electron, above 0. offset_adu: pixel value without signal,
-    ADU. read_noise_adu: standard deviation, ADU, 0 or more. Returns float64, in standard deviations of the noise.
+    ADU. read_noise_adu: standard deviation, ADU, 0 or more.
 
-    Source: Murtagh, Starck, Bijaoui 1995. Errors: `UserError` for NaN or infinite pixels, or impossible noise
-    parameters.
+    Source: Murtagh, Starck, Bijaoui 1995, Astronomy and Astrophysics Supplement 112:179. Errors: `UserError` for NaN or
+    infinite pixels, or impossible noise parameters.
     """
     pixels = np.asarray(image, np.float64)
     if not np.isfinite(pixels).all():
@@ -61,7 +61,7 @@ def inverse_anscombe(
     low at one electron. Below the D of no light it is extrapolated linearly: 0 there would brighten a dark background.
 
     stable: result of `anscombe`, or a denoised version of it. gain_adu_per_e, offset_adu, read_noise_adu: as for
-    `anscombe`. Returns float64, ADU.
+    `anscombe`.
 
     Source: Mäkitalo, Foi 2011, doi:10.1109/TIP.2010.2056693, and 2013, doi:10.1109/TIP.2012.2202675.
     Errors: `UserError` for impossible noise parameters.
@@ -128,7 +128,7 @@ def denoise_nlm(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, re
     Patches of 5 pixels in a window of 11, h = 0.8 standard deviations of the noise, whose variance is subtracted from
     the patches' distances. Pixels of a patch have equal weights (scikit-image's fast mode), which was also better.
 
-    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`. Returns float64.
+    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`.
 
     Source: Buades, Coll, Morel 2005, doi:10.1109/CVPR.2005.38. Errors: `UserError` as `anscombe`, for images of another
     number of axes, and without scikit-image.
@@ -146,7 +146,7 @@ def denoise_wavelet(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0
     sym8 wavelets, 4 levels, soft thresholds of BayesShrink: σ² / (standard deviation of the signal) in each band.
     Shifts by 0 to 3 pixels along Y and X (0 and 1 in stacks, along each axis).
 
-    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`. Returns float64.
+    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`.
 
     Source: Chang, Yu, Vetterli 2000, doi:10.1109/83.862633; Coifman, Donoho 1995, doi:10.1007/978-1-4612-2544-7_9.
     Errors: `UserError` as `denoise_nlm`, and without PyWavelets.
@@ -178,7 +178,7 @@ def denoise_tv(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, rea
     (mean (u − f)² = 1) or by Stein's unbiased risk estimate was worse: with few photons, the variance of the
     stabilised image is below 1, and both smooth too much.
 
-    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`. Returns float64.
+    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`.
 
     Source: Rudin, Osher, Fatemi 1992, doi:10.1016/0167-2789(92)90242-F; Chambolle 2004,
     doi:10.1023/B:JMIV.0000011325.36760.1e. Errors: `UserError` as `denoise_nlm`.

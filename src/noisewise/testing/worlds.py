@@ -37,8 +37,7 @@ class GaussianWorld:
     Q = 1 / (P + N), the precision of x, E[x_i | x without x_i] = x_i − (Q x)_i / Q_ii, with the variance 1 / Q_ii.
     With this in place of x_i, ŝ_i becomes E[s_i | x without x_i], and its variance increases by G_ii² / Q_ii.
 
-    side: pixels along Y and X. mean, std, sigma: ADU. length: pixels. Random numbers are functions of the `seed`;
-    `noisy` images are tensors (N, side, side), ADU.
+    side: pixels along Y and X. mean, std, sigma: ADU. length: pixels.
 
     Source: Rue and Held 2005, doi:10.1201/9780203492024, section 2 (conditionals from a precision matrix).
     """

@@ -49,8 +49,9 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 
     image: a path or an array. found: its check-up, from `measure`. axes, channel: as for `measure`.
 
-    Returns the check-up with a scaled variance line, and the factor as `variance_correction`. Errors: `UserError` for
-    an image that cannot be read.
+    Returns the check-up with a scaled variance line, and the factor as `variance_correction`.
+
+    Errors: `UserError` for an image that cannot be read.
 
     Source: Stein 1981, doi:10.1214/aos/1176345632.
     """
