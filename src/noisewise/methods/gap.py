@@ -35,7 +35,7 @@ from noisewise.posterior import MODE, Normal, Posterior
 
 MAX_INPUT_FRACTION = 0.9  # of the photons: the others are the target
 MAX_EXPOSURE = 4.0  # of synthetic scenes, relative to the image
-MIN_EXPECTED = 1e-3  # photons a pixel: lower bound of what a network can expect
+MIN_EXPECTED = 1e-3  # photons per pixel: lower bound of what a network can expect
 GAUSSIAN_FROM = 16.0  # photons, from which on Poisson numbers are approximated by Gaussian ones
 
 

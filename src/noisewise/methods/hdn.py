@@ -31,7 +31,7 @@ class HDN(LadderSettings):
 
     Signals are s(z) of latent variables z in a hierarchy, each level at half the resolution of the one below:
     p(z) = p(z_L) Π p(z_l | z_>l). Given a noisy image, q(z | x) = Π q(z_l | x, z_>l) approximates the posterior.
-    loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
+    loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats per pixel, z drawn from q: the
     negative of a lower bound of log p(x).
 
     A U-Net beside it, conditioned on the noise, gives mean and standard deviation of s given x in one pass. It is

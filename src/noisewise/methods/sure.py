@@ -16,7 +16,7 @@ from noisewise.noise.base import Noise
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.thinning import as_photon_noise, neighbour_mean
 
-FEW_PHOTONS = 30.0  # a pixel, below which the skewness of their noise biases the estimate
+FEW_PHOTONS = 30.0  # per pixel, below which the skewness of their noise biases the estimate
 HELD_OUT_PROBES = 8  # few pixels are held out: more probes reduce the variance of their loss
 
 
@@ -27,7 +27,7 @@ class SURE(Method):
     With a probe z ~ N(0, v), where v is the variance of the noise, and f± = f(x ± α z),
     loss = mean ½ (f₊ − x)² + ½ (f₋ − x)² + z (f₊ − f₋) / α.
     Its expectation is that of (f± − s)² plus v: exactly for Gaussian noise, approximately for photon counts above
-    about 30 a pixel (below, use `r2r`); v is taken at the mean of a pixel's neighbours.
+    about 30 per pixel (below, use `r2r`); v is taken at the mean of a pixel's neighbours.
     For α → 0 the last term is 2 v ∂f(x)_i/∂x_i and the loss is Stein's. With a finite probe, the network is trained on
     inputs that differ in each step and have 1 + α² times the noise variance.
 

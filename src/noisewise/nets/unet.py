@@ -183,7 +183,7 @@ class BlurPool(nn.Module):
 
 
 def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
-    """A pooling layer that keeps the number of features and divides the size by `factor` (1 or 2 an axis)."""
+    """A pooling layer that keeps the number of features and divides the size by `factor` (1 or 2 per axis)."""
     if kind == "max":
         return MAX_POOL[len(factor)](factor)
     if kind == "blur":
