@@ -37,10 +37,11 @@ from noisewise.train.modelfile import SavedModel, read_model, write_model
 class Model:
     """A method, its network (weights, normalisation, noise models), and how it was made.
 
-    method: the settings. spec: the images that the network is for. net: the network and all of its state. provenance:
-    how the model was made, as JSON values: version, method, seed, names of the training images, number of threads and
-    steps, recalibration of the standard deviations. train_state: steps and losses of the training, and what is needed
-    to continue an unfinished one. notes: messages about the training images and the training; not part of the file.
+    method: the settings. spec: the images that the network is for. net: the network and all of its state.
+    provenance: how the model was made, as JSON values: version, method, seed, names of the training images, number of
+    threads and steps, recalibration of the standard deviations. train_state: steps and losses of the training, and what
+    is needed to continue an unfinished one. notes: messages about the training images and the training; not part of the
+    file.
     """
 
     method: Method
@@ -240,8 +241,8 @@ class Model:
 def load(path: str | Path, device: str = "auto") -> Model:
     """Read a model file.
 
-    device: where to run it: `cpu`, `cuda`, `mps`, or `auto`: an accelerator if there is one and the model has no noise
-    model, otherwise the processor.
+    path: the file. device: where to run the model: `cpu`, `cuda`, `mps`, or `auto`: an accelerator if there is one and
+    the model has no noise model, otherwise the processor.
 
     Errors: `UserError` if the file is not a model, or was damaged or edited, or if the device is not available.
     """

@@ -77,8 +77,8 @@ def resolution(curve: Frc, threshold: float = THRESHOLD) -> float | None:
 def spectral_exponent(image: Array, lowest: int = 4, highest: int = 32) -> float:
     """Exponent e of the power |F|² ∝ f^e between two frequencies in cycles per image.
 
-    About -2 for natural images (Y, X), 0 for white noise. Source: Field 1987, doi:10.1364/JOSAA.4.002379. Errors:
-    `UserError` as `frc`.
+    About -2 for natural images (Y, X), 0 for white noise. Source: Field 1987, doi:10.1364/JOSAA.4.002379.
+    Errors: `UserError` as `frc`.
     """
     x, _ = checked(image, image)
     check_size(x.shape, 2 * highest, "the exponent of a spectrum")

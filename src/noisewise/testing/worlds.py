@@ -129,8 +129,8 @@ class FiniteWorld:
     marginal posterior of a pixel consists of the probabilities of the few values that it can have; dividing them by the
     likelihood of the pixel gives the posterior without it.
 
-    noise: p(x|s). side: pixels along Y and X. background: electrons. brightnesses: electrons above it. gain, offset:
-    from electrons to ADU. border: pixels along the border that are not scored.
+    noise: p(x|s). side: pixels along Y and X. background: electrons. brightnesses: electrons above it.
+    gain, offset: from electrons to ADU. border: pixels along the border that are not scored.
     """
 
     noise: Noise

@@ -18,8 +18,8 @@ COMPARE = "compare with --method n2v."
 def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
     """Warnings for one image: where the result of a pretrained model is inconsistent with the noise model.
 
-    checkup: the measured noise of the image. Only for methods whose mean comes from a pretrained network, on images with
-    one channel that are denoised plane by plane; otherwise none.
+    checkup: the measured noise of the image. Only for methods whose mean comes from a pretrained network, and images
+    with one channel that are denoised plane by plane; otherwise none.
     """
     traits = model.method.traits
     checked = traits.pretrained and not traits.mean_from_samples

@@ -34,8 +34,8 @@ class Result:
     """What `denoise` returns for one image.
 
     posterior: p(s|x) of the image. model: the trained model. checkup: the noise that was measured in the first
-    channel; None where it could not be measured. notes: messages about the images, the training and the result. path:
-    the output file, if there is one.
+    channel; None where it could not be measured. notes: messages about the images, the training and the result.
+    path: the output file, if there is one.
     """
 
     posterior: Posterior[Array]
