@@ -37,7 +37,11 @@ from noisewise.train.modelfile import SavedModel, read_model, write_model
 class Model:
     """A method, its network (weights, normalisation, noise models), and how it was made.
 
-    notes: what was noticed in the training images; not part of the file.
+    method: the settings. spec: the images that the network is for. net: the network and all of its state.
+    provenance: how the model was made, as JSON values: version, method, seed, names of the training images, number of
+    threads and steps, recalibration of the standard deviations. train_state: steps and losses of the training, and what
+    is needed to continue an unfinished one. notes: messages about the training images and the training; not part of the
+    file.
     """
 
     method: Method
@@ -61,8 +65,10 @@ class Model:
 
         image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
         output: a file (or folder) to write to, tile by tile, with all metadata of the input; nothing is then held in
-        memory, and the result is read from the file when it is needed. seed: of samples that are written.
-        options: fields of `WriteOptions`, such as average=False, std=True, samples=8, overwrite=True.
+        memory, and the result is read from the file when it is needed. axes: letters from `STCZYX`, one per dimension,
+        if the images do not give them or they are wrong. seed: of samples that are written. report: called with the
+        progress (`Stage`). options: fields of `WriteOptions`, such as average=False, std=True, samples=8,
+        overwrite=True.
 
         Errors: `UserError` if an image does not fit the model, or cannot be read or written.
         """
@@ -82,7 +88,11 @@ class Model:
     def predict_all(
         self, inputs: Inputs, write: WriteOptions, average: bool, seed: int, report: Report
     ) -> list[Posterior[Array]]:
-        """p(s|x) of all inputs, in memory or in their files; one after the other, each streamed tile by tile."""
+        """p(s|x) of all inputs, in memory or in their files; one after the other, each streamed tile by tile.
+
+        inputs: opened images and their output files. average: test-time augmentation. seed: of samples that are
+        written. report: called with the progress of all images together. Errors: `UserError`, as `predict`.
+        """
         pixels = [prod(source.shape) for source in inputs.sources]
         found: list[Posterior[Array]] = []
         for i, source in enumerate(inputs.sources):
@@ -100,7 +110,11 @@ class Model:
         self, source: Source, *, average: bool = False, tile: int | None = None,
         report: Callable[[float], None] = lambda _: None,
     ) -> Posterior[Array]:  # fmt: skip
-        """p(s|x) of a source, in memory."""
+        """p(s|x) of a source, in memory: `Sampled`, `Normal` or `Point`, by what the method gives.
+
+        average: test-time augmentation, the mean over 8 flips and rotations. tile: pixels along each spatial axis of a
+        tile; None: what fits into memory. report: gets the fraction done. Errors: `UserError` as `layout_for`.
+        """
         traits = self.method.traits
         mean = MemorySink(source.shape, np.float32)
         std = MemorySink(source.shape, np.float32) if traits.std else None
@@ -112,7 +126,11 @@ class Model:
         return Sampled(mean.array, std.array, lambda numbers, seed: self.draw(source, numbers, seed))
 
     def draw(self, source: Source, numbers: Sequence[int], seed: int = 0) -> Array:
-        """Samples of p(s|x) of a source, in memory: (len(numbers), *image), float32, image units."""
+        """Samples of p(s|x) of a source, in memory: (len(numbers), *image), float32, image units.
+
+        numbers: of the samples; a sample is a function of its number and the seed. Errors: `UserError` as `layout_for`;
+        `ValueError` if the method gives no samples.
+        """
         sink = MemorySink((len(numbers), *source.shape), np.float32)
         samples = Samples(numbers, seed, sink, lambda region, number: (slice(number, number + 1), *region))
         self.predict_to(source, Outputs(samples=samples))
@@ -122,7 +140,13 @@ class Model:
         self, source: Source, path: Path, write: WriteOptions, average: bool = False, seed: int = 0,
         report: Callable[[float], None] = lambda _: None,
     ) -> Posterior[Array]:  # fmt: skip
-        """Denoise a source into its files, tile by tile. seed: of samples. Errors: `UserError`."""
+        """Denoise a source into its files, tile by tile; the result reads from them.
+
+        path: the output file; further files are named after it. write: what is written. average: test-time
+        augmentation. seed: of samples. report: gets the fraction done.
+
+        Errors: `UserError` if the source does not fit the model, or a file cannot be written.
+        """
         record = self.record_for(source, write, average, seed)
         with ExitStack() as opened:
             sinks = {name: opened.enter_context(sink) for name, sink in write.sinks(path, source, record)}
@@ -153,7 +177,11 @@ class Model:
         self, source: Source, outputs: Outputs, *, average: bool = False, tile: int | None = None,
         report: Callable[[float], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        """Denoise a source into sinks, tile by tile. report: gets the fraction done."""
+        """Denoise a source into sinks, tile by tile.
+
+        outputs: sinks in the axes of the source. average, tile, report: as for `posterior`. Errors: `UserError` as
+        `layout_for`, or if memory is too small for the smallest tile.
+        """
         layout = self.layout_for(source)
         sides = None if tile is None else (tile,) * self.spec.dims
         sampling = outputs.samples is not None
@@ -162,11 +190,15 @@ class Model:
 
     @property
     def noise_models(self) -> tuple[Noise, ...]:
-        """The noise models that the method was given: none, one, or one a channel."""
+        """The noise models that the method was given: none, one, or one per channel."""
         return self.net.noise
 
     def layout_for(self, source: Source) -> Layout:
-        """How this image is presented to the network. Errors: `UserError` if it is not of the model's kind."""
+        """How this image is presented to the network: which of its axes are spatial, channel and batch axes.
+
+        Errors: `UserError` if its axes or number of channels do not fit the model, or it is larger than the pixel maps
+        of a noise model.
+        """
         missing = [axis for axis in self.spec.spatial if axis not in source.axes]
         if missing:
             raise UserError(
@@ -182,7 +214,11 @@ class Model:
         return Layout(source.axes, self.spec.spatial)
 
     def record_for(self, source: Source, write: WriteOptions, average: bool, seed: int) -> dict[str, Any]:
-        """How an output was made: version, method, settings, seed, steps, the input and its checksum."""
+        """How an output was made, as JSON values: version, method, settings, seed, steps, the input and its checksum.
+
+        write: what is written; of samples also their number and seed. average: whether test-time augmentation is used.
+        seed: of samples. Errors: `UserError` if the input cannot be read.
+        """
         record = dict(self.provenance) | {"settings": asdict(self.method), "input": source.name, "averaged": average}
         if source.path is not None:
             record["input_sha256"] = checksum(source.path)
@@ -201,7 +237,13 @@ class Model:
 
 
 def load(path: str | Path, device: str = "auto") -> Model:
-    """Read a model file. Errors: `UserError` if it is not one, or was damaged or edited."""
+    """Read a model file.
+
+    path: the file. device: where to run the model: `cpu`, `cuda`, `mps`, or `auto`: an accelerator if there is one and
+    the model has no noise model, otherwise the processor.
+
+    Errors: `UserError` if the file is not a model, or was damaged or edited, or if the device is not available.
+    """
     saved = read_model(user_path(path))
     model = Model(saved.method, saved.spec, saved.net, saved.provenance, saved.train_state)
     return model.to(pick_device(device, model.noise_models))

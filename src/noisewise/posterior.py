@@ -30,11 +30,21 @@ class Posterior(ABC, Generic[T]):
 
     @abstractmethod
     def sample(self, n: int, seed: int = 0) -> T:
-        """Draw n samples of s, shape (n, *image). Errors: `ValueError` if the method gives only the mean."""
+        """Draw n samples of s: (n, *image), image units.
+
+        n: number of samples. seed: of the random numbers.
+
+        Errors: `ValueError` if the method gives only the mean.
+        """
 
     @abstractmethod
     def interval(self, coverage: float = 0.9) -> tuple[T, T]:
-        """Lower and upper bound that contain s with this probability. Errors: `ValueError` without a std."""
+        """Lower and upper bound of each pixel, image units, of a normal distribution with this mean and std.
+
+        coverage: probability that s lies between them, above 0 and below 1.
+
+        Errors: `ValueError` without a standard deviation, or for a coverage out of range.
+        """
 
 
 @dataclass(frozen=True)
@@ -90,12 +100,22 @@ class Sampled(Normal[T]):
         return self.draw(range(n), seed)
 
     def mode(self) -> T:
-        """Approximate mode of p(s|x), with latent variables at their most probable values: as sharp as a sample."""
+        """Approximate mode of p(s|x), with latent variables at their most probable values: as sharp as a sample.
+
+        An array in the shape and units of the image; it does not depend on a seed.
+        """
         image: T = self.draw([MODE], 0)[0]
         return image
 
     def diverse(self, n: int, of: int = 100, seed: int = 0) -> T:
-        """Choose n samples, (n, *image), that represent `of` samples: the medoids of n clusters."""
+        """Choose n samples, (n, *image), that represent `of` samples: the medoids of n clusters.
+
+        n: number of samples returned. of: number of samples drawn. seed: of the random numbers.
+
+        Errors: `ValueError` unless 0 < n <= of.
+
+        Source: as `choose_medoids`.
+        """
         if not 0 < n <= of:
             raise ValueError(f"{n} samples cannot represent {of}")
         return self.draw(choose_medoids(n, of, lambda numbers: self.draw(numbers, seed)), seed)
@@ -106,7 +126,8 @@ def choose_medoids(n: int, of: int, draw: Callable[[Sequence[int]], Array | Tens
 
     Samples are drawn in chunks and compared by means over blocks of the last two axes.
 
-    Source: the algorithm PAM of Kaufman and Rousseeuw 1990: a greedy start, then exchanges while the sum decreases.
+    Source: the algorithm PAM of Kaufman and Rousseeuw 1990, doi:10.1002/9780470316801: a greedy start, then exchanges
+    while the sum decreases.
     """
     blocks = np.stack([block_means(image).ravel() for image in in_chunks(of, draw)])
     blocks -= blocks.mean(0)

@@ -18,9 +18,10 @@ class Progress:
 
 @dataclass
 class Stage:
-    """A stage of the work: `train` with its progress, or `predict` or `evaluate` with the fraction done.
+    """A stage of the work: `train` with its progress, `predict` or `evaluate` with the fraction done, or `notes`.
 
-    notes: messages to show before it begins.
+    name: of the stage. fraction: done, 0 to 1. progress: of the training, for `train`. notes: messages to show before
+    the work begins, for `notes`.
     """
 
     name: str

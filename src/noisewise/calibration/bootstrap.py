@@ -1,6 +1,7 @@
 """A noise model from the user's own noisy images and their denoised images, where there is no recording.
 
-Source: the bootstrapped noise models of Prakash et al. (2020), with a correction of the residual's variance.
+Source: the bootstrapped noise models of Prakash et al. 2020, arXiv:1911.12291, with a correction of the residual's
+variance.
 """
 
 from __future__ import annotations

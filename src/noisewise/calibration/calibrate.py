@@ -53,7 +53,22 @@ def calibrate(
     stack: Any, *, dark: Any = None, kind: str = "mixture", axes: str | None = None, offset: float | None = None,
     seed: int = 0,
 ) -> Noise:  # fmt: skip
-    """The noise model of a camera from a recording: `calibrate_recording(...).noise`, see there."""
+    """Make a noise model p(x|s) of a camera from frames of one fixed scene.
+
+    stack: a file or array with a frame axis, a folder, or a list of files; 100 frames are good, two are enough for the
+    gain. dark: the same, of frames without light, which determine offset and read noise. kind: gaussian,
+    poisson_gaussian, histogram, mixture, pixel_maps (parameters of each pixel; needs dark frames), or correlated and
+    autoregressive, for which dark frames alone are a recording. axes: letters from `STCZYX`, one per dimension, if the file does not give them or they are wrong. offset: ADU, if it is known.
+    seed: selects the pixels that are used, where there are too many.
+
+    Returns the noise model; its `provenance` holds gain, offset and read noise with 95 % intervals, the goodness of
+    fit, and warnings. `calibrate_recording` returns these as a `Calibration`.
+
+    Errors: `UserError` for a single frame, frames of different sizes, NaN, identical frames, a moving scene, a scene of
+    one brightness, or settings that contradict each other.
+
+    Source: Janesick, Photon Transfer, SPIE Press (2007), doi:10.1117/3.725073.
+    """
     check_seed(seed)
     if kind in CORRELATED_KINDS:
         if dark is not None or offset is not None:
@@ -74,7 +89,7 @@ def calibrate_recording(
     known. seed: selects the pixels that are used, where there are too many.
 
     Errors: `UserError` for a single frame, frames of different sizes, NaN, identical frames, a moving scene, a scene of
-    one brightness.
+    one brightness, or settings that contradict each other.
     """
     check_settings(kind, dark, offset)
     frames = open_frames(stack, axes)

@@ -165,7 +165,7 @@ def refuse_identical(name: str, frame: int, change: Array) -> None:
 
 
 def random_pixels(size: int, frames: int, seed: int) -> Array:
-    """Indices of so many random pixels that their values in all frames fit into memory."""
+    """Indices of random pixels, as many as fit into memory with their values in all frames."""
     count = min(size, max(MAX_KEPT // frames, 1))
     return np.sort(np.random.default_rng(seed).choice(size, count, replace=False))
 

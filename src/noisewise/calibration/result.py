@@ -1,4 +1,4 @@
-"""What a calibration found."""
+"""Results of a calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: one file a command, with one dataclass whose `run()` returns the exit code.
+"""The command line: one file per command, with one dataclass whose `run()` returns the exit code.
 
 Nothing heavy is imported here: `noisewise --help` reads the descriptions of the commands without importing them.
 """

@@ -193,7 +193,7 @@ def table(found: Sequence[Comparison], mean: Scores, data_range: float | None, f
 
 
 def cells(scores: Scores, frc: bool, unit: str) -> list[str]:
-    """The cells of a row: one number a column, a dash where there is none."""
+    """The cells of a row: one number per column, a dash where there is none."""
     values = [(getattr(scores, name), form) for name, (_, form) in COLUMNS.items() if frc or name != "resolution"]
     texts = ["-" if value is None else format(value, form) for value, form in values]
     if frc and texts[-1] != "-":

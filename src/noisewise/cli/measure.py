@@ -32,9 +32,9 @@ class Measure:
     noise: File = None
     """write the measured noise model to this file, for other commands (one image with one channel)"""
     figure: File = None
-    """plot variance against signal, autocorrelation and histogram into this PNG (one image with one channel)"""
+    """plot noise against signal and the autocorrelation into this PNG (one image with one channel)"""
     refine: Switch = False
-    """correct the strength of the noise by what a denoiser removes (about a second an image)"""
+    """correct the strength of the noise by what a denoiser removes (about a second per image)"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     overwrite: Switch = False

@@ -44,7 +44,7 @@ SATURATED_FRACTION = 1e-3  # of the pixels, above which a note says so
 Number = Annotated[float | None, arg(metavar="X", help_behavior_hint="")]
 Scene = Annotated[str | None, arg(metavar="KIND", help_behavior_hint="")]
 Size = Annotated[str, arg(metavar="PIXELS")]
-SCENE_PHOTONS = 20.0  # a pixel, default for synthetic scenes
+SCENE_PHOTONS = 20.0  # per pixel, default for synthetic scenes
 Bits = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 
 

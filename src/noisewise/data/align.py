@@ -250,8 +250,10 @@ class Rings:
 def covariance_of_sums(terms: list[Array]) -> Array:
     """Covariance of sums over pixels, estimated from their terms, arrays of mean about 0.
 
-    From the squares of single pixels (White 1980), which are most precise. If noise is correlated or objects moved,
-    those of rows, columns, or blocks overlapping by half (Newey and West 1987) are larger, and the largest is used.
+    From the squares of single pixels, which are most precise. If noise is correlated or objects moved, those of rows,
+    columns, or blocks overlapping by half are larger, and the largest is used.
+
+    Sources: White 1980, doi:10.2307/1912934 (single pixels); Newey and West 1987, doi:10.2307/1913610 (blocks).
     """
     single = np.stack([term.ravel() for term in terms])
     covariance = single @ single.T

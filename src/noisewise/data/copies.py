@@ -182,7 +182,7 @@ def compare(pair: Pair, shift: Array) -> Relation:
     factor, and gain² is their ratio. (Regression of x₂ on x₁ gives gain · var s / (var s + var noise) instead.) The
     correlation of the signals is Σ z₁ x₂ over the root of their product.
 
-    Source: Fuller 1987, Measurement Error Models, section 1.4 (instrumental variables).
+    Source: Fuller 1987, Measurement Error Models, doi:10.1002/9780470316665, section 1.4 (instrumental variables).
     """
     at, second, ring = pair.inner(shift), pair.shifted(shift), neighbourhood(pair)
     x1, x2, z1, z2 = (pair.image(part)[at] for part in (pair.first, second, ring * pair.first, ring * second))

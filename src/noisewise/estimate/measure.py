@@ -31,7 +31,13 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     differences between successive frames, which contain no signal; otherwise in the most homogeneous parts of each
     brightness. At most eight planes of the image are used, and of large ones the central part.
 
-    Errors: `UserError` if the image is constant, too small, or saturated or missing almost everywhere.
+    axes: letters from `STCZYX`, one per dimension, if the image does not give them or they are wrong. channel: the
+    index of the channel that is measured, from 0.
+
+    Returns a `NoiseReport`: what was measured (ADU), a verdict and warnings, and noise models (`noise`, `pixel_noise`).
+
+    Errors: `UserError` if the image is constant, smaller than 32 x 32 pixels, or saturated or missing almost
+    everywhere, or has no such channel.
     """
     sources = [open_source(one, axes) for one in image] if isinstance(image, list) else [open_source(image, axes)]
     if not sources:

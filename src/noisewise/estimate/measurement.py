@@ -1,4 +1,4 @@
-"""What was measured of the noise in one channel of an image: numbers only, no words."""
+"""The measured noise of one image channel."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from noisewise.noise.quantization import CONTINUOUS, Quantization
 
 MAX_PAIRS = 30_000
 WHITE = 0.02  # autocorrelation, below which the noise is modelled as independent
-MIN_GAIN_NATS = 0.02  # per pixel: by so much a noise model with more parameters must be likelier
+MIN_GAIN_NATS = 0.02  # per pixel: gain in log-likelihood that a noise model with more parameters needs
 FEW_PHOTONS = 3.0  # up to which the shape of the noise is taken from the image
 PULSE_STD = 0.4  # of the signal of one photon, in units of the gain
 LINE_LAGS = 4  # rows (columns) over which neighbouring offsets may correlate

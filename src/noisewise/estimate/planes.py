@@ -35,7 +35,7 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
 
 
 def central_region(region: Region, axes: str, max_pixels: int) -> Region:
-    """The centre of a region with at most so many pixels along Y and X, and the same aspect ratio."""
+    """The centre of a region with at most `max_pixels` pixels in its plane YX, and the same aspect ratio."""
     sizes = [part.stop - part.start for part, axis in zip(region, axes, strict=True) if axis in "YX"]
     scale = min((max_pixels / (sizes[0] * sizes[1])) ** 0.5, 1.0)
 

@@ -19,7 +19,7 @@ PIXEL_FRACTION = 0.2  # of the blocks, most homogeneous first, whose pixels show
 HIGH_FREQUENCY = 0.8  # from here on the noise is measured: the optics transmit little of the image there
 CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # fraction of the texture at low frequencies that the high ones may contain too
-# The variance is nonlinear if so many levels lie this far below the line, by so many standard errors.
+# The variance is nonlinear if this number of levels lie this far below the line, by this number of standard errors.
 NONLINEAR_LEVELS, NONLINEAR_DEVIATION, STANDARD_ERRORS = 3, 0.05, 2.0
 
 

@@ -38,7 +38,10 @@ class Reliability:
 
     @property
     def ence(self) -> float:
-        """Expected normalised calibration error: mean of |actual − predicted| / predicted (Levi et al. 2022)."""
+        """Expected normalised calibration error: mean of |actual − predicted| / predicted.
+
+        Source: Levi et al. 2022, doi:10.3390/s22155540.
+        """
         return sum(abs(a - c) / c for a, c in zip(self.actual, self.predicted, strict=True)) / len(self.predicted)
 
     def record(self) -> dict[str, float]:
@@ -104,7 +107,7 @@ def squared_errors(
     noisy: (N, C, *S), ADU. noise_models: one for each channel. Pixels whose noise is clipped at the camera's limits are
     left out. Results are one-dimensional.
 
-    Source: Efron 2004 (covariance penalties, by parametric bootstrap).
+    Source: Efron 2004, doi:10.1198/016214504000000692 (covariance penalties, by parametric bootstrap).
     """
     posterior = denoiser(noisy)
     mean, std = posterior.mean, posterior.std

@@ -54,7 +54,8 @@ def scale_invariant_psnr(image: Array, truth: Array) -> float:
     R = (max − min of the truth) / std. The projection is the least-squares gain and the two means are its offset, so
     this is the affine PSNR; the standard deviation cancels.
 
-    Source: Weigert et al. 2018; Krull et al. 2020; CAREamics. Errors: as `psnr_affine`.
+    Source: Weigert et al. 2018, doi:10.1038/s41592-018-0216-7; Krull et al. 2020, doi:10.3389/fcomp.2020.00005;
+    CAREamics. Errors: as `psnr_affine`.
     """
     x, y = checked(image, truth)
     return psnr_affine(x, y, contrast_of(y))
@@ -86,7 +87,8 @@ def ssim(image: Array, truth: Array, data_range: float) -> float:
     where means and (co)variances are weighted by a Gaussian window of 11 pixels along each axis with σ = 1.5.
     The window of a stack is a cube: as long along Z as along Y and X.
 
-    Source: Wang et al. 2004. Errors: as `psnr`, and `UserError` for images smaller than 11 pixels along an axis.
+    Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861. Errors: as `psnr`, and `UserError` for images smaller than 11
+    pixels along an axis.
     """
     x, y = checked(image, truth)
     check_size(x.shape, len(GAUSSIAN), "SSIM")
@@ -101,8 +103,8 @@ def ms_ssim(image: Array, truth: Array, data_range: float, weights: Sequence[flo
     leave open follow torchmetrics: the coarsest scale is extended by reflection at its borders, since few windows lie
     inside it, and a negative mean counts as 0.
 
-    weights: of the scales, finest first. Source: Wang et al. 2003. Errors: as `psnr`, and `UserError` for images
-    smaller than 176 pixels along an axis (11 · 2ⁿ⁻¹ for n scales).
+    weights: of the scales, finest first. Source: Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216. Errors: as `psnr`,
+    and `UserError` for images smaller than 176 pixels along an axis (11 · 2ⁿ⁻¹ for n scales).
     """
     x, y = checked(image, truth)
     check_size(x.shape, smallest_side(weights), "MS-SSIM")

@@ -49,8 +49,8 @@ def micro_ssim(
     images, truths: equal numbers, (Y, X) or (Z, Y, X), each pair of one shape. data_ranges: of each truth (default: its
     max − min).
 
-    Source: Ashesh, Deschamps, Jug 2024. Errors: `UserError` for sets of unequal length, unequal shapes, NaN or
-    infinite pixels, a constant truth without a range, or images smaller than 7 pixels along an axis.
+    Source: Ashesh, Deschamps, Jug 2024, arXiv:2408.08747. Errors: `UserError` for sets of unequal length, unequal
+    shapes, NaN or infinite pixels, a constant truth without a range, or images smaller than 7 pixels along an axis.
     """
     if len(images) != len(truths) or not len(images):
         raise UserError(f"there are {len(images)} images for {len(truths)} references; give one for each")

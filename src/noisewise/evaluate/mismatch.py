@@ -16,7 +16,7 @@ MUCH_NOISE = 1.5  # times all variation of an image: more noise than that does n
 def mismatch_warnings(noise_models: Sequence[Noise], means: Sequence[float], stds: Sequence[float]) -> list[str]:
     """Where noise models do not fit channels of these means and standard deviations (ADU), each sentence once.
 
-    noise_models: none, one for all channels, or one a channel.
+    noise_models: none, one for all channels, or one per channel.
     """
     if not noise_models:
         return []

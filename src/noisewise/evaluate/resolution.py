@@ -11,7 +11,9 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.evaluate.metrics import check_size, checked
 
-THRESHOLD = 1 / 7  # signal-to-noise ratio 1/6 in each image, 1/3 in their mean (Rosenthal and Henderson 2003)
+# Signal-to-noise ratio 1/6 in each image, 1/3 in their mean: Rosenthal and Henderson 2003,
+# doi:10.1016/j.jmb.2003.07.013.
+THRESHOLD = 1 / 7
 SMALLEST = 16  # pixels: smaller images have too few rings
 
 
@@ -32,7 +34,8 @@ def frc(first: Array, second: Array, pixel: float | Sequence[float] = 1.0) -> Fr
     It measures resolution only if the images have nothing but the signal in common: two recordings, or two denoised
     images, each from only one of them.
 
-    pixel: size of a pixel, one number for all axes or one for each. Source: Saxton, Baumeister 1982; van Heel 1987.
+    pixel: size of a pixel, one number for all axes or one for each. Source: Saxton, Baumeister 1982,
+    doi:10.1111/j.1365-2818.1982.tb00405.x; van Heel 1987, doi:10.1016/0304-3991(87)90010-6.
     Errors: `UserError` for unequal shapes, NaN or infinite pixels, sides below 16 pixels, or images without contrast.
     """
     x, y = checked(first, second)
@@ -74,7 +77,8 @@ def resolution(curve: Frc, threshold: float = THRESHOLD) -> float | None:
 def spectral_exponent(image: Array, lowest: int = 4, highest: int = 32) -> float:
     """Exponent e of the power |F|² ∝ f^e between two frequencies in cycles per image.
 
-    About -2 for natural images (Y, X), 0 for white noise. Source: Field 1987. Errors: `UserError` as `frc`.
+    About -2 for natural images (Y, X), 0 for white noise. Source: Field 1987, doi:10.1364/JOSAA.4.002379.
+    Errors: `UserError` as `frc`.
     """
     x, _ = checked(image, image)
     check_size(x.shape, 2 * highest, "the exponent of a spectrum")

@@ -33,7 +33,8 @@ __all__ = [
 def open_source(image: Any, axes: str | None = None, name: str | None = None) -> Source:
     """Open an image as a `Source`: a path, or an array (numpy, dask, zarr, xarray, nested lists).
 
-    axes: letters from `STCZYX` that override those of the file. name: for messages (default: the file's name).
+    axes: letters from `STCZYX`, one per dimension, that override those of the file. name: for messages (default: the
+    file's name).
 
     Errors: `UserError` says which file cannot be used, why, and what to do.
     """
@@ -71,7 +72,9 @@ def create_sink(
 ) -> Sink:
     """Create a `Sink` with the shape and metadata of `like`; the suffix of `path` decides the format.
 
-    dtype: default that of `like`. provenance: JSON-like, goes into the metadata (`.npy` has no place for it).
+    path: the file, or a folder ending in `.zarr`. like: the image whose axes, shape, pixel size and channel names the
+    output has. dtype: pixel type, default that of `like`. provenance: JSON-like, goes into the metadata (`.npy` has no
+    place for it). overwrite: whether an output that exists is replaced, once the new one is complete.
 
     Errors: `UserError` if the output exists, is the input, cannot be written, or its format cannot hold the image.
     """

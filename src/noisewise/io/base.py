@@ -21,9 +21,10 @@ SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 class Source(ABC):
     """An image that is read lazily by region.
 
-    axes: letters from `STCZYX`, one for each dimension; batch axes other than `S` and `T` get further letters, so that
+    name: for messages. shape: number of pixels along each axis. dtype: pixel type. path: the file; None for an array.
+    axes: letters from `STCZYX`, one per dimension; batch axes other than `S` and `T` get further letters, so that
     each axis has its own. scale: pixel size by axis letter, µm for Z, Y, X and seconds for T; axes of unknown scale are
-    absent. channel_names: one for each channel, or empty. notes: what a user should know about how the file was read.
+    absent. channel_names: one per channel, or empty. notes: what a user should know about how the file was read.
     """
 
     name: str
@@ -37,7 +38,10 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, region: Region | None = None) -> Array:
-        """Read the pixels of a region (default: all), in the source's axes and dtype, as a copy."""
+        """Read the pixels of a region (default: all), in the source's axes and dtype, as a copy.
+
+        region: one slice per axis, in pixels. Errors: `UserError` if the file cannot be read.
+        """
 
     def close(self) -> None:  # noqa: B027  (most sources hold nothing open)
         """Close the files."""
@@ -67,13 +71,20 @@ class Sink(ABC):
     """An image that is written by region, under a temporary name until it is complete.
 
     A context manager: leaving it normally renames the file into place; an exception removes what was written.
+
+    dtype: pixel type of the output; pixels that are written are converted to it.
     """
 
     dtype: np.dtype[Any]
 
     @abstractmethod
     def write(self, region: Region, pixels: Array) -> None:
-        """Write pixels of any real dtype into a region, rounded and clipped to the sink's dtype."""
+        """Write pixels of any real dtype into a region, rounded and clipped to the sink's dtype.
+
+        region: one slice per axis, in pixels. pixels: in the shape of the region.
+
+        Errors: `UserError` if the file cannot be written.
+        """
 
     @abstractmethod
     def commit(self) -> None:

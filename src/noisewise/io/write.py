@@ -49,7 +49,12 @@ class WriteOptions:
 
     @classmethod
     def split_from(cls, options: dict[str, Any]) -> tuple[WriteOptions, dict[str, Any]]:
-        """Write options among others, and the others; `average` may also be True, False or None."""
+        """Separate write options from other options.
+
+        options: keyword arguments; `average` may also be True, False or None (auto).
+
+        Returns the write options, and all other options. Their values are not checked; see `check`.
+        """
         names = {field.name for field in fields(cls)}
         mine = {name: value for name, value in options.items() if name in names}
         if "average" in mine:
@@ -72,7 +77,13 @@ class WriteOptions:
             raise UserError(f"--diverse {self.diverse} of {self.samples} samples is not possible; give at most that")
 
     def plan(self, patterns: Sequence[str | Path], output: str | Path | None) -> Plan:
-        """Inputs, and the output of each; see `plan_files`. Errors: `UserError`."""
+        """Find the inputs and name the output of each.
+
+        patterns: files, folders, or patterns such as "*.tif". output: a file, a folder, or None: beside each input.
+
+        Errors: `UserError` as `check`, for inputs that do not exist, and for two outputs of one name or outputs that
+        would replace an input.
+        """
         self.check()
         return plan_files(
             patterns, output, companions=lambda path: companions(path).values(),
@@ -100,12 +111,19 @@ class WriteOptions:
         return small and (budget or SHORTEST_BUDGET) >= SHORTEST_BUDGET
 
     def beside(self, output: Path) -> dict[str, Path]:
-        """Further files that are written for an image, by name."""
+        """Further files that are written for an image, by name (`std`, `samples`, `gif`, `mode`).
+
+        output: the file of the denoised image.
+        """
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
 
     def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
-        """Yield sinks for the output of a source and its further files, by name. Errors: `UserError`."""
+        """Yield sinks for the output of a source and its further files, by name (`mean`, `std`, `mode`, `samples`).
+
+        path: the output file. source: the image whose shape and metadata the outputs have. record: JSON-like, goes into
+        their metadata. Errors: `UserError` as `create_sink`.
+        """
         kind, beside = np.float32 if self.float32 else None, companions(path)
         yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
         if self.std:
@@ -117,7 +135,11 @@ class WriteOptions:
             yield "samples", create_sink(beside["samples"], like, kind, record, overwrite=self.overwrite)
 
     def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
-        """Errors: `UserError` for outputs that cannot be written, noticed before the work."""
+        """Check before the work that all outputs can be written; nothing is left behind.
+
+        sources: opened images. outputs: the output file of each. Errors: `UserError` for outputs that exist, are an
+        input, cannot be written, or whose format cannot hold the image.
+        """
         for source, path in zip(sources, outputs, strict=True):
             for _, sink in self.sinks(path, source):
                 sink.discard()

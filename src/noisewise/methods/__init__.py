@@ -1,4 +1,4 @@
-"""Registry of methods: one file a method, whose name is that of the file; other packages add entry points.
+"""Registry of methods: one file per method, whose name is that of the file; other packages add entry points.
 
 A package registers `my_method = "my_package.my_module"` in the entry-point group `noisewise.methods`; the module
 defines one `Method`.

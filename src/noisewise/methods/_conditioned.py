@@ -34,7 +34,7 @@ FAR_APART = 1e6  # pixel sizes between slices
 IMAGE_TO_SCENES = 3  # patches of the image for each synthetic scene: enough not to forget the scenes
 # Limits of the noise that the pretrained network was trained on, with some room.
 MAX_STEP, MAX_FAR_CORRELATION, MIN_CORRELATION, MAX_OFFSETS = 3.0, 0.75, -0.4, 3.0
-MIN_PHOTONS = 0.4  # a pixel, including the 3/8 of the variance-stabilising transform
+MIN_PHOTONS = 0.4  # per pixel, including the 3/8 of the variance-stabilising transform
 
 
 @dataclass(frozen=True, kw_only=True)

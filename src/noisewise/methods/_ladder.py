@@ -59,9 +59,9 @@ class LadderSettings(ConditionedSettings):
     latent: Annotated[int, Interval(ge=1, le=1024)] = 16
     """latent variables at each position of each level"""
     blocks: Annotated[int, Interval(ge=1, le=16)] = 2
-    """residual blocks a level in the encoder"""
+    """residual blocks per level in the encoder"""
     free_bits: Annotated[float, Ge(0)] = 0.0
-    """nats a pixel that each level may encode at no cost"""
+    """nats per pixel that each level may encode at no cost"""
     warm_up: Annotated[float, Interval(gt=0, le=1)] = 0.4
     """fraction of the training until the KL divergence has its full weight"""
     mean_samples: Annotated[int, Interval(ge=0, le=100_000)] = 0
@@ -124,8 +124,9 @@ def parts(net: Denoiser) -> LadderWithDirect:
 
 
 def ladder_loss(settings: LadderSettings, net: Denoiser, batch: Batch, reconstruction: Reconstruction) -> Tensor:
-    """−log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, and the direct network's loss.
+    """−log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats per pixel; plus the direct loss.
 
+    The direct loss is that of the network that gives mean and standard deviation.
     z is drawn from q: the first two terms are the negative of a lower bound of log p(x).
     """
     can_train = settings.synthetic_weight > 0 or image_can_train(settings, net)

@@ -23,10 +23,11 @@ NoiseUse = Literal["none", "pixel", "correlated"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """What a network must know of the images it is for.
+    """Properties of the images that a network is built for.
 
-    spatial: `YX` or `ZYX`. spacing: relative pixel size along each spatial axis. size: of the smallest training image,
-    pixels. mean, std, target_mean, target_std: one number a channel, image units.
+    spatial: `YX` or `ZYX`. channels: number of channels. spacing: relative pixel size along each spatial axis. size: of
+    the smallest training image, pixels. mean, std: of the noisy images, one number per channel, image units;
+    target_mean, target_std: of the targets, likewise.
     """
 
     spatial: str
@@ -48,6 +49,7 @@ class ImageSpec:
 class Batch:
     """Training patches, all of shape (N, C, *patch), in image units.
 
+    noisy: the noisy image.
     valid: mask of the pixels that may be scored (finite, not saturated, not held out).
     target: the second image, for methods that need one.
     held_out: True for the fixed validation batch, in which exactly the `valid` pixels are scored.
@@ -80,7 +82,7 @@ def noise_symmetry(noise_models: Sequence[Noise], dims: int) -> Symmetry:  # noq
 
 
 def no_halo(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
-    """None."""
+    """No pixels."""
     return 0
 
 
@@ -120,7 +122,9 @@ class Traits:
 class Denoiser(Standardized):
     """What `Method.build` returns: a standardized network, the noise models of its channels, and all other state.
 
-    noise_models: none, one for all channels, or one a channel. std_scale: factor on predicted standard deviations,
+    backbone: the network, in normalised units. spec: the images that it is for. noise_models: none, one for all
+    channels, or one per channel. independent: whether the backbone sees one channel at a time. inputs, heads: feature
+    maps that the backbone takes and returns per channel. std_scale: factor on predicted standard deviations,
     (C, 1, ...), found after training. warnings: where the method does not suit such images, and what to do.
     pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
     """
@@ -182,7 +186,7 @@ class Method(ABC):
     patch_size: Annotated[int, Interval(ge=8, le=4096)] = 64
     """pixels along Y and X of a training patch (Z: up to 16 slices)"""
     batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
-    """patches a step (0: what suits the method, 4 or 8 in 2D, 2 in 3D)"""
+    """patches per step (0: what suits the method, 4 or 8 in 2D, 2 in 3D)"""
     learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3
     """peak of the schedule (AdamW, short warm-up, cosine to zero)"""
     default_steps: Annotated[int, Ge(1)] = 2000
@@ -194,9 +198,9 @@ class Method(ABC):
         return Traits()
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
-        """A fresh network for such images, with its normalisation and noise models.
+        """A new network for such images, with its normalisation and noise models.
 
-        noise_models: none, one for all channels, or one a channel.
+        spec: the images that the network is for. noise_models: none, one for all channels, or one per channel.
 
         Errors: `ValueError` without noise models for a method that uses them.
         """
@@ -204,11 +208,15 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, net: Any, batch: Batch) -> Tensor:
-        """The training loss of a batch: a scalar, in normalised units."""
+        """The training loss of a batch: a scalar, in normalised units.
+
+        net: what `build` returned. batch: training patches; of a held-out batch the loss is the validation loss.
+        """
 
     def posterior(self, net: Any, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
         """p(s|x) for images (N, C, *spatial), image units.
 
+        net: what `build` returned, trained. noisy: the images; mean and standard deviation have their shape.
         coordinates: (N, dims, *spatial), of each pixel in its whole image, for methods whose result would otherwise
         depend on where a tile begins; None: those of whole images.
         """
@@ -218,6 +226,8 @@ class Method(ABC):
         self, net: Any, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0,  # noqa: ARG002
     ) -> Callable[[Sequence[int]], Tensor]:  # fmt: skip
         """Samples of p(s|x) for images (N, C, *spatial), image units: sample numbers -> (numbers, N, C, *spatial).
+
+        net, noisy, coordinates: as for `posterior`. seed: of the random numbers.
 
         What depends on the image alone is computed once. A sample is a function of its number, the seed and the
         coordinates, whatever tile it is computed in.

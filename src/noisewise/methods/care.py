@@ -26,7 +26,7 @@ class CARE(Method):
     With `uncertainty`, a second map σ(x) is fitted to the residuals by a Gaussian likelihood:
     loss += mean ½ ((f(x) − s) / σ(x))² + log σ(x), where f is held fixed, so that the mean does not change.
 
-    Sources: Weigert et al. 2018, doi:10.1038/s41592-018-0216-7; for σ Nix and Weigend 1994.
+    Sources: Weigert et al. 2018, doi:10.1038/s41592-018-0216-7; Nix and Weigend 1994 (σ), doi:10.1109/ICNN.1994.374138.
     """
 
     uncertainty: bool = False

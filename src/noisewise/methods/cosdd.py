@@ -30,13 +30,13 @@ class COSDD(LadderSettings):
     p(x | c) = Π_i Σ_k w_k N(x_i; m_i(c) + μ_k, σ_k²), where w, μ and σ are functions of c_i and of x_j − m_j at the
     `context` pixels j before i. Structures that extend further, or across the axis, must be encoded. The signal is
     predicted from the code, ŝ(c), by (ŝ(c) − x)² with the code held fixed: E[x | c], without noise.
-    loss = −log p(x | c) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ) + (ŝ(c) − x)² / 2, nats a pixel.
+    loss = −log p(x | c) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ) + (ŝ(c) − x)² / 2, nats per pixel.
 
     The axis is that along which the noise was measured to be correlated (both: in raster order). A U-Net beside the
     ladder gives mean and standard deviation; it is trained on synthetic scenes with the measured noise, or without
     scenes (synthetic_weight = 0) on the samples of the ladder.
 
-    Source: Salmon and Krull 2025 (COSDD).
+    Source: Salmon and Krull 2025 (COSDD), arXiv:2310.07887.
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 4

@@ -15,10 +15,10 @@ class DivNoising(LadderSettings):
     """DivNoising: a variational autoencoder whose decoder includes the noise model; samples diverse solutions.
 
     Signals are s(z) of latent variables z ~ N(μ, σ²), independent at each position.
-    loss = −log p(x | s(z)) + KL(q(z | x) ‖ p(z)), nats a pixel, z drawn from q(z | x). The one-level form of `hdn`,
+    loss = −log p(x | s(z)) + KL(q(z | x) ‖ p(z)), nats per pixel, z drawn from q(z | x). The one-level form of `hdn`,
     which is better at structures larger than a few pixels.
 
-    Source: Prakash et al. 2021.
+    Source: Prakash et al. 2021, arXiv:2006.06072.
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 1

@@ -35,7 +35,7 @@ from noisewise.posterior import MODE, Normal, Posterior
 
 MAX_INPUT_FRACTION = 0.9  # of the photons: the others are the target
 MAX_EXPOSURE = 4.0  # of synthetic scenes, relative to the image
-MIN_EXPECTED = 1e-3  # photons a pixel: lower bound of what a network can expect
+MIN_EXPECTED = 1e-3  # photons per pixel: lower bound of what a network can expect
 GAUSSIAN_FROM = 16.0  # photons, from which on Poisson numbers are approximated by Gaussian ones
 
 
@@ -53,7 +53,8 @@ class GAP(ConditionedSettings):
     A sample adds photons step by step where they are expected: y ← y + Poisson(β p λ(y, p)), p ← (1 + β) p, until there
     are `growth` times as many. Started with hardly any photons, it generates new images. It is as accurate as λ.
 
-    Sources: Krull et al. 2023 (GAP), Monroy et al. 2025 (thinning and Poisson likelihoods).
+    Sources: Krull et al. 2023 (GAP), arXiv:2307.06607; Monroy et al. 2025 (thinning and Poisson likelihoods),
+    arXiv:2412.04648.
     """
 
     faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3

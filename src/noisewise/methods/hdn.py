@@ -21,7 +21,7 @@ class HDN(LadderSettings):
 
     Signals are s(z) of latent variables z in a hierarchy, each level at half the resolution of the one below:
     p(z) = p(z_L) Π p(z_l | z_>l). Given a noisy image, q(z | x) = Π q(z_l | x, z_>l) approximates the posterior.
-    loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats a pixel, z drawn from q: the
+    loss = −log p(x | s(z)) + Σ_l max(KL(q(z_l | x, z_>l) ‖ p(z_l | z_>l)), λ), nats per pixel, z drawn from q: the
     negative of a lower bound of log p(x).
 
     A U-Net beside it, conditioned on the noise, gives mean and standard deviation of s given x in one pass. It is
@@ -31,7 +31,8 @@ class HDN(LadderSettings):
     Noise with structures of a few pixels would be taken for signal. The levels that resolve such structures can be
     left without access to the image (`unconditioned_levels`, HDN3-6); signals are then as coarse as well.
 
-    Sources: Prakash et al. 2022 (HDN), Salmon and Krull 2024 (Direct Denoiser), Kingma et al. 2016 (free bits).
+    Sources: Prakash et al. 2022 (HDN), arXiv:2104.01374; Salmon and Krull 2023 (Direct Denoiser), arXiv:2310.18116;
+    Kingma et al. 2016 (free bits), arXiv:1606.04934.
     """
 
     levels: Annotated[int, Interval(ge=1, le=8)] = 4

@@ -18,7 +18,7 @@ class N2N(Method):
     E (f(x₁) − x₂)² = E (f(x₁) − s)² + Var x₂: the minimiser is that of supervised training, E[s | x]. Each image is
     input once; its target x₂ is the mean of the others, in the units of the input.
 
-    Source: Lehtinen et al. 2018.
+    Source: Lehtinen et al. 2018, arXiv:1803.04189.
     """
 
     @property

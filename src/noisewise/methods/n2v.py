@@ -38,8 +38,8 @@ class N2V(Method):
     N2V2 is `network="n2v2", masking="median"`. structN2V also hides the pixels around a blind one whose noise is
     correlated with it (`blind_shape`); the minimiser is then E[s_i | x without all of them].
 
-    Sources: Krull et al. 2019 (N2V), doi:10.1109/CVPR.2019.00223; Höck et al. 2022 (N2V2); Broaddus et al. 2020
-    (structN2V).
+    Sources: Krull et al. 2019 (N2V), doi:10.1109/CVPR.2019.00223; Höck et al. 2022 (N2V2), arXiv:2211.08512; Broaddus
+    et al. 2020 (structN2V), doi:10.1109/ISBI45749.2020.9098336.
     """
 
     masking: Masking = "mean"

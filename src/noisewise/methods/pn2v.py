@@ -38,8 +38,9 @@ class PN2V(Method):
     quadrature with a few nodes for each component, centred on a Gaussian approximation of its posterior: exact for
     Gaussian noise, and in log space throughout.
 
-    Sources: Krull et al. 2020 (PN2V), doi:10.3389/fcomp.2020.00005; Prakash et al. 2020 (bootstrapped noise models);
-    Laine et al. 2019 and Khademi et al. 2021 (Gaussian priors); Liu and Pierce 1994 (adaptive quadrature).
+    Sources: Krull et al. 2020 (PN2V), doi:10.3389/fcomp.2020.00005; Prakash et al. 2020 (bootstrapped noise models),
+    arXiv:1911.12291; Laine et al. 2019, arXiv:1901.10277, and Khademi et al. 2021, arXiv:2002.09558 (Gaussian priors);
+    Liu and Pierce 1994 (adaptive quadrature), doi:10.1093/biomet/81.3.624.
     """
 
     components: Annotated[int, Interval(ge=1, le=16)] = 1

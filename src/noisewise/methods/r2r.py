@@ -22,7 +22,8 @@ class R2R(Method):
     loss = mean (f(x₁) − x₂)² is minimised by f(x₁) = E[s | x₁], as with Noise2Noise, and every pixel is trained on.
     The prediction is f(x): x is x₁ with less noise, its variance smaller by the factor 1 − α.
 
-    Sources: Pang et al. 2021 (Gaussian noise), Monroy et al. 2025 (Poisson and other noise).
+    Sources: Pang et al. 2021 (Gaussian noise), doi:10.1109/CVPR46437.2021.00208; Monroy et al. 2025 (Poisson and other
+    noise), arXiv:2412.04648.
     """
 
     split_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15

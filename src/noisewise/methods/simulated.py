@@ -39,8 +39,10 @@ class Simulated(ConditionedSettings):
     taken out as target of the rest, as in `r2r`. In the others pixels are hidden, as in `n2v`, and are targets where,
     by σ, their own value has little influence: ∂f/∂x = Var[s|x] / v below 0.1.
 
-    Sources: Achddou et al. 2021 (synthetic scenes); Mäkitalo and Foi 2011 (transforms and their inverses); for σ Nix
-    and Weigend 1994; Pang et al. 2021 and Monroy et al. 2025 (thinning); Miyasawa 1961 (∂f/∂x).
+    Sources: Achddou et al. 2021 (synthetic scenes), https://hal.science/hal-03186499; Mäkitalo and Foi 2011 (transforms
+    and their inverses), doi:10.1109/TIP.2010.2056693; Nix and Weigend 1994 (σ), doi:10.1109/ICNN.1994.374138; Pang et
+    al. 2021, doi:10.1109/CVPR46437.2021.00208, and Monroy et al. 2025, arXiv:2412.04648 (thinning); Miyasawa 1961
+    (∂f/∂x), Bulletin of the International Statistical Institute 38:181.
     """
 
     @property

@@ -16,7 +16,7 @@ from noisewise.noise.base import Noise
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.thinning import as_photon_noise, neighbour_mean
 
-FEW_PHOTONS = 30.0  # a pixel, below which the skewness of their noise biases the estimate
+FEW_PHOTONS = 30.0  # per pixel, below which the skewness of their noise biases the estimate
 HELD_OUT_PROBES = 8  # few pixels are held out: more probes reduce the variance of their loss
 
 
@@ -27,12 +27,13 @@ class SURE(Method):
     With a probe z ~ N(0, v), where v is the variance of the noise, and f± = f(x ± α z),
     loss = mean ½ (f₊ − x)² + ½ (f₋ − x)² + z (f₊ − f₋) / α.
     Its expectation is that of (f± − s)² plus v: exactly for Gaussian noise, approximately for photon counts above
-    about 30 a pixel (below, use `r2r`); v is taken at the mean of a pixel's neighbours.
+    about 30 per pixel (below, use `r2r`); v is taken at the mean of a pixel's neighbours.
     For α → 0 the last term is 2 v ∂f(x)_i/∂x_i and the loss is Stein's. With a finite probe, the network is trained on
     inputs that differ in each step and have 1 + α² times the noise variance.
 
-    Sources: Stein 1981, doi:10.1214/aos/1176345632; Ramani et al. 2008 (probes), Le Montagner et al. 2014
-    (Poisson-Gaussian noise), Soltanayev and Chun 2018 (networks), Oliveira et al. 2024 (finite probes).
+    Sources: Stein 1981, doi:10.1214/aos/1176345632; Ramani et al. 2008 (probes), doi:10.1109/TIP.2008.2001404;
+    Le Montagner et al. 2014 (Poisson-Gaussian noise), doi:10.1109/TIP.2014.2300821; Soltanayev and Chun 2018
+    (networks), arXiv:1803.01314; Oliveira et al. 2024 (finite probes), arXiv:2111.09447.
     """
 
     probe: Annotated[float, Interval(gt=0, le=2)] = 0.4

@@ -25,7 +25,7 @@ from noisewise.nets.unet import (
 )
 
 RECENT = 0.05  # weight of the last step in the running mean of the divergence
-COLLAPSED, RESTARTS = 1e-3, 3  # nats a pixel, below which the posterior has collapsed; how often training restarts
+COLLAPSED, RESTARTS = 1e-3, 3  # nats per pixel, below which the posterior has collapsed; how often training restarts
 FARTHEST = 10.0  # standard deviations of p(z) between its mean and that of q(z)
 
 NormalSource = Callable[[int, torch.Size], Tensor]
@@ -51,16 +51,17 @@ class LadderVAE(nn.Module):
     ½ (Δ² + e^{2δ} − 1) − δ whatever μ and σ are. The image is encoded once (`read`), by a network that may be large;
     all samples (`draw`) share the encoding and run through a light decoder, which ends one pooling short of where the
     encoder begins: each position of the finest variables stands for a block of pixels. The topmost prior is one number
-    a channel, the same everywhere, so images may have any size. Borders are replicated, so that no frame of zeros is
+    per channel, the same everywhere, so images may have any size. Borders are replicated, so that no frame of zeros is
     learned.
 
     stem: space-to-depth factor in front, the stride at which the encoder begins. pools: between one level of the
     encoder and the next, finest first, with variables after each of them. features: of the encoder. width: of the
-    decoder. latent: variables a position. unconditioned: number of the finest levels that never see the image, and so
+    decoder. latent: variables per position. unconditioned: number of the finest levels that never see the image, and so
     cannot carry its noise.
 
-    Sources: Sønderby et al. 2016 (ladder VAE), Vahdat and Kautz 2020 (relative posteriors), Prakash et al. 2021
-    (DivNoising) and 2022 (HDN, unconditioned levels).
+    Sources: Sønderby et al. 2016 (ladder VAE), arXiv:1602.02282; Vahdat and Kautz 2020 (relative posteriors),
+    arXiv:2007.03898; Prakash et al. 2021 (DivNoising), arXiv:2006.06072, and 2022 (HDN, unconditioned levels),
+    arXiv:2104.01374.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class KLWeight(nn.Module):
             self.register_buffer(name, torch.zeros(()))
 
     def forward(self, nats: Tensor, progress: float) -> Tensor:
-        """The weight at a fraction of the training (0 to 1), when the divergence is so many nats a pixel."""
+        """The weight at a fraction of the training (0 to 1), for this divergence in nats per pixel."""
         weight = ((progress - self.start) / self.warm_up).clamp(max=1)
         if self.training:
             self.divergence.lerp_(nats.detach(), RECENT)

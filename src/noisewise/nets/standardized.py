@@ -14,7 +14,7 @@ class Standardized(nn.Module):
     encode: (x - mean) / std for each channel; decode: y * target_std + target_mean. With `independent` channels, the
     backbone sees one channel at a time: channels are folded into the batch and share its weights.
 
-    mean, std: of the noisy input, one number a channel, image units; target_mean, target_std: of the prediction.
+    mean, std: of the noisy input, one number per channel, image units; target_mean, target_std: of the prediction.
     inputs, heads: feature maps that the backbone takes and returns for each channel.
     """
 
@@ -36,7 +36,7 @@ class Standardized(nn.Module):
             self.register_buffer(name, self.per_channel(values))
 
     def per_channel(self, values: Sequence[float]) -> Tensor:
-        """One number a channel as a float32 tensor (C, 1, ...) that broadcasts against images (N, C, *S)."""
+        """One number per channel as a float32 tensor (C, 1, ...) that broadcasts against images (N, C, *S)."""
         return torch.tensor(values, dtype=torch.float32).reshape(-1, *[1] * self.dims)
 
     def encode(self, x: Tensor) -> Tensor:

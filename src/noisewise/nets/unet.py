@@ -29,8 +29,9 @@ class UNet(nn.Module):
     merge: how skip connections join, `concat` or `add`. top_skip: whether the finest level has one; noise passes
     through it.
 
-    Sources: Ronneberger et al. 2015 (U-Net), doi:10.1007/978-3-319-24574-4_28; Krull et al. 2019 (N2V); Höck et al.
-    2022 (N2V2); Shi et al. 2016 (sub-pixel convolution).
+    Sources: Ronneberger et al. 2015 (U-Net), doi:10.1007/978-3-319-24574-4_28; Krull et al. 2019 (N2V),
+    doi:10.1109/CVPR.2019.00223; Höck et al. 2022 (N2V2), arXiv:2211.08512; Shi et al. 2016 (sub-pixel convolution),
+    doi:10.1109/CVPR.2016.207.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Residual(nn.Module):
 class BlurPool(nn.Module):
     """Max pooling with stride 1, then the binomial filter [1, 2, 1]/4 on each pooled axis with the pool's stride.
 
-    Source: Zhang 2019, "Making convolutional networks shift-invariant again".
+    Source: Zhang 2019, "Making convolutional networks shift-invariant again", arXiv:1904.11486.
     """
 
     def __init__(self, width: int, factor: Factor) -> None:
@@ -182,7 +183,7 @@ class BlurPool(nn.Module):
 
 
 def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
-    """A pooling layer that keeps the number of features and divides the size by `factor` (1 or 2 an axis)."""
+    """A pooling layer that keeps the number of features and divides the size by `factor` (1 or 2 per axis)."""
     if kind == "max":
         return MAX_POOL[len(factor)](factor)
     if kind == "blur":

@@ -43,7 +43,10 @@ class Noise(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw a noisy image of a signal, same shape and unit, rounded and clipped as by the camera."""
+        """Draw a noisy image of a signal, same shape and unit, rounded and clipped as by the camera.
+
+        signal: ADU. generator: source of the random numbers, on the device of the signal; None: PyTorch's global one.
+        """
 
     @abstractmethod
     def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
@@ -85,15 +88,24 @@ class Noise(nn.Module, ABC):
     def fit(cls, noisy: Tensor, signal: Tensor, *, quantization: Quantization = CONTINUOUS) -> Self:
         """Fit the model to noisy values and their signals, of any equal shapes, ADU.
 
+        quantization: rounding and clipping of the noisy values, which the model keeps.
+
         Errors: `UserError` if the pairs do not determine the parameters.
         """
 
     def crop(self, window: tuple[slice, ...]) -> Noise:  # noqa: ARG002
-        """Noise model of a region (Y, X) of the detector; the model itself where all pixels are alike."""
+        """Noise model of a region of the detector; the model itself where all pixels are alike.
+
+        window: slices along Y and X, in pixels of the detector.
+        """
         return self
 
     def at(self, pixels: Tensor) -> Noise:  # noqa: ARG002
-        """Noise model of the pixels at coordinates (M, [Z], Y, X), for values (M, n); itself where all are alike."""
+        """Noise model of some pixels, for values (M, n); the model itself where all pixels are alike.
+
+        pixels: integer coordinates (M, 2) or (M, 3) of the pixels: Y, X or Z, Y, X; Z is ignored.
+        Errors: `UserError` for pixels outside the detector.
+        """
         return self
 
     def typical(self) -> Noise:

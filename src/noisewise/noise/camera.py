@@ -61,7 +61,7 @@ class Camera:
     excess_noise_factor: float | None = None
     """F², variance after the register relative to noise-free multiplication (None: 2 with em_gain > 1, else 1)"""
     full_well_e: float = math.inf
-    """electrons a pixel can hold"""
+    """electrons that a pixel can hold"""
     gain_adu_per_e: float | Array = 1.0
     """gain, ADU per electron"""
     read_noise_e: float | Array = 0.0
@@ -105,7 +105,10 @@ class Camera:
 
     @classmethod
     def scmos(cls, shape: tuple[int, int] | None = None, seed: int = 0) -> Camera:
-        """Scientific CMOS camera; with a shape (Y, X), each pixel has its own gain, offset and read noise."""
+        """Scientific CMOS camera; with a shape (Y, X), each pixel has its own gain, offset and read noise.
+
+        seed: of these maps and of the positions of hot pixels.
+        """
         # Data sheets of front-illuminated 4-megapixel sensors: 0.46 electrons per ADU, offset 100 ADU, read noise 1.4
         # electrons, full well 30 000 electrons. Read noise with a long right tail, and offsets that differ by 1 to
         # 2 ADU: Huang et al. 2013, doi:10.1038/nmeth.2488.
@@ -125,7 +128,7 @@ class Camera:
 
     @classmethod
     def emccd(cls, em_gain: float = 200.0) -> Camera:
-        """Electron-multiplying CCD, back-illuminated."""
+        """Electron-multiplying CCD, back-illuminated. em_gain: mean gain of the EM register, 1 or more."""
         # Data sheets, at a readout of 10 MHz: read noise 45 to 50 electrons, 0.002 to 0.01 clock-induced electrons,
         # full well 80 000 electrons.
         return cls(
@@ -154,9 +157,11 @@ class Camera:
     def expose(self, photons: Any, frames: int = 1, seed: int = 0) -> Array:
         """Record a scene: expected photons (..., Y, X) -> pixel values (ADU) of that shape, or (frames, ..., Y, X).
 
-        A frame depends on the seed and on its own number, not on the number of frames.
+        photons: expected photons per pixel and frame. frames: number of frames, 1 or more. seed: of the random numbers;
+        a frame depends on the seed and on its own number, not on the number of frames.
 
-        Errors: `UserError` for photons that are negative, not finite or not numeric, and for maps of another size.
+        Errors: `UserError` for photons that are negative, not finite or not numeric, for maps of another size, and for
+        frames or a seed that are not such integers.
         """
         recorded = self.frames_of(photons, frames, seed)
         if frames == 1:
@@ -190,7 +195,10 @@ class Camera:
         return np.asarray(np.square(self.gain_adu_per_e) * (multiplied + readout) + rounding)
 
     def record(self) -> dict[str, Any]:
-        """Settings as JSON values: `Camera(**record)` is this camera. Maps are given by their median and shape."""
+        """Settings as JSON values.
+
+        Without maps, `Camera(**record)` rebuilds the camera; maps are given by median and shape only.
+        """
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         settings["excess_noise_factor"] = self._excess
         # JSON has no infinity; it is the default.
@@ -257,10 +265,12 @@ class Camera:
 def thin(counts: Any, fraction: float, seed: int = 0) -> tuple[Array, Array]:
     """Split photon counts into two images (thinning): each photon goes to the first with probability `fraction`.
 
-    counts: integers of any shape. For Poisson counts of mean s, the parts are independent Poisson counts of means
-    fraction·s and (1 − fraction)·s. Their sum is the input.
+    For Poisson counts of mean s, the parts are independent Poisson counts of means fraction·s and (1 − fraction)·s.
+    Their sum is the input.
 
-    Errors: `UserError` for counts that are negative or not integer.
+    counts: integers of any shape. fraction: 0 to 1. seed: of the random numbers.
+
+    Errors: `UserError` for counts that are negative or not integer, and for a fraction out of range.
     """
     whole = np.asarray(counts)
     if whole.dtype.kind not in "iu" or np.any(whole < 0) or np.any(whole > MOST):

@@ -1,6 +1,6 @@
 """Read noise models of other programs: Gaussian mixtures of CAREamics and PPN2V, histograms of PN2V.
 
-Sources: Krull et al. 2020 (PN2V, doi:10.3389/fcomp.2020.00005); Prakash et al., ISBI 2020 (PPN2V).
+Sources: Krull et al. 2020 (PN2V), doi:10.3389/fcomp.2020.00005; Prakash et al. 2020 (PPN2V), arXiv:1911.12291.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""All figures; matplotlib is imported here and nowhere else."""
+"""All plots; matplotlib is imported here and nowhere else."""

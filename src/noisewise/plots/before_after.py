@@ -18,7 +18,10 @@ INSET = 0.42  # of the panel's width
 def plot_before_after(
     images: Mapping[str, Array], scores: Mapping[str, tuple[float, float]], path: Path, pixel_um: float
 ) -> None:
-    """Plot the images `noisy`, `denoised` and `truth` (Y, X) with insets, a scale bar and scores (PSNR in dB, SSIM)."""
+    """Plot the images `noisy`, `denoised` and `truth` (Y, X) with insets, a scale bar and scores (PSNR in dB, SSIM).
+
+    path: of the PNG. pixel_um: pixel size, µm. Errors: `UserError` if the file cannot be written.
+    """
     figure = new_figure((13.2, 4.85), facecolor="black")
     low, high = (float(np.percentile(images["truth"], percent)) for percent in (0.5, 99.8))
     for i, (name, image) in enumerate(images.items()):

@@ -31,7 +31,10 @@ KINDS: dict[str, tuple[Draw, float, float]] = {
 
 
 def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Draw a synthetic scene (Y, X) or (Z, Y, X), float32, from 0 to about 1. kind: one of `KINDS`, or `mixed`.
+    """Draw a synthetic scene (Y, X) or (Z, Y, X), float32, from 0 to about 1.
+
+    kind: one of `KINDS`, or `mixed`: one to three of them together. shape: pixels along the axes. seed: the scene is a
+    function of kind, shape and seed.
 
     Errors: `UserError` for an unknown kind.
     """
@@ -39,7 +42,13 @@ def draw(kind: str, shape: Sequence[int], seed: int = 0) -> Tensor:
 
 
 def draw_movie(kind: str, frames: int, shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Draw a moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift, jitter and bleach."""
+    """Draw a moving scene (T, Y, X), float32, from 0 to 1: two layers of one kind that drift, jitter and bleach.
+
+    kind: one of `KINDS`, or `mixed`. frames: number of frames. shape: pixels along Y and X. seed: the movie is a
+    function of kind, frames, shape and seed.
+
+    Errors: `UserError` for an unknown kind.
+    """
     rng = Rng.from_seed(seed)
     return movie(lambda size: draw_with(kind, size, rng), frames, shape, rng)
 

@@ -8,11 +8,11 @@ from noisewise.axes import Array
 
 SIZE = 512
 PSF_SIGMA = 1.3  # pixels
-BRIGHTEST = 34.0  # photons a pixel, at the 99.9th percentile of the scene
+BRIGHTEST = 34.0  # photons per pixel, at the 99.9th percentile of the scene
 
 
 def draw_cells(seed: int) -> Array:
-    """Expected photons a pixel, (512, 512): nuclei with chromatin, filaments, puncta and haze, blurred by the PSF."""
+    """Expected photons per pixel, (512, 512): nuclei with chromatin, filaments, puncta and haze, blurred by the PSF."""
     rng = np.random.default_rng((seed, 0))
     centres = np.array([(135.0, 150.0), (215.0, 390.0), (390.0, 170.0)]) + rng.normal(0, 8, (3, 2))
     nuclei, filaments, puncta, haze = (np.zeros((SIZE, SIZE)) for _ in range(4))

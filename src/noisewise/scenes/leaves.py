@@ -1,7 +1,8 @@
 """Dead-leaves model: shapes of all sizes that occlude one another.
 
-Source: Lee, Mumford and Huang 2001: with sizes distributed as r⁻³, such images have the statistics of natural images
-at every scale. Achddou et al. 2025: leaves with textures and various outlines.
+Sources: Lee, Mumford and Huang 2001, doi:10.1023/A:1011109015675: with sizes distributed as r⁻³, such images have the
+statistics of natural images at every scale. Achddou et al. 2025, arXiv:2504.10201: leaves with textures and various
+outlines.
 """
 
 from __future__ import annotations

@@ -37,8 +37,11 @@ def anscombe(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, read_
     The variance of Poisson-Gaussian noise becomes 1, from a few electrons on (at half an electron without read noise,
     it is 0.5).
 
-    Source: Murtagh, Starck, Bijaoui 1995. Errors: `UserError` for NaN or infinite pixels, or impossible noise
-    parameters.
+    image: pixels of any shape, ADU. gain_adu_per_e: ADU per electron, above 0. offset_adu: pixel value without signal,
+    ADU. read_noise_adu: standard deviation, ADU, 0 or more.
+
+    Source: Murtagh, Starck, Bijaoui 1995, Astronomy and Astrophysics Supplement 112:179. Errors: `UserError` for NaN or
+    infinite pixels, or impossible noise parameters.
     """
     pixels = np.asarray(image, np.float64)
     if not np.isfinite(pixels).all():
@@ -57,7 +60,11 @@ def inverse_anscombe(
     Mäkitalo and Foi, λ = D²/4 + √(3/2)/(4D) − 11/(8D²) + 5√(3/2)/(8D³) − 1/8 − σ², which with read noise is 3 % too
     low at one electron. Below the D of no light it is extrapolated linearly: 0 there would brighten a dark background.
 
-    Source: Mäkitalo, Foi 2011 and 2013. Errors: `UserError` for impossible noise parameters.
+    stable: result of `anscombe`, or a denoised version of it. gain_adu_per_e, offset_adu, read_noise_adu: as for
+    `anscombe`.
+
+    Source: Mäkitalo, Foi 2011, doi:10.1109/TIP.2010.2056693, and 2013, doi:10.1109/TIP.2012.2202675.
+    Errors: `UserError` for impossible noise parameters.
     """
     std = read_noise_electrons(gain_adu_per_e, offset_adu, read_noise_adu)
     stable = np.asarray(stable, np.float64)
@@ -121,7 +128,10 @@ def denoise_nlm(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, re
     Patches of 5 pixels in a window of 11, h = 0.8 standard deviations of the noise, whose variance is subtracted from
     the patches' distances. Pixels of a patch have equal weights (scikit-image's fast mode), which was also better.
 
-    Source: Buades, Coll, Morel 2005. Errors: `UserError` as `anscombe`, and without scikit-image.
+    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`.
+
+    Source: Buades, Coll, Morel 2005, doi:10.1109/CVPR.2005.38. Errors: `UserError` as `anscombe`, for images of another
+    number of axes, and without scikit-image.
     """
     denoise = partial(
         restoration().denoise_nl_means,
@@ -136,8 +146,10 @@ def denoise_wavelet(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0
     sym8 wavelets, 4 levels, soft thresholds of BayesShrink: σ² / (standard deviation of the signal) in each band.
     Shifts by 0 to 3 pixels along Y and X (0 and 1 in stacks, along each axis).
 
-    Source: Chang, Yu, Vetterli 2000; Coifman, Donoho 1995. Errors: `UserError` as `anscombe`, and without scikit-image
-    or PyWavelets.
+    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`.
+
+    Source: Chang, Yu, Vetterli 2000, doi:10.1109/83.862633; Coifman, Donoho 1995, doi:10.1007/978-1-4612-2544-7_9.
+    Errors: `UserError` as `denoise_nlm`, and without PyWavelets.
     """
     threshold = partial(
         restoration("pywt").denoise_wavelet,
@@ -166,7 +178,10 @@ def denoise_tv(image: Array, gain_adu_per_e: float, offset_adu: float = 0.0, rea
     (mean (u − f)² = 1) or by Stein's unbiased risk estimate was worse: with few photons, the variance of the
     stabilised image is below 1, and both smooth too much.
 
-    Source: Rudin, Osher, Fatemi 1992; Chambolle 2004. Errors: `UserError` as `anscombe`, and without scikit-image.
+    image: (Y, X) or (Z, Y, X), ADU. gain_adu_per_e, offset_adu, read_noise_adu: as for `anscombe`.
+
+    Source: Rudin, Osher, Fatemi 1992, doi:10.1016/0167-2789(92)90242-F; Chambolle 2004,
+    doi:10.1023/B:JMIV.0000011325.36760.1e. Errors: `UserError` as `denoise_nlm`.
     """
     denoise = partial(restoration().denoise_tv_chambolle, weight=TV_WEIGHT, eps=1e-5, max_num_iter=500)
     return through_anscombe(denoise, image, gain_adu_per_e, offset_adu, read_noise_adu)

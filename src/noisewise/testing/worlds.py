@@ -31,13 +31,15 @@ class PixelPosterior:
 class GaussianWorld:
     """Stationary Gaussian fields with periodic borders and white or correlated Gaussian noise; (N, side, side), ADU.
 
-    The power at spatial frequency f (radians a pixel) is proportional to (1 + (f · length)²)^−roughness; s has this
+    The power at spatial frequency f (radians per pixel) is proportional to (1 + (f · length)²)^−roughness; s has this
     mean and standard deviation, the noise `sigma`, and the power N of `kernel`. p(s|x) is Gaussian: its mean is the
     Wiener filter ŝ(f) = G(f) x(f), G = P / (P + N), its variance the mean over f of P N / (P + N). With
     Q = 1 / (P + N), the precision of x, E[x_i | x without x_i] = x_i − (Q x)_i / Q_ii, with the variance 1 / Q_ii.
     With this in place of x_i, ŝ_i becomes E[s_i | x without x_i], and its variance increases by G_ii² / Q_ii.
 
-    Source: Rue and Held 2005, section 2 (conditionals from a precision matrix).
+    side: pixels along Y and X. mean, std, sigma: ADU. length: pixels.
+
+    Source: Rue and Held 2005, doi:10.1201/9780203492024, section 2 (conditionals from a precision matrix).
     """
 
     side: int = 192
@@ -74,14 +76,14 @@ class GaussianWorld:
         return self.std**2 / shape.mean() * shape
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw signals and noisy images, float32."""
+        """Draw signals and noisy images: two tensors (count, side, side), float32, ADU. seed: of the random numbers."""
         generator = torch.Generator().manual_seed(seed)
         white, noise = torch.randn((2, count, self.side, self.side), generator=generator, dtype=torch.float64)
         signal = self.mean + self.filtered(white, self.power.sqrt())
         return signal.float(), (signal + self.filtered(noise, self.noise_power.sqrt())).float()
 
     def posterior(self, noisy: Tensor) -> PixelPosterior:
-        """p(s_i | x)."""
+        """p(s_i | x) for noisy images (N, side, side), ADU."""
         mean = self.mean + self.filtered(noisy.double() - self.mean, self.gain)
         return PixelPosterior(mean, self.residual_power.mean().sqrt().expand(mean.shape))
 
@@ -96,13 +98,16 @@ class GaussianWorld:
         return self.gain * self.noise_power
 
     def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
-        """Draw from p(s | x): (N, count, side, side); differences from the mean have the power P N / (P + N)."""
+        """Draw from p(s | x): (N, count, side, side); differences from the mean have the power P N / (P + N).
+
+        noisy: (N, side, side), ADU. count: samples per image. seed: of the random numbers.
+        """
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn((len(noisy), count, self.side, self.side), generator=generator, dtype=torch.float64)
         return (self.posterior(noisy).mean[:, None] + self.filtered(white, self.residual_power.sqrt())).float()
 
     def blind_spot_posterior(self, noisy: Tensor) -> PixelPosterior:
-        """p(s_i | x without x_i)."""
+        """p(s_i | x without x_i) for noisy images (N, side, side), ADU."""
         precision = 1 / (self.power + self.noise_power)
         q, g = precision.mean(), self.gain.mean()  # the diagonals Q_ii and G_ii
         innovation = self.filtered(noisy.double() - self.mean, precision) / q
@@ -124,7 +129,8 @@ class FiniteWorld:
     marginal posterior of a pixel consists of the probabilities of the few values that it can have; dividing them by the
     likelihood of the pixel gives the posterior without it.
 
-    noise: p(x|s). background: electrons. brightnesses: electrons above it. gain, offset: from electrons to ADU.
+    noise: p(x|s). side: pixels along Y and X. background: electrons. brightnesses: electrons above it.
+    gain, offset: from electrons to ADU. border: pixels along the border that are not scored.
     """
 
     noise: Noise
@@ -166,7 +172,7 @@ class FiniteWorld:
         return kernels.reshape(-1, len(self.levels) - 1, 5, 5)
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw signals and noisy images, float32."""
+        """Draw signals and noisy images: two tensors (count, side, side), float32, ADU. seed: of the random numbers."""
         generator = torch.Generator().manual_seed(seed)
         which = torch.randint(len(self.kernels), (count,), generator=generator)
         corner = torch.randint(self.side - 4, (count, 2), generator=generator)
@@ -177,17 +183,20 @@ class FiniteWorld:
         return signal.float(), self.noise.sample(signal, generator).float()
 
     def posterior(self, noisy: Tensor) -> PixelPosterior:
-        """p(s_i | x)."""
+        """p(s_i | x) for noisy images (N, side, side), ADU."""
         return self.moments(self.marginals(noisy)[0])
 
     def blind_spot_posterior(self, noisy: Tensor) -> PixelPosterior:
-        """p(s_i | x without x_i)."""
+        """p(s_i | x without x_i) for noisy images (N, side, side), ADU."""
         probability, relative_log_likelihood = self.marginals(noisy)
         without = (probability.log() - relative_log_likelihood).softmax(1)
         return self.moments(without)
 
     def sample(self, noisy: Tensor, count: int, seed: int) -> Tensor:
-        """Draw from p(s | x): (N, count, Y, X)."""
+        """Draw from p(s | x): (N, count, side, side).
+
+        noisy: (N, side, side), ADU. count: samples per image. seed: of the random numbers.
+        """
         relative_log_likelihood = self.relative_log_likelihood(noisy)
         scores = F.conv2d(relative_log_likelihood[:, 1:], self.kernels)
         generator = torch.Generator().manual_seed(seed)
@@ -227,5 +236,5 @@ World = GaussianWorld | FiniteWorld
 
 
 def decibel_gap(error: Tensor, limit: Tensor) -> float:
-    """Mean squared error relative to that of a limit, dB: 10 log₁₀(Σ error² / Σ limit²)."""
+    """Mean squared error relative to that of a limit, dB: 10 log₁₀(Σ error² / Σ limit²); tensors of any shape."""
     return float(10 * torch.log10((error.double() ** 2).mean() / (limit.double() ** 2).mean()))

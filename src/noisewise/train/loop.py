@@ -159,7 +159,7 @@ class Clock:
 
 
 def planned(step: int, seconds: float, pace: float) -> int:
-    """Total number of steps of a training at this step, from the seconds left and the seconds a step takes."""
+    """Total number of steps of a training at this step, from the seconds left and the seconds per step."""
     steps = step + max(1, int(seconds / pace))
     # The steps so far are the peak of a training of at least this length, unless they were the warm-up alone.
     return steps if step == WARM_UP_STEPS else max(steps, math.ceil(step / PEAK_FRACTION))

@@ -95,7 +95,7 @@ def rebuilt(header: dict[str, Any], tensors: dict[str, Tensor]) -> SavedModel:
 
 
 class AtMost(TorchFunctionMode):
-    """Refuse to allocate more than so many weights: a header must not ask for a network larger than its file."""
+    """Refuse to allocate more than this number of weights: a header must not ask for a network larger than its file."""
 
     def __init__(self, weights: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""The workflow: measure, choose, train, denoise. The only room that knows which methods there are."""
+"""The workflow: measure the noise, choose a method, train, denoise. Methods are named only here."""

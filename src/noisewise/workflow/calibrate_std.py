@@ -68,7 +68,7 @@ def without_truth(pieces: list[tuple[Tensor, Tensor, float]], noise_model: Noise
 
 
 def recalibrate_std(net: Denoiser, found: Sequence[Reliability | None]) -> list[str]:
-    """Scale the network's standard deviations to its errors; says where that changes them much."""
+    """Scale the network's standard deviations to its errors. Returns notes for large changes."""
     notes = []
     for channel, one in enumerate(found):
         scale = 1.0 if one is None else one.std_scale

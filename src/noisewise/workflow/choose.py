@@ -1,4 +1,4 @@
-"""Which method: by the check-up of the noise, and by what is wanted. This file knows the names of methods."""
+"""Choose a method by the check-up of the noise and by the wanted outputs, and check that it suits the image."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def names(condition: Callable[[Traits], bool]) -> str:
 
 
 def check_targets(traits: Traits, name: str, images: int, targets: int) -> None:
-    """Errors: `UserError` unless there is one target an image where the method needs it, and none where not."""
+    """Errors: `UserError` unless there is one target per image where the method needs it, and none where not."""
     if traits.needs == "noisy" and targets:
         raise UserError(f"method '{name}' learns from noisy images alone; leave out the target, or use n2n or care")
     if traits.needs == "pairs" and not targets:

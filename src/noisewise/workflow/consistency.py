@@ -1,4 +1,4 @@
-"""What is said of a result that is not consistent with the measured noise."""
+"""Warnings where a denoised image is inconsistent with the measured noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ COMPARE = "compare with --method n2v."
 
 
 def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
-    """What a pretrained model may have invented or lost in an image, judged by the noise alone."""
+    """Warnings for one image: where the result of a pretrained model is inconsistent with the noise model.
+
+    checkup: the measured noise of the image. Only for methods whose mean comes from a pretrained network, and images
+    with one channel that are denoised plane by plane; otherwise none.
+    """
     traits = model.method.traits
     checked = traits.pretrained and not traits.mean_from_samples
     if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:

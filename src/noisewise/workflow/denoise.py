@@ -34,8 +34,9 @@ FIRST_PASS_STEPS = 300  # of a Noise2Void whose result stands for the signal whe
 class Result:
     """What `denoise` returns for one image.
 
-    posterior: p(s|x) of each pixel. model: the trained model. checkup: the noise that was measured in the first
-    channel; None where it could not be. notes: what was noticed. path: the output file, if there is one.
+    posterior: p(s|x) of the image. model: the trained model. checkup: the noise that was measured in the first
+    channel; None where it could not be measured. notes: messages about the images, the training and the result.
+    path: the output file, if there is one.
     """
 
     posterior: Posterior[Array]
@@ -51,7 +52,9 @@ class Result:
 
     @property
     def std(self) -> Array | None:
-        """Standard deviation of each pixel, image units, or None where the method gives only the mean."""
+        """Standard deviation of each pixel, image units; None where the method gives only the mean, or where the result
+        is in a file and the standard deviation was not written (`std=True` writes it).
+        """
         return self.posterior.std
 
 
@@ -77,17 +80,22 @@ def denoise(
     device: str = "auto",
     **options: Any,
 ) -> Result | list[Result]:
-    """Denoise an image, training on it alone; of several images, with one model for all of them, a list.
+    """Denoise an image, training on it alone. Several images share one model; the result is then a list.
 
     image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
     output: a file (or folder) to write to, tile by tile, with all metadata of the input.
-    method: the name of a method, or `auto`. target: second images for methods that need them, in the same order.
-    noise: a noise model (file or `Noise`), or one a channel, for methods that use one; measured if there is none.
+    method: the name of a method, a `Method` with its settings, or `auto`: chosen by the measured noise.
+    target: second images for methods that need them, in the same order.
+    noise: a noise model (file or `Noise`), or one per channel, for methods that use one; measured if there is none.
+    axes: letters from `STCZYX`, one per dimension, if the images do not give them or they are wrong.
     budget: how long to take for training and prediction together, seconds or "10 min" (default 60 s); it becomes a
-    number of steps, which is kept in `model.provenance`. steps: train for so many instead; with the same `seed` the
-    result is the same.
+    number of steps, which is kept in `model.provenance`. steps: number of training steps instead (0: use a pretrained
+    network as it is). seed: of all random numbers; with the same seed and steps, the result on the same machine is the
+    same. device: `auto`, `cpu`, `cuda` or `mps`, see `load`.
     options: fields of `WriteOptions` (average, std, samples, overwrite, ...); model: a file to keep the model in;
-    report: called with the progress; and the settings of the method.
+    report: called with the progress (`Stage`); and the settings of the method.
+
+    Returns a `Result`, or a list of them.
 
     Errors: `UserError` for images or settings that cannot be used; `Interrupted` on Ctrl-C, with the model so far.
     """
@@ -161,12 +169,16 @@ def train(
 ) -> Model:
     """Train a method on one image or several; `predict` of the result denoises others.
 
-    images, target, noise: as for `denoise`. output: a model file, written every minute and at the end.
-    budget: how long to train, seconds or "10 min"; it becomes a number of steps, which is kept in `model.provenance`
-    (default: the method's number of steps).
-    options: resume, an unfinished `Model` to continue; report, called with the progress; the settings of the method.
+    method: the name of a method, or a `Method` with its settings. images: one or several, as for `denoise`.
+    target, noise, axes, seed, device: as for `denoise`. output: a model file, written every minute and at the end.
+    budget: how long to train, seconds or "10 min"; it becomes a number of steps, which is kept in `provenance`.
+    steps: number of training steps instead (default: the method's `default_steps`).
+    options: resume, an unfinished `Model` to continue; report, called with the progress (`Stage`); the settings of the
+    method.
 
-    Errors: `UserError` for images or settings that cannot be used.
+    Returns the trained `Model`. After Ctrl-C it is unfinished: it can be used, or continued with `resume`.
+
+    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on a second Ctrl-C.
     """
     resume, report = options.pop("resume", None), options.pop("report", quiet)
     method = make_method(method, options)

@@ -16,7 +16,7 @@ from noisewise.noise.base import Noise
 from noisewise.noise.files import load_noise
 from noisewise.workflow.refine_noise import refine
 
-MEASURED_IMAGES = 8  # of many images, so many are measured
+MEASURED_IMAGES = 8  # of many images, this number is measured
 
 FromDenoised = Callable[[], list[Noise]]
 INSTEAD = "give a noise model (--noise, from noisewise calibrate), or use a method that needs none, such as n2v"
@@ -39,12 +39,12 @@ def find_noise_models(
     method: Method, sources: Sequence[Source], given: Any = None, from_denoised: FromDenoised | None = None,
     checkup: NoiseReport | None = None,
 ) -> tuple[Noise, ...]:  # fmt: skip
-    """One noise model for all channels, or one a channel; none if the method does not use any.
+    """One noise model for all channels, or one per channel; none if the method does not use any.
 
-    given: noise models (files, `Noise`), one or one a channel; or None. from_denoised: makes noise models where
+    given: noise models (files, `Noise`), one or one per channel; or None. from_denoised: makes noise models where
     measuring fails. checkup: of the first channel, if it was made already.
 
-    Errors: `UserError` for noise models that cannot be used, or if there is none to be had.
+    Errors: `UserError` for noise models that cannot be used, or if none can be obtained.
     """
     traits = method.traits
     if traits.noise == "none":

@@ -32,10 +32,10 @@ PLANES = 4
 MAX_FACTOR = 2.0  # by which the measured variance may be wrong, either way
 ROUNDS = 5
 SETTLED, NEAR_ENOUGH = 0.01, 0.05  # logarithm of the residual: no further step is worth it; accepted as a solution
-FLATTEST_SLOPE = -0.3  # of that logarithm against the factor's: what is flatter is chance
-LOWEST_STD = 0.5  # fraction of the pixels that is looked at: those with hardly any structure to be lost with the noise
-ENOUGH, BLUR = 2.0, 2.0  # photons, in an image blurred by so many pixels, for a pixel to be looked at
-FEWEST = 0.02  # of all pixels must have so many
+FLATTEST_SLOPE = -0.3  # of that logarithm against the factor's: upper limit; flatter slopes are estimation noise
+LOWEST_STD = 0.5  # fraction of pixels used: those with the lowest predicted std
+ENOUGH, BLUR = 2.0, 2.0  # photons that a pixel needs; blur (pixels) before counting
+FEWEST = 0.02  # minimum fraction of such pixels
 STRIDE = 16
 
 
@@ -44,10 +44,16 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 
     c solves residual(c) = 1 (see `ConsistencyCheck`): under the noise model with c times the variance, the packaged
     denoiser removes as much as a posterior mean removes. Only pixels with a low predicted standard deviation and not
-    too few photons are looked at. Unchanged if there is no solution within a factor of two, and for other kinds of
-    noise than white.
+    too few photons are used. Unchanged if there is no solution within a factor of two, and for other kinds of noise
+    than white.
 
-    found: the check-up as `measure` made it. Errors: `UserError` for an image that cannot be read.
+    image: a path or an array. found: its check-up, from `measure`. axes, channel: as for `measure`.
+
+    Returns the check-up with a scaled variance line, and the factor as `variance_correction`.
+
+    Errors: `UserError` for an image that cannot be read.
+
+    Source: Stein 1981, doi:10.1214/aos/1176345632.
     """
     if found.kind != "white":
         return found

@@ -97,7 +97,7 @@ class Training:
 
         A pretrained network is used as it is for zero steps, or seconds too few to improve it.
 
-        Errors: `UserError` for a number of steps that is none; `Interrupted` on a second Ctrl-C, or one after the last
+        Errors: `UserError` for an impossible number of steps; `Interrupted` on a second Ctrl-C, or one after the last
         step.
         """
         model, state = self.model, self.model.train_state
@@ -137,7 +137,7 @@ class Training:
         return sum(prod(source.shape) for source in sources) * (8 if average else 1) / pixels_per_second
 
     def _calibrate_std(self) -> list[str]:
-        """Compare standard deviations with errors after training, and correct them; says where they changed much."""
+        """Compare standard deviations with errors after training, and correct them. Returns notes for large changes."""
         model, state = self.model, self.model.train_state
         if not state.finished or state.calibrated:
             return []

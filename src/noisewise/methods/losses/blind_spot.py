@@ -17,8 +17,10 @@ MAX_INFLUENCE = 0.1  # Var[s|x] / v, up to which a hidden pixel is a target
 def blind_spot_loss(net: Denoiser, batch: Batch, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
     """Squared error at hidden pixels of little influence, in units of the noise; and the fraction of these (0 to 1).
 
-    The influence of a pixel on its own estimate is ∂f/∂x = Var[s|x] / v, where v is the noise variance (Miyasawa 1961).
-    Where it is small, the estimates with and without the pixel hardly differ, so that hiding it loses no information.
+    The influence of a pixel on its own estimate is ∂f/∂x = Var[s|x] / v, where v is the noise variance. Where it is
+    small, the estimates with and without the pixel hardly differ, so that hiding it loses no information.
+
+    Source: Miyasawa 1961, Bulletin of the International Statistical Institute 38:181.
     """
     noisy, blind = (
         split_channels(batch.noisy.float()),

@@ -14,7 +14,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def entropy_power(nats: Tensor) -> Tensor:
-    """exp(2 h) / 2πe: the variance of a normal density with an entropy of h nats a pixel.
+    """exp(2 h) / 2πe: the variance of a normal density with an entropy of h nats per pixel.
 
     Validation losses of likelihoods are reported in this form: positive, and in the units of a squared error.
     """

@@ -27,7 +27,8 @@ TINY = 1e-20  # variance, ADU², in place of zero
 def supervised_terms(net: Denoiser, noisy: Tensor, signal: Tensor, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
     """Per-pixel squared error in units of the noise, and negative log-likelihood of the standard deviation.
 
-    noisy, signal: (N·C, 1, *S), image units. The likelihood is that of Nix and Weigend 1994, with the mean held fixed.
+    noisy, signal: (N·C, 1, *S), image units. The likelihood is that of Nix and Weigend 1994,
+    doi:10.1109/ICNN.1994.374138, with the mean held fixed.
     """
     mean, width = moments(net, noisy, features)
     error = (mean - signal) / features.stabilizer.variance(mean.detach()).sqrt()

@@ -30,7 +30,7 @@ class Autoregressive(Noise):
     pixel_noise: marginal model of single pixels, which gives log_prob, cdf and mean_var. weights: flat parameters of
     the network. context_length: pixels along an axis. signal_range: darkest and brightest fitted signal, ADU.
 
-    Source: Salmon and Krull 2022 (autoregressive noise models).
+    Source: Salmon and Krull 2022, doi:10.1007/978-3-031-25069-9_25 (autoregressive noise models).
     """
 
     signal_range: Tensor

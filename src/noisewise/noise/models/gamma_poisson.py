@@ -42,7 +42,8 @@ class GammaPoisson(GaussianSum):
     = e^{−λ} δ(y) + e^{−λ − a u} W(λ (a u)ᵃ) / y, W(z) = Σₖ zᵏ / (k! Γ(a k)) (a Wright-Bessel function), summed over
     cells of v = √u.
 
-    Sources: Hirsch et al. 2013, doi:10.1371/journal.pone.0053671 (EMCCD); Jørgensen 1987 (compound Poisson-gamma).
+    Sources: Hirsch et al. 2013, doi:10.1371/journal.pone.0053671 (EMCCD); Jørgensen 1987,
+    doi:10.1111/j.2517-6161.1987.tb01685.x (compound Poisson-gamma).
     """
 
     gain: Tensor

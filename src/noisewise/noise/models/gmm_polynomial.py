@@ -24,7 +24,7 @@ class GmmPolynomial(GaussianSum):
     w = softmax(Σᵢ cₖᵢ tⁱ). low, high: range of the fitted signals, ADU. least_variance: ADU²; both programs call it
     `min_sigma`, but apply it to the variance.
 
-    Source: Prakash et al., ISBI 2020 (PPN2V); the code of PPN2V and CAREamics.
+    Source: Prakash et al. 2020 (PPN2V), arXiv:1911.12291; the code of PPN2V and CAREamics.
     """
 
     weight: Tensor

@@ -17,7 +17,8 @@ BROAD = 5.0  # standard deviation of the outliers relative to the variance line
 LEAST_OUTLIERS, MOST_OUTLIERS = 1e-4, 0.05
 PRIOR_PAIRS = 30.0  # weight of the Poisson-Gaussian prior in each row, pairs
 ROW_PAIRS = 20_000.0  # rows with fewer pairs are averaged with their neighbours
-BANDWIDTH = 0.9  # of the kernel over z: standard deviations / pairs^(1/5); Silverman 1986
+# Of the kernel over z: standard deviations / pairs^(1/5); Silverman 1986, doi:10.1201/9781315140919.
+BANDWIDTH = 0.9
 
 
 class Histogram(Noise):
@@ -251,7 +252,7 @@ def moments_of(masses: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def smoothed(masses: Tensor, columns: Tensor, pairs: Tensor) -> Tensor:
-    """Convolve each row with a Gaussian whose width depends on its number of pairs (Silverman 1986); sums are one."""
+    """Convolve each row with a Gaussian whose width depends on its number of pairs (see `BANDWIDTH`); sums are one."""
     probability = normalised(masses)
     cumulative = probability.cumsum(1)
     quartiles = [columns[(cumulative < level).sum(1).clamp(max=len(columns) - 1)] for level in (0.25, 0.75)]

@@ -33,7 +33,7 @@ class Mixture(GaussianSum):
     knots: (J,). log_weight, shift, log_scale: (J, K), argument of the softmax, d, h. outlier: (2,), w₀ and b. slope:
     ADU. intercept: ADU². least_std: ADU.
 
-    Source: mixtures around a variance line, after Prakash et al., ISBI 2020 (PPN2V).
+    Source: mixtures around a variance line, after Prakash et al. 2020 (PPN2V), arXiv:1911.12291.
     """
 
     knots: Tensor

@@ -181,7 +181,9 @@ def most_probable_electrons(observed: Tensor, electrons: Tensor, std: Tensor) ->
 def log_poisson(k: Tensor, mean: Tensor) -> Tensor:
     """log of the Poisson probability, continued to real k; exact in float32 for large k.
 
-    Large k: Stirling's series, with the deviance as k (u − log(1 + u)), u = mean / k − 1. Source: Loader 2000.
+    Large k: Stirling's series, with the deviance as k (u − log(1 + u)), u = mean / k − 1.
+
+    Source: Loader 2000, Fast and accurate computation of binomial probabilities (Bell Laboratories).
     """
     small = torch.xlogy(k, mean) - mean - torch.lgamma(k + 1)
     large = k.clamp(min=16.0)

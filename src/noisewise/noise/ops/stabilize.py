@@ -20,7 +20,8 @@ class Stabilizer:
 
     slope (ADU), intercept (ADU²), floor (ADU²), mean (ADU): tensors that broadcast against images.
 
-    Sources: Anscombe 1948, doi:10.1093/biomet/35.3-4.246; Murtagh et al. 1995 (read noise).
+    Sources: Anscombe 1948, doi:10.1093/biomet/35.3-4.246; Murtagh et al. 1995, Astronomy and Astrophysics Supplement
+    112:179 (read noise).
     """
 
     slope: Tensor
