@@ -26,7 +26,7 @@ from speed import flops_per_pixel
 
 
 def photons(size: int) -> np.ndarray:
-    """A synthetic scene of up to twenty photons a pixel, 2 ADU each."""
+    """A synthetic scene of up to twenty photons per pixel, 2 ADU each."""
     scene = draw("mixed", (size, size), 0).numpy()
     return (2 * np.random.default_rng(0).poisson(20 * scene) + 100).astype(np.uint16)
 

@@ -3,7 +3,7 @@
     python benchmarks/photons.py                    (two hours on two cores)
     python benchmarks/photons.py --levels 2 --methods gap n2v
 
-The truths of the six white FMD conditions, scaled to a mean of so many photons a pixel, with Poisson noise: one model
+The truths of the six white FMD conditions, scaled to a mean of so many photons per pixel, with Poisson noise: one model
 is trained on the six images together, and denoises them. PSNR is that after the best gain and offset, over the range of
 the truth (its maximum minus its minimum), averaged over the six. An interrupted benchmark continues where it stopped.
 """

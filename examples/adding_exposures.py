@@ -43,7 +43,7 @@ def main(path: Path) -> None:
             panel.set_xlabel(f"noise ±{error:.2f}, expected ±{expected:.2f}", fontsize=13)
     for panel, n in zip(panels[0], EXPOSURES, strict=True):
         panel.set_title(f"{n} × {100 / n:.0f} % of the light", fontsize=16, weight="bold")
-    figure.colorbar(shown, ax=panels, shrink=0.6).set_label("photons a pixel", fontsize=13)
+    figure.colorbar(shown, ax=panels, shrink=0.6).set_label("photons per pixel", fontsize=13)
     figure.savefig(path, dpi=100)
 
 

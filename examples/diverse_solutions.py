@@ -2,7 +2,7 @@
 
 In a world of few figures all posterior probabilities are known. A noisy image may show one figure or another: each
 sample of the exact posterior shows one of them clearly; their mean is a mixture that does not exist in this world
-(above). For cells with two photons a pixel the possible solutions are not known. HDN learns them from the noisy image
+(above). For cells with two photons per pixel the possible solutions are not known. HDN learns them from the noisy image
 alone: where samples agree, the image determines the signal. Five samples that represent fifty are shown (below).
 
     python examples/diverse_solutions.py [OUT.png]

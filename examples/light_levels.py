@@ -37,7 +37,7 @@ def main(path: Path) -> None:
         panels[1, i].set_xlabel(f"brightest: {s:.0f} ± {s**0.5:.1f} photons\nSNR {s**0.5:.1f}", fontsize=13)
     panels[0, 0].set_ylabel("as recorded", fontsize=15)
     panels[1, 0].set_ylabel("brightened", fontsize=15)
-    figure.colorbar(shown, ax=panels, shrink=0.6).set_label("photons a pixel", fontsize=13)
+    figure.colorbar(shown, ax=panels, shrink=0.6).set_label("photons per pixel", fontsize=13)
     figure.savefig(path, dpi=100)
 
 

@@ -47,7 +47,7 @@ def main(path: Path) -> None:
                 model.method = replace(model.method, growth=float(growth), exposure=exposure)
                 image = model.predict(image, average=False).sample(1)[0]
             panel.imshow(image, cmap="magma", vmin=0, vmax=np.percentile(image, 99.8) or 1, interpolation="nearest")
-            panel.set(xticks=[], yticks=[], title=f"{growth * first.mean():.2g} photons a pixel")
+            panel.set(xticks=[], yticks=[], title=f"{growth * first.mean():.2g} photons per pixel")
         row[0].set_ylabel(name, fontsize=13)
     figure.savefig(path, dpi=100)
 

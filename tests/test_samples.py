@@ -235,7 +235,7 @@ def test_evaluate_compares_std_with_errors(tmp_path, monkeypatch, capsys):
     assert code == 0 and "% intervals contain" in out and "ENCE" in out
     np.save("small.npy", std[:40].astype(np.float32))
     for wrong, words in (
-        (("--std", "small.npy"), "shape"),
+        (("--std", "small.npy"), "images of one size"),
         (("--figure", "g.png"), "--std"),
         (("--std", "std.npy", "--figure", "f.png"), "exists"),
     ):
