@@ -22,7 +22,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from noisewise.errors import UserError
-from noisewise.io.files import Draft, as_user_error
+from noisewise.io.draft import Draft
+from noisewise.io.files import as_user_error
 
 KEY = "noisewise"
 FORMAT = 3

@@ -119,6 +119,7 @@ class Model:
         mean = MemorySink(source.shape, np.float32)
         std = MemorySink(source.shape, np.float32) if traits.std else None
         self.predict_to(source, Outputs(mean, std), average=average, tile=tile, report=report)
+        source.check_unchanged()
         if std is None:
             return Point(mean.array)
         if not traits.samples:
@@ -159,6 +160,7 @@ class Model:
             if write.mode:
                 mode = Samples([MODE], seed, sinks["mode"], same_region)
                 self.predict_to(source, Outputs(samples=mode), tile=write.tile_size)
+            source.check_unchanged()
         if write.gif:
             stack = stacked(source, write.kept)
             with open_source(companions(path)["samples"]) as drawn:

@@ -58,8 +58,9 @@ def calibrate(
     stack: a file or array with a frame axis, a folder, or a list of files; 100 frames are good, two are enough for the
     gain. dark: the same, of frames without light, which determine offset and read noise. kind: gaussian,
     poisson_gaussian, histogram, mixture, pixel_maps (parameters of each pixel; needs dark frames), or correlated and
-    autoregressive, for which dark frames alone are a recording. axes: letters from `STCZYX`, one per dimension, if the file does not give them or they are wrong. offset: ADU, if it is known.
-    seed: selects the pixels that are used, where there are too many.
+    autoregressive, for which dark frames alone are a recording. axes: letters from `STCZYX`, one per dimension, if the
+    file does not give them or they are wrong. offset: ADU, if it is known. seed: selects the pixels that are used,
+    where there are too many.
 
     Returns the noise model; its `provenance` holds gain, offset and read noise with 95 % intervals, the goodness of
     fit, and warnings. `calibrate_recording` returns these as a `Calibration`.

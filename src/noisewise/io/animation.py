@@ -10,7 +10,7 @@ import numpy as np
 from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.io.base import Source
-from noisewise.io.files import Draft
+from noisewise.io.draft import Draft
 from noisewise.io.stacked import Stacked
 
 FRAME_MS = 150

@@ -13,6 +13,7 @@ import numpy as np
 
 from noisewise.axes import LETTERS, Array, Region, parse_axes, whole
 from noisewise.errors import UserError
+from noisewise.io.files import fingerprint
 
 SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 
@@ -35,6 +36,15 @@ class Source(ABC):
     channel_names: list[str] = field(default_factory=list)
     path: Path | None = None
     notes: list[str] = field(default_factory=list)
+    opened: tuple[int, int, int] | None = field(default=None, repr=False)
+    """`fingerprint` of the file or folder when it was opened"""
+
+    def check_unchanged(self) -> None:
+        """Errors: `UserError` if the file or folder has changed since it was opened."""
+        if self.path is not None and self.opened is not None and fingerprint(self.path) != self.opened:
+            raise UserError(
+                f"{self.path}: changed while it was read, so the result would be wrong; run again when it is complete"
+            )
 
     @abstractmethod
     def read(self, region: Region | None = None) -> Array:

@@ -1,14 +1,12 @@
-"""Write files under a temporary name until they are complete; checksums."""
+"""Files and folders on disk: names from users and from metadata, checksums, changes, errors of the system."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
 from noisewise.errors import UserError, one_line
@@ -68,6 +66,23 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint(path: Path) -> tuple[int, int, int]:
+    """Number of files, their size in bytes, and the time of the last change; it differs if the data have changed.
+
+    Errors: `UserError` if they cannot be read.
+    """
+    with as_user_error(path, "cannot be read"):
+        if not path.is_dir():
+            found = path.stat()
+            return 1, found.st_size, found.st_mtime_ns
+        count, size, changed = 0, 0, 0
+        for folder, _, names in os.walk(path):
+            for name in names:
+                found = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118  (faster for many chunks)
+                count, size, changed = count + 1, size + found.st_size, max(changed, found.st_mtime_ns)
+        return count, size, changed
+
+
 @contextmanager
 def as_user_error(path: Path, what: str) -> Iterator[None]:
     """Turn errors of the operating system into a `UserError` about `path`; `what` says what failed."""
@@ -77,75 +92,3 @@ def as_user_error(path: Path, what: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{path}: the disk is full; free some space or write elsewhere") from error
         raise UserError(f"{path}: {what} ({error.strerror or error})") from error
-
-
-class Draft:
-    """A file or folder under a temporary name beside its final one, so that an output is complete or absent.
-
-    Errors: `UserError` if the output exists (unless `overwrite`) or cannot be written.
-    """
-
-    def __init__(self, path: Path, overwrite: bool = False, folder: bool = False) -> None:
-        self.path, self.overwrite = path, overwrite
-        self._refuse_taken()
-        if not path.parent.is_dir():
-            raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
-        self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        with as_user_error(path, "cannot be written"):
-            if folder:
-                self.temporary.mkdir()
-            else:
-                # Not `tempfile`, whose files are private: an output follows the umask like any other file.
-                os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-
-    def _refuse_taken(self) -> None:
-        if not os.path.lexists(self.path):
-            return
-        if not self.overwrite:
-            raise UserError(f"{self.path}: exists already; choose another name or allow it with --overwrite")
-        if self.path.is_dir() and not is_zarr(self.path):
-            raise UserError(f"{self.path}: is a folder; choose another name")
-
-    def reserve(self) -> None:
-        """Reserve the disk space of the temporary file, so that a full disk is noticed before the work."""
-        size = self.temporary.stat().st_size
-        with as_user_error(self.path, "cannot be written"):
-            if hasattr(os, "posix_fallocate"):
-                self._allocate(size)
-            elif shutil.disk_usage(self.path.parent).free < size:
-                raise OSError(errno.ENOSPC, "disk full")
-
-    def _allocate(self, size: int) -> None:
-        descriptor = os.open(self.temporary, os.O_RDWR)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError as error:
-            # Some file systems cannot reserve space.
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
-                raise
-        finally:
-            os.close(descriptor)
-
-    def commit(self) -> None:
-        """Rename into place; an old folder is moved aside first and restored if that fails."""
-        self._refuse_taken()
-        with as_user_error(self.path, "cannot be written"):
-            if not self.path.is_dir():
-                self.temporary.replace(self.path)
-                return
-            old = self.temporary.with_suffix(".old")
-            self.path.rename(old)
-            try:
-                self.temporary.rename(self.path)
-            except BaseException:
-                old.rename(self.path)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-
-    def discard(self) -> None:
-        """Remove the temporary file or folder, if it is still there."""
-        with suppress(OSError):
-            if self.temporary.is_dir():
-                shutil.rmtree(self.temporary)
-            else:
-                self.temporary.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from noisewise.axes import Array, Region
 from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.mapped import FileArray
 from noisewise.io.tiff_check import check_chain, check_codec, check_complete, check_set, readable
 from noisewise.io.units import micrometres
 
@@ -134,7 +135,7 @@ def _map(file: Any, series: Any) -> Any:
     """An array to slice: memory-mapped if the pixels are contiguous, decoded as a whole if small, else lazy."""
     if series.dataoffset is not None:
         dtype = np.dtype(file.byteorder + series.dtype.char)
-        return np.memmap(file.filehandle.path, dtype, "r", series.dataoffset, tuple(series.shape))
+        return FileArray(Path(file.filehandle.path), dtype, series.dataoffset, tuple(map(int, series.shape)))
     if series.size * series.dtype.itemsize <= READ_WHOLE:
         return series.asarray(maxworkers=1).reshape(series.shape)
     import zarr

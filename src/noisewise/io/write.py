@@ -13,7 +13,7 @@ import numpy as np
 from noisewise.errors import UserError
 from noisewise.io import companions, create_sink
 from noisewise.io.base import Sink, Source
-from noisewise.io.files import Draft
+from noisewise.io.draft import Draft
 from noisewise.io.plan import Plan, plan_files
 from noisewise.io.stacked import stacked
 

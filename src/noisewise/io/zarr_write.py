@@ -14,7 +14,8 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, to_dtype
-from noisewise.io.files import Draft, as_user_error
+from noisewise.io.draft import Draft
+from noisewise.io.files import as_user_error
 from noisewise.io.zarr_read import ZarrSource, readable
 
 CHUNK = 1024  # pixels along Y and X, for inputs that are not Zarr
@@ -41,8 +42,20 @@ class ZarrSink(Sink):
         with as_user_error(self.draft.path, "cannot be written"):
             for fine, coarse in zip(self.levels[:-1], self.levels[1:], strict=True):
                 shrink(fine, coarse)
+        self._check_complete()
         self.levels = []
         self.draft.commit()
+
+    def _check_complete(self) -> None:
+        """Errors: `UserError` if metadata are missing, as where the folder was removed during the work."""
+        import zarr
+
+        try:
+            for level in self.levels:
+                zarr.open_array(level.store_path, mode="r")
+            zarr.open(str(self.draft.temporary), mode="r")
+        except Exception as error:
+            raise UserError(f"{self.draft.path}: was removed or changed while it was written; run again") from error
 
     def discard(self) -> None:
         """Remove the unfinished folder."""

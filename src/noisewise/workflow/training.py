@@ -19,6 +19,8 @@ from noisewise.errors import UserError
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
+from noisewise.io.draft import Draft
+from noisewise.io.files import user_path
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size, pick_device
 from noisewise.noise.base import Noise
@@ -112,6 +114,7 @@ class Training:
             if output is not None:
                 model.save(output)
 
+        claim = None if output is None else Draft(user_path(output), overwrite=True)
         try:
             fit(
                 model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
@@ -123,6 +126,8 @@ class Training:
             raise Interrupted(model) from None
         finally:
             self.patches.close()
+            if claim is not None:
+                claim.discard()
         model.notes = self.notes + self.patches.pixel_counts.notes() + state.notes() + after
         save()
         return model

@@ -10,18 +10,29 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from noisewise.axes import guess_axes, parse_axes
+from noisewise.axes import Array, Region, guess_axes, parse_axes
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Source, check_pixels
-from noisewise.io.files import Draft, as_user_error
-from noisewise.io.mapped import MappedSink
+from noisewise.io.draft import Draft
+from noisewise.io.files import as_user_error
+from noisewise.io.mapped import FileArray, MappedSink
 from noisewise.io.memory import MemorySource
 
 SUFFIXES = (".npy",)
 
 
+class Reversed:
+    """An array with the opposite order of axes, for files in Fortran's order."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __getitem__(self, region: Region) -> Array:
+        return np.asarray(self.array[region[::-1]]).transpose()
+
+
 class NpySource(MemorySource):
-    """A memory-mapped `.npy` file."""
+    """A `.npy` file, read by region."""
 
     def close(self) -> None:
         """Release the memory map."""
@@ -47,8 +58,9 @@ def open_file(path: Path, axes: str | None = None) -> NpySource:
         raise UserError(f"{path}: {error}") from None
     if offset + dtype.itemsize * prod(shape) > path.stat().st_size:
         raise UserError(f"{path}: is truncated: {shape} pixels of {dtype} do not fit into it; copy it again")
-    array = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order)
+    array: Any = FileArray(path, dtype, offset, shape if order == "C" else shape[::-1])
     native = dtype.newbyteorder("=")
+    array = array if order == "C" else Reversed(array)
     return NpySource(name=path.name, axes=letters, shape=shape, dtype=native, path=path, array=array)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Sink, Source, check_pixels, given_axes, to_dtype
-from noisewise.io.files import Draft, as_user_error
+from noisewise.io.draft import Draft
+from noisewise.io.files import as_user_error
 from noisewise.io.memory import MemorySource
 from noisewise.io.text import json_objects
 from noisewise.io.units import micrometres

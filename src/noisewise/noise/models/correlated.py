@@ -100,7 +100,7 @@ class Correlated(Noise):
         grid = 12 * (0.25 * grid + 0.75 * grid**3)
         noisy = signal + std * grid
         # One signal at a time, because mixtures need much memory.
-        cdf = torch.stack([self.pixel_noise.cdf(x, s.expand_as(x)) for x, s in zip(noisy, signal, strict=True)])
+        cdf = torch.stack([self.pixel_noise.cdf(x, s) for x, s in zip(noisy, signal, strict=True)])
         cdf = torch.cummax(cdf.clamp(1e-300, 1 - 1e-16), 1).values
         score = torch.linspace(-MAX_SCORE, MAX_SCORE, SCORES, dtype=torch.float64)
         probability = torch.special.ndtr(score).expand(SIGNALS, -1).contiguous()
