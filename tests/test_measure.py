@@ -116,7 +116,7 @@ def test_the_independent_share_is_what_four_neighbours_do_not_predict(kernel):
     residual = noise[1:-1, 1:-1] - (noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]) / 4
     found = estimate_autocorrelation(
         extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
-    ).independent_share
+    ).independent_fraction
     assert found == pytest.approx(min(residual.var() / 1.25, 1), abs=0.04)
 
 
@@ -294,7 +294,7 @@ def test_the_autocorrelation_of_white_noise_is_zero():
         extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
     )
     assert np.abs(found.rho.ravel()[1:]).max() < 0.03
-    assert found.row_share < 0.01 and found.column_share < 0.01
+    assert found.row_variance_ratio < 0.01 and found.column_variance_ratio < 0.01
 
 
 # -- errors and the command line -------------------------------------------------------------------

@@ -30,7 +30,7 @@ from noisewise.version import __version__
 from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
 from noisewise.workflow.choose import check_targets, suitability_warnings
 
-TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
+MEMORY_FRACTION = 0.4  # of the free memory, for images that training holds
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
 UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
@@ -69,7 +69,7 @@ class Training:
         dims = len(spatial)
         self.patches = PatchSource(
             images, patch_shape(method, dims), method.batch_size or traits.patches_per_step[dims - 2], seed=seed,
-            memory_bytes=TRAINING_SHARE * free_bytes(self.device), device=self.device,
+            memory_bytes=MEMORY_FRACTION * free_bytes(self.device), device=self.device,
             symmetry=traits.symmetry(noise_models, dims),
         )  # fmt: skip
         self.model = resume or self._build(method, images, spatial, noise_models)
