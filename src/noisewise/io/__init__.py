@@ -60,7 +60,7 @@ def open_source(image: Any, axes: str | None = None, name: str | None = None) ->
         check_regular(path)
         source = _open_file(path, axes)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     if name is not None:
         source.name = name
     return source

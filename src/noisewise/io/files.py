@@ -34,7 +34,7 @@ def user_path(name: str | Path) -> Path:
 def check_regular(path: Path) -> None:
     """Errors: `UserError` for what is neither a file nor a folder: a pipe or device could be read for ever."""
     if not path.exists():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file; check its name")
     if not (path.is_file() or path.is_dir()):
         raise UserError(f"{path}: is not a regular file, but a device or pipe; copy the data into a file")
 
@@ -76,7 +76,7 @@ def as_user_error(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{path}: the disk is full; free some space or write elsewhere") from error
-        raise UserError(f"{path}: {what} ({error.strerror or error})") from error
+        raise UserError(f"{path}: {what} ({error.strerror or error}); check the folder and its permissions") from error
 
 
 class Draft:
@@ -102,7 +102,7 @@ class Draft:
         if not os.path.lexists(self.path):
             return
         if not self.overwrite:
-            raise UserError(f"{self.path}: exists already; choose another name or allow it with --overwrite")
+            raise UserError(f"{self.path}: exists already; choose another name or allow it with overwrite")
         if self.path.is_dir() and not is_zarr(self.path):
             raise UserError(f"{self.path}: is a folder; choose another name")
 

@@ -83,7 +83,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: does not fit into memory, or is damaged; save it as TIFF") from error
     except Exception as error:
         reason = one_line(str(error)) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as PNG, it is damaged or of another format ({reason})") from error
+        raise UserError(f"{path}: is not a PNG file, or is damaged ({reason}); copy or export it again") from error
 
 
 def open_file(path: Path, axes: str | None = None) -> PngSource:
