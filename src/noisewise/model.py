@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from noisewise.axes import Array, Layout, Region
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io import animation_output, checksum, open_source, samples_output
 from noisewise.io.animation import write_animation
 from noisewise.io.base import Source
@@ -169,12 +169,12 @@ class Model:
         if missing:
             raise UserError(
                 f"{source.name}: the model is for {self.spec.spatial} images, this one has axes "
-                f"{source.axes}; give --axes if they are wrong, or train a model for it"
+                f"{source.axes}; give axes if they are wrong, or train a model for it"
             )
         if source.size_of("C") != self.spec.channels:
             raise UserError(
-                f"{source.name}: has {source.size_of('C')} channels, the model is for {self.spec.channels}; "
-                f"give --axes if they are wrong, or train a model for it"
+                f"{source.name}: has {counted(source.size_of('C'), 'channel')}, the model is for {self.spec.channels}; "
+                f"give axes if they are wrong, or train a model for it"
             )
         check_size(source, self.noise_models)
         return Layout(source.axes, self.spec.spatial)
@@ -238,7 +238,7 @@ def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device '{name}' is not available here; leave out --device, or use cpu") from error
+        raise UserError(f"device '{name}' is not available here; leave the device out, or use cpu") from error
     if device.type == "cpu":
         keep_pages()
     return device

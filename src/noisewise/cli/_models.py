@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisewise.cli._exit import INTERRUPTED, fail
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def summary(model: Model) -> str:
     """Method, steps and validation loss as one line."""
     record = training_record(model)
     loss = "" if record["validation_loss"] is None else f", validation loss {record['validation_loss']:.4f}"
-    return f"{record['method']}, {record['steps']} steps{loss}"
+    return f"{record['method']}, {counted(record['steps'], 'step')}{loss}"
 
 
 def keep_interrupted(model: Model, path: Path | None, plan: Plan, targets: Sequence[Path], axes: str | None) -> int:

@@ -191,8 +191,8 @@ def out_of_distribution_warnings(spec: ImageSpec, noise_models: Sequence[Noise])
     models = zip(cycle(noise_models), spec.mean, spec.std, strict=False)
     reasons = [reason for each in models for reason in out_of_distribution_reasons(noise_features(*each))]
     return [
-        f"the packaged weights were not trained on such noise ({reason}): they are trained further here; allow several "
-        f"minutes (--budget 10min) and check the result"
+        f"the packaged weights were not trained on such noise ({reason}) and are trained further here; give a budget "
+        f"of 10min or more, and check the result"
         for reason in dict.fromkeys(reasons)
     ]
 

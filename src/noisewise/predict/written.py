@@ -10,7 +10,7 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.io import open_source
-from noisewise.posterior import Normal, Posterior
+from noisewise.posterior import MEAN_ALONE, Normal, Posterior
 
 
 class FilePosterior(Posterior[Array]):
@@ -36,7 +36,7 @@ class FilePosterior(Posterior[Array]):
 
     def sample(self, n: int, seed: int = 0) -> Array:
         if self._draw is None:
-            raise ValueError("this method gives a single estimate, not samples")
+            raise ValueError(MEAN_ALONE.format("samples"))
         return self._draw(range(n), seed)
 
     def interval(self, coverage: float = 0.9) -> tuple[Array, Array]:
