@@ -51,7 +51,7 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir() and not is_zarr(path):
         inside = [entry for entry in sorted(path.iterdir()) if _readable(entry)]
         if not inside:
-            raise UserError(f"{path}: the folder holds none of {', '.join(sorted(formats.by_suffix()))}; give another")
+            raise UserError(f"{path}: the folder holds no images; give files {', '.join(sorted(formats.by_suffix()))}")
         return inside
     # A name that exists is not a pattern, even if it contains brackets.
     if path.exists():
