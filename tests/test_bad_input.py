@@ -301,7 +301,10 @@ def test_standard_deviations_of_a_method_without_them(refused, model, monkeypatc
     refusals = [refused("predict", model, "good.tif", "--std")]
     refusals += [refused("denoise", "good.tif", "--std", "--method", name, *STEPS) for name in ("n2v", "r2r", "sure")]
     for name, message in zip(("n2v", "n2v", "r2r", "sure"), refusals, strict=True):
-        assert f"method {name} gives no standard deviation; use --method " in message and " hdn" in message
+        assert (
+            f"method {name} gives no standard deviation; methods that do: simulated, " in message and " hdn" in message
+        )
+        assert "(noisewise denoise IMAGE --method simulated --std)" in message and "train care IMAGE" in message
 
 
 @pytest.mark.parametrize("command", [("denoise", "--method", "care"), ("train", "care", "-o", "m.safetensors")])
@@ -334,7 +337,7 @@ def test_an_image_whose_noise_cannot_be_measured(refused, method, monkeypatch):
     """Too small for a check-up and for a bootstrapped noise model: the message names the file and the way out."""
     monkeypatch.setattr("noisewise.workflow.denoise.FIRST_PASS_STEPS", 5)
     message = refused("denoise", "good.tif", "--method", method, *STEPS)
-    assert "good.tif" in message and "--noise" in message
+    assert "good.tif" in message and "noisewise calibrate FRAMES -o NOISE" in message
 
 
 @pytest.mark.parametrize("shape", ["4x4", "wide", "1x", "-1x3", "3x3x3"])
@@ -361,7 +364,7 @@ def test_copies_that_are_none(refused):
     assert "copy.tif is good.tif pixel by pixel" in message
     np.save("samples.npy", noisy((3, 24, 28)))
     message = refused("train", "n2n", "samples.npy", "-o", "m.safetensors", *STEPS)
-    assert "samples.npy" in message and "axis T" in message and "--axes" in message
+    assert "samples.npy" in message and "axis T" in message and "or axes if they are wrong" in message
 
 
 # -- models ----------------------------------------------------------------------------------------

@@ -291,7 +291,9 @@ FAULTS = {
     ).expose(ramp(high=20), 40),
     "leave the gain uncertain": lambda: CAMERA.expose(ramp(48, low=90, high=200), frames=4, seed=0),
     "6 frames determine": lambda: CAMERA.expose(ramp(), frames=6, seed=0),
-    "not a line": lambda: Camera(gain=2.2, read_noise=1.6, offset=100, full_well_e=150).expose(ramp(), 40),
+    "not linear in the signal": lambda: Camera(gain=2.2, read_noise=1.6, offset=100, full_well_e=150).expose(
+        ramp(), 40
+    ),
     "reach the lowest value": lambda: Camera(gain=2.2, read_noise=3, offset=2).expose(ramp(), 40),
 }
 
@@ -335,7 +337,7 @@ def test_dark_frames_of_another_setting(frames):
         (lambda: CAMERA.expose(ramp())[None], "one frame"),
         (lambda: np.full((9, 20, 20), 7, np.uint16), "all alike"),
         (lambda: np.repeat(CAMERA.expose(ramp(), 2, seed=1), 2, axis=0), "frame 1 is identical to frame 0"),
-        (lambda: CAMERA.expose(np.zeros((64, 64)), 20), "dark recording, give it as --dark"),
+        (lambda: CAMERA.expose(np.zeros((64, 64)), 20), "dark recording, use it as: noisewise calibrate FRAMES --dark"),
         (lambda: Camera(gain=2.2, offset=30, bits=8).expose(ramp(low=90), 20), "saturate"),
         (lambda: np.where(np.arange(96) == 5, np.nan, CAMERA.expose(ramp(), 4)), "NaN"),
         (lambda: CAMERA.expose(ramp(), 6).reshape(3, 2, 96, 96).astype(np.float32), None),
@@ -362,7 +364,7 @@ def test_several_channels_are_refused(frames):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"kind": "gauss"}, "unknown kind"), ({"kind": "pixel_maps"}, "--dark"),
+        ({"kind": "gauss"}, "unknown kind"), ({"kind": "pixel_maps"}, "in dark frames only; give them"),
         ({"offset": np.nan}, "not a pixel value"),
         ({"offset": 100.0, "dark": "dark.tif"}, "either"), ({"dark": np.zeros((3, 8, 8))}, "alike"),
     ],

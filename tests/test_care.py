@@ -137,7 +137,7 @@ def test_without_uncertainty_there_is_only_a_mean() -> None:
     signal = blobs((40, 44))
     found = nw.train("care", signal + 1, signal, steps=2, **SMALL).predict(signal)
     assert isinstance(found, Point) and found.std is None
-    with pytest.raises(ValueError, match="not an interval"):
+    with pytest.raises(ValueError, match="choose a method with a standard deviation"):
         found.interval()
-    with pytest.raises(ValueError, match="not samples"):
+    with pytest.raises(ValueError, match="choose a method with samples"):
         found.sample(2)

@@ -61,7 +61,7 @@ def test_a_denoiser_that_removes_structure_is_detected() -> None:
     )
     found = check_consistency(noisy, Gaussian(1.0), lambda image: Normal(0 * image, 0 * image + 0.1))
     assert found.correlation["X"] > 0.5
-    warnings = list(described(found))
+    warnings = list(described(found, white=True))
     assert any("has structure" in warning for warning in warnings)
     assert any("more than the measured noise" in warning for warning in warnings)
 
@@ -71,8 +71,8 @@ def test_invented_structure_shows_as_a_change() -> None:
         return Normal(1.5 * image, torch.full_like(image, 0.3))
 
     found = check_consistency(independent_pixels(), Gaussian(SIGMA), sharpens)
-    assert any("invented" in warning for warning in described(found))
-    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8)))
+    assert any("invented" in warning for warning in described(found, white=True))
+    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8), white=True))
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])

@@ -49,7 +49,7 @@ def test_a_shift_is_found_to_a_tenth_of_a_pixel_at_ten_photons(kind, shift):
     np.testing.assert_allclose(found.shift, shift, atol=0.1)
     assert 0.003 < max(found.shift_error) < 0.05
     warning = found.warnings("a.tif", "b.tif")[0]
-    assert warning.startswith("b.tif is shifted by") and "pixels along X against a.tif: register them first" in warning
+    assert warning.startswith("b.tif is shifted by") and "pixels along X against a.tif: register them" in warning
     assert ("along Y" in warning) == (shift[0] != 0)
 
 

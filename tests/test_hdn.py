@@ -60,7 +60,7 @@ def test_the_direct_network_is_pretrained_and_the_ladder_is_not():
             for method in (HDN(reading=8), Simulated())
         )
     torch.testing.assert_close(found, expected)
-    with pytest.raises(nw.UserError, match="0 is not a number of training steps"):
+    with pytest.raises(nw.UserError, match="needs at least 1 training step, not 0"):
         nw.train("hdn", noisy[0, 0].numpy(), noise=noise_model, steps=0, reading=8)
 
 

@@ -48,7 +48,7 @@ def true_std(signal, read_noise=2.0):
 @pytest.mark.parametrize("read_noise", [0.0, 2.0])
 def test_the_variance_line_is_estimated_from_one_image(light, read_noise):
     found = nw.measure(expose(light * scene(), read_noise=read_noise))
-    assert found.kind == "white" and found.suggests == "pixel-wise"
+    assert found.kind == "white"
     assert found.line.slope == pytest.approx(GAIN, rel=0.12)
     for signal in np.linspace(OFFSET + GAIN * light * 8, OFFSET + GAIN * light * 50, 5):
         assert found.std(signal) == pytest.approx(true_std(signal, read_noise), rel=0.08)
@@ -74,7 +74,7 @@ def test_row_noise_is_found_along_its_axis(axis):
     setting = {"X": "row_noise_e", "Y": "column_noise_e"}[axis]
     found = nw.measure(expose(0.3 * scene(), **{setting: 1.0}))
     assert found.kind == {"X": "rows", "Y": "columns"}[axis]
-    assert found.suggests == f"correlated along {axis}"
+    assert f"correlated along {axis}" in found.verdict
     std = found.row_std_adu if axis == "X" else found.column_std_adu
     assert std == pytest.approx(GAIN, rel=0.35)
     assert (found.column_std_adu if axis == "X" else found.row_std_adu) == 0
@@ -116,7 +116,7 @@ def test_the_independent_share_is_what_four_neighbours_do_not_predict(kernel):
     residual = noise[1:-1, 1:-1] - (noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]) / 4
     found = estimate_autocorrelation(
         extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
-    ).independent_share
+    ).independent_fraction
     assert found == pytest.approx(min(residual.var() / 1.25, 1), abs=0.04)
 
 
@@ -214,7 +214,7 @@ def test_limits_steps_and_stretching_are_found():
 def test_saturation_at_12_of_16_bits_is_found():
     found = nw.measure(np.minimum(expose(35 * scene()), 4095))
     assert found.pixel_values.high.value == 4095
-    assert any("clipped at 4095" in warning for warning in found.warnings)
+    assert any("clipped at 4095 ADU" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("quality", [50, 75, 90])
@@ -236,7 +236,7 @@ def test_an_average_of_many_exposures_has_no_noise_worth_removing():
 def test_a_smoothed_image_is_recognised():
     blurred = correlated((256, 256), np.outer(np.hanning(15), np.hanning(15)))
     found = nw.measure((200 + 20 * blurred).astype(np.float32))
-    assert found.kind in ("smoothed", "none") and found.suggests == "none"
+    assert found.kind in ("smoothed", "none")
 
 
 def test_neighbouring_planes_of_a_stack_are_compared():
@@ -294,7 +294,7 @@ def test_the_autocorrelation_of_white_noise_is_zero():
         extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
     )
     assert np.abs(found.rho.ravel()[1:]).max() < 0.03
-    assert found.row_share < 0.01 and found.column_share < 0.01
+    assert found.row_variance_ratio < 0.01 and found.column_variance_ratio < 0.01
 
 
 # -- errors and the command line -------------------------------------------------------------------
@@ -367,7 +367,8 @@ def test_train_warns_before_it_begins_if_the_method_does_not_suit(tmp_path, caps
     nw.train("n2v", image, steps=2, report=stages.append, **SMALL)
     warning = stages[0].notes[-1]
     assert "n2v may not suit this image" in warning and "correlated along X" in warning
-    assert all(name in warning.partition("Use --method ")[2] for name in ("simulated", "cosdd"))
+    others, _, command = warning.partition("Methods that remove it: ")[2].partition("; for example: ")
+    assert "cosdd" in others and command == "noisewise denoise IMAGE --method simulated"
     assert [stage.name for stage in stages] == ["notes", "train", "train"]
     for settings in ({"blind_shape": "auto"}, {"blind_shape": "1x11"}):
         stages.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import noisewise as nw
 from noisewise import UserError, denoise
 from noisewise.estimate.measure import measure
+from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.write import WriteOptions
@@ -92,7 +94,8 @@ def test_what_is_given_is_taken_and_nothing_is_measured(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("count", "channels"), [(2, 3), (2, 1), (4, 3), (0, 2)])
 def test_one_noise_model_or_one_a_channel(count: int, channels: int) -> None:
-    with pytest.raises(UserError, match=f"{count} noise models for {channels} channels; give one for all"):
+    noun = "channel" if channels == 1 else "channels"
+    with pytest.raises(UserError, match=f"{count} noise models for {channels} {noun}; give one for all"):
         open_noise_models([Gaussian(1.0)] * count, channels)
 
 
@@ -158,7 +161,9 @@ def test_a_noise_model_from_a_denoised_image_is_about_right(monkeypatch: pytest.
 def test_an_image_without_noise_is_refused() -> None:
     """There is nothing to remove, and no noise model to make from a denoised image."""
     clean = 100 * blobs((96, 96))
-    with pytest.raises(UserError, match=r"^array: has no noise worth removing; .* give a noise model .* n2v$"):
+    with pytest.raises(
+        UserError, match=r"^array: has no noise worth removing \(.* ADU\); .* give a noise model .* n2v$"
+    ):
         find_noise_models(PN2V(), [source(clean)], from_denoised=never)
     with pytest.raises(UserError, match="no noise worth removing"):
         denoise(clean, method="sure", steps=10**9)
@@ -200,3 +205,8 @@ def test_a_noise_model_of_another_camera_gives_a_warning(
     image = (offset + gain * (frames[0] - frames.mean()) + frames.mean()).astype(np.float32)
     model = nw.train("pn2v", image, noise=noise_model, steps=2, features=4, depth=1)
     assert any("another camera" in note for note in model.notes) == odd
+    noise_model = copy(noise_model)
+    noise_model.provenance = noise_model.provenance | {"measured": {}}
+    warnings = mismatch_warnings([noise_model], model.spec.mean, model.spec.std)
+    assert bool(warnings) == odd and not any("another camera" in warning for warning in warnings)
+    assert all(warning.endswith(": noisewise calibrate FRAMES -o NOISE") for warning in warnings)

@@ -217,13 +217,13 @@ def test_images_without_repeats_are_refused_with_advice(shape: tuple[int, ...], 
         nw.train("n2n", image, axes=axes, steps=2, **SMALL)
     message = str(error.value)
     assert "second noisy image as target" in message and "repeats of one scene along the axis T" in message
-    assert f"has axes {axes}" in message and "--axes" in message and "\n" not in message
+    assert f"has axes {axes}" in message and "give a target, or axes" in message and "\n" not in message
 
 
 def test_a_bare_stack_is_refused_and_the_axes_help() -> None:
     """Three dimensions are taken for samples, unless T is given."""
     _, stack = repeats(count=2)
-    with pytest.raises(nw.UserError, match="--axes if they are wrong"):
+    with pytest.raises(nw.UserError, match="or axes if they are wrong"):
         nw.train("n2n", stack, steps=2, **SMALL)
     assert nw.train("n2n", stack, axes="TYX", steps=2, **SMALL).train_state.finished
 

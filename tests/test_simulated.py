@@ -108,7 +108,7 @@ def test_noise_unlike_that_of_the_pretraining_gives_a_warning_and_is_trained_for
 ) -> None:
     signal = torch.full((96, 96), 0.05) if isinstance(noise_model, PoissonGaussian) else scene(96)
     noisy = noise_model.sample(signal, torch.Generator().manual_seed(1)).numpy()
-    with pytest.raises(nw.UserError, match="not a number of training steps"):
+    with pytest.raises(nw.UserError, match="needs at least 1 training step, not 0"):
         nw.train("simulated", noisy, noise=noise_model, steps=0)
     model = nw.train("simulated", noisy, noise=noise_model, budget=0.5, **QUICK)
     assert model.train_state.step > 0

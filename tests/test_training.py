@@ -191,6 +191,11 @@ def test_a_rising_validation_loss_ends_training_and_keeps_the_best() -> None:
     while not model.train_state.finished:
         trainer.validate()
     assert len(model.train_state.validation_losses) == 7 and model.train_state.best_validation_loss == 0.5
+    model.train_state.recoveries = 1
+    assert model.train_state.notes() == [
+        "training stopped early: the validation loss rose from 0.500 to 0.600 after 0 steps; the best weights are used",
+        "training diverged 1 time and went on with a lower learning rate",
+    ]
 
 
 def test_saturated_and_nan_pixels_are_not_trained_on() -> None:

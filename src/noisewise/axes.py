@@ -33,9 +33,9 @@ def parse_axes(text: str, ndim: int) -> str:
     if repeated:
         raise UserError(f"axes '{text}': letter '{repeated[0]}' is repeated; each axis needs its own letter")
     if not {"Y", "X"} <= set(axes):
-        raise UserError(f"axes '{text}': Y and X are required")
+        raise UserError(f"axes '{text}': Y and X are required; give letters such as YX, TYX or CZYX")
     if len(axes) != ndim:
-        raise UserError(f"axes '{text}' name {len(axes)} dimensions, but the image has {ndim}")
+        raise UserError(f"axes '{text}' name {len(axes)} dimensions, but the image has {ndim}; give a letter for each")
     return axes
 
 
@@ -50,7 +50,7 @@ def guess_axes(shape: Sequence[int]) -> str:
     if 3 <= ndim <= 5 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
         return guess_axes(shape[:-1]) + "C"
     if not 2 <= ndim <= 5:
-        raise UserError(f"an image needs 2 to 5 dimensions, this one has {ndim}; give --axes or reshape it")
+        raise UserError(f"an image needs 2 to 5 dimensions, this one has {ndim}; give axes or reshape it")
     return {2: "YX", 3: "SYX", 4: "SZYX", 5: "TCZYX"}[ndim]
 
 

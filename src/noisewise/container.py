@@ -22,12 +22,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from noisewise.errors import UserError
-from noisewise.io.draft import Draft
-from noisewise.io.files import as_user_error
+from noisewise.io.files import Draft, as_user_error
 
 KEY = "noisewise"
 FORMAT = 3
 CHECKSUM = ', "sha256": '
+NAMES = {"noise": "noise model"}  # of what a file holds, in messages
+SOURCES = {"noise": "noisewise calibrate FRAMES -o NOISE", "model": "noisewise train METHOD IMAGE -o MODEL"}
 
 
 def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -52,34 +53,38 @@ def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors:
 
 def read_text(path: Path, holds: str) -> str:
     """Read the text of the header. Errors: `UserError` if there is none."""
+    what = NAMES.get(holds, holds)
     if not path.is_file():
-        raise UserError(f"{path}: no such {holds} file")
+        raise UserError(f"{path}: no such {what} file; check its name")
     try:
         with safe_open(path, "pt") as file:
             text: str | None = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"{path}: not a noisewise {holds}, or truncated ({error}); give a safetensors file written by noisewise"
+            f"{path}: not a noisewise {what}, or truncated ({error}); give a safetensors file written by noisewise"
         ) from error
     if text is None:
-        raise UserError(f"{path}: a safetensors file, but not a noisewise {holds}; give a file written by noisewise")
+        raise UserError(f"{path}: a safetensors file, but not a noisewise {what}; give a file written by noisewise")
     return text
 
 
 def parse_header(path: Path, holds: str, text: str) -> dict[str, Any]:
     """Parse the header. Errors: `UserError` for another format, or a file that holds something else."""
+    what = NAMES.get(holds, holds)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: the {holds}'s header is damaged; use an undamaged copy") from error
+        raise UserError(f"{path}: the {what}'s header is damaged; use an undamaged copy") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise UserError(
-            f"{path}: has {holds} format {found}, but this version of noisewise reads format {FORMAT}; update "
+            f"{path}: has {what} format {found}, but this version of noisewise reads format {FORMAT}; update "
             "noisewise, or create the file again"
         )
     if header.get("holds") != holds:
-        raise UserError(f"{path}: holds a {header.get('holds')}, not a {holds}")
+        found = NAMES.get(str(header.get("holds")), header.get("holds"))
+        advice = f"; make one: {SOURCES[holds]}" if holds in SOURCES else "; use the original file"
+        raise UserError(f"{path}: holds a {found}, not a {what}{advice}")
     return header
 
 
@@ -99,7 +104,9 @@ def read_container(path: Path, holds: str) -> tuple[dict[str, Any], dict[str, Te
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if text != with_checksum(text.rpartition(CHECKSUM)[0] + "}", tensors):
-        raise UserError(f"{path}: the {holds} file was edited or damaged (its checksum differs); use the original")
+        raise UserError(
+            f"{path}: the {NAMES.get(holds, holds)} file was edited or damaged (its checksum differs); use the original"
+        )
     return header, tensors
 
 

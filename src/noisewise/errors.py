@@ -8,6 +8,11 @@ class UserError(ValueError):
     """
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def one_line(text: str, limit: int = 160) -> str:
     """Shorten a library's message to one line of bounded length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from noisewise.axes import Array, Layout, Region
-from noisewise.errors import UserError, check_seed
+from noisewise.errors import UserError, check_seed, counted
 from noisewise.io import checksum, companions, open_source
 from noisewise.io.animation import write_animation
 from noisewise.io.base import Source
@@ -205,12 +205,12 @@ class Model:
         if missing:
             raise UserError(
                 f"{source.name}: the model is for {self.spec.spatial} images, this one has axes "
-                f"{source.axes}; give --axes if they are wrong, or train a model for it"
+                f"{source.axes}; give axes if they are wrong, or train a model for it"
             )
         if source.size_of("C") != self.spec.channels:
             raise UserError(
-                f"{source.name}: has {source.size_of('C')} channels, the model is for {self.spec.channels}; "
-                f"give --axes if they are wrong, or train a model for it"
+                f"{source.name}: has {counted(source.size_of('C'), 'channel')}, the model is for {self.spec.channels}; "
+                f"give axes if they are wrong, or train a model for it"
             )
         check_size(source, self.noise_models)
         return Layout(source.axes, self.spec.spatial)
@@ -280,7 +280,7 @@ def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device '{name}' is not available here; use cpu") from error
+        raise UserError(f"device '{name}' is not available here; leave the device out, or use cpu") from error
     if device.type == "cpu":
         keep_pages()
     elif len(noise_models):

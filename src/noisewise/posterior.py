@@ -16,6 +16,7 @@ from noisewise.axes import Array
 
 BLOCKS_PER_SIDE = 32  # resolution at which samples are compared
 CHUNK_VALUES = 1 << 24  # pixels of samples that are drawn together
+MEAN_ALONE = "this method gives the mean alone; choose a method with {} (noisewise methods lists them)"
 MODE = -1  # number of the sample without random numbers: every latent variable has its most probable value
 T = TypeVar("T", Array, Tensor)
 
@@ -55,10 +56,10 @@ class Point(Posterior[T]):
     std: None = None
 
     def sample(self, n: int, seed: int = 0) -> T:  # noqa: ARG002
-        raise ValueError("this method gives a single estimate, not samples")
+        raise ValueError(MEAN_ALONE.format("samples"))
 
     def interval(self, coverage: float = 0.9) -> tuple[T, T]:  # noqa: ARG002
-        raise ValueError("this method gives a single estimate, not an interval")
+        raise ValueError(MEAN_ALONE.format("a standard deviation"))
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Normal(Posterior[T]):
 
     def interval(self, coverage: float = 0.9) -> tuple[T, T]:
         if not 0 < coverage < 1:
-            raise ValueError(f"coverage {coverage} is not between 0 and 1")
+            raise ValueError(f"coverage {coverage} is not between 0 and 1; give a fraction, such as 0.9")
         quantile = NormalDist().inv_cdf(0.5 + coverage / 2)
         return self.mean - quantile * self.std, self.mean + quantile * self.std
 
@@ -117,7 +118,7 @@ class Sampled(Normal[T]):
         Source: as `choose_medoids`.
         """
         if not 0 < n <= of:
-            raise ValueError(f"{n} samples cannot represent {of}")
+            raise ValueError(f"{n} samples cannot represent {of}; give 1 to {of}")
         return self.draw(choose_medoids(n, of, lambda numbers: self.draw(numbers, seed)), seed)
 
 

@@ -106,8 +106,8 @@ def check_whiteness(noise: float, residual: float) -> list[str]:
         return []
     return [
         f"at the highest frequencies there is only {100 * noise / residual:.0f} % of the residual's variance: the "
-        "noise is correlated between pixels (then give --kind correlated), or the denoised image is too smooth; the "
-        "noise may be underestimated"
+        "denoised image is too smooth and the noise may be underestimated, or the noise is correlated; then use: "
+        "noisewise calibrate IMAGES --denoised DENOISED --kind correlated -o NOISE"
     ]
 
 

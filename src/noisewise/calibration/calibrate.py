@@ -119,11 +119,11 @@ def check_settings(kind: str, dark: Any, offset: float | None) -> None:
     if kind not in KINDS:
         raise UserError(f"unknown kind of noise model '{kind}'; there are: {', '.join((*KINDS, *CORRELATED_KINDS))}")
     if kind == "pixel_maps" and dark is None:
-        raise UserError("kind pixel_maps: the offset of each pixel is measured in dark frames only; give --dark")
+        raise UserError("kind pixel_maps: the offset of each pixel is measured in dark frames only; give them")
     if offset is not None and not np.isfinite(offset):
         raise UserError(f"offset {offset} is not a pixel value; give a number, in ADU")
     if offset is not None and dark is not None:
-        raise UserError("the offset is known from the dark frames; give either --dark or --offset")
+        raise UserError("the offset is known from the dark frames; give either dark frames or the offset")
 
 
 def photon_transfer_curves(

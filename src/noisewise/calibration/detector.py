@@ -79,7 +79,7 @@ def estimate_detector(
     else:
         level, source = offset_from_third_cumulant(curve, ratio, darkest, rounding), "third cumulant"
         if isinstance(level, Unknown):
-            read_noise = Unknown("it takes the offset, or dark frames")
+            read_noise = Unknown("requires the offset or dark frames")
         else:
             read_noise = read_noise_from_third_cumulant(curve, level.value, rounding)
     return Detector(gain, level, source, read_noise, in_electrons(read_noise, gain), excess_factor(ratio), ratio)
@@ -173,7 +173,7 @@ def excess_factor(ratio: Quantity) -> Quantity:
         return ratio
     significant = ratio.low > 1 + (ratio.high - ratio.low) / 2
     if not (ratio.value > EXCESS_RATIO and significant and ratio.value < USUAL_RATIOS[1]):
-        return Unknown("no electron multiplier is seen")
+        return Unknown("no excess noise was detected")
     value, low, high = (1 / max(2 - c, 0.05) for c in (ratio.value, ratio.low, ratio.high))
     return Estimate(value, low, high)
 

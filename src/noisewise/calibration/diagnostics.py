@@ -29,7 +29,9 @@ UNCERTAIN_GAIN = 0.05  # relative half width of the gain's interval
 MIN_FRAMES = 20
 MISFIT = 0.02  # Kolmogorov-Smirnov distance
 DARK_DEVIATION = 0.25  # relative difference of the variance at the offset
-ADVICE = "a noise model of single pixels does not describe this; use noisewise calibrate --kind correlated"
+ADVICE = (
+    "a noise model of single pixels does not describe this; use: noisewise calibrate FRAMES --kind correlated -o NOISE"
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def refuse_unsuitable(
         noise = float(np.median(curve.variance)) ** 0.5
         raise UserError(
             f"{name}: the noise does not rise with the signal ({low:.5g} to {high:.5g} ADU, noise {noise:.3g} ADU); if "
-            "this is a dark recording, give it as --dark; otherwise record a scene with dark and bright parts"
+            "this is a dark recording, use it as: noisewise calibrate FRAMES --dark DARK -o NOISE; otherwise "
+            "record a scene with dark and bright parts"
         )
 
 
@@ -169,7 +172,7 @@ def check_hot_pixels(found: DiagnosticInput) -> Iterator[str]:
         return
     fraction = percent(len(pixels) / found.statistics.mean.size)
     yield (
-        f"hot pixels: {len(pixels)} ({fraction}) vary far more than others of the same brightness; "
+        f"hot pixels: {len(pixels)} ({fraction}), with far more noise than others of the same brightness; "
         "the line is fitted without them"
     )
 
@@ -203,8 +206,9 @@ def check_linearity(found: DiagnosticInput) -> Iterator[str]:
         return
     worst = int(size.argmax())
     yield (
-        f"the variance is not a line: at {curve.signal[worst]:.5g} ADU it deviates by {100 * deviation[worst]:+.0f} %, "
-        "so the gain is unreliable; look for saturation, motion, or images that were processed"
+        f"the variance is not linear in the signal: at {curve.signal[worst]:.5g} ADU it deviates by "
+        f"{100 * deviation[worst]:+.0f} %, so the gain is unreliable; look for saturation, motion, or "
+        "images that were processed"
     )
 
 
@@ -242,7 +246,10 @@ def check_fit(found: DiagnosticInput) -> Iterator[str]:
     """Deviation of held-out frames from the noise model, as the Kolmogorov-Smirnov distance."""
     if not found.distance < MISFIT:
         error = percent(found.distance)
-        yield f"the distribution function of the noise model is wrong by up to {error}; give another --kind"
+        yield (
+            f"the distribution function of the noise model is wrong by up to {error}; try mixture or histogram: "
+            "noisewise calibrate FRAMES --kind KIND -o NOISE"
+        )
 
 
 def is_consistent(scene: PhotonTransferCurve, dark: DarkLevel) -> bool:

@@ -90,7 +90,7 @@ def loss_and_time(stage: Stage, elapsed: float) -> tuple[str, str]:
     """Validation loss and time left of a stage as text, empty where unknown."""
     if stage.progress is not None:
         loss = stage.progress.validation_loss
-        return f"loss {loss:.4f}" if math.isfinite(loss) else "", time_left(stage.progress.seconds_left)
+        return f"validation loss {loss:.4f}" if math.isfinite(loss) else "", time_left(stage.progress.seconds_left)
     return "", time_left(elapsed * (1 / stage.fraction - 1) if stage.fraction else math.nan)
 
 

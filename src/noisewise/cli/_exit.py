@@ -72,7 +72,10 @@ def user_message(error: Exception) -> str | None:
         return str(error)
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if out_of_memory or "DefaultCPUAllocator" in str(error):
-        return "not enough memory; close other programs, or use smaller images or a smaller --tile"
+        return (
+            "not enough memory; close other programs or use smaller images; noisewise denoise and noisewise "
+            "predict also take smaller tiles: --tile 256"
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.filename or 'output'}: the disk is full; free some space or write to another disk"
     if isinstance(error, OSError) and error.filename is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisewise.cli._exit import INTERRUPTED, fail
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 from noisewise.io.paths import split_extension
 
@@ -70,7 +70,7 @@ def summary(model: Model) -> str:
     """Method, steps and validation loss as one line."""
     record = training_record(model)
     loss = "" if record["validation_loss"] is None else f", validation loss {record['validation_loss']:.4f}"
-    return f"{record['method']}, {record['steps']} steps{loss}"
+    return f"{record['method']}, {counted(record['steps'], 'step')}{loss}"
 
 
 def keep_interrupted(model: Model, asked: Any, plan: Plan, targets: Sequence[Path]) -> int:

@@ -54,6 +54,15 @@ def without_defaults(options: type) -> type:
     return make_dataclass("Writing", added, bases=(options,), namespace=names, frozen=True, kw_only=True)
 
 
+def with_switches(options: type) -> type:
+    """The same options with a help that says of `--no-x`, whose text describes x, that it turns x off."""
+    hints = get_type_hints(options, include_extras=True)
+    off = arg(help_behavior_hint="(this option turns it off)")
+    added = [(name, Annotated[hint, off], True) for name, hint in hints.items() if getattr(options, name, None) is True]
+    names = {"__doc__": options.__doc__}
+    return make_dataclass(options.__name__, added, bases=(options,), namespace=names, frozen=True, kw_only=True)
+
+
 if TYPE_CHECKING:
     Writing = WriteOptions
 else:

@@ -16,7 +16,7 @@ from noisewise.cli._exit import OK
 from noisewise.cli._models import plan_noise
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.cli._print import say
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 
@@ -188,7 +188,7 @@ def bootstrap_summary(noise: Noise) -> list[str]:
     low, high = record["signal_range"]
     gain = record["gain_adu_per_e"]
     facts = {
-        "images": f"{record['frames']} images, signals from {low:.5g} to {high:.5g} ADU",
+        "images": f"{counted(record['frames'], 'image')}, signals from {low:.5g} to {high:.5g} ADU",
         "gain": "unknown: the noise does not grow with the signal" if gain is None else f"{gain:.3g} ADU per electron",
         "noise": f"{record['noise_std_adu']:.3g} ADU on average; the residual has {record['residual_std_adu']:.3g} ADU",
     }

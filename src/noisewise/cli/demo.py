@@ -13,7 +13,7 @@ from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Budget, MessageOptions, Messages, Steps, check_length
 from noisewise.cli._print import say
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Demo:
         for path in files.values():
             say(path)
         if not self.messages.quiet:
-            say(f"{result.model.train_state.step} steps, {seconds:.0f} s", error=True)
+            say(f"{counted(result.model.train_state.step, 'step')}, {seconds:.0f} s", error=True)
         return OK
 
 

@@ -18,7 +18,7 @@ PACKAGES = (
     "torch", "numpy", "tifffile", "zarr", "yaozarrs", "safetensors", "pydantic", "tyro", "rich", "matplotlib",
 )  # fmt: skip
 OPTIONAL = {
-    "imagecodecs": "reads compressed TIFF (pip install noisewise[formats])",
+    "imagecodecs": "reads compressed TIFF (pip install imagecodecs)",
     "dask": "denoises dask arrays",
     "xarray": "denoises xarray images",
     "scikit-image": "classical baselines, and the tests",

@@ -14,7 +14,7 @@ from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
 from noisewise.cli._print import say
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 from noisewise.progress import Stage
@@ -66,7 +66,9 @@ class Evaluate:
             raise UserError(f"--data-range {self.data_range:g} is not a range of pixel values; give more than 0")
         predictions, references = find_images([self.prediction]), find_images([self.reference])
         if len(predictions) != len(references):
-            counts = f"{len(predictions)} images in {self.prediction}, but {len(references)} in {self.reference}"
+            counts = (
+                f"{counted(len(predictions), 'image')} in {self.prediction}, but {len(references)} in {self.reference}"
+            )
             raise UserError(f"{counts}; give one reference for each prediction")
         stds = self._stds(len(predictions))
         refuse_inputs([*predictions, *references, *stds], [] if self.figure is None else [user_path(self.figure)])
@@ -111,7 +113,9 @@ class Evaluate:
             return []
         stds = find_images([self.std])
         if len(stds) != count:
-            raise UserError(f"{len(stds)} images in {self.std}, but {count} predictions; give one for each")
+            raise UserError(
+                f"{counted(len(stds), 'image')} in {self.std}, but {counted(count, 'prediction')}; give one for each"
+            )
         if self.figure is not None and count > 1:
             raise UserError(f"--figure plots one pair, not {count}; give single images")
         refuse_taken(self.figure, self.overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,4 +118,4 @@ def photons(checkup: NoiseReport) -> float:
 
 def span(low: float, high: float) -> str:
     """Two bounds as text."""
-    return f"between {low:.4g} and {high:.4g} ADU"
+    return f"between {low:.4g} and {high:.4g} ADU" if math.isfinite(low) else f"at most {high:.4g} ADU"

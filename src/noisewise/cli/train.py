@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.cli import _options as options
-from noisewise.cli._display import Display, print_json
+from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import INTERRUPTED, OK, fail
 from noisewise.cli._models import how_to_resume, plan_model, summary, training_record
 from noisewise.cli._print import say
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 from noisewise.io.plan import find_images
 
@@ -70,6 +70,8 @@ class Train:
         if begun is None:
             plan_model(self.output, self.overwrite)
         elif begun.train_state.finished and begun.train_state.calibrated:
+            begun.notes = [f"{path}: is already complete after {counted(begun.train_state.step, 'step')}"]
+            say_notes(begun.notes, self.messages.quiet)
             return self._finish(begun, path, inputs, 0.0)
         return self._train(inputs, path, begun)
 
@@ -100,14 +102,15 @@ class Train:
         model = load(path, self.device)
         method, steps = model.provenance.get("method"), model.train_state.steps
         if method != self.method:
-            raise UserError(f"{path}: was begun with method {method}, not {self.method}; choose another output")
+            raise UserError(f"{path}: was started with method {method}, not {self.method}; choose another output")
         default = asdict(type(self.settings)())
         for name, value in asdict(self.settings).items():
             if value != default[name] and value != getattr(model.method, name):
-                flag = f"--{name.replace('_', '-')}"
-                raise UserError(f"{path}: was begun with another {flag}; leave it out, or choose another output")
+                values = f"{name} {getattr(model.method, name)}, not {value}"
+                raise UserError(f"{path}: was started with {values}; leave it out, or choose another output")
         if self.steps is not None and steps not in (0, self.steps):
-            raise UserError(f"{path}: was begun for {steps} steps; leave out --steps, or choose another output")
+            values = f"{counted(steps, 'step')}, not {self.steps}"
+            raise UserError(f"{path}: was started for {values}; leave out --steps, or choose another output")
         return model
 
     def _finish(self, model: Model, path: Path, inputs: list[Path], seconds: float) -> int:
@@ -123,8 +126,9 @@ class Train:
     @property
     def settings(self) -> Method:
         """The settings of the method, a field that `options_for` adds."""
-        method: Method = self.__dict__["method_settings"]
-        return method
+        from noisewise import methods
+
+        return methods.get(self.method)(**vars(self.__dict__["method_settings"]))
 
 
 def options_for(args: list[str]) -> type[Train]:
@@ -138,6 +142,6 @@ def options_for(args: list[str]) -> type[Train]:
     name = next((word for word in words if word in methods.modules()), words[0] if words else None)
     if name is None:
         return Train
-    settings: Any = OmitArgPrefixes[methods.get(name)]  # type: ignore[misc]
-    added = ("method_settings", settings, field(default_factory=methods.get(name)))
+    kind: Any = options.with_switches(methods.get(name))
+    added: Any = ("method_settings", OmitArgPrefixes[kind], field(default_factory=kind))  # type: ignore[misc]
     return make_dataclass("Train", [added], bases=(Train,), namespace={"__doc__": Train.__doc__}, kw_only=True)

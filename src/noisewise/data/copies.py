@@ -70,7 +70,8 @@ class Relation:
         if self.different_scenes:
             return [
                 f"{second} does not show the scene of {first} (the correlation of their signals without noise is "
-                f"{self.signal_correlation:.2f}): check which images belong together, and register them"
+                f"{self.signal_correlation:.2f}): check which images belong together, and register them "
+                "(in Fiji: Plugins > Registration)"
             ]
         found = []
         shifts = [
@@ -80,7 +81,10 @@ class Relation:
         ]
         if shifts:
             by = " and ".join(shifts)
-            found.append(f"{second} is shifted by {by} against {first}: register them first, or the result is blurred")
+            found.append(
+                f"{second} is shifted by {by} against {first}: register them first (in Fiji: Plugins > Registration), "
+                f"or the result is blurred"
+            )
         gain, offset = self.correction
         if abs(gain - 1) > GAIN_CHANGE:
             how = f"{gain:.3g} times as bright as {first}, with an offset of {offset:.3g}"

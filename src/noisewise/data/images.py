@@ -51,8 +51,8 @@ class PixelCounts:
     def notes(self) -> list[str]:
         """Messages for the user; empty if no pixel was excluded."""
         return [
-            f"{count:,} of {self.pixels:,} pixels are {what}: left out of training, {output}"
-            for count, what, output in (
+            f"{count:,} of {self.pixels:,} pixels {'is' if count == 1 else 'are'} {what}: left out of training, {then}"
+            for count, what, then in (
                 (self.not_finite, "NaN or infinite", "kept as they are in the output"),
                 (self.saturated, "saturated", "estimated from their neighbours in the output"),
             )

@@ -101,7 +101,7 @@ def pairs_of(noisy: Sequence[Source], targets: Sequence[Source], method: str) ->
         if len(copies) < 2:
             raise UserError(
                 f"{source.name}: method '{method}' needs a second noisy image as target, or repeats of one scene along "
-                f"the axis T (has axes {source.axes}); give --target FILE, or --axes if they are wrong"
+                f"the axis T (has axes {source.axes}); give a target, or axes if they are wrong"
             )
         for copy in copies[1:]:
             notes += adjust(copies[0], copy)

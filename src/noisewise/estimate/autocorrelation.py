@@ -40,12 +40,12 @@ class Autocorrelation:
     texture: float
 
     @property
-    def row_share(self) -> float:
+    def row_variance_ratio(self) -> float:
         """Variance of the row offsets over that of the rest."""
         return max(float(self.row_power.mean()), 0.0)
 
     @property
-    def column_share(self) -> float:
+    def column_variance_ratio(self) -> float:
         """Variance of the column offsets over that of the rest."""
         return max(float(self.column_power.mean()), 0.0)
 
@@ -54,12 +54,12 @@ class Autocorrelation:
         return float(self.rho[lag, 0] if axis == "Y" else self.rho[0, lag])
 
     @property
-    def finest_share(self) -> float:
+    def high_frequency_ratio(self) -> float:
         """Power at the highest frequencies over the mean power; 1 for white noise."""
         return float(np.clip(self.spectrum(8)[radial_frequency(8) > 0.8].mean(), 0.01, 1.0))
 
     @property
-    def independent_share(self) -> float:
+    def independent_fraction(self) -> float:
         """Variance of a pixel's noise minus the mean of its four neighbours', relative to independent pixels.
 
         Var(n − (n_up + n_down + n_left + n_right) / 4) / (5/4) for n with variance 1; at most 1, as for white noise.

@@ -76,15 +76,15 @@ class NoiseMeasurement:
     @property
     def row_std_adu(self) -> float:
         """Standard deviation of an offset shared by the pixels of a row; 0 where there is none."""
-        return self._line_std(self.correlation.row_share)
+        return self._line_std(self.correlation.row_variance_ratio)
 
     @property
     def column_std_adu(self) -> float:
         """Standard deviation of an offset shared by the pixels of a column; 0 where there is none."""
-        return self._line_std(self.correlation.column_share)
+        return self._line_std(self.correlation.column_variance_ratio)
 
-    def _line_std(self, share: float) -> float:
-        return float(np.sqrt(share * self.typical_variance)) if share > LINES else 0.0
+    def _line_std(self, variance_ratio: float) -> float:
+        return float(np.sqrt(variance_ratio * self.typical_variance)) if variance_ratio > LINES else 0.0
 
     @property
     def typical_variance(self) -> float:
@@ -115,9 +115,9 @@ class NoiseMeasurement:
         low, median, high = self.signal_range
         y, x = self.correlation.along("Y"), self.correlation.along("X")
         # What is correlated over many pixels may belong to the image; the finest frequencies hold noise only.
-        finest_share = self.correlation.finest_share
-        step = BELOW_STEP * self.pixel_values.step * finest_share**0.5
-        if self.std(median) * finest_share**0.5 < max(NO_NOISE * (high - low), step):
+        high_frequency_ratio = self.correlation.high_frequency_ratio
+        step = BELOW_STEP * self.pixel_values.step * high_frequency_ratio**0.5
+        if self.std(median) * high_frequency_ratio**0.5 < max(NO_NOISE * (high - low), step):
             return "none"
         if min(x, y) > SMOOTHED:
             return "smoothed"

@@ -48,7 +48,7 @@ def full_noise_model(found: NoiseMeasurement) -> Noise:
 
 def pixel_noise_model(found: NoiseMeasurement) -> Noise:
     """The noise model of one pixel, for the part of its noise that it does not share with its neighbours."""
-    return single_pixel_model(replace(found, line=found.line.scaled(found.correlation.independent_share)))
+    return single_pixel_model(replace(found, line=found.line.scaled(found.correlation.independent_fraction)))
 
 
 def single_pixel_model(found: NoiseMeasurement) -> Noise:

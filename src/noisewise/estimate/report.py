@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from noisewise.estimate.measurement import CORRELATED_PLANES, WEAK, NoiseMeasurement
+from noisewise.estimate.measurement import BELOW_STEP, CORRELATED_PLANES, WEAK, NoiseMeasurement
 from noisewise.estimate.noise_model import full_noise_model, pixel_noise_model
 from noisewise.io.text import finite
 from noisewise.noise.base import Noise
 
 HOT = 1e-5  # of the pixels
 TEXTURED = 0.5  # of the noise variance: with so much image texture left, the correlation is uncertain
+CALIBRATE = "noisewise calibrate FRAMES -o NOISE"
+ORIGINAL = "use the file as the camera wrote it"
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,10 @@ class NoiseReport(NoiseMeasurement):
         """The kind of noise in one or two sentences."""
         y, x = self.correlation.along("Y"), self.correlation.along("X")
         if self.kind == "none":
-            return "This image has no noise worth removing."
+            return self._none_verdict()
         if self.kind == "smoothed":
             return (
-                f"Neighbouring pixels are more alike than any camera makes them (correlation {max(x, y):.2f}): the "
+                f"Neighbouring pixels are more similar than any camera produces (correlation {max(x, y):.2f}): the "
                 f"image was smoothed, enlarged or denoised before. Use the original recording."
             )
         if self.kind == "correlated":
@@ -60,7 +62,15 @@ class NoiseReport(NoiseMeasurement):
         if self.kind in ("rows", "columns"):
             return self._line_verdict(x, y)
         weak = f" (weakly correlated along {'X' if x >= y else 'Y'}, {max(x, y):.2f})" if max(x, y) >= WEAK else ""
-        return f"The noise is independent from pixel to pixel{weak}: all methods suit it."
+        return f"The noise is independent from pixel to pixel{weak}: methods for independent noise remove it."
+
+    def _none_verdict(self) -> str:
+        low, median, high = self.signal_range
+        std, step = self.std(median), self.pixel_values.step
+        limit = f"visible in a range of {high - low:.4g} ADU"
+        if std < BELOW_STEP * step:
+            limit = f"recorded in quantization steps of {step:g} ADU"
+        return f"The noise ({std:.2g} ADU) is too weak to be {limit}: there is none worth removing."
 
     def _line_verdict(self, x: float, y: float) -> str:
         axis, std = ("X", self.row_std_adu) if self.kind == "rows" else ("Y", self.column_std_adu)
@@ -69,15 +79,7 @@ class NoiseReport(NoiseMeasurement):
             what = f"each {each} has an offset of its own (standard deviation {std:.3g} ADU)"
         else:
             what = f"its autocorrelation there is {max(x, y):.2f}"
-        return f"The noise is correlated along {axis}: {what}. Pixel-wise methods leave stripes."
-
-    @property
-    def suggests(self) -> str:
-        """The kind of method that fits: `none`, `pixel-wise`, `correlated along X` or `Y`, `pairs or structured`."""
-        return {
-            "none": "none", "white": "pixel-wise", "rows": "correlated along X", "columns": "correlated along Y",
-            "correlated": "pairs or structured", "smoothed": "none",
-        }[self.kind]  # fmt: skip
+        return f"The noise is correlated along {axis}: {what}. Methods for independent noise leave stripes."
 
     @property
     def warnings(self) -> list[str]:
@@ -86,30 +88,39 @@ class NoiseReport(NoiseMeasurement):
 
     def _intensity_warnings(self) -> Iterator[str]:
         if self.gain_adu_per_e is None:
-            yield "the range of intensities is too narrow to tell gain from read noise"
+            low, _, high = self.signal_range
+            signals = f"signals from {low:.4g} to {high:.4g} ADU"
+            yield f"{signals} do not separate gain and read noise; record dark and bright parts: {CALIBRATE}"
         if self.pixel_values.stretched:
-            yield "pixel values were stretched after recording: gain and quantization step are not the camera's"
+            what = "pixel values were stretched after recording: gain and quantization step are not the camera's"
+            yield f"{what}; {ORIGINAL}"
         if self.jpeg:
-            yield "8 x 8 blocks are visible: the image was compressed with loss (JPEG)"
+            yield f"8 x 8 blocks are visible: the image was compressed with loss (JPEG); {ORIGINAL}"
 
     def _correlation_warnings(self) -> Iterator[str]:
-        if self.correlation.texture > TEXTURED and self.kind != "none":
-            yield "the image is textured everywhere: the correlation of its noise is uncertain by about 0.05"
-        if min(self.correlation.along(axis) for axis in "YX") < -WEAK:
-            yield "neighbouring pixels are negatively correlated: a sharpened image, or a camera with after-pulsing"
+        if (texture := self.correlation.texture) > TEXTURED and self.kind != "none":
+            what = f"the image is textured everywhere ({texture:.2g} times the noise variance)"
+            yield f"{what}: the correlation of its noise is uncertain by about 0.05; calibrate the camera: {CALIBRATE}"
+        if (rho := min(self.correlation.along(axis) for axis in "YX")) < -WEAK:
+            what = f"neighbouring pixels are negatively correlated ({rho:.2f})"
+            yield f"{what}: the image was sharpened, or the camera has after-pulsing; {ORIGINAL}"
         if self.row_std_adu > 0 and self.column_std_adu > 0:
             offsets = f"{self.row_std_adu:.3g} and {self.column_std_adu:.3g} ADU"
-            yield f"both rows and columns have offsets ({offsets})"
+            yield f"both rows and columns have offsets ({offsets}): methods for stripes along one axis leave the others"
         if self.hot_fraction > HOT:
-            yield f"{100 * self.hot_fraction:.3g} % of the pixels are hot"
+            what = f"{100 * self.hot_fraction:.3g} % of the pixels are hot"
+            yield f"{what}: far brighter than their neighbours, they may remain as bright dots"
         for axis, value in self.plane_correlation.items():
             if abs(value) > CORRELATED_PLANES:
-                yield f"the noise of successive planes along {axis} is correlated ({value:.2f})"
+                what = f"the noise of successive planes along {axis} is correlated ({value:.2f})"
+                yield f"{what}: methods that see several planes at once keep what these share"
 
     def _clipping_warnings(self) -> Iterator[str]:
-        for limit in (self.pixel_values.low, self.pixel_values.high):
+        limits = (self.pixel_values.low, "raise the camera's offset"), (self.pixel_values.high, "expose less")
+        for limit, advice in limits:
             if limit is not None:
-                yield f"{100 * limit.fraction:.2g} % of the pixels are clipped at {limit.value:g}"
+                what = f"{100 * limit.fraction:.2g} % of the pixels are clipped at {limit.value:g} ADU"
+                yield f"{what}: their signal is lost; {advice}"
 
     def record(self) -> dict[str, Any]:
         """Everything that was found, ready for JSON."""
@@ -119,7 +130,6 @@ class NoiseReport(NoiseMeasurement):
             "channel": self.channel,
             "kind": self.kind,
             "verdict": self.verdict,
-            "suggests": self.suggests,
             "warnings": self.warnings,
             "gain_adu_per_e": None if gain is None else asdict(gain),
             "variance_line_adu": {"slope": self.line.slope, "intercept": self.line.intercept},
@@ -136,7 +146,7 @@ class NoiseReport(NoiseMeasurement):
             "clipped_high": None if high is None else asdict(high),
             "quantization_step_adu": self.pixel_values.step,
             "stretched": self.pixel_values.stretched,
-            "hot_pixels": self.hot_fraction,
+            "hot_pixel_fraction": self.hot_fraction,
             "jpeg": self.jpeg,
             "from_frames": self.from_frames,
             "variance_correction": self.variance_correction,

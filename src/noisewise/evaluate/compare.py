@@ -213,7 +213,7 @@ def check_same_size(prediction: Source, reference: Source) -> None:
         one, other = (f"{source.axes} {source.shape}" for source in (prediction, reference))
         raise UserError(
             f"{name_of(prediction)} is {one}, but {name_of(reference)} is {other}; "
-            "give images of one size, or --axes if the axes are wrong"
+            "give images of one size, or axes if they are wrong"
         )
 
 

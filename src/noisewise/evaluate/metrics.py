@@ -225,4 +225,4 @@ def contrast_of(truth: Array) -> float:
 def check_size(shape: Sequence[int], smallest: int, metric: str) -> None:
     """Errors: `UserError` for images too small for the metric's window."""
     if min(shape) < smallest:
-        raise UserError(f"{metric} needs {smallest} pixels or more along each axis, the image has {min(shape)}")
+        raise UserError(f"{metric} needs {smallest} pixels or more along each axis, not {min(shape)}; leave it out")

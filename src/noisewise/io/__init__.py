@@ -14,8 +14,7 @@ import numpy as np
 from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
-from noisewise.io.draft import Draft
-from noisewise.io.files import check_regular, checksum, fingerprint, user_path
+from noisewise.io.files import Draft, check_regular, checksum, fingerprint, user_path
 from noisewise.io.paths import companions, default_output, find_inputs, is_read_only, suffix_of
 
 __all__ = [
@@ -52,7 +51,7 @@ def open_source(image: Any, axes: str | None = None, name: str | None = None) ->
         source = _open_file(path, axes)
         source.opened = opened
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     if name is not None:
         source.name = name
     return source

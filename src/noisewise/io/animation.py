@@ -10,7 +10,7 @@ import numpy as np
 from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.io.base import Source
-from noisewise.io.draft import Draft
+from noisewise.io.files import Draft
 from noisewise.io.stacked import Stacked
 
 FRAME_MS = 150
@@ -35,7 +35,7 @@ def write_animation(path: Path, samples: Source, stack: Stacked, overwrite: bool
         draft.commit()
     except OSError as error:
         draft.discard()
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
     except BaseException:
         draft.discard()
         raise

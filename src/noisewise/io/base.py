@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -175,12 +176,21 @@ def check_pixels(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], axes:
             raise UserError(f"{label}: axis {axis} has length zero: the image has no pixels (shape {shape})")
 
 
+@contextmanager
+def naming(label: str) -> Iterator[None]:
+    """Add the name of an image to an error that does not begin with it."""
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith(label):
+            raise
+        raise UserError(f"{label}: {error}") from None
+
+
 def given_axes(label: str, axes: str, ndim: int) -> str:
     """Call `parse_axes`, with the file's name in the error."""
-    try:
+    with naming(label):
         return parse_axes(axes, ndim)
-    except UserError as error:
-        raise UserError(f"{label}: {error}") from None
 
 
 def unique_axes(names: str) -> str:
@@ -190,5 +200,5 @@ def unique_axes(names: str) -> str:
         if spare not in letters:
             letters = letters.replace("?", spare, 1)
     if "?" in letters or not {"Y", "X"} <= set(letters):
-        raise UserError(f"axes '{names}' do not name an image's Y and X; give --axes")
+        raise UserError(f"axes '{names}' do not name an image's Y and X; give axes")
     return letters

@@ -12,8 +12,7 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, to_dtype
-from noisewise.io.draft import Draft
-from noisewise.io.files import as_user_error
+from noisewise.io.files import Draft, as_user_error
 
 
 class FileArray:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from noisewise.axes import Array, Region, guess_axes
+from noisewise.axes import Array, Region, guess_axes, parse_axes
 from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, check_pixels, given_axes, owned, to_dtype, unique_axes
+from noisewise.io.base import Sink, Source, check_pixels, naming, owned, to_dtype, unique_axes
 
 NAMES = {"time": "T", "channel": "C", "band": "C", "depth": "Z", "plane": "Z", "row": "Y", "col": "X"}
 
@@ -53,12 +53,13 @@ def open_array(image: Any, axes: str | None = None, name: str | None = None) -> 
     dtype, shape = np.dtype(array.dtype).newbyteorder("="), tuple(int(size) for size in array.shape)
     dims = getattr(array, "dims", None)
     check_pixels(label, shape, dtype)
-    if axes is not None:
-        letters = given_axes(label, axes, len(shape))
-    elif isinstance(dims, tuple) and len(dims) == len(shape):
-        letters = unique_axes("".join(_letter(str(dim)) for dim in dims))
-    else:
-        letters = guess_axes(shape)
+    with naming(label):
+        if axes is not None:
+            letters = parse_axes(axes, len(shape))
+        elif isinstance(dims, tuple) and len(dims) == len(shape):
+            letters = unique_axes("".join(_letter(str(dim)) for dim in dims))
+        else:
+            letters = guess_axes(shape)
     return MemorySource(name=label, axes=letters, shape=shape, dtype=dtype, array=array)
 
 

@@ -28,7 +28,7 @@ def suffix_of(path: Path) -> str:
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not an image; give the files inside it")
     what = f"unknown format '{suffix}'" if suffix else "unknown format, the name has no suffix"
-    raise UserError(f"{path}: {what}; known formats are {', '.join(sorted(formats.by_suffix()))}")
+    raise UserError(f"{path}: {what}; save it in one of: {', '.join(sorted(formats.by_suffix()))}")
 
 
 def is_read_only(suffix: str) -> bool:
@@ -51,18 +51,18 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir() and not is_zarr(path):
         inside = [entry for entry in sorted(path.iterdir()) if _readable(entry)]
         if not inside:
-            raise UserError(f"{path}: the folder holds no images ({', '.join(sorted(formats.by_suffix()))})")
+            raise UserError(f"{path}: the folder holds no images; give files {', '.join(sorted(formats.by_suffix()))}")
         return inside
     # A name that exists is not a pattern, even if it contains brackets.
     if path.exists():
         suffix_of(path)
         return [path]
     if not glob.has_magic(str(path)):
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file; check its name")
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     inside = [match for match in matches if _readable(match)]
     if not inside:
-        raise UserError(f"{path}: the pattern matches no image")
+        raise UserError(f"{path}: the pattern matches no image; check the folder and the pattern")
     return inside
 
 

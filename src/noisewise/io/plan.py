@@ -83,7 +83,7 @@ def refuse_taken(output: str | None, overwrite: bool) -> None:
         return
     path = user_path(output)
     if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists already; choose another name or allow it with --overwrite")
+        raise UserError(f"{path}: exists already; choose another name or allow it with overwrite")
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
 
@@ -145,7 +145,7 @@ def folder_for(outputs: Sequence[Path], asked: str | Path | None) -> Iterator[No
         try:
             made.mkdir()
         except OSError as error:
-            raise UserError(f"{made}: the folder cannot be created ({error.strerror})") from error
+            raise UserError(f"{made}: the folder cannot be created ({error.strerror}); choose another one") from error
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisewise.axes import Array, Region
+from noisewise.errors import counted
 from noisewise.io.base import SPARE_LETTERS, Source
 
 PREFERRED = "TCS"  # axes that viewers can step through and file formats can store
@@ -42,7 +43,7 @@ def stacked(source: Source, count: int) -> Stacked:
     at = 1 if along == "C" and source.axes.startswith("T") else 0
     names = [f"sample {number + 1}" for number in range(count)] if along == "C" else source.channel_names
     return Stacked(
-        f"{source.name}, {count} samples", source.axes[:at] + along + source.axes[at:],
+        f"{source.name}, {counted(count, 'sample')}", source.axes[:at] + along + source.axes[at:],
         (*source.shape[:at], count, *source.shape[at:]), source.dtype, source.scale, list(names), source.path,
         source=source, along=along,
     )  # fmt: skip

@@ -58,13 +58,13 @@ def readable(path: Path) -> Iterator[list[str]]:
     except UserError:
         raise
     except MemoryError as error:
-        raise UserError(f"{path}: does not fit into memory, or is damaged") from error
+        raise UserError(f"{path}: does not fit into memory, or is damaged; copy it again") from error
     except Exception as error:
         if "imagecodecs" in str(error):
             _missing_codec(path, str(error))
         reason = one_line(str(error)) or type(error).__name__
         raise UserError(
-            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({reason})"
+            f"{path}: cannot be read as TIFF: it is truncated, damaged or of another format ({reason}); copy it again"
         ) from error
     finally:
         logger.removeFilter(collector)
@@ -72,7 +72,7 @@ def readable(path: Path) -> Iterator[list[str]]:
 
 def _missing_codec(path: Path, message: str) -> None:
     codec = one_line(message.split(" requires")[0], 60)
-    raise UserError(f"{path}: its compression ({codec}) needs imagecodecs: pip install 'noisewise[formats]'")
+    raise UserError(f"{path}: its compression ({codec}) needs a package: pip install imagecodecs")
 
 
 def check_chain(path: Path) -> None:

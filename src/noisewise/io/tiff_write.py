@@ -16,8 +16,7 @@ import tifffile
 from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import Source
-from noisewise.io.draft import Draft
-from noisewise.io.files import as_user_error
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import MappedSink
 from noisewise.io.tiff_read import TiffMeta, TiffSource
 from noisewise.version import __version__

@@ -13,7 +13,7 @@ import numpy as np
 from noisewise.errors import UserError
 from noisewise.io import companions, create_sink
 from noisewise.io.base import Sink, Source
-from noisewise.io.draft import Draft
+from noisewise.io.files import Draft
 from noisewise.io.plan import Plan, plan_files
 from noisewise.io.stacked import stacked
 
@@ -64,17 +64,17 @@ class WriteOptions:
     def check(self) -> None:
         """Errors: `UserError` for options that contradict each other or make no sense."""
         if self.overwrite and self.skip_existing:
-            raise UserError("--overwrite and --skip-existing exclude each other; give one")
+            raise UserError("overwrite and skip_existing exclude each other; give one")
         if self.average not in ("auto", "yes", "no"):
-            raise UserError(f"--average {self.average} is not possible; give yes, no or auto")
+            raise UserError(f"average {self.average} is not possible; give yes, no or auto")
         if self.tile != "auto" and not (isinstance(self.tile, int) and self.tile >= 1):
-            raise UserError(f"--tile {self.tile} is not a size in pixels; give a number, or auto")
+            raise UserError(f"tile {self.tile} is not a size in pixels; give a number, or auto")
         if self.samples < 0:
-            raise UserError(f"--samples {self.samples} is not a number of samples; give 1 or more")
+            raise UserError(f"samples {self.samples} is not a number of samples; give 1 or more")
         if not self.samples and (self.diverse or self.gif):
-            raise UserError(f"{'--gif' if self.gif else '--diverse'} needs samples; add --samples N")
+            raise UserError(f"{'gif' if self.gif else 'diverse'} needs samples; give a number of samples, such as 8")
         if self.diverse and not 0 < self.diverse <= self.samples:
-            raise UserError(f"--diverse {self.diverse} of {self.samples} samples is not possible; give at most that")
+            raise UserError(f"diverse {self.diverse} of {self.samples} is not possible; give 1 to {self.samples}")
 
     def plan(self, patterns: Sequence[str | Path], output: str | Path | None) -> Plan:
         """Find the inputs and name the output of each.

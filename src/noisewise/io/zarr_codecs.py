@@ -39,7 +39,7 @@ def guarded(array: Any) -> Any:
     """The same Zarr array with guarded codecs. Errors: `UserError` for unknown codecs and impossible chunks."""
     chunk = prod(array.chunks)
     if chunk > max(LARGEST_CHUNK, 4 * prod(array.shape)):
-        raise UserError(f"its chunks of {chunk:.2g} pixels are far larger than the image")
+        raise UserError(f"its chunks of {chunk:.2g} pixels are far larger than the image; save it with smaller chunks")
     asynchronous = array.async_array
     codecs = [guarded_codec(codec) for codec in asynchronous.codec_pipeline]
     object.__setattr__(asynchronous, "codec_pipeline", type(asynchronous.codec_pipeline).from_codecs(codecs))

@@ -13,7 +13,7 @@ import numpy as np
 
 from noisewise.axes import Array, Region, guess_axes
 from noisewise.errors import UserError, one_line
-from noisewise.io.base import Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.base import Source, check_pixels, given_axes, naming, owned, unique_axes
 from noisewise.io.files import inside
 from noisewise.io.units import micrometres, seconds
 
@@ -42,14 +42,16 @@ class ZarrSource(Source):
 def readable(path: Path) -> Iterator[None]:
     """Turn errors of zarr and its codecs into a `UserError`."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), naming(str(path)):
             warnings.simplefilter("ignore")
             yield
     except UserError:
         raise
     except Exception as error:
         reason = one_line(str(error)) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as Zarr, it is damaged or incomplete ({reason})") from error
+        raise UserError(
+            f"{path}: cannot be read as Zarr, it is damaged or incomplete ({reason}); copy it again"
+        ) from error
 
 
 def open_zarr(path: Path, axes: str | None = None) -> ZarrSource:
@@ -63,7 +65,7 @@ def open_zarr(path: Path, axes: str | None = None) -> ZarrSource:
 
     with readable(path):
         if not path.is_dir():
-            raise UserError(f"{path}: is not a folder; only Zarr folders can be read")
+            raise UserError(f"{path}: is not a folder; unpack it, only Zarr folders can be read")
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             return _plain(path, guarded(node), axes)
@@ -102,7 +104,8 @@ def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
     letters = unique_axes("".join(_letter(a) for a in names))
     check_pixels(str(path), shape, dtype, letters)
     if len(letters) != len(shape):
-        raise UserError(f"{path}: names {len(letters)} axes for {len(shape)} dimensions: the metadata is damaged")
+        names_axes = f"names {len(letters)} axes for {len(shape)} dimensions"
+        raise UserError(f"{path}: {names_axes}: the metadata is damaged; use the original data")
     scale = _scale(names, letters, multiscale)
     source = ZarrSource(path.name, letters, shape, dtype, scale, path=path, array=array, levels=levels)
     source.zarr_format = group.metadata.zarr_format

@@ -13,9 +13,8 @@ import numpy as np
 
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, to_dtype
-from noisewise.io.draft import Draft
-from noisewise.io.files import as_user_error
+from noisewise.io.base import Sink, Source, naming, to_dtype
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.zarr_read import ZarrSource, readable
 
 CHUNK = 1024  # pixels along Y and X, for inputs that are not Zarr
@@ -39,7 +38,7 @@ class ZarrSink(Sink):
         """Compute the pyramid and rename into place."""
         if not self.levels:
             return
-        with as_user_error(self.draft.path, "cannot be written"):
+        with as_user_error(self.draft.path, "cannot be written"), naming(str(self.draft.path)):
             for fine, coarse in zip(self.levels[:-1], self.levels[1:], strict=True):
                 shrink(fine, coarse)
         self._check_complete()
@@ -207,7 +206,7 @@ def shrink(fine: Any, coarse: Any) -> None:
 def _bins(have: int, want: int) -> Array:
     """Edges of `want` bins over `have` pixels, of equal width if an integer factor allows it."""
     if not 0 < want <= have:
-        raise UserError(f"the pyramid is damaged: a level of {want} pixels follows one of {have}")
+        raise UserError(f"the input's pyramid is damaged: {want} pixels follow {have}; write to an .ome.tif")
     for factor in (have // want, ceil(have / want)):
         if want in (ceil(have / factor), have // factor):
             return np.append(np.arange(want) * factor, have)

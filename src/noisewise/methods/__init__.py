@@ -47,9 +47,10 @@ def method_in(module: str) -> type[Method]:
     return next(m for m in members if inspect.isclass(m) and issubclass(m, Method) and m.__module__ == module)
 
 
-def name_of(method: Method) -> str:
-    """The registered name of a method object."""
-    return next(name for name, module in modules().items() if module == type(method).__module__)
+def name_of(method: Method | type[Method]) -> str:
+    """The registered name of a method, given as an object or a class."""
+    kind = method if inspect.isclass(method) else type(method)
+    return next(name for name, module in modules().items() if module == kind.__module__)
 
 
 def having(condition: Callable[[Traits], bool]) -> list[str]:

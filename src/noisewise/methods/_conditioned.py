@@ -83,22 +83,23 @@ def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_mode
 
 def combined_loss(
     settings: ConditionedSettings, batch: Batch, synthetic: Callable[[Batch], Tensor],
-    own: Callable[[Batch], Tensor] | None,
+    self_supervised: Callable[[Batch], Tensor] | None,
 ) -> Tensor:  # fmt: skip
     """Weighted sum of a loss on synthetic scenes and of one on the image itself.
 
-    own: None where the image gives no training signal. On held-out patches: the image's loss alone, if there is one.
+    self_supervised: None where the image gives no training signal. On held-out patches this loss alone, if there is
+    one.
     """
     if batch.held_out:
-        return synthetic(batch) if own is None else own(batch)
+        return synthetic(batch) if self_supervised is None else self_supervised(batch)
     count = len(batch.noisy)
-    if own is not None and starts_pretrained(settings):
+    if self_supervised is not None and starts_pretrained(settings):
         count = -(-count // IMAGE_TO_SCENES)
     total = batch.noisy.new_zeros(())
     if settings.synthetic_weight:
         total = total + settings.synthetic_weight * synthetic(some_patches(batch, slice(count)))
-    if own is not None:
-        total = total + settings.self_weight * own(batch)
+    if self_supervised is not None:
+        total = total + settings.self_weight * self_supervised(batch)
     return total
 
 
@@ -190,8 +191,8 @@ def out_of_distribution_warnings(spec: ImageSpec, noise_models: Sequence[Noise])
     models = zip(cycle(noise_models), spec.mean, spec.std, strict=False)
     reasons = [reason for each in models for reason in out_of_distribution_reasons(noise_features(*each))]
     return [
-        f"the packaged weights were not trained on such noise ({reason}): they are trained further here; allow several "
-        f"minutes (--budget 10min) and check the result"
+        f"the packaged weights were not trained on such noise ({reason}) and are trained further here; give a budget "
+        f"of 10min or more, and check the result"
         for reason in dict.fromkeys(reasons)
     ]
 

@@ -15,7 +15,7 @@ from noisewise.axes import Symmetry
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import UNet, pooling_plan
 from noisewise.noise.base import Noise
-from noisewise.posterior import Point, Posterior
+from noisewise.posterior import MEAN_ALONE, Point, Posterior
 
 Needs = Literal["noisy", "pairs", "clean"]
 NoiseUse = Literal["none", "pixel", "correlated"]
@@ -162,10 +162,10 @@ class Denoiser(Standardized):
         """Pretrained parameters, which are trained at a reduced learning rate."""
         return list(self.get_submodule(self.pretrained_part).parameters()) if self.pretrained_part else []
 
-    def training_warnings(self) -> list[str]:
-        """What the user should know of the trained network; empty if all is well."""
-        found: list[str] = getattr(self.backbone, "training_warnings", list)()
-        return found
+    @property
+    def collapsed(self) -> bool:
+        """Whether latent variables carry no information about the image after training (a collapsed posterior)."""
+        return bool(getattr(self.backbone, "collapsed", False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ class Method(ABC):
 
         Errors: `ValueError` where the method gives no samples.
         """
-        raise ValueError("this method gives a single estimate, not samples")
+        raise ValueError(MEAN_ALONE.format("samples"))
 
 
 def build_denoiser(

@@ -84,8 +84,8 @@ class GAP(ConditionedSettings):
         return net
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        own = partial(self._held_back_loss, net) if image_can_train(self, net) else None
-        return combined_loss(self, batch, partial(self._synthetic_loss, net), own)
+        self_supervised = partial(self._held_back_loss, net) if image_can_train(self, net) else None
+        return combined_loss(self, batch, partial(self._synthetic_loss, net), self_supervised)
 
     def _synthetic_loss(self, net: Denoiser, batch: Batch) -> Tensor:
         """Supervised loss on synthetic scenes at random exposures."""

@@ -53,8 +53,8 @@ class Simulated(ConditionedSettings):
         return refuse_without_signal(self, build_conditioned(self, spec, noise_models))
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        own = partial(image_loss, self, net) if image_can_train(self, net) else None
-        return combined_loss(self, batch, partial(synthetic_loss, self, net), own)
+        self_supervised = partial(image_loss, self, net) if image_can_train(self, net) else None
+        return combined_loss(self, batch, partial(synthetic_loss, self, net), self_supervised)
 
     def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
         return conditioned_posterior(net, noisy)

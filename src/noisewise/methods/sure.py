@@ -82,7 +82,7 @@ def few_photons_warnings(spec: ImageSpec, noise_models: Sequence[Noise]) -> list
         photons = float(model.electrons(torch.tensor(mean))[0])
         if photons < FEW_PHOTONS:
             notes.append(
-                f"the image has about {photons:.2g} photons a pixel, and sure needs about {FEW_PHOTONS:g}: noise may "
-                f"remain or grow; use a method for few photons (noisewise methods)"
+                f"the image has about {photons:.2g} photons a pixel, and this method needs about {FEW_PHOTONS:g}: "
+                f"noise may remain or grow; use a method for few photons (noisewise methods)"
             )
     return notes

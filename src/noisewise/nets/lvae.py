@@ -157,14 +157,10 @@ class LadderWithDirect(nn.Module):
         result: Tensor = self.direct(x)
         return result
 
-    def training_warnings(self) -> list[str]:
-        """Whether the posterior collapsed."""
-        if not self.kl_weight.collapsed:
-            return []
-        return [
-            "the latent variables carry no information about the image (a collapsed posterior): samples all show its "
-            "mean. Train longer (--budget), or check whether the noise model is too strong (noisewise measure)"
-        ]
+    @property
+    def collapsed(self) -> bool:
+        """Whether the posterior collapsed: the latent variables carry no information about the image."""
+        return self.kl_weight.collapsed
 
 
 class KLWeight(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.io import open_source
-from noisewise.posterior import Normal, Point, Posterior, Sampled
+from noisewise.posterior import MEAN_ALONE, Normal, Point, Posterior, Sampled
 
 
 class FilePosterior(Posterior[Array]):
@@ -53,7 +53,7 @@ class FilePosterior(Posterior[Array]):
 
     def _sampled(self) -> Sampled[Array]:
         if self.draw is None:
-            raise ValueError("this method gives no samples; choose one that does (noisewise methods lists them)")
+            raise ValueError(MEAN_ALONE.format("samples"))
         return Sampled(self.mean, self.std, self.draw)  # type: ignore[arg-type]
 
 

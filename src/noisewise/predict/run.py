@@ -103,7 +103,7 @@ class Predictor:
         Errors: `UserError` if memory is too small for the smallest tile, or the method gives no standard deviation.
         """
         if outputs.std is not None and not self.method.traits.std:
-            raise UserError("this method gives a single estimate without a standard deviation; leave out std")
+            raise UserError("this method gives the mean alone, without a standard deviation; leave out std")
         size = tuple(source.size_of(axis) for axis in layout.spatial)
         images = list(layout.images(source.shape))
         done, queue = 0, iter(images)

@@ -205,6 +205,6 @@ def restoration(*further: str) -> Any:
         return import_module("skimage.restoration")
     except ImportError as error:
         raise UserError(
-            f"the package {error.name}, which classical denoisers need, is not installed; "
-            "pip install 'noisewise[classical]'"
+            f"the package {error.name}, which classical denoisers need, is not installed: "
+            "pip install scikit-image pywavelets"
         ) from error

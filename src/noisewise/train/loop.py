@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.methods.base import Batch, Denoiser, Method
 from noisewise.progress import Progress
 
@@ -73,11 +73,13 @@ class TrainState:
         """Notes for the user; empty if the training went well."""
         notes = []
         if not self.finished:
-            notes.append(f"training was interrupted after {self.step} of {self.steps or 'an unknown number of'} steps")
+            notes.append(f"training was interrupted at step {self.step}" + (f" of {self.steps}" if self.steps else ""))
         if self.stopped_early:
-            notes.append(f"training stopped early, after {self.step} steps: the validation loss had risen")
+            best, last = self.best_validation_loss, self.validation_losses[-1][1]
+            change = f"the validation loss rose from {best:.3f} to {last:.3f} after {counted(self.step, 'step')}"
+            notes.append(f"training stopped early: {change}; the best weights are used")
         if self.recoveries:
-            notes.append(f"training diverged {self.recoveries} times and was continued with a lower learning rate")
+            notes.append(f"training diverged {counted(self.recoveries, 'time')} and went on with a lower learning rate")
         return notes
 
     @property
@@ -280,7 +282,8 @@ class Trainer:
         self.state.recoveries += 1
         if self.state.recoveries > MAX_RECOVERIES:
             raise UserError(
-                f"training diverged {self.state.recoveries} times; use a lower --learning-rate, or check the images"
+                f"training diverged {self.state.recoveries} times; train with a lower rate: noisewise train METHOD "
+                f"IMAGE --learning-rate {self.method.learning_rate / 4:g} -o MODEL"
             )
 
     def _pack(self) -> None:

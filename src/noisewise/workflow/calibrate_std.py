@@ -77,7 +77,7 @@ def recalibrate_std(net: Denoiser, found: Sequence[Reliability | None]) -> list[
             which = "" if len(found) == 1 else f" of channel {channel}"
             size, factor = ("small", scale) if scale > 1 else ("large", 1 / scale)
             notes.append(
-                f"the standard deviation{which} was too {size} by a factor of {factor:.2f}, judged by the errors; it "
-                f"has been corrected"
+                f"the predicted standard deviation{which} was too {size} by a factor of {factor:.2f} compared with the "
+                f"estimated errors; it has been corrected"
             )
     return notes

@@ -13,6 +13,7 @@ from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method, Traits
 
 ORDER = ("simulated", "hdn", "cosdd", "n2v", "pn2v", "r2r", "n2n", "care")  # in which methods are recommended
+DENOISE_OPTIONS = "output, method, target, noise, axes, budget, steps, seed, device, model, report"
 
 
 def choose_method(
@@ -43,7 +44,10 @@ def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
     known = [field.name for field in fields(kind)]
     unknown = set(settings) - set(known)
     if unknown:
-        raise UserError(f"{kind.__name__} has no setting '{sorted(unknown)[0]}'; it has: {', '.join(known)}")
+        raise UserError(
+            f"method {methods.name_of(kind)} has no setting '{sorted(unknown)[0]}'; it has: {', '.join(known)}; "
+            f"denoise itself has: {DENOISE_OPTIONS}, {', '.join(field.name for field in fields(WriteOptions))}"
+        )
     try:
         return TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:
@@ -55,10 +59,18 @@ def refuse_unsupported(method: Method, write: WriteOptions) -> None:
     """Errors: `UserError` if the method does not give what is to be written."""
     name, traits = methods.name_of(method), method.traits
     if write.std and not traits.std:
-        others = names(lambda other: other.std)
-        raise UserError(f"method {name} gives no standard deviation; use --method {others}, or care with --uncertainty")
+        others = recommended(lambda other: other.std)
+        raise UserError(
+            f"method {name} gives no standard deviation; methods that do: {alternatives(others)} (noisewise denoise "
+            f"IMAGE --method {others[0]} --std), or care: noisewise train care IMAGE --target CLEAN --uncertainty "
+            "-o MODEL"
+        )
     if (write.samples or write.mode) and not traits.samples:
-        raise UserError(f"method {name} gives no samples; use --method {names(lambda other: other.samples)}")
+        others = recommended(lambda other: other.samples)
+        raise UserError(
+            f"method {name} gives no samples; methods that do: {alternatives(others)}; for example: "
+            f"noisewise denoise IMAGE --method {others[0]} --samples 8"
+        )
 
 
 def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int) -> list[str]:
@@ -69,7 +81,7 @@ def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int)
     found = []
     if checkup.kind not in traits.removes:
         suited = suited_methods(checkup)
-        found.append(checkup.verdict + (f" Use --method {alternatives(suited)}." if suited else ""))
+        found.append(checkup.verdict + (f" {methods_for(suited)}" if suited else ""))
     if dims == 3 and "rows" not in traits.removes and checkup.slice_correlation:
         found.append(
             f"Successive slices share their noise (correlation {checkup.slice_correlation:.2f}), which it keeps. "
@@ -84,6 +96,11 @@ def suited_methods(checkup: NoiseReport) -> list[str]:
     return recommended(
         lambda traits: checkup.kind in traits.removes and traits.needs == "noisy" and not traits.counts_only
     )
+
+
+def methods_for(suited: Sequence[str]) -> str:
+    """The methods that remove a kind of noise, and a command with the first."""
+    return f"Methods that remove it: {alternatives(suited)}; for example: noisewise denoise IMAGE --method {suited[0]}"
 
 
 def recommended(condition: Callable[[Traits], bool]) -> list[str]:

@@ -12,7 +12,8 @@ from noisewise.workflow.refine_noise import as_function, planes_of
 
 TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a warning is given
 STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
-COMPARE = "compare with --method n2v."
+COMPARE = "compare with: noisewise denoise IMAGE --method n2v -o COMPARE"
+COMPARE_CORRELATED = "compare with the result of: noisewise train n2v IMAGE --blind-shape auto -o MODEL"
 
 
 def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
@@ -27,28 +28,30 @@ def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | No
         return []
     planes, counts = planes_of(source, checkup, 0)
     denoise = as_function(model.method, model.net)
-    return list(described(check_consistency(planes, model.noise_models[0].typical(), denoise, valid=counts)))
+    check = check_consistency(planes, model.noise_models[0].typical(), denoise, valid=counts)
+    return list(described(check, checkup.kind == "white"))
 
 
-def described(check: ConsistencyCheck) -> Iterator[str]:
+def described(check: ConsistencyCheck, white: bool) -> Iterator[str]:
     """A sentence for each respect in which the result is not consistent: what was found, what it means, what to do."""
+    compare = COMPARE if white else COMPARE_CORRELATED
     if check.residual > TOO_MUCH:
         yield (
             f"The denoiser removed {100 * (check.residual - 1):.0f} % more than the measured noise. Fine structure may "
-            f"be lost; {COMPARE}"
+            f"be lost; {compare}"
         )
     if check.residual < TOO_LITTLE:
         yield (
             f"The denoiser removed {100 * (1 - check.residual):.0f} % less noise than was measured. The noise may be "
-            f"overestimated; {COMPARE}"
+            f"overestimated; {compare}"
         )
     if (correlation := max(check.correlation.values())) > STRUCTURED:
         yield (
             f"What was removed has structure: its neighbouring pixels are correlated by {correlation:.2f} more than "
-            f"the noise. Part of the image may be lost; {COMPARE}"
+            f"the noise. Part of the image may be lost; {compare}"
         )
     if check.stability is not None and check.stability > UNSTABLE:
         yield (
             f"With new noise and denoised again, the image changes by {check.stability:.1f} times its predicted "
-            f"standard deviation. Some of its fine structure may be invented; {COMPARE}"
+            f"standard deviation. Some of its fine structure may be invented; {compare}"
         )

@@ -206,6 +206,9 @@ def from_first_pass(sources: Sequence[Source], seed: int, device: str) -> Callab
         signal = training.run(steps=FIRST_PASS_STEPS).posterior(sources[0]).mean
         layout = Layout(sources[0].axes, "YX")
         noisy, denoised = (layout.to_network(image) for image in (sources[0].read(), signal))
-        return [bootstrap(noisy[:, c], denoised[:, c], axes="TYX") for c in range(noisy.shape[1])]
+        found = [bootstrap(noisy[:, c], denoised[:, c], axes="TYX") for c in range(noisy.shape[1])]
+        for noise_model in found:
+            noise_model.provenance["first_pass_steps"] = FIRST_PASS_STEPS
+        return found
 
     return noise_models

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from noisewise import methods
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.estimate.measure import measure
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
@@ -19,7 +19,10 @@ from noisewise.workflow.refine_noise import refine
 MEASURED_IMAGES = 8  # of many images, this number is measured
 
 FromDenoised = Callable[[], list[Noise]]
-INSTEAD = "give a noise model (--noise, from noisewise calibrate), or use a method that needs none, such as n2v"
+INSTEAD = (
+    "give a noise model (noisewise calibrate FRAMES -o NOISE makes one), or use a method that needs none: "
+    "noisewise denoise IMAGE --method n2v"
+)
 
 
 def check_up(sources: Sequence[Source]) -> NoiseReport | None:
@@ -80,7 +83,8 @@ def noise_models_from_denoised(make: FromDenoised, failure: UserError) -> tuple[
 def measured_noise_models(checkups: Sequence[NoiseReport], method: Method) -> tuple[Noise, ...]:
     """The measured noise model of each channel. Errors: `UserError` where there is hardly any noise in any of them."""
     if all(checkup.kind == "none" for checkup in checkups):
-        raise UserError(f"{checkups[0].name}: has no noise worth removing; if it has, {INSTEAD}")
+        std = checkups[0].std(checkups[0].signal_range[1])
+        raise UserError(f"{checkups[0].name}: has no noise worth removing ({std:.2g} ADU); if it has, {INSTEAD}")
     correlated = method.traits.noise == "correlated"
     return tuple(checkup.noise if correlated else checkup.pixel_noise for checkup in checkups)
 
@@ -90,5 +94,6 @@ def open_noise_models(given: Any, channels: int) -> tuple[Noise, ...]:
     several = list(given) if isinstance(given, list | tuple) else [given]
     noise_models = tuple(part if isinstance(part, Noise) else load_noise(Path(part)) for part in several)
     if len(noise_models) not in (1, channels):
-        raise UserError(f"{len(noise_models)} noise models for {channels} channels; give one for all, or one a channel")
+        numbers = f"{counted(len(noise_models), 'noise model')} for {counted(channels, 'channel')}"
+        raise UserError(f"{numbers}; give one for all, or one a channel")
     return noise_models

@@ -15,12 +15,11 @@ from noisewise.axes import Layout
 from noisewise.data.images import TrainingImage
 from noisewise.data.patches import PatchSource
 from noisewise.data.repeats import pairs_of
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
-from noisewise.io.draft import Draft
-from noisewise.io.files import user_path
+from noisewise.io.files import Draft, user_path
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size, pick_device
 from noisewise.noise.base import Noise
@@ -32,11 +31,20 @@ from noisewise.version import __version__
 from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
 from noisewise.workflow.choose import check_targets, suitability_warnings
 
-TRAINING_SHARE = 0.4  # of the free memory, for images that training holds
+MEMORY_FRACTION = 0.4  # of the free memory, for images that training holds
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
 UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
 DEPTH = 16  # slices of a 3D patch
+FIRST_PASS = (
+    "the noise could not be measured directly; its model was made from a first denoised version ({steps} training "
+    "steps), so it is less certain; calibrate the camera: noisewise calibrate FRAMES -o NOISE"
+)
+COLLAPSED = (
+    "the latent variables carry no information about the image (a collapsed posterior), so that all samples show its "
+    "mean; train longer (a budget of 10min or more), or check whether the noise model is too strong: noisewise measure "
+    "IMAGE"
+)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -71,7 +79,7 @@ class Training:
         dims = len(spatial)
         self.patches = PatchSource(
             images, patch_shape(method, dims), method.batch_size or traits.patches_per_step[dims - 2], seed=seed,
-            memory_bytes=TRAINING_SHARE * free_bytes(self.device), device=self.device,
+            memory_bytes=MEMORY_FRACTION * free_bytes(self.device), device=self.device,
             symmetry=traits.symmetry(noise_models, dims),
         )  # fmt: skip
         self.model = resume or self._build(method, images, spatial, noise_models)
@@ -81,6 +89,7 @@ class Training:
         spec = self.model.spec
         self.notes = [
             *(note for source in [*noisy, *targets] for note in source.notes), *pair_notes, *warnings,
+            *first_pass_notes(noise_models),
             *mismatch_warnings(noise_models, spec.mean, spec.std), *suitability_warnings(method, checkup, dims),
         ]  # fmt: skip
 
@@ -103,8 +112,9 @@ class Training:
         step.
         """
         model, state = self.model, self.model.train_state
-        if steps is not None and steps < (0 if self.ready else 1):
-            raise UserError(f"{steps} is not a number of training steps; give 1 or more")
+        least = 0 if self.ready else 1
+        if steps is not None and steps < least:
+            raise UserError(f"this method needs at least {counted(least, 'training step')}, not {steps}")
         state.untrained = self.ready and (steps == 0 or (seconds is not None and seconds < WORTH_TRAINING))
         if self.notes:
             report(Stage("notes", 0.0, notes=self.notes))
@@ -121,7 +131,7 @@ class Training:
                 report=as_stage(report), save=None if output is None else save,
             )  # fmt: skip
             save()
-            after = self._calibrate_std() + model.net.training_warnings()
+            after = self._calibrate_std() + [COLLAPSED] * model.net.collapsed
         except KeyboardInterrupt:
             raise Interrupted(model) from None
         finally:
@@ -164,6 +174,12 @@ class Training:
         }
 
 
+def first_pass_notes(noise_models: Sequence[Noise]) -> list[str]:
+    """A note where a noise model was made from a first denoised version of the images."""
+    steps = {model.provenance["first_pass_steps"] for model in noise_models if "first_pass_steps" in model.provenance}
+    return [FIRST_PASS.format(steps=number) for number in steps]
+
+
 def as_stage(report: Report) -> Callable[[Progress], None]:
     """Progress of the training loop, reported as a stage of the workflow."""
 
@@ -200,7 +216,7 @@ def check_images(noisy: Sequence[Source], noise_models: Sequence[Noise]) -> None
     for source in noisy:
         if source.size_of("C") != first.size_of("C"):
             raise UserError(
-                f"{source.name}: has {source.size_of('C')} channels, {first.name} has {first.size_of('C')}; "
+                f"{source.name}: has {counted(source.size_of('C'), 'channel')}, {first.name} has {first.size_of('C')}; "
                 f"denoise them separately"
             )
         check_size(source, noise_models)
@@ -221,7 +237,7 @@ def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
         for source in noisy:
             if not set(method.spatial) <= set(source.axes):
                 raise UserError(
-                    f"{source.name}: has axes {source.axes}, not {method.spatial}; give --axes if they are wrong"
+                    f"{source.name}: has axes {source.axes}, not {method.spatial}; give axes if they are wrong"
                 )
         return method.spatial
     return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"

@@ -13,8 +13,7 @@ from numpy.lib import format as npy_format
 from noisewise.axes import Array, Region, guess_axes, parse_axes
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Source, check_pixels
-from noisewise.io.draft import Draft
-from noisewise.io.files import as_user_error
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import FileArray, MappedSink
 from noisewise.io.memory import MemorySource
 
@@ -48,9 +47,10 @@ def open_file(path: Path, axes: str | None = None) -> NpySource:
         with path.open("rb") as stream:
             shape, dtype, offset, order = _header(stream)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     except Exception as error:
-        raise UserError(f"{path}: is not a NumPy file, or is damaged ({one_line(str(error))})") from error
+        reason = one_line(str(error))
+        raise UserError(f"{path}: is not a NumPy file, or is damaged ({reason}); copy it again") from error
     check_pixels(str(path), shape, dtype)
     try:
         letters = guess_axes(shape) if axes is None else parse_axes(axes, len(shape))

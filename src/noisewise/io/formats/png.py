@@ -15,8 +15,7 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Sink, Source, check_pixels, given_axes, to_dtype
-from noisewise.io.draft import Draft
-from noisewise.io.files import as_user_error
+from noisewise.io.files import Draft, as_user_error
 from noisewise.io.memory import MemorySource
 from noisewise.io.text import json_objects
 from noisewise.io.units import micrometres
@@ -84,7 +83,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: does not fit into memory, or is damaged; save it as TIFF") from error
     except Exception as error:
         reason = one_line(str(error)) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as PNG, it is damaged or of another format ({reason})") from error
+        raise UserError(f"{path}: is not a PNG file, or is damaged ({reason}); copy or export it again") from error
 
 
 def open_file(path: Path, axes: str | None = None) -> PngSource:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from noisewise.io.base import Sink, Source
-from noisewise.io.draft import Draft
+from noisewise.io.files import Draft
 from noisewise.io.text import json_objects
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
