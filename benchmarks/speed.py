@@ -28,7 +28,8 @@ from common import PEER, make_parser, matrix_peak, table, write
 from noisewise.io import open_source
 from noisewise.methods.n2v import N2V
 from noisewise.model import Model
-from noisewise.train.loop import Trainer, TrainState
+from noisewise.train.loop import Trainer
+from noisewise.train.state import TrainState
 from noisewise.workflow.training import Training
 
 PATCH, BATCH = 64, 16

@@ -532,11 +532,11 @@ def test_resume_refuses_another_training(run, cells, stop_at):
 
 
 def test_intermediate_saving_does_not_change_the_result(run, cells, monkeypatch):
-    from noisewise.train import loop
+    from noisewise.train import clock
 
     train = ("train", "n2v", cells, "--steps", "12", *SMALL, "--batch-size", "8")
     assert run(*train, "-o", "a.safetensors")[0] == 0
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "SAVE_SECONDS", 0.0)
     assert run(*train, "-o", "b.safetensors")[0] == 0
     assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
 

@@ -22,8 +22,10 @@ from noisewise.io import open_source
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Batch
 from noisewise.methods.n2v import N2V
-from noisewise.train import loop
-from noisewise.train.loop import WARM_UP_STEPS, Trainer, fit, planned
+from noisewise.train import clock, loop
+from noisewise.train.clock import planned
+from noisewise.train.loop import Trainer, fit
+from noisewise.train.state import WARM_UP_STEPS, TrainState
 from noisewise.workflow.budget import parse_budget
 from noisewise.workflow.training import Training
 
@@ -56,13 +58,14 @@ def test_a_budget_is_kept(planted: tuple[np.ndarray, np.ndarray]) -> None:
 def test_the_steps_of_a_budget_repeat_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pace is measured while nothing depends on the length yet; the clock here ticks 5 ms, twice a step."""
     ticks = count()
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: 0.005 * next(ticks)))
-    monkeypatch.setattr(loop, "WARM_UP_STEPS", 10)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: 0.005 * next(ticks)))
+    for module in (clock, loop):
+        monkeypatch.setattr(module, "WARM_UP_STEPS", 10)
     noisy = np.random.default_rng(0).poisson(100, (64, 64)).astype(np.uint16)
     small = {"network": "classic", "features": 4, "depth": 1, "batch_size": 1, "patch_size": 16}
     timed = nw.train("n2v", noisy, budget=3.0, **small)
     assert 0.9 * 3.0 < 0.005 * next(ticks) < 3.0
-    assert timed.train_state.steps > 10 * loop.WARM_UP_STEPS  # so many that the pace was measured after the warm-up
+    assert timed.train_state.steps > 10 * clock.WARM_UP_STEPS  # so many that the pace was measured after the warm-up
     again = nw.train("n2v", noisy, steps=timed.train_state.steps, **small)
     assert again.train_state.validation_losses == timed.train_state.validation_losses
     assert torch.equal(weights(timed), weights(again))
@@ -227,7 +230,23 @@ def test_an_image_smaller_than_a_patch_works() -> None:
     assert nw.denoise(image, steps=3).mean.shape == (11, 7)
 
 
-@pytest.mark.parametrize(("step", "steps"), [(WARM_UP_STEPS, 45), (60, 600), (60, 1060)])
+@pytest.mark.parametrize(
+    ("step_s", "budget_s", "most"), [(0.1, 1.0, 10), (0.3, 1.0, 3), (5.0, 1.0, 1), (0.01, 1.0, 100)]
+)
+def test_slow_steps_are_fewer_than_the_warm_up(step_s: float, budget_s: float, most: int) -> None:
+    """The number of steps is known after the first few, so that a slow machine keeps the budget too."""
+    now = [0.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+        watch, state = clock.Clock(budget_s, 0), TrainState()
+        while not state.finished:
+            now[0] += step_s
+            state.step += 1
+            watch.plan(state)
+    assert 0.8 * most <= state.step <= most
+
+
+@pytest.mark.parametrize(("step", "steps"), [(WARM_UP_STEPS, 45), (60, 600), (60, 1060), (7, 9)])
 def test_a_training_is_never_planned_shorter_than_its_learning_rates_allow(step: int, steps: int) -> None:
     assert planned(step, float(steps - step) if steps != 600 else 10.0, 1.0) == steps
 

@@ -35,7 +35,8 @@ from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, kern
 from noisewise.scenes import draw
 from noisewise.scenes.pool import random_patch
 from noisewise.scenes.rng import Rng
-from noisewise.train.loop import TrainState, fit
+from noisewise.train.loop import fit
+from noisewise.train.state import TrainState
 
 SCENES, SIDE, PATCH = 8000, 192, 64
 HELD_OUT = 200  # scenes for validation only

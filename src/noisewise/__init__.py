@@ -13,12 +13,17 @@ Nothing heavy is imported before it is used.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from noisewise.version import __version__ as __version__
+
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    # Threads of OpenMP that wait for others shall not occupy a core for long: other programs may need it.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from noisewise.calibration.calibrate import calibrate as calibrate

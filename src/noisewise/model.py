@@ -29,8 +29,8 @@ from noisewise.predict.file_posterior import FilePosterior
 from noisewise.predict.memory import keep_pages
 from noisewise.predict.run import Outputs, Predictor, Samples
 from noisewise.progress import Report, Stage, quiet
-from noisewise.train.loop import TrainState
 from noisewise.train.modelfile import SavedModel, read_model, write_model
+from noisewise.train.state import TrainState
 
 
 @dataclass

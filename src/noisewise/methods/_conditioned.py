@@ -22,6 +22,7 @@ from noisewise.methods.base import Batch, Denoiser, ImageSpec, Method, Traits, b
 from noisewise.methods.losses.blind_spot import blind_spot_loss
 from noisewise.methods.losses.conditioned import conditioning, moments, split_channels
 from noisewise.methods.losses.supervised import add_noise, supervised_loss, synthetic_scenes
+from noisewise.methods.losses.terms import Term, weighted_sum
 from noisewise.methods.losses.thinning import thinning_loss
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, noise_features
@@ -82,7 +83,7 @@ def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_mode
 
 
 def combined_loss(
-    settings: ConditionedSettings, batch: Batch, synthetic: Callable[[Batch], Tensor],
+    settings: ConditionedSettings, net: Denoiser, batch: Batch, synthetic: Callable[[Batch], Tensor],
     self_supervised: Callable[[Batch], Tensor] | None,
 ) -> Tensor:  # fmt: skip
     """Weighted sum of a loss on synthetic scenes and of one on the image itself.
@@ -95,12 +96,12 @@ def combined_loss(
     count = len(batch.noisy)
     if self_supervised is not None and starts_pretrained(settings):
         count = -(-count // IMAGE_TO_SCENES)
-    total = batch.noisy.new_zeros(())
+    terms: list[Term] = []
     if settings.synthetic_weight:
-        total = total + settings.synthetic_weight * synthetic(some_patches(batch, slice(count)))
+        terms.append((settings.synthetic_weight, synthetic, some_patches(batch, slice(count))))
     if self_supervised is not None:
-        total = total + settings.self_weight * self_supervised(batch)
-    return total
+        terms.append((settings.self_weight, self_supervised, batch))
+    return weighted_sum(net, terms)
 
 
 def synthetic_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Tensor:

@@ -155,7 +155,7 @@ def ladder_loss(settings: LadderSettings, net: Denoiser, batch: Batch, reconstru
 def direct_loss(settings: LadderSettings, net: Denoiser, batch: Batch) -> Tensor:
     """The loss of the direct network on synthetic scenes and on the image."""
     self_supervised = partial(image_loss, settings, net) if image_can_train(settings, net) else None
-    return combined_loss(settings, batch, partial(synthetic_loss, settings, net), self_supervised)
+    return combined_loss(settings, net, batch, partial(synthetic_loss, settings, net), self_supervised)
 
 
 def loss_against_samples(net: Denoiser, batch: Batch, signal: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class GAP(ConditionedSettings):
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         self_supervised = partial(self._held_back_loss, net) if image_can_train(self, net) else None
-        return combined_loss(self, batch, partial(self._synthetic_loss, net), self_supervised)
+        return combined_loss(self, net, batch, partial(self._synthetic_loss, net), self_supervised)
 
     def _synthetic_loss(self, net: Denoiser, batch: Batch) -> Tensor:
         """Supervised loss on synthetic scenes at random exposures."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisewise import threads
 from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.data.images import fill
 from noisewise.errors import UserError
@@ -32,6 +35,7 @@ SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
 T = TypeVar("T")
 Transform = Callable[[Tensor], Tensor]
 Placing = Callable[[Region], Region]
+Estimates = tuple[Array, Array | None]  # mean, and standard deviation if there is one
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,12 @@ class Predictor:
     ) -> None:  # fmt: skip
         self.method, self.net, self.tile, self.average = method, fold_batch_norm(net), tile, average
         self.device = net.mean.device
+        self.workers = threads.available() if self.device.type == "cpu" else 1
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
         self.parts = [(self.net.backbone, 1), *sampled]
         most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
-        fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels)
+        fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels * self.workers)
         # The halo grows with the number of passes, and a tile should be large compared with its halo.
         several = any(passes > 1 for _, passes in self.parts)
         self.pixels = max(prod(net.stride), fitting if several else min(fitting, LARGEST_TILE))
@@ -122,11 +127,13 @@ class Predictor:
     ) -> Iterator[float]:  # fmt: skip
         """Denoise single images of one size; yields the fraction done."""
         tiles = self._tiles(size, self.pixels / len(batch))
-        for count, part in enumerate(tiles, 1):
-            raws = [source.read(within(layout, image, part.read)) for image in batch]
-            raw = np.stack([layout.to_network(raw)[0] for raw in raws])
+        read = (
+            (part, np.stack([layout.to_network(source.read(within(layout, image, part.read)))[0] for image in batch]))
+            for part in tiles
+        )
+        for count, (part, results) in enumerate(self._results(read, len(tiles), outputs), 1):
             regions = [within(layout, image, part.write) for image in batch]
-            shape, results = region_shape(regions[0]), self._results(raw, part, outputs)
+            shape = region_shape(regions[0])
             for written, (sink, place, estimates) in enumerate(results):
                 for region, estimate in zip(map(place, regions), estimates, strict=True):
                     pixels = layout.from_network(estimate[None], shape)
@@ -141,17 +148,40 @@ class Predictor:
         tile = self.tile or tile_within(pixels, size, self.halo, self.net.stride)
         return list(plan_tiles(size, tile, self.halo, self.net.stride))
 
-    def _results(self, raw: Array, tile: Tile, outputs: Outputs) -> Iterator[tuple[Sink, Placing, Array]]:
-        """Results for (N, C, *read) pixels: each (N, C, *write), with its sink and its region there."""
+    def _results(
+        self, read: Iterator[tuple[Tile, Array]], count: int, outputs: Outputs
+    ) -> Iterator[tuple[Tile, Iterator[tuple[Sink, Placing, Array]]]]:
+        """For each tile and its (N, C, *read) pixels, results (N, C, *write), with their sink and region there.
+
+        Means of several tiles are computed side by side, unless the flips and rotations of one are.
+        """
+        if count == 1 or self.average or self.workers == 1 or (outputs.mean is None and outputs.std is None):
+            for tile, raw in read:
+                yield tile, self._tile_results(tile, raw, outputs, None)
+            return
+        pending: deque[tuple[Tile, Array, Future[Estimates]]] = deque()
+        with threads.limited(1), ThreadPoolExecutor(self.workers) as pool:
+            for tile, raw in read:
+                pending.append((tile, raw, pool.submit(self._estimate, raw, tile)))
+                if len(pending) == self.workers:
+                    first, its_raw, estimates = pending.popleft()
+                    yield first, self._tile_results(first, its_raw, outputs, estimates.result())
+            for tile, raw, estimates in pending:
+                yield tile, self._tile_results(tile, raw, outputs, estimates.result())
+
+    def _tile_results(
+        self, tile: Tile, raw: Array, outputs: Outputs, estimates: Estimates | None
+    ) -> Iterator[tuple[Sink, Placing, Array]]:
         if outputs.mean is not None or outputs.std is not None:
-            for sink, estimates in zip((outputs.mean, outputs.std), self._estimate(raw, tile), strict=True):
-                if sink is not None and estimates is not None:
-                    yield sink, unchanged, estimates
+            estimates = estimates or self._estimate(raw, tile)
+            for sink, image in zip((outputs.mean, outputs.std), estimates, strict=True):
+                if sink is not None and image is not None:
+                    yield sink, unchanged, image
         if outputs.samples is not None:
             for number, sample in enumerate(self._draw(raw, tile, outputs.samples)):
                 yield outputs.samples.sink, partial(outputs.samples.place, number=number), sample
 
-    def _estimate(self, raw: Array, tile: Tile) -> tuple[Array, Array | None]:
+    def _estimate(self, raw: Array, tile: Tile) -> Estimates:
         """(N, C, *read) pixels as read -> (N, C, *write) means, and standard deviations if the method gives them."""
         noisy, finite = self._filled(raw)
         origin = [part.start for part in tile.read]
@@ -207,17 +237,23 @@ class Predictor:
         size = noisy.shape[2:]
         # Padded before it is transformed, so that the pooling grid does not move.
         noisy, where = self._padded(noisy, origin)
-        means, variances = [], []
+        transforms = self._transforms()
+        parts = 1 if len(transforms) > 1 else min(len(noisy), self.workers)
+
+        def estimate(work: tuple[Tensor, tuple[Transform, Transform]]) -> tuple[Tensor, Tensor | None]:
+            part, (transform, undo) = work
+            with torch.inference_mode():
+                found = self.method.posterior(self.net, transform(part), transform(where))
+                return crop(undo(found.mean), size), None if found.std is None else crop(undo(found.std), size) ** 2
+
+        work = [(part, transform) for part in noisy.tensor_split(parts) for transform in transforms]
+        estimates = threads.in_parallel(estimate, work) if self.workers > 1 else list(map(estimate, work))
         with torch.inference_mode():
-            for transform, undo in self._transforms():
-                found = self.method.posterior(self.net, transform(noisy), transform(where))
-                means.append(crop(undo(found.mean), size))
-                if found.std is not None:
-                    variances.append(crop(undo(found.std), size) ** 2)
-            mean = torch.stack(means).mean(0)
-            if not variances:
+            means, variances = zip(*estimates, strict=True)
+            mean = combined(means, parts)
+            if variances[0] is None:
                 return Point(mean)
-            return Normal(mean, torch.stack(variances).mean(0).sqrt() * self.net.std_scale)
+            return Normal(mean, combined(variances, parts).sqrt() * self.net.std_scale)
 
     def mean(self, noisy: Tensor) -> Tensor:
         """E[s|x] of images (N, C, *spatial)."""
@@ -248,6 +284,11 @@ def within(layout: Layout, image: Region, spatial: Region) -> Region:
     """Convert a spatial region of one single image to a region of the source."""
     parts = dict(zip(layout.spatial, spatial, strict=True))
     return tuple(parts.get(axis, part) for axis, part in zip(layout.axes, image, strict=True))
+
+
+def combined(images: Sequence[Tensor], parts: int) -> Tensor:
+    """The mean over transformations, of which there is one for parts of a batch."""
+    return torch.cat(list(images)) if parts > 1 else torch.stack(list(images)).mean(0)
 
 
 def unchanged(x: T) -> T:

@@ -8,22 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from noisewise.errors import UserError, counted
+from noisewise.errors import UserError
 from noisewise.methods.base import Batch, Denoiser, Method
 from noisewise.progress import Progress
+from noisewise.train.clock import Clock
+from noisewise.train.state import PEAK_FRACTION, WARM_UP_STEPS, TrainState
 
-WARM_UP_STEPS = 40  # linear, whatever the length of the training
-PEAK_FRACTION = 0.1  # of the training, during which the learning rate stays at its peak
-MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: shorter than the peak, whose rate is constant
-SAVE_SECONDS = 60.0  # between two saves of an unfinished training
-RESERVE = 0.95  # of the time left is planned: validation takes time, and processors slow down
 VALIDATIONS = 20  # in a training
 RISE_FACTOR = 1.02  # a validation loss this much above the lowest has risen, beyond its fluctuation
 PATIENCE = 5  # validations in a row with a risen loss, after which training stops
@@ -42,50 +38,6 @@ class Data(Protocol):
 
     def draw(self, step: int) -> Any:
         """Patches of a step, with `noisy`, `valid`, `target`, `generator`, `coordinates` and `background`."""
-
-
-@dataclass
-class TrainState:
-    """State of a training: everything needed to resume it.
-
-    steps: planned number of steps, 0 while unknown. step: steps done. recoveries: how often training diverged.
-    untrained: the network is used as it was built, without a step. calibrated: standard deviations were compared with
-    errors afterwards. validation_losses: (step, loss). rises: validations in a row with a risen loss. tensors: weights
-    and optimiser state.
-    """
-
-    steps: int = 0
-    step: int = 0
-    recoveries: int = 0
-    rises: int = 0
-    stopped_early: bool = False
-    untrained: bool = False
-    calibrated: bool = False
-    validation_losses: list[tuple[int, float]] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the training is complete."""
-        return self.untrained or self.stopped_early or self.step >= self.steps > 0
-
-    def notes(self) -> list[str]:
-        """Notes for the user; empty if the training went well."""
-        notes = []
-        if not self.finished:
-            notes.append(f"training was interrupted at step {self.step}" + (f" of {self.steps}" if self.steps else ""))
-        if self.stopped_early:
-            best, last = self.best_validation_loss, self.validation_losses[-1][1]
-            change = f"the validation loss rose from {best:.3f} to {last:.3f} after {counted(self.step, 'step')}"
-            notes.append(f"training stopped early: {change}; the best weights are used")
-        if self.recoveries:
-            notes.append(f"training diverged {counted(self.recoveries, 'time')} and went on with a lower learning rate")
-        return notes
-
-    @property
-    def best_validation_loss(self) -> float:
-        """The lowest validation loss so far."""
-        return min((loss for _, loss in self.validation_losses), default=math.inf)
 
 
 def fit(
@@ -116,55 +68,14 @@ def fit(
         trainer.validate()
     with ctrl_c_flag() as interrupted:
         while not state.finished and not interrupted.is_set():
-            clock.plan(state)
             trainer.step()
+            clock.plan(state)
             report(clock.progress(state))
             if save is not None and clock.time_to_save():
                 trainer.show(save)
                 clock.saved = time.perf_counter()
     trainer.finish()
     return state
-
-
-class Clock:
-    """Convert a time budget into a number of steps, and steps into the time left.
-
-    seconds: the budget, or None if the number of steps is given. first: the step at which this training began.
-    """
-
-    def __init__(self, seconds: float | None, first: int) -> None:
-        self.seconds, self.first = seconds, first
-        self.started = self.saved = self.warm = time.perf_counter()
-
-    def plan(self, state: TrainState) -> None:
-        """Fix the number of steps once the pace has been measured."""
-        now, half = time.perf_counter(), WARM_UP_STEPS // 2
-        if state.step == half:
-            self.warm = now
-        if state.steps or state.step < WARM_UP_STEPS:
-            return
-        assert self.seconds is not None
-        spent, pace = now - self.started, (now - self.warm) / (state.step - half)
-        if spent >= MEASURED_FRACTION * self.seconds:
-            state.steps = planned(state.step, RESERVE * (self.seconds - spent), pace)
-
-    def progress(self, state: TrainState) -> Progress:
-        """Steps done, the last validation loss, and seconds left (NaN while unknown)."""
-        pace = (time.perf_counter() - self.started) / (state.step - self.first)
-        loss = state.validation_losses[-1][1] if state.validation_losses else math.nan
-        left = pace * (state.steps - state.step) if state.steps else math.nan
-        return Progress(state.step, state.steps, loss, left)
-
-    def time_to_save(self) -> bool:
-        """Whether the last save was more than `SAVE_SECONDS` ago."""
-        return time.perf_counter() - self.saved > SAVE_SECONDS
-
-
-def planned(step: int, seconds: float, pace: float) -> int:
-    """Total number of steps of a training at this step, from the seconds left and the seconds per step."""
-    steps = step + max(1, int(seconds / pace))
-    # The steps so far are the peak of a training of at least this length, unless they were the warm-up alone.
-    return steps if step == WARM_UP_STEPS else max(steps, math.ceil(step / PEAK_FRACTION))
 
 
 class Trainer:

@@ -18,7 +18,7 @@ from noisewise.errors import UserError, one_line
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise, pack
 from noisewise.noise.models import unpack
-from noisewise.train.loop import TrainState
+from noisewise.train.state import TrainState
 
 HOLDS = "model"
 SPARE_WEIGHTS = 2**20  # that may be allocated in addition to those in the file

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from noisewise import methods
+from noisewise import methods, threads
 from noisewise.axes import Layout
 from noisewise.data.images import TrainingImage
 from noisewise.data.patches import PatchSource
@@ -26,7 +26,8 @@ from noisewise.noise.base import Noise
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.run import Predictor
 from noisewise.progress import Progress, Report, Stage, quiet
-from noisewise.train.loop import TrainState, fit
+from noisewise.train.loop import fit
+from noisewise.train.state import TrainState
 from noisewise.version import __version__
 from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
 from noisewise.workflow.choose import check_targets, suitability_warnings
@@ -73,7 +74,7 @@ class Training:
         traits, name = method.traits, methods.name_of(method)
         check_targets(traits, name, len(noisy), len(targets))
         check_images(noisy, noise_models)
-        self.seed, self.device = seed, pick_device(device, noise_models)
+        self.seed, self.device, self.threads = seed, pick_device(device, noise_models), threads.for_training()
         spatial = choose_spatial(method, noisy)
         images, pair_notes = training_images(traits, name, noisy, targets, spatial)
         dims = len(spatial)
@@ -126,10 +127,11 @@ class Training:
 
         claim = None if output is None else Draft(user_path(output), overwrite=True)
         try:
-            fit(
-                model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
-                report=as_stage(report), save=None if output is None else save,
-            )  # fmt: skip
+            with threads.limited(self.threads):
+                fit(
+                    model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
+                    report=as_stage(report), save=None if output is None else save,
+                )  # fmt: skip
             save()
             after = self._calibrate_std() + [COLLAPSED] * model.net.collapsed
         except KeyboardInterrupt:
@@ -170,7 +172,7 @@ class Training:
             "method": name,
             "seed": self.seed,
             "trained_on": [source.name for source in noisy],
-            "threads": torch.get_num_threads(),
+            "threads": self.threads,
         }
 
 
