@@ -645,7 +645,7 @@ def test_doctor(run):
     record = json.loads(run("doctor", "--json")[1])
     assert record["packages"]["torch"] and record["threads"] >= 1
     assert record["matrix product, GFLOP/s"]["float32"] > 0
-    assert "imagecodecs" in record["optional packages"]
+    assert "scikit-image" in record["optional packages"]
 
 
 def test_demo(run, tmp_path, monkeypatch):

@@ -15,10 +15,10 @@ from noisewise.cli._print import say
 from noisewise.version import __version__
 
 PACKAGES = (
-    "torch", "numpy", "tifffile", "zarr", "yaozarrs", "safetensors", "pydantic", "tyro", "rich", "matplotlib",
+    "torch", "numpy", "tifffile", "imagecodecs", "zarr", "yaozarrs", "safetensors", "pydantic", "tyro", "rich",
+    "matplotlib",
 )  # fmt: skip
 OPTIONAL = {
-    "imagecodecs": "reads compressed TIFF (pip install imagecodecs)",
     "dask": "denoises dask arrays",
     "xarray": "denoises xarray images",
     "scikit-image": "classical baselines, and the tests",
