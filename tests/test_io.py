@@ -72,7 +72,7 @@ def assert_same(path: Path, output: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "zstd", "packbits"])
 def test_plain_tiff(tmp_path: Path, dtype: str, compression: str | None) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image((3, 17, 23), dtype), photometric="minisblack", compression=compression)
@@ -80,6 +80,28 @@ def test_plain_tiff(tmp_path: Path, dtype: str, compression: str | None) -> None
     assert output.name == "a_denoised.tif"
     assert_same(path, output)
     assert io.open_source(output).axes == "SYX"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "jpeg", "jpeg2000"])
+@pytest.mark.parametrize("colour", [True, False])
+def test_jpeg(tmp_path: Path, name: str, colour: bool) -> None:
+    """Read after a plain install; lossy compression is reported."""
+    pixels = image((40, 48, 3) if colour else (40, 48), "uint8")
+    path = tmp_path / (name if "." in name else "a.tif")
+    if "." in name:
+        Image.fromarray(pixels).save(path, "JPEG")
+    else:
+        tifffile.imwrite(path, pixels, photometric="rgb" if colour else "minisblack", compression=name)
+    source = io.open_source(path)
+    expected = np.asarray(Image.open(path)) if "." in name else tifffile.imread(path)
+    np.testing.assert_array_equal(source.read(), expected)
+    assert source.axes == ("YXC" if colour else "YX")
+    assert any("altered the noise" in note for note in source.notes) == (name != "jpeg2000")
+    if "." in name:
+        assert io.default_output(path).name == "a_denoised.ome.tif"
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(UserError, match="cannot be read as JPEG"):
+            io.open_source(path)
 
 
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TZYX", "CYX", "TCYX", "ZCYX", "TZCYX", "CZYX", "TCZYX", "CTZYX"])

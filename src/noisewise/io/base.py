@@ -16,6 +16,7 @@ from noisewise.axes import LETTERS, Array, Region, parse_axes, whole
 from noisewise.errors import UserError
 from noisewise.io.files import fingerprint
 
+JPEG_NOTE = "JPEG compression has altered the noise, so the result is uncertain; use the original recording"
 SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 
 

@@ -15,7 +15,7 @@ import tifffile
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
-from noisewise.io.base import Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
 from noisewise.io.mapped import FileArray
 from noisewise.io.tiff_check import check_chain, check_codec, check_complete, check_set, readable
 from noisewise.io.units import micrometres
@@ -24,6 +24,7 @@ READ_WHOLE = 64 * 2**20  # bytes: smaller images are decoded once as a whole, wh
 KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "plain", "uniform": "plain", "generic": "plain"}
 # Descriptive tags whose text also applies to the denoised image.
 TEXT_TAGS = (269, 271, 272, 285, 306, 315, 316, 33432, 51123)
+LOSSY = (6, 7, 34892, 33007)  # codes of JPEG compression
 PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions from image editors
 
 
@@ -126,6 +127,8 @@ def _notes(file: Any, messages: list[str]) -> list[str]:
         notes.append(f"the file contains {len(file.series)} image series; only the first is used")
     if len(file.series[0].levels) > 1:
         notes.append("the file contains a resolution pyramid; only the full resolution is used")
+    if int(file.series[0].keyframe.compression) in LOSSY:
+        notes.append(JPEG_NOTE)
     if any("OME series" in message for message in messages):
         notes.append("the OME metadata does not match the file: " + one_line(messages[-1]))
     return notes
