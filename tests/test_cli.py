@@ -88,6 +88,10 @@ def stop_at(monkeypatch):
 # -- help ------------------------------------------------------------------------------------------
 
 
+def test_help_is_also_a_command(run):
+    assert run("help", "denoise")[:2] == run("denoise", "--help")[:2] and run("help")[:2] == run("--help")[:2]
+
+
 def test_overview_lists_every_command(run):
     code, out, err = run("--help")
     assert (code, err) == (0, "")
@@ -265,6 +269,15 @@ def test_same_seed_same_output(run, cells):
         results.append(tifffile.imread(name))
     np.testing.assert_array_equal(results[0], results[1])
     assert (results[0] != results[2]).any()
+
+
+def test_folders_of_outputs_are_made(run, cells):
+    outputs = ("-o", "new/deep/out.tif", "--model", "models/a/m.safetensors")
+    assert run("denoise", cells, *STEPS, *outputs)[0] == 0
+    assert Path("new/deep/out.tif").exists() and Path("models/a/m.safetensors").exists()
+    assert run("predict", "models/a/m.safetensors", cells, "-o", "other/")[0] == 0
+    assert here() == ["cells.tif", "models", "new", "other"]
+    assert run("denoise", cells, "--method", "care", "-o", "none/out.tif")[0] == 2 and not Path("none").exists()
 
 
 def test_budget_becomes_steps(run, cells):

@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 import noisewise as nw
+from noisewise.io import companions, default_output, find_inputs, open_source
 from noisewise.noise.models.pixel_maps import PixelMaps
 
 from .conftest import blobs
@@ -104,3 +105,47 @@ def test_an_animation_of_an_image_with_further_axes(noisy, tmp_path):
     options = {"noise": example("poisson_gaussian"), "steps": 1, "reading": 8, "width": 8, "levels": 2, "samples": 2}
     nw.denoise(stack, axes="SYX", method="hdn", output=tmp_path / "out.npy", gif=True, average=False, **options)
     assert (tmp_path / "out_samples.gif").exists()
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_what_is_returned_is_shown_in_a_few_lines(noisy):
+    result = nw.denoise(noisy, noise=example("poisson_gaussian"), steps=0, average=False)
+    checkup = nw.measure(noisy)
+    for shown in map(repr, (result, result.model, checkup)):
+        assert 2 <= shown.count("\n") + 1 <= 5 and len(shown) < 1000
+    assert "simulated" in repr(result) and "simulated" in repr(result.model) and checkup.verdict in repr(checkup)
+
+
+def test_public_names():
+    assert {"denoise", "train", "load", "measure", "calibrate"} <= set(dir(nw)) <= {*nw.__all__, "__version__"}
+
+
+def test_patterns_in_folders_with_brackets(tmp_path):
+    folder = tmp_path / "Exp [day 3]"
+    folder.mkdir()
+    for name in ("a[1].tif", "b.tif"):
+        tifffile.imwrite(folder / name, np.zeros((8, 8), np.uint16))
+    for pattern in (folder, folder / "*.tif", folder / "?*.tif"):
+        assert [path.name for path in find_inputs([pattern])] == ["a[1].tif", "b.tif"]
+    assert [path.name for path in find_inputs([folder / "a[1].tif"])] == ["a[1].tif"]
+    assert [path.name for path in find_inputs([str(tmp_path / "Exp*" / "b.tif")])] == ["b.tif"]
+
+
+def test_outputs_of_images_in_a_zarr_are_beside_it(tmp_path):
+    collection = tmp_path / "plate.ome.zarr"
+    (collection / "0").mkdir(parents=True)
+    assert default_output(collection / "0") == tmp_path / "plate_0_denoised.ome.zarr"
+    assert default_output(collection / "A" / "1" / "0", "_std") == tmp_path / "plate_A_1_0_std.ome.zarr"
+    assert default_output(tmp_path / "a.b.tif") == tmp_path / "a.b_denoised.tif"
+    assert companions(tmp_path / "a.b.tif")["gif"] == tmp_path / "a.b_samples.gif"
+
+
+def test_guessed_axes_are_reported(tmp_path):
+    stack = np.zeros((5, 64, 64), np.uint16)
+    np.save(tmp_path / "a.npy", stack)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata=None)
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    for image in (stack, tmp_path / "a.npy", tmp_path / "a.tif"):
+        assert any("5 x 64 x 64" in note and "give axes" in note for note in open_source(image).notes)
+        assert not open_source(image, "TYX").notes
+    assert not open_source(tmp_path / "b.tif").notes and not open_source(stack[0]).notes

@@ -54,6 +54,17 @@ def guess_axes(shape: Sequence[int]) -> str:
     return {2: "YX", 3: "SYX", 4: "SZYX", 5: "TCZYX"}[ndim]
 
 
+def guess_notes(shape: Sequence[int], axes: str) -> list[str]:
+    """What to say of axes that an image does not name, and that were guessed: nothing for a plane."""
+    if not any(axis in "STZ" for axis in axes):
+        return []
+    sizes = " x ".join(map(str, shape))
+    return [
+        f"the dimensions ({sizes}) are not named and were taken as {axes} (S: separate images); give axes if they are "
+        f"others, such as TYX for time or ZYX for depth"
+    ]
+
+
 def whole(shape: Sequence[int]) -> Region:
     """The region that covers an array of this shape."""
     return tuple(slice(0, size) for size in shape)

@@ -51,6 +51,17 @@ class Model:
     train_state: TrainState
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        state, channels = self.train_state, counted(self.spec.channels, "channel")
+        noise_models = ", ".join(type(noise_model).__name__ for noise_model in self.noise_models)
+        images = ", ".join(map(str, self.provenance.get("trained_on", [])[:3]))
+        return (
+            f"<Model: {self.provenance.get('method', type(self.method).__name__)}\n"
+            f"  images: {self.spec.spatial}, {channels}; trained on {images or 'no image'}\n"
+            f"  training: {state.step} of {counted(state.steps, 'step')}{'' if state.finished else ', not finished'}\n"
+            f"  noise model: {noise_models or 'none'}>"
+        )
+
     @overload
     def predict(self, image: list[Any] | tuple[Any, ...], **options: Any) -> list[Posterior[Array]]: ...
 

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dispatch(args: list[str]) -> int:
     """Execute the command that the arguments name. Errors: `UserError` for an unknown one."""
+    if args[:1] == ["help"] and args[1:]:
+        args = [*args[1:], "--help"]
     if not args or args[0] in ("-h", "--help", "help"):
         say(overview())
         return OK if args else USER_ERROR

@@ -30,9 +30,8 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
     place = user_path(path)
     if place.is_dir():
         raise UserError(f"{place}: is a folder; give a file name such as {place / 'model.safetensors'}")
-    if not place.parent.is_dir():
-        raise UserError(f"{place}: the folder {place.parent} does not exist; create it first")
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place.parent):
             pass
     except OSError as error:

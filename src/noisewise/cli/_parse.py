@@ -35,7 +35,8 @@ def parse(command: str, module: ModuleType, args: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{message_in(output.getvalue())}; see noisewise {command} --help") from None
+        asked = f"{command} {args[0]}" if command == "train" and not args[0].startswith("-") else command
+        raise UserError(f"{message_in(output.getvalue())}; see noisewise {asked} --help") from None
 
 
 def message_in(box: str) -> str:

@@ -16,7 +16,7 @@ from noisewise.cli._models import keep_interrupted, plan_model, summary, trainin
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
-from noisewise.io.plan import Plan, find_images, folder_for
+from noisewise.io.plan import Plan, find_images, folders_for
 
 if TYPE_CHECKING:
     from noisewise.workflow.denoise import Result
@@ -65,7 +65,7 @@ class Denoise:
         say_notes(plan.notes, self.messages.quiet)
         if not plan.inputs:
             return self._finish(plan, None, [], 0.0)
-        with folder_for(plan.outputs, self.output):
+        with folders_for(plan.outputs):
             return self._denoise(plan, model)
 
     def _denoise(self, plan: Plan, path: Path | None) -> int:

@@ -11,8 +11,9 @@ from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import INTERRUPTED, OK, fail
 from noisewise.cli._print import say
+from noisewise.errors import UserError
 from noisewise.io.files import user_path
-from noisewise.io.plan import Plan, folder_for
+from noisewise.io.plan import Plan, folders_for
 
 
 @dataclass(kw_only=True)
@@ -36,11 +37,13 @@ class Predict:
 
     def run(self) -> int:
         """Denoise all inputs."""
+        if not self.inputs:
+            raise UserError("no image; the model comes first, as in: noisewise predict cells.safetensors new.tif")
         plan = self.writing.plan(self.inputs, self.output)
         say_notes(plan.notes, self.messages.quiet)
         started = time.monotonic()
         try:
-            with folder_for(plan.outputs, self.output):
+            with folders_for(plan.outputs):
                 notes = self._predict(plan) if plan.inputs else []
         except KeyboardInterrupt:
             return fail("interrupted; continue with the same command and --skip-existing", INTERRUPTED)

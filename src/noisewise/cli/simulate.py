@@ -24,7 +24,7 @@ from noisewise.errors import UserError, check_seed
 from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
 from noisewise.io.files import user_path
 from noisewise.io.memory import MemorySource
-from noisewise.io.plan import Plan, folder_for, plan_files
+from noisewise.io.plan import Plan, folders_for, plan_files
 from noisewise.noise.camera import Camera, check_photons
 from noisewise.version import __version__
 
@@ -126,7 +126,7 @@ class Simulate:
         plan = self._plan()
         say_notes(plan.notes, self.messages.quiet)
         pairs = list(zip(plan.inputs, plan.outputs, strict=True))
-        with folder_for(plan.outputs, self.output):
+        with folders_for(plan.outputs):
             for path, output in pairs:
                 self._refuse_early(path, output, camera)
             made = [self._expose(*pair, camera, self.seed + i) for i, pair in enumerate(pairs)]

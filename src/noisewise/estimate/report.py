@@ -22,6 +22,14 @@ ORIGINAL = "use the file as the camera wrote it"
 class NoiseReport(NoiseMeasurement):
     """A check-up: the measurement, a verdict and warnings in words, and noise models fitted to it."""
 
+    def __repr__(self) -> str:
+        gain, stds = self.gain_adu_per_e, ", ".join(f"{self.std(s):.3g} at {s:.4g}" for s in self.signal_range)
+        return (
+            f"<NoiseReport of {self.name}: {self.kind}\n  {self.verdict}\n  noise: {stds} ADU\n"
+            f"  gain: {'cannot be determined' if gain is None else f'{gain} ADU per electron'}\n"
+            f"  warnings: {'; '.join(self.warnings) or 'none'}>"
+        )
+
     @cached_property
     def noise(self) -> Noise:
         """The noise model: variance, correlation, row and column offsets, quantization and clipping."""

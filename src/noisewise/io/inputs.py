@@ -13,7 +13,7 @@ from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, folder_for, name_outputs, names_several, refuse_twice, skipped
+from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, skipped
 from noisewise.io.write import WriteOptions
 
 
@@ -44,14 +44,18 @@ def open_inputs(images: Any, axes: str | None, output: Any, write: WriteOptions)
     given = list(images) if isinstance(images, list | tuple) and several else [images]
     if output is None or isinstance(output, list | tuple):
         sources = open_all(expanded(given), axes)
-        yield with_outputs(sources, None if output is None else [user_path(path) for path in output], several, write)
+        outputs = None if output is None else [user_path(path) for path in output]
+        with folders_for(outputs or []):
+            yield with_outputs(sources, outputs, several, write)
         return
     if not all(isinstance(image, str | Path) for image in given):
         sources = open_all(given, axes)
-        yield with_outputs(sources, outputs_of_arrays(sources, output), several, write)
+        outputs = outputs_of_arrays(sources, output)
+        with folders_for(outputs):
+            yield with_outputs(sources, outputs, several, write)
         return
     plan = write.plan(given, output)
-    with folder_for(plan.outputs, output):
+    with folders_for(plan.outputs):
         yield Inputs(open_all(plan.inputs, axes), plan.outputs, several or names_several(given[0]), plan.notes)
 
 
@@ -101,10 +105,7 @@ def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Pat
     if len(sources) == 1:
         return [user_path(output)]
     names = [source.path or Path(f"{number:03d}.tif") for number, source in enumerate(sources)]
-    outputs = name_outputs(names, output, "_denoised")
-    if not outputs[0].parent.is_dir():
-        raise UserError(f"{outputs[0].parent}: the folder does not exist; create it first")
-    return outputs
+    return name_outputs(names, output, "_denoised")
 
 
 def images_of(value: Any, axes: str | None) -> list[Source]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from noisewise.axes import Array, Region, guess_axes, parse_axes
+from noisewise.axes import Array, Region, guess_axes, guess_notes, parse_axes
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, check_pixels, naming, owned, to_dtype, unique_axes
 
@@ -53,6 +53,7 @@ def open_array(image: Any, axes: str | None = None, name: str | None = None) -> 
     dtype, shape = np.dtype(array.dtype).newbyteorder("="), tuple(int(size) for size in array.shape)
     dims = getattr(array, "dims", None)
     check_pixels(label, shape, dtype)
+    notes: list[str] = []
     with naming(label):
         if axes is not None:
             letters = parse_axes(axes, len(shape))
@@ -60,7 +61,8 @@ def open_array(image: Any, axes: str | None = None, name: str | None = None) -> 
             letters = unique_axes("".join(_letter(str(dim)) for dim in dims))
         else:
             letters = guess_axes(shape)
-    return MemorySource(name=label, axes=letters, shape=shape, dtype=dtype, array=array)
+            notes = guess_notes(shape, letters)
+    return MemorySource(name=label, axes=letters, shape=shape, dtype=dtype, notes=notes, array=array)
 
 
 def _can_be_sliced(image: Any) -> bool:

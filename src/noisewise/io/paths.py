@@ -23,6 +23,8 @@ def suffix_of(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in formats.by_suffix():
         return suffix
+    if suffix == ".safetensors":
+        raise UserError(f"{path}: is a model or noise model, no image; give it first: noisewise predict MODEL IMAGE")
     if suffix in VENDOR_SUFFIXES:
         raise UserError(f"{path}: {suffix} files cannot be read; save as OME-TIFF, e.g. with Fiji's Bio-Formats")
     if path.is_dir():
@@ -59,7 +61,10 @@ def _expand(path: Path) -> list[Path]:
         return [path]
     if not glob.has_magic(str(path)):
         raise UserError(f"{path}: no such file; check its name")
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    # Only what follows the folders that exist is a pattern: their names may contain brackets.
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+    pattern = str(Path(glob.escape(str(folder))) / path.relative_to(folder))
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
     inside = [match for match in matches if _readable(match)]
     if not inside:
         raise UserError(f"{path}: the pattern matches no image; check the folder and the pattern")
@@ -73,7 +78,14 @@ def _readable(path: Path) -> bool:
 
 
 def default_output(path: Path, suffix: str = "_denoised") -> Path:
-    """Return `<stem><suffix><extension>` beside the input; formats that cannot be written become `.ome.tif`."""
+    """Return `<stem><suffix><extension>` beside the input; formats that cannot be written become `.ome.tif`.
+
+    The output of an image inside a Zarr folder is beside that folder, `<stem>_<path inside><suffix><extension>`.
+    """
+    outer = next((parent for parent in reversed(path.parents) if parent.name and is_zarr(parent)), None)
+    if outer is not None:
+        stem, extension = split_extension(outer)
+        return outer.with_name(f"{'_'.join([stem, *path.relative_to(outer).parts])}{suffix}{extension}")
     stem, extension = split_extension(path)
     return path.with_name(f"{stem}{suffix}{'.ome.tif' if is_read_only(extension.lower()) else extension}")
 

@@ -137,18 +137,19 @@ def allow_open_files(count: int) -> None:
 
 
 @contextmanager
-def folder_for(outputs: Sequence[Path], asked: str | Path | None) -> Iterator[None]:
-    """Create the requested output folder; remove it again if it stays empty."""
-    made = None
-    if asked is not None and outputs and outputs[0] != user_path(asked) and not outputs[0].parent.exists():
-        made = outputs[0].parent
+def folders_for(outputs: Iterable[Path]) -> Iterator[None]:
+    """Create the folders of outputs; remove those again that stay empty."""
+    made: list[Path] = []
+    for folder in dict.fromkeys(path.parent for path in outputs):
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         try:
-            made.mkdir()
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{made}: the folder cannot be created ({error.strerror}); choose another one") from error
+            raise UserError(f"{folder}: the folder cannot be created ({error.strerror}); choose another one") from error
+        made += missing
     try:
         yield
     finally:
-        if made is not None:
+        for folder in made:
             with suppress(OSError):  # not empty: the outputs are in it
-                made.rmdir()
+                folder.rmdir()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from noisewise.axes import Array, Region
+from noisewise.axes import Array, Region, guess_notes
 from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
@@ -101,6 +101,8 @@ def _open(path: Path, file: Any, axes: str | None, messages: list[str]) -> TiffS
     scale, channels = _scale(file, meta), _channels(meta, letters, shape)
     source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file)
     source.notes = _notes(file, messages)
+    if axes is None and meta.kind == "plain" and any(letter not in "TCZYXS" for letter in meta.stored_axes):
+        source.notes += guess_notes(shape, letters)
     _check_palette(path, source)
     if series.dataoffset is not None:
         source.pixels = _map(file, series)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from noisewise.axes import Array, Region, guess_axes
+from noisewise.axes import Array, Region, guess_axes, guess_notes
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Source, check_pixels, given_axes, naming, owned, unique_axes
 from noisewise.io.files import inside
@@ -83,6 +83,7 @@ def _plain(path: Path, array: Any, axes: str | None) -> ZarrSource:
     else:
         letters = guess_axes(shape)
     source = ZarrSource(path.name, letters, shape, dtype, path=path, array=array, levels=[""])
+    source.notes = guess_notes(shape, letters) if axes is None and not (names and all(names)) else []
     source.zarr_format = array.metadata.zarr_format
     return source
 

@@ -45,6 +45,14 @@ class Result:
     notes: list[str] = field(default_factory=list)
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        noise = "not measured" if self.checkup is None else self.checkup.kind
+        return (
+            f"<Result of {self.model.provenance.get('method')}: image of shape {self.mean.shape}\n"
+            f"  noise: {noise}; std: {'no' if self.std is None else 'yes'}; file: {self.path or 'none'}\n"
+            f"  notes: {'; '.join(self.notes) or 'none'}>"
+        )
+
     @property
     def mean(self) -> Array:
         """The denoised image, E[s|x]: float32, shape and axes of the input, its units."""

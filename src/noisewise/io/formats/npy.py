@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from noisewise.axes import Array, Region, guess_axes, parse_axes
+from noisewise.axes import Array, Region, guess_axes, guess_notes, parse_axes
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Source, check_pixels
 from noisewise.io.files import Draft, as_user_error
@@ -61,7 +61,8 @@ def open_file(path: Path, axes: str | None = None) -> NpySource:
     array: Any = FileArray(path, dtype, offset, shape if order == "C" else shape[::-1])
     native = dtype.newbyteorder("=")
     array = array if order == "C" else Reversed(array)
-    return NpySource(name=path.name, axes=letters, shape=shape, dtype=native, path=path, array=array)
+    notes = guess_notes(shape, letters) if axes is None else []
+    return NpySource(path.name, letters, shape, native, path=path, notes=notes, array=array)
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int, Any]:
