@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisewise.cli._display import print_json
+from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import OK
 from noisewise.cli._models import plan_noise
 from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Switch
@@ -55,7 +55,7 @@ class Measure:
         from noisewise.workflow.choose import suited_methods
 
         found: list[NoiseReport] = []
-        for checkup in checkups(paths, self.axes, self.refine):
+        for checkup in checkups(paths, self.axes, self.refine, self.messages.quiet):
             found.append(checkup)
             if not self.messages.json:
                 say("\n".join(describe(checkup, suited_methods(checkup), self.messages.quiet)))
@@ -72,8 +72,8 @@ class Measure:
         return OK
 
 
-def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[NoiseReport]:
-    """Check-ups of every channel of every image."""
+def checkups(paths: list[Path], axes: str | None, refined: bool, quiet: bool) -> Iterator[NoiseReport]:
+    """Check-ups of every channel of every image; prints notes on how an image was read."""
     from noisewise.estimate.measure import measure
     from noisewise.io import open_source
 
@@ -84,6 +84,8 @@ def checkups(paths: list[Path], axes: str | None, refined: bool) -> Iterator[Noi
         with open_source(path, axes) as source:
             for channel in range(source.size_of("C")):
                 found = measure(source, channel=channel)
+                if channel == 0:
+                    say_notes([f"{path}: {note}" for note in source.notes], quiet)
                 yield refine(source, found, channel=channel) if refined else found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.errors import UserError
 from noisewise.io.base import Source
+from noisewise.io.fill import read_light
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Pixels:
 
 def load(image: TrainingImage, region: Region) -> Pixels:
     """Read a region of one image; pixels that are not finite are filled. Those and saturated pixels are not valid."""
-    raw = image.layout.to_network(image.noisy.read(region))[0]
+    raw = image.layout.to_network(read_light(image.noisy, region))[0]
     noisy, finite = fill(raw)
     saturated = is_saturated(raw, image.noisy)
     valid = finite & ~saturated
@@ -86,14 +87,30 @@ def load(image: TrainingImage, region: Region) -> Pixels:
 
 
 def fill(image: Array) -> tuple[Array, Array]:
-    """Replace NaN and ±inf by the channel's median; returns float32 (C, *spatial) and the mask of finite pixels."""
+    """Replace NaN and ±inf by the nearest values; returns float32 (C, *spatial) and the mask of finite pixels."""
     with np.errstate(over="ignore", invalid="ignore"):  # values outside the range of float32 become infinite
         values = image.astype(np.float32)
     finite = np.isfinite(values)
     for channel, good in zip(values, finite, strict=True):
         if not good.all():
-            channel[~good] = np.median(channel[good]) if good.any() else 0.0
+            channel[~good] = nearest(channel, good)[~good] if good.any() else 0.0
     return values, finite
+
+
+def nearest(image: Array, good: Array) -> Array:
+    """An image (*spatial) with values of good pixels, and elsewhere of the nearest good pixel along X, else along Y."""
+    known = good
+    for axis in (-1, -2):
+        size = image.shape[axis]
+        place = np.arange(size).reshape(-1, *[1] * (-axis - 1))
+        before = np.maximum.accumulate(np.where(known, place, -1), axis=axis)
+        after = np.flip(np.minimum.accumulate(np.flip(np.where(known, place, size), axis), axis=axis), axis)
+        first = (before >= 0) & ((after >= size) | (place - before <= after - place))
+        chosen = np.where(first, before, np.minimum(after, size - 1))
+        reached = (before >= 0) | (after < size)
+        image = np.where(reached, np.take_along_axis(image, chosen, axis), image)
+        known = np.broadcast_to(reached, image.shape)
+    return np.where(known, image, np.median(image[good]))
 
 
 def is_saturated(image: Array, source: Source) -> Array:

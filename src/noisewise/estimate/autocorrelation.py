@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from noisewise.axes import Array
+from noisewise.errors import UserError
 from noisewise.estimate.dct_blocks import Blocks, brightness_classes, dct_basis, homogeneous_spectra, radial_frequency
 
 MAX_LAG = 7  # pixels: the longest lag of the autocovariance that is fitted
@@ -111,6 +112,11 @@ def class_weights(spectra: Array) -> Array:
     frequency = radial_frequency(spectra.shape[-1])
     low = spectra[:, (frequency > 0) & (frequency < 0.4)].mean(1)
     reference = np.sort(low)[min(1, len(low) - 1)]
+    if not reference > 0:
+        raise UserError(
+            "its most homogeneous places hold a single pixel value: there are too few photons, or the noise is weaker "
+            "than a quantization step; give a noise model, or use a method that needs none, such as n2v"
+        )
     weight = 1 / (np.maximum(low - reference, 0) + 0.15 * reference) ** 2
     return np.asarray(weight / weight.sum())
 

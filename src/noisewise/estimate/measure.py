@@ -16,6 +16,8 @@ from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels
 from noisewise.io import open_source
+from noisewise.io.base import naming
+from noisewise.io.fill import mark_fill
 from noisewise.noise.fit.pixel_values import PixelValueCounter, PixelValues
 from noisewise.noise.fit.variance_line import VarianceLine
 
@@ -45,6 +47,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     for source in sources:
         if not 0 <= channel < source.size_of("C"):
             raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
+        mark_fill(source)
     source = sources[0]
     read = [read_planes(one, channel, max(1, MAX_PLANES // len(sources))) for one in sources]
     axis, pairs = read[0][0], [(along, group) for along, part in read for group in part]
@@ -56,7 +59,8 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     pixel_values = counter.measure()
     valid = valid_masks(source.name, planes, pixel_values)
     block_sources = [block_source(group, along) for along, group in pairs]
-    correlation = estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))
+    with naming(source.name):
+        correlation = estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))
     blocks = extract_blocks(block_sources, VARIANCE_SIDE, valid)
     levels = estimate_noise_levels(blocks, correlation)
     frames = [part.frame for part in block_sources]

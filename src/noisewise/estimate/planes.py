@@ -6,6 +6,7 @@ import numpy as np
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import Source
+from noisewise.io.fill import read_light
 from noisewise.noise.fit.pixel_values import PixelValues
 
 MAX_PLANES = 8
@@ -30,7 +31,8 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
         if axis:
             start = region[position].start
             region = (*region[:position], slice(start, start + 2), *region[position + 1 :])
-        groups.append([np.asarray(plane[channel], np.float64) for plane in layout.to_network(source.read(region))])
+        pixels_of_group = layout.to_network(read_light(source, region))
+        groups.append([np.asarray(plane[channel], np.float64) for plane in pixels_of_group])
     return axis, groups
 
 

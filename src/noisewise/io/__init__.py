@@ -15,11 +15,12 @@ from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
 from noisewise.io.files import Draft, check_regular, checksum, fingerprint, user_path
-from noisewise.io.paths import companions, default_output, find_inputs, is_read_only, suffix_of
+from noisewise.io.paths import animation_output, companions, default_output, find_inputs, is_read_only, suffix_of
 
 __all__ = [
     "Sink",
     "Source",
+    "animation_output",
     "checksum",
     "companions",
     "create_sink",

@@ -40,6 +40,8 @@ class Source(ABC):
     notes: list[str] = field(default_factory=list)
     opened: tuple[int, int, int] | None = field(default=None, repr=False)
     """`fingerprint` of the file or folder when it was opened"""
+    fill: dict[int, float] | None = field(default=None, repr=False)
+    """by channel, the value of pixels that are not light (see `io.fill`); None if they were not searched for"""
 
     def check_unchanged(self) -> None:
         """Errors: `UserError` if the file or folder has changed since it was opened."""

@@ -13,6 +13,7 @@ from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
+from noisewise.io.fill import mark_fill
 from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, skipped
 from noisewise.io.write import WriteOptions
 
@@ -93,8 +94,11 @@ def expanded(images: Sequence[Any]) -> list[Any]:
 
 
 def open_all(images: Sequence[Any], axes: str | None) -> list[Source]:
-    """Open images."""
-    return [open_source(image, axes) for image in images]
+    """Open images, and find their pixels that are not light."""
+    sources = [open_source(image, axes) for image in images]
+    for source in sources:
+        mark_fill(source)
+    return sources
 
 
 def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Path]:

@@ -100,3 +100,8 @@ def companions(output: Path) -> dict[str, Path]:
     """All files that may be written beside a denoised image: standard deviation, samples, mode, animation."""
     found = {name: default_output(output, f"_{name}") for name in ("std", "samples", "mode")}
     return found | {"gif": output.with_name(f"{split_extension(output)[0]}_samples.gif")}
+
+
+def animation_output(output: Path) -> Path:
+    """The animation of samples beside a denoised image."""
+    return companions(output)["gif"]

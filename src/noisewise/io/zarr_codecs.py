@@ -40,7 +40,7 @@ def guarded(array: Any) -> Any:
     chunk = prod(array.chunks)
     if chunk > max(LARGEST_CHUNK, 4 * prod(array.shape)):
         raise UserError(f"its chunks of {chunk:.2g} pixels are far larger than the image; save it with smaller chunks")
-    asynchronous = array.async_array
+    asynchronous = array._async_array
     codecs = [guarded_codec(codec) for codec in asynchronous.codec_pipeline]
     object.__setattr__(asynchronous, "codec_pipeline", type(asynchronous.codec_pipeline).from_codecs(codecs))
     return array

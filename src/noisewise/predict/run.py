@@ -20,6 +20,7 @@ from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
+from noisewise.io.fill import read_light, with_fill
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.unet import crop, pad_to_multiple
@@ -127,16 +128,20 @@ class Predictor:
     ) -> Iterator[float]:  # fmt: skip
         """Denoise single images of one size; yields the fraction done."""
         tiles = self._tiles(size, self.pixels / len(batch))
-        read = (
-            (part, np.stack([layout.to_network(source.read(within(layout, image, part.read)))[0] for image in batch]))
-            for part in tiles
-        )
+
+        def light(image: Region, part: Tile) -> Array:
+            planes: Array = layout.to_network(read_light(source, within(layout, image, part.read)))
+            return np.asarray(planes[0])
+
+        read = ((part, np.stack([light(image, part) for image in batch])) for part in tiles)
         for count, (part, results) in enumerate(self._results(read, len(tiles), outputs), 1):
             regions = [within(layout, image, part.write) for image in batch]
             shape = region_shape(regions[0])
             for written, (sink, place, estimates) in enumerate(results):
-                for region, estimate in zip(map(place, regions), estimates, strict=True):
+                for image, region, estimate in zip(batch, map(place, regions), estimates, strict=True):
                     pixels = layout.from_network(estimate[None], shape)
+                    if sink is not outputs.std:
+                        pixels = with_fill(source, within(layout, image, part.write), pixels)
                     sink.write(region, pixels.reshape(region_shape(region)))
                 yield (count - 1 + min(1.0, written / outputs.count)) / len(tiles)
             yield count / len(tiles)

@@ -1,0 +1,130 @@
+"""Find pixels that are not light: exact constants around registered images, in masked backgrounds, in blank frames."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from noisewise.axes import Array, Layout, Region
+from noisewise.io.base import Source
+
+PLANES, BLOCK = 8, 2048  # that are searched: planes, and pixels along each side
+SIDE = 5  # pixels: a fill covers squares of this size
+RING = 6  # pixels around a fill, in which its value is rare
+LEAST_PIXELS = 64
+ENCLOSED, HOLES, FEW = 0.8, 2e-4, 4  # photons in the dark: other pixels within such a part of it, per pixel of it
+RARE = 0.5  # of the pixels in the ring: more often, it is a dark region of few photons, or of weak noise
+
+
+def mark_fill(source: Source) -> None:
+    """Find the fill value of each channel, so that `Source.filled` masks it, and note how much of the image it is."""
+    if source.fill is not None:
+        return
+    layout = Layout(source.axes, "YX")
+    regions = list(layout.images(source.shape))
+    chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
+    planes = [layout.to_network(source.read(part))[0] for region in chosen for part in corners(region, source.axes)]
+    found: dict[int, float] = {}
+    for channel in range(source.size_of("C")):
+        areas: dict[float, int] = {}
+        for plane in (plane[channel] for plane in planes):
+            value, area = fill_value(plane)
+            if area:
+                areas[value] = areas.get(value, 0) + area
+        size = sum(prod(plane.shape[1:]) for plane in planes)
+        if 0 < sum(areas.values()) < size:
+            found[channel] = max(areas, key=lambda value: areas[value])
+            part = sum(areas.values()) / size
+            where = f" of channel {channel}" if source.size_of("C") > 1 else ""
+            source.notes.append(
+                f"about {100 * part:.2g} % of the pixels{where} are exactly {found[channel]:g}, which noise cannot "
+                f"leave: they were filled in, are left out, and stay as they are"
+            )
+    source.fill = found
+
+
+def corners(region: Region, axes: str) -> list[Region]:
+    """The region itself, or blocks at the four corners of a large one."""
+    if all(part.stop - part.start <= 2 * BLOCK for part, axis in zip(region, axes, strict=True) if axis in "YX"):
+        return [region]
+    sides = [
+        [slice(part.start, min(part.start + BLOCK, part.stop)), slice(max(part.stop - BLOCK, part.start), part.stop)]
+        if axis in "YX"
+        else [part, part]
+        for part, axis in zip(region, axes, strict=True)
+    ]
+    y, x = axes.index("Y"), axes.index("X")
+    return [
+        tuple(side[i if axis == y else j if axis == x else 0] for axis, side in enumerate(sides))
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+
+
+def fill_value(plane: Array) -> tuple[float, int]:
+    """The value that fills most of a plane (Y, X), and the number of its pixels; 0 if none does."""
+    same = (plane[1:, 1:] == plane[:-1, :-1]) & (plane[1:, 1:] == plane[1:, :-1]) & (plane[1:, 1:] == plane[:-1, 1:])
+    if not same.any():
+        return 0.0, 0
+    values, counts = np.unique(plane[1:, 1:][same], return_counts=True)
+    value = values[counts.argmax()]
+    highest = np.nanmax(plane)
+    if value == highest and np.nanmin(plane) < highest:  # saturated
+        return 0.0, 0
+    mask = opened(plane == value)
+    area = int(mask.sum())
+    around, square = counted(mask, 2 * RING + 1, False), (2 * RING + 1) ** 2
+    ring, holes = (around > 0) & ~mask, (around > ENCLOSED * square) & ~mask
+    often = ring.any() and (plane[ring] == value).mean() > RARE
+    if area < LEAST_PIXELS or often or int(holes.sum()) > max(FEW, HOLES * area):
+        return 0.0, 0
+    return float(value), area
+
+
+def opened(mask: Array) -> Array:
+    """The pixels of a mask (..., Y, X) in squares that it covers; outside of the image it covers everything."""
+    inside = counted(mask, SIDE, True) == SIDE**2
+    # Squares may reach beyond the border: their centres too.
+    grown = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(SIDE // 2, SIDE // 2)] * 2, constant_values=True)
+    inside = counted(grown, SIDE, True) == SIDE**2
+    half = SIDE // 2
+    return np.asarray((counted(inside, SIDE, False) > 0)[..., half:-half, half:-half])
+
+
+def counted(mask: Array, side: int, outside: bool) -> Array:
+    """How many pixels of the square around each pixel belong to a mask (..., Y, X)."""
+    half = side // 2
+    padded = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(half, half)] * 2, constant_values=outside)
+    total = np.pad(padded.astype(np.int32).cumsum(-1).cumsum(-2), [(0, 0)] * (mask.ndim - 2) + [(1, 0)] * 2)
+    return np.asarray(
+        total[..., side:, side:] - total[..., :-side, side:] - total[..., side:, :-side] + total[..., :-side, :-side]
+    )
+
+
+def filled(source: Source, region: Region) -> Array:
+    """True where pixels of a region, with all channels, are fill; the mask is that of the whole image."""
+    y, x = source.axes.index("Y"), source.axes.index("X")
+    wide, inner = list(region), [slice(None)] * len(region)
+    for axis in (y, x):
+        start = max(region[axis].start - 2 * SIDE, 0)
+        wide[axis] = slice(start, min(region[axis].stop + 2 * SIDE, source.shape[axis]))
+        inner[axis] = slice(region[axis].start - start, region[axis].stop - start)
+    pixels = np.moveaxis(source.read(tuple(wide)), (y, x), (-2, -1))
+    mask = np.zeros(pixels.shape, bool)
+    others = [axis for axis in source.axes if axis not in "YX"]
+    for channel, value in (source.fill or {}).items():
+        one = tuple(slice(channel, channel + 1) if axis == "C" else slice(None) for axis in others)
+        mask[one] = opened(pixels[one] == value)
+    return np.moveaxis(mask, (-2, -1), (y, x))[tuple(inner)]
+
+
+def read_light(source: Source, region: Region) -> Array:
+    """Read a region, with all channels, with NaN in place of fill."""
+    pixels = source.read(region)
+    return np.where(filled(source, region), np.nan, pixels) if source.fill else pixels
+
+
+def with_fill(source: Source, region: Region, result: Array) -> Array:
+    """A result for a region, with the fill of the source as it is."""
+    return np.where(filled(source, region), source.read(region), result) if source.fill else result
