@@ -115,7 +115,7 @@ def class_weights(spectra: Array) -> Array:
     if not reference > 0:
         raise UserError(
             "its most homogeneous places hold a single pixel value: there are too few photons, or the noise is weaker "
-            "than a quantization step; give a noise model, or use a method that needs none, such as n2v"
+            "than a quantization step; give a noise model, or use a method that needs none (noisewise methods)"
         )
     weight = 1 / (np.maximum(low - reference, 0) + 0.15 * reference) ** 2
     return np.asarray(weight / weight.sum())
