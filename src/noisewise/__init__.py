@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from noisewise.version import __version__ as __version__
+
+STARTED = time.perf_counter()  # of the program, where it is a command: what was needed to start it counts as well
 
 if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     # Threads of OpenMP that wait for others shall not occupy a core for long: other programs may need it.

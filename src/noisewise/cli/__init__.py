@@ -8,10 +8,12 @@ from __future__ import annotations
 import difflib
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+import noisewise
 from noisewise.cli._commands import commands, description
 from noisewise.cli._exit import OK, USER_ERROR, debugging, guarded, stopping_like_ctrl_c
 from noisewise.cli._print import prepare_streams, say
@@ -24,6 +26,8 @@ __all__ = ["commands", "description", "dispatch", "main", "overview"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute a command line (default: that of the process) and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:  # by another program, which was started before
+        noisewise.STARTED = time.perf_counter()
     prepare_streams()
     with warnings.catch_warnings():
         # Warnings of libraries are for developers; noisewise informs users by notes.

@@ -69,6 +69,7 @@ class Denoise:
             return self._denoise(plan, model)
 
     def _denoise(self, plan: Plan, path: Path | None) -> int:
+        from noisewise.workflow.budget import remaining
         from noisewise.workflow.denoise import denoise
         from noisewise.workflow.training import Interrupted
 
@@ -79,7 +80,8 @@ class Denoise:
                 results = denoise(
                     plan.inputs, output=plan.outputs, method=self.method, target=targets or None,
                     noise=[user_path(name) for name in self.noise] or None, axes=self.axes,
-                    budget=self.budget, steps=self.steps, seed=self.seed, device=self.device,
+                    budget=remaining(self.budget) if self.steps is None else None, steps=self.steps, seed=self.seed,
+                    device=self.device,
                     **vars(self.writing), model=path, report=display,
                 )  # fmt: skip
         except Interrupted as stop:

@@ -18,7 +18,7 @@ from noisewise.io.plan import Plan, plan_files
 from noisewise.io.stacked import stacked
 
 AVERAGED_PIXELS = 4_000_000  # up to this size test-time augmentation takes seconds and is the default
-SHORTEST_BUDGET = 20.0  # seconds; with less, it is not
+SHORTEST_BUDGET = 15.0  # seconds; with less, it is not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class WriteOptions:
 
     average: Literal["auto", "yes", "no"] = "auto"
     """test-time augmentation: average over 8 flips and rotations, which takes eight times the prediction time
-    (auto: up to 4 million pixels, unless the budget is below 20 s)"""
+    (auto: up to 4 million pixels, unless less than 15 s of the budget are left)"""
     tile: Literal["auto"] | int = "auto"
     """pixels along each side of a tile; the result does not depend on it"""
     float32: bool = False

@@ -9,9 +9,10 @@ from noisewise.progress import Progress
 from noisewise.train.state import PEAK_FRACTION, WARM_UP_STEPS, TrainState
 
 SLOW_STEPS = 2  # at first, which do not tell the pace
+PACE_STEPS, EARLY_FRACTION = 3, 0.3  # that tell the pace; part of the budget after which fewer have to
 MEASURED_FRACTION = 0.05  # of a budget, in which the pace is measured: shorter than the peak, whose rate is constant
 SAVE_SECONDS = 60.0  # between two saves of an unfinished training
-RESERVE = 0.95  # of the time left is planned: validation takes time, and processors slow down
+RESERVE = 0.9  # of the time left is planned: validation takes time, and processors slow down
 
 
 class Clock:
@@ -33,6 +34,8 @@ class Clock:
         if state.steps or self.seconds is None or step == 0:
             return
         spent = now - self.started
+        if step < SLOW_STEPS + PACE_STEPS and spent < EARLY_FRACTION * self.seconds:
+            return
         left = RESERVE * (self.seconds - spent)
         pace = (now - self.warm) / (step - self.first_warm) if step > self.first_warm else spent / step
         too_slow = left < pace * (WARM_UP_STEPS - step)  # for the whole warm-up

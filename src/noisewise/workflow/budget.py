@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+import noisewise
 from noisewise.errors import UserError
 
 DEFAULT_BUDGET = 60.0  # seconds, if neither a budget nor a number of steps is given
@@ -19,6 +20,12 @@ def parse_budget(budget: str | float | None) -> float | None:
     if match is None or match[2] not in UNITS or float(match[1]) <= 0:
         raise UserError(f"budget '{budget}' is not a time; write 60s, 10min or 2h")
     return float(match[1]) * UNITS[match[2]]
+
+
+def remaining(budget: str | float | None) -> float:
+    """Seconds of a budget that are left of it since this program was started: at least a tenth."""
+    seconds = parse_budget(budget) or DEFAULT_BUDGET
+    return max(seconds - (time.perf_counter() - noisewise.STARTED), 0.1 * seconds)
 
 
 def refuse_both(budget: str | float | None, steps: int | None) -> None:
