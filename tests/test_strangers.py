@@ -249,6 +249,17 @@ def test_a_header_that_asks_for_a_huge_network_is_refused(here):
         nw.load(path)
 
 
+def test_a_model_file_does_not_name_a_file_to_read(here):
+    tifffile.imwrite("clean.tif", np.stack([IMAGE] * 2).astype(np.float32), photometric="minisblack")
+    scenes, noise = str(here / "clean.tif"), PoissonGaussian(2.0, 60.0, 3.0)
+    small = {"network": "fast", "features": 8, "batch_size": 2}
+    model = nw.train("simulated", IMAGE, noise=noise, steps=1, scenes=scenes, **small)
+    model.train_state.steps = 2
+    with pytest.raises(nw.UserError, match="give these scenes again"):
+        nw.train("simulated", IMAGE, noise=noise, resume=model, **small)
+    assert nw.train("simulated", IMAGE, noise=noise, resume=model, scenes=scenes, **small).train_state.step == 2
+
+
 def test_escape_sequences_are_printed_as_text(capsys):
     axes = {"axes": "CYX", "Channel": {"Name": ["\x1b[31mred", "b"]}}
     tifffile.imwrite("a.ome.tif", np.stack([IMAGE] * 2), metadata=axes)

@@ -11,7 +11,7 @@ from typing import Any, overload
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.calibration.bootstrap import bootstrap
-from noisewise.errors import check_seed
+from noisewise.errors import UserError, check_seed, one_line
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.inputs import Inputs, images_of, open_inputs
@@ -21,6 +21,7 @@ from noisewise.model import Model
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, quiet
+from noisewise.scenes.pool import is_synthetic
 from noisewise.workflow.budget import parse_budget, refuse_both, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
@@ -193,6 +194,8 @@ def train(
     check_seed(seed)
     refuse_both(budget, steps)
     noisy, targets = images_of(images, axes), images_of(target, axes)
+    if resume is not None:
+        refuse_named_scenes(method, resume.method)
     if resume is not None and not resume.train_state.steps:
         resume = None  # interrupted before its length was measured: a few steps, taken again
     checkup = check_up(noisy) if method.traits.needs == "noisy" else None
@@ -204,6 +207,13 @@ def train(
         method, noisy, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device, resume=resume
     )
     return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=report)
+
+
+def refuse_named_scenes(asked: Method, begun: Method) -> None:
+    """Errors: `UserError` if only the model file, which may be a stranger's, names a file of clean images to read."""
+    scenes = getattr(begun, "scenes", "mixed")
+    if not is_synthetic(scenes) and scenes != getattr(asked, "scenes", None):
+        raise UserError(f"the training uses clean images from {one_line(scenes)}; give these scenes again to resume it")
 
 
 def from_first_pass(sources: Sequence[Source], seed: int, device: str) -> Callable[[], list[Noise]]:
