@@ -290,6 +290,12 @@ def test_drafts_of_killed_processes_are_removed(here):
     assert [path.name for path in here.iterdir()] == [f".other.tif.{drafts.host()}-{pid}-00aa.part"]
 
 
+def test_outputs_with_the_longest_names(here):
+    name = "細" * 83 + ".tif"  # 253 bytes
+    nw.denoise(IMAGE, output=name, **QUICK)
+    assert [path.name for path in here.iterdir()] == [name]
+
+
 def test_an_old_output_that_a_kill_left_aside_is_restored(here):
     ome_zarr("out.zarr")
     Path("out.zarr").rename(f".out.zarr.{drafts.host()}-{ended_process()}-00aa.old")

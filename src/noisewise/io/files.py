@@ -18,6 +18,7 @@ from noisewise.errors import UserError, one_line
 
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 ABANDONED_S = 7 * 24 * 3600.0  # a draft of another computer that was not touched for so long is removed
+LONGEST_NAME = 220  # bytes; file systems allow 255, and the names of drafts are longer
 REMOVAL_TRIES, REMOVAL_WAIT_S = 60, 0.05  # threads of a library may still write into a folder that is removed
 
 
@@ -118,7 +119,7 @@ class Draft:
             raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
         remove_abandoned(path)
         self._refuse_taken()
-        self.temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}-{secrets.token_hex(2)}.part")
+        self.temporary = path.with_name(f"{draft_start(path)}{host()}-{os.getpid()}-{secrets.token_hex(2)}.part")
         with as_user_error(path, "cannot be written"):
             if folder:
                 self.temporary.mkdir()
@@ -189,7 +190,7 @@ def remove(path: Path) -> None:
 
 def remove_abandoned(path: Path) -> None:
     """Remove drafts of an output that killed processes left. Errors: `UserError` if a running process writes it."""
-    start = f".{path.name}."
+    start = draft_start(path)
     with as_user_error(path, "cannot be written"):
         drafts = [entry.name for entry in os.scandir(path.parent) if entry.name.startswith(start)]
     for name in drafts:
@@ -207,6 +208,12 @@ def remove_abandoned(path: Path) -> None:
             with suppress(OSError):
                 if time.time() - path.with_name(name).stat().st_mtime > ABANDONED_S:
                     remove(path.with_name(name))
+
+
+def draft_start(path: Path) -> str:
+    """How the names of drafts of an output begin: with its name, or with a code where that would be too long."""
+    name = os.fsencode(path.name)
+    return f".{path.name}." if len(name) <= LONGEST_NAME else f".{crc32(name):08x}."
 
 
 def host() -> str:
