@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noisewise import threads
 from noisewise.axes import Layout
 from noisewise.errors import UserError
 from noisewise.io import open_source
@@ -274,3 +276,17 @@ def test_folded_batch_norm_is_the_same_function() -> None:
     lean = fold_batch_norm(net)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in lean.modules())
     torch.testing.assert_close(lean(x), net(x), rtol=1e-4, atol=1e-3)
+
+
+def test_a_pool_within_a_pool_computes_in_turn():
+    """Otherwise its threads would change the number of OpenMP threads for one another."""
+    before = torch.get_num_threads()
+
+    def inner(number):
+        return threads.in_parallel(lambda one: (number * one, threading.get_ident()), range(5))
+
+    with threads.pool(2) as pool:
+        found = list(pool.map(inner, range(4)))
+    assert [[value for value, _ in part] for part in found] == [[i * k for k in range(5)] for i in range(4)]
+    assert all(len({thread for _, thread in part}) == 1 for part in found)
+    assert torch.get_num_threads() == before

@@ -7,6 +7,7 @@ bring each other almost to a halt. So large pieces of work are divided among Pyt
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ R = TypeVar("R")
 
 
 _outer: list[int] = []  # torch's number of threads outside of `limited`
+_here = threading.local()
 
 
 def available() -> int:
@@ -55,11 +57,22 @@ def for_training() -> int:
     return max(1, available() // 2)
 
 
+@contextmanager
+def pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads that share the cores: each has its part of the OpenMP threads."""
+    with limited(max(1, available() // workers)), ThreadPoolExecutor(workers, initializer=_mark) as executor:
+        yield executor
+
+
+def _mark() -> None:
+    _here.in_pool = True
+
+
 def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Results of a function for all items, each computed by one of the cores."""
+    """Results of a function for all items, each computed by one of the cores; within a pool, one after the other."""
     items = list(items)
     workers = min(available(), len(items))
-    if workers < 2:
+    if workers < 2 or getattr(_here, "in_pool", False):
         return [function(item) for item in items]
-    with limited(max(1, available() // workers)), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, items))
+    with pool(workers) as executor:
+        return list(executor.map(function, items))

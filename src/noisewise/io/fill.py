@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -18,7 +19,7 @@ RARE = 0.5  # of the pixels in the ring: more often, it is a dark region of few 
 
 
 def mark_fill(source: Source) -> None:
-    """Find the fill value of each channel, so that `Source.filled` masks it, and note how much of the image it is."""
+    """Find the fill value of each channel, for `filled`, and note how much of the image it is."""
     if source.fill is not None:
         return
     layout = Layout(source.axes, "YX")
@@ -48,18 +49,13 @@ def corners(region: Region, axes: str) -> list[Region]:
     """The region itself, or blocks at the four corners of a large one."""
     if all(part.stop - part.start <= 2 * BLOCK for part, axis in zip(region, axes, strict=True) if axis in "YX"):
         return [region]
-    sides = [
-        [slice(part.start, min(part.start + BLOCK, part.stop)), slice(max(part.stop - BLOCK, part.start), part.stop)]
-        if axis in "YX"
-        else [part, part]
-        for part, axis in zip(region, axes, strict=True)
-    ]
-    y, x = axes.index("Y"), axes.index("X")
-    return [
-        tuple(side[i if axis == y else j if axis == x else 0] for axis, side in enumerate(sides))
-        for i in (0, 1)
-        for j in (0, 1)
-    ]
+
+    def ends(part: slice) -> tuple[slice, slice]:
+        return slice(part.start, min(part.start + BLOCK, part.stop)), slice(
+            max(part.stop - BLOCK, part.start), part.stop
+        )
+
+    return list(product(*(ends(part) if axis in "YX" else (part,) for part, axis in zip(region, axes, strict=True))))
 
 
 def fill_value(plane: Array) -> tuple[float, int]:
@@ -84,11 +80,10 @@ def fill_value(plane: Array) -> tuple[float, int]:
 
 def opened(mask: Array) -> Array:
     """The pixels of a mask (..., Y, X) in squares that it covers; outside of the image it covers everything."""
-    inside = counted(mask, SIDE, True) == SIDE**2
-    # Squares may reach beyond the border: their centres too.
-    grown = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(SIDE // 2, SIDE // 2)] * 2, constant_values=True)
-    inside = counted(grown, SIDE, True) == SIDE**2
     half = SIDE // 2
+    # Squares may reach beyond the border: their centres too.
+    grown = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(half, half)] * 2, constant_values=True)
+    inside = counted(grown, SIDE, True) == SIDE**2
     return np.asarray((counted(inside, SIDE, False) > 0)[..., half:-half, half:-half])
 
 
@@ -104,27 +99,38 @@ def counted(mask: Array, side: int, outside: bool) -> Array:
 
 def filled(source: Source, region: Region) -> Array:
     """True where pixels of a region, with all channels, are fill; the mask is that of the whole image."""
+    return read_with_mask(source, region)[1]
+
+
+def read_with_mask(source: Source, region: Region) -> tuple[Array, Array]:
+    """The pixels of a region, with all channels, and where they are fill."""
     y, x = source.axes.index("Y"), source.axes.index("X")
     wide, inner = list(region), [slice(None)] * len(region)
     for axis in (y, x):
         start = max(region[axis].start - 2 * SIDE, 0)
         wide[axis] = slice(start, min(region[axis].stop + 2 * SIDE, source.shape[axis]))
         inner[axis] = slice(region[axis].start - start, region[axis].stop - start)
-    pixels = np.moveaxis(source.read(tuple(wide)), (y, x), (-2, -1))
+    around = source.read(tuple(wide))
+    pixels = np.moveaxis(around, (y, x), (-2, -1))
     mask = np.zeros(pixels.shape, bool)
     others = [axis for axis in source.axes if axis not in "YX"]
     for channel, value in (source.fill or {}).items():
         one = tuple(slice(channel, channel + 1) if axis == "C" else slice(None) for axis in others)
         mask[one] = opened(pixels[one] == value)
-    return np.moveaxis(mask, (-2, -1), (y, x))[tuple(inner)]
+    return around[tuple(inner)], np.moveaxis(mask, (-2, -1), (y, x))[tuple(inner)]
 
 
 def read_light(source: Source, region: Region) -> Array:
     """Read a region, with all channels, with NaN in place of fill."""
-    pixels = source.read(region)
-    return np.where(filled(source, region), np.nan, pixels) if source.fill else pixels
+    if not source.fill:
+        return source.read(region)
+    pixels, mask = read_with_mask(source, region)
+    return np.where(mask, np.nan, pixels)
 
 
 def with_fill(source: Source, region: Region, result: Array) -> Array:
     """A result for a region, with the fill of the source as it is."""
-    return np.where(filled(source, region), source.read(region), result) if source.fill else result
+    if not source.fill:
+        return result
+    pixels, mask = read_with_mask(source, region)
+    return np.where(mask, pixels, result)

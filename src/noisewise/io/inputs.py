@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
 from noisewise.io.fill import mark_fill
-from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, skipped
+from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, without_existing
 from noisewise.io.write import WriteOptions
 
 
@@ -67,9 +66,10 @@ def with_outputs(sources: list[Source], outputs: list[Path] | None, several: boo
     if len(outputs) != len(sources):
         raise UserError(f"{len(outputs)} outputs for {len(sources)} images; give one for each")
     refuse_twice(outputs)
-    existing = [path for path in outputs if write.skip_existing and os.path.lexists(path)]
-    pairs = [(source, path) for source, path in zip(sources, outputs, strict=True) if path not in existing]
-    return Inputs([s for s, _ in pairs], [p for _, p in pairs], several, skipped(existing))
+    if not write.skip_existing:
+        return Inputs(sources, outputs, several)
+    sources, outputs, notes = without_existing(sources, outputs)
+    return Inputs(sources, outputs, several, notes)
 
 
 def is_several(images: Any) -> bool:

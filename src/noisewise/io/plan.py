@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from noisewise.errors import UserError
 from noisewise.io.files import is_zarr, user_path
 from noisewise.io.paths import default_output, find_inputs
 
+T = TypeVar("T")
 SPARE_FILES = 100  # open files in addition to two for each image
 
 
@@ -51,16 +53,16 @@ def plan_files(
     refuse_inputs(inputs, written)
     refuse_twice(written)
     if skip_existing:
-        existing = [path for path in outputs if os.path.lexists(path)]
-        notes += skipped(existing)
-        pairs = [(i, o) for i, o in zip(inputs, outputs, strict=True) if o not in existing]
-        inputs, outputs = [i for i, _ in pairs], [o for _, o in pairs]
+        inputs, outputs, skipped = without_existing(inputs, outputs)
+        notes += skipped
     return Plan(inputs, outputs, notes)
 
 
-def skipped(existing: Iterable[Path]) -> list[str]:
-    """A note on each output that exists."""
-    return [f"{path}: exists already, skipped" for path in existing]
+def without_existing(inputs: Sequence[T], outputs: Sequence[Path]) -> tuple[list[T], list[Path], list[str]]:
+    """The inputs whose output does not exist, these outputs, and a note on each of the others."""
+    kept = [(one, path) for one, path in zip(inputs, outputs, strict=True) if not os.path.lexists(path)]
+    missing = [path for _, path in kept]
+    return [one for one, _ in kept], missing, [f"{p}: exists already, skipped" for p in outputs if p not in missing]
 
 
 def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:

@@ -114,6 +114,7 @@ def check_set(path: Path, file: Any) -> None:
 
 
 def check_codec(path: Path, page: Any) -> None:
+    """Refuse a compression that cannot be decoded here."""
     for table, code in ((tifffile.TIFF.DECOMPRESSORS, page.compression), (tifffile.TIFF.UNPREDICTORS, page.predictor)):
         if code == 1:
             continue
@@ -132,13 +133,13 @@ def check_complete(path: Path, file: Any, series: Any, messages: list[str]) -> N
         raise UserError(f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder")
     expected = prod(series.shape) * series.dtype.itemsize
     if series.dataoffset is not None:
-        inside, pages = series.dataoffset + expected <= file.filehandle.size, []
+        complete, pages = series.dataoffset + expected <= file.filehandle.size, []
     else:
         pages = list(series.pages)
-        inside = None in pages or all(_lies_inside(page) for page in pages)
+        complete = None in pages or all(_lies_inside(page) for page in pages)
     if None in pages or any(mark in message.lower() for message in messages for mark in DAMAGE):
         raise UserError(f"{path}: is truncated or damaged: some of its planes are missing; copy it again")
-    if not inside:
+    if not complete:
         raise UserError(f"{path}: is truncated: some of its pixels are missing; copy it again")
     stored, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
     most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)

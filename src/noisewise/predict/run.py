@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -158,30 +158,25 @@ class Predictor:
     ) -> Iterator[tuple[Tile, Iterator[tuple[Sink, Placing, Array]]]]:
         """For each tile and its (N, C, *read) pixels, results (N, C, *write), with their sink and region there.
 
-        Means of several tiles are computed side by side, unless the flips and rotations of one are.
+        Several tiles are computed side by side, unless the flips and rotations of one are, or samples are drawn.
         """
-        if count == 1 or self.average or self.workers == 1 or (outputs.mean is None and outputs.std is None):
+        if count == 1 or self.average or self.workers == 1 or outputs.samples is not None:
             for tile, raw in read:
-                yield tile, self._tile_results(tile, raw, outputs, None)
+                yield tile, self._tile_results(tile, raw, outputs)
             return
-        pending: deque[tuple[Tile, Array, Future[Estimates]]] = deque()
-        with threads.limited(1), ThreadPoolExecutor(self.workers) as pool:
+        pending: deque[tuple[Tile, Future[Estimates]]] = deque()
+        with threads.pool(self.workers) as pool:
             for tile, raw in read:
-                pending.append((tile, raw, pool.submit(self._estimate, raw, tile)))
+                pending.append((tile, pool.submit(self._estimate, raw, tile)))
                 if len(pending) == self.workers:
-                    first, its_raw, estimates = pending.popleft()
-                    yield first, self._tile_results(first, its_raw, outputs, estimates.result())
-            for tile, raw, estimates in pending:
-                yield tile, self._tile_results(tile, raw, outputs, estimates.result())
+                    first, estimates = pending.popleft()
+                    yield first, to_sinks(outputs, estimates.result())
+            for tile, estimates in pending:
+                yield tile, to_sinks(outputs, estimates.result())
 
-    def _tile_results(
-        self, tile: Tile, raw: Array, outputs: Outputs, estimates: Estimates | None
-    ) -> Iterator[tuple[Sink, Placing, Array]]:
+    def _tile_results(self, tile: Tile, raw: Array, outputs: Outputs) -> Iterator[tuple[Sink, Placing, Array]]:
         if outputs.mean is not None or outputs.std is not None:
-            estimates = estimates or self._estimate(raw, tile)
-            for sink, image in zip((outputs.mean, outputs.std), estimates, strict=True):
-                if sink is not None and image is not None:
-                    yield sink, unchanged, image
+            yield from to_sinks(outputs, self._estimate(raw, tile))
         if outputs.samples is not None:
             for number, sample in enumerate(self._draw(raw, tile, outputs.samples)):
                 yield outputs.samples.sink, partial(outputs.samples.place, number=number), sample
@@ -289,6 +284,13 @@ def within(layout: Layout, image: Region, spatial: Region) -> Region:
     """Convert a spatial region of one single image to a region of the source."""
     parts = dict(zip(layout.spatial, spatial, strict=True))
     return tuple(parts.get(axis, part) for axis, part in zip(layout.axes, image, strict=True))
+
+
+def to_sinks(outputs: Outputs, estimates: Estimates) -> Iterator[tuple[Sink, Placing, Array]]:
+    """Mean and standard deviation, as far as they are there and wanted, with their sinks and regions there."""
+    for sink, image in zip((outputs.mean, outputs.std), estimates, strict=True):
+        if sink is not None and image is not None:
+            yield sink, unchanged, image
 
 
 def combined(images: Sequence[Tensor], parts: int) -> Tensor:

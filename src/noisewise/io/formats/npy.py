@@ -12,7 +12,7 @@ from numpy.lib import format as npy_format
 
 from noisewise.axes import Array, Region, guess_axes, guess_notes, parse_axes
 from noisewise.errors import UserError, one_line
-from noisewise.io.base import Source, check_pixels
+from noisewise.io.base import Source, check_pixels, naming
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.mapped import FileArray, MappedSink
 from noisewise.io.memory import MemorySource
@@ -34,7 +34,7 @@ class NpySource(MemorySource):
     """A `.npy` file, read by region."""
 
     def close(self) -> None:
-        """Release the memory map."""
+        """Nothing is read from here on."""
         self.array = None
 
 
@@ -52,15 +52,12 @@ def open_file(path: Path, axes: str | None = None) -> NpySource:
         reason = one_line(str(error))
         raise UserError(f"{path}: is not a NumPy file, or is damaged ({reason}); copy it again") from error
     check_pixels(str(path), shape, dtype)
-    try:
+    with naming(str(path)):
         letters = guess_axes(shape) if axes is None else parse_axes(axes, len(shape))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
     if offset + dtype.itemsize * prod(shape) > path.stat().st_size:
         raise UserError(f"{path}: is truncated: {shape} pixels of {dtype} do not fit into it; copy it again")
-    array: Any = FileArray(path, dtype, offset, shape if order == "C" else shape[::-1])
-    native = dtype.newbyteorder("=")
-    array = array if order == "C" else Reversed(array)
+    native, rows = dtype.newbyteorder("="), FileArray(path, dtype, offset, shape if order == "C" else shape[::-1])
+    array = rows if order == "C" else Reversed(rows)
     notes = guess_notes(shape, letters) if axes is None else []
     return NpySource(path.name, letters, shape, native, path=path, notes=notes, array=array)
 
