@@ -10,7 +10,7 @@ import numpy as np
 from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.errors import UserError
 from noisewise.io.base import Source
-from noisewise.io.fill import read_light
+from noisewise.io.light import read_light
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import Source
-from noisewise.io.fill import read_light
+from noisewise.io.light import read_light
 from noisewise.noise.fit.pixel_values import PixelValues
 
 MAX_PLANES = 8

@@ -68,7 +68,7 @@ def find_noise_models(
             raise
         return noise_models_from_denoised(from_denoised, error)
     if traits.pretrained:
-        found = [refine(sources[0], one, channel=c) for c, one in enumerate(found)]
+        found = [one if one.few_photons else refine(sources[0], one, channel=c) for c, one in enumerate(found)]
     return measured_noise_models(found, method)
 
 
