@@ -7,7 +7,7 @@ import noisewise as nw
 from noisewise.data.images import fill
 from noisewise.io import open_source
 from noisewise.io.fill import counted, fill_value, opened
-from noisewise.io.light import find_not_light, read_with_mask
+from noisewise.io.light import inspect_pixels, read_with_mask
 
 from .conftest import blobs
 
@@ -37,7 +37,7 @@ def test_opening_against_loops():
 def test_a_frame_is_found(value):
     image = framed(value)
     source = open_source(image)
-    find_not_light(source)
+    inspect_pixels(source)
     assert source.not_light.fill == {0: value} and any("filled in" in note for note in source.notes)
     inside = np.pad(np.ones(NOISY.shape, bool), [(20, 30)] * 2)
     found = read_with_mask(source, source.everything)[1]

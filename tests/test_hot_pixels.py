@@ -6,7 +6,7 @@ import pytest
 import noisewise as nw
 from noisewise.io import open_source
 from noisewise.io.hot_pixels import find_hot_pixels
-from noisewise.io.light import find_not_light, read_light
+from noisewise.io.light import inspect_pixels, read_light
 
 from .conftest import blobs
 
@@ -24,7 +24,7 @@ def test_hot_and_dead_pixels_are_replaced_and_told(value):
     image = noisy()
     image[HOT] = value
     source = open_source(image)
-    find_not_light(source)
+    inspect_pixels(source)
     assert any("hot or dead" in note for note in source.notes)
     cleaned = read_light(source, source.everything).astype(float)
     isolated = HOT & (sum(np.roll(HOT, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)) == 1)

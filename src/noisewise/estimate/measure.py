@@ -18,7 +18,7 @@ from noisewise.estimate.report import NoiseReport
 from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels
 from noisewise.io import open_source
 from noisewise.io.base import Source, naming
-from noisewise.io.light import find_not_light
+from noisewise.io.light import inspect_pixels
 from noisewise.noise.fit.pixel_values import PixelValueCounter, PixelValues
 from noisewise.noise.fit.variance_line import VarianceLine
 
@@ -82,6 +82,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         jpeg=any(is_jpeg(frame, pixel_values.step) for frame in frames),
         signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
         few_photons=few_photons,
+        line_displacement=source.line_displacement,
     )
 
 
@@ -93,7 +94,7 @@ def open_images(image: Any, axes: str | None, channel: int) -> list[Source]:
     for source in sources:
         if not 0 <= channel < source.size_of("C"):
             raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
-        find_not_light(source)
+        inspect_pixels(source)
     return sources
 
 

@@ -34,7 +34,7 @@ class NoiseMeasurement:
     between frames. hot_fraction: share of hot pixels. jpeg: whether 8 x 8 blocks of lossy compression show.
     signal_range: the 1st, 50th and 95th percentile of the signal. few_photons: photon counts, and few: the noise is
     that of the photons alone. variance_correction: factor by which a denoiser's residual corrected the variance
-    (already applied to `line`), or None.
+    (already applied to `line`), or None. line_displacement: pixels along X by which odd lines are displaced.
     """
 
     name: str
@@ -49,6 +49,7 @@ class NoiseMeasurement:
     jpeg: bool
     signal_range: tuple[float, float, float]
     few_photons: bool = False
+    line_displacement: float = 0.0
     variance_correction: float | None = None
 
     def std(self, signal: float) -> float:

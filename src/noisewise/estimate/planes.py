@@ -7,6 +7,7 @@ import numpy as np
 from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import Source
 from noisewise.io.light import read_light
+from noisewise.io.scan_lines import aligned
 from noisewise.noise.fit.pixel_values import PixelValues
 
 MAX_PLANES = 8
@@ -18,6 +19,7 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
 
     Returns the axis ("" for none) and the groups of one or two planes.
     """
+    source = aligned(source)
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     axis = next((axis for axis in "TZ" if source.size_of(axis) > 1), "")

@@ -15,6 +15,7 @@ from noisewise.io.text import finite
 from noisewise.noise.base import Noise
 
 HOT = 1e-5  # of the pixels
+DISPLACED = 0.3  # pixels
 TEXTURED = 0.5  # of the noise variance: with so much image texture left, the correlation is uncertain
 CALIBRATE = "noisewise calibrate FRAMES -o NOISE"
 ORIGINAL = "use the file as the camera wrote it"
@@ -120,6 +121,9 @@ class NoiseReport(NoiseMeasurement):
         if self.row_std_adu > 0 and self.column_std_adu > 0:
             offsets = f"{self.row_std_adu:.3g} and {self.column_std_adu:.3g} ADU"
             yield f"both rows and columns have offsets ({offsets}): methods for stripes along one axis leave the others"
+        if abs(self.line_displacement) > DISPLACED:
+            what = f"odd lines are displaced by {self.line_displacement:.1f} pixels along X, as in bidirectional scans"
+            yield f"{what}: correct the phase of the scan in the microscope"
         if self.hot_fraction > HOT:
             what = f"{100 * self.hot_fraction:.2g} % of the pixels are hot or dead"
             yield f"{what}: they are replaced by the median of their neighbours before the image is denoised"
@@ -161,6 +165,7 @@ class NoiseReport(NoiseMeasurement):
             "quantization_step_adu": self.pixel_values.step,
             "stretched": self.pixel_values.stretched,
             "hot_pixel_fraction": self.hot_fraction,
+            "line_displacement_pixels": self.line_displacement,
             "jpeg": self.jpeg,
             "from_frames": self.from_frames,
             "variance_correction": self.variance_correction,

@@ -63,6 +63,8 @@ class Source(ABC):
     """`fingerprint` of the file or folder when it was opened"""
     not_light: NotLight | None = field(default=None, repr=False)
     """pixels that are not light; None if they were not searched for"""
+    line_displacement: float = 0.0
+    """pixels along X by which odd lines are displaced, as in bidirectional scans"""
 
     def check_unchanged(self) -> None:
         """Errors: `UserError` if the file or folder has changed since it was opened."""

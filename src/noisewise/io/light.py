@@ -10,13 +10,14 @@ from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import HotPixels, NotLight, Source
 from noisewise.io.fill import SIDE, fill_value, opened
 from noisewise.io.hot_pixels import find_hot_pixels, without_hot_pixels
+from noisewise.io.scan_lines import LEAST, line_displacement
 
 PLANES, BLOCK = 8, 2048  # that are searched: planes, and pixels along each side
 HOT_BLOCK = 1024  # pixels along each side of the part of a plane in which hot pixels are searched
 
 
-def find_not_light(source: Source) -> None:
-    """Find the fill value and the hot pixels of each channel, for `read_light`, and note how many there are."""
+def inspect_pixels(source: Source) -> None:
+    """Find the fill value and the hot pixels of each channel, and displaced lines; note what was found."""
     if source.not_light is not None:
         return
     layout = Layout(source.axes, "YX")
@@ -47,6 +48,12 @@ def find_not_light(source: Source) -> None:
                 f"their neighbours than noise or any point of light; they are replaced by the median of these"
             )
     source.not_light = NotLight(fill, hot)
+    source.line_displacement = line_displacement([channel for parts in planes for channel in parts[0]])
+    if abs(source.line_displacement) > LEAST:
+        source.notes.append(
+            f"odd lines are displaced by {source.line_displacement:.1f} pixels along X, as in bidirectional scans: "
+            f"lines are aligned before denoising, and put back; correct the phase of the scan in the microscope"
+        )
 
 
 def corners(region: Region, axes: str) -> list[Region]:

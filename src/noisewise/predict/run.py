@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
@@ -21,6 +21,7 @@ from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
 from noisewise.io.light import read_single, with_fill
+from noisewise.io.scan_lines import aligned, line_stride, put_back
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.unet import crop, pad_to_multiple
@@ -63,6 +64,12 @@ class Outputs:
         """Number of images written for each input image."""
         samples = 0 if self.samples is None else len(self.samples.numbers)
         return (self.mean is not None) + (self.std is not None) + samples
+
+    def put_back(self, source: Source) -> Outputs:
+        """The same for an image whose lines were aligned."""
+        mean, std = (None if sink is None else put_back(sink, source) for sink in (self.mean, self.std))
+        samples = self.samples and replace(self.samples, sink=put_back(self.samples.sink, source))
+        return Outputs(mean, std, samples)
 
 
 class Predictor:
@@ -113,6 +120,9 @@ class Predictor:
         """
         if outputs.std is not None and not self.method.traits.std:
             raise UserError("this method gives the mean alone, without a standard deviation; leave out std")
+        if self.method.traits.needs == "noisy":
+            source = aligned(source)
+            outputs = outputs.put_back(source)
         size = tuple(source.size_of(axis) for axis in layout.spatial)
         images = list(layout.images(source.shape))
         self.correction = self._surviving(lambda: self._keep_mean(source, layout))
@@ -146,7 +156,7 @@ class Predictor:
         self, source: Source, layout: Layout, outputs: Outputs, batch: list[Region], size: tuple[int, ...]
     ) -> Iterator[float]:  # fmt: skip
         """Denoise single images of one size; yields the fraction done."""
-        tiles = self._tiles(size, self.pixels / len(batch))
+        tiles = self._tiles(size, self.pixels / len(batch), line_stride(source, self.net.stride))
 
         light = partial(read_single, source, layout)
         read = ((part, np.stack([light(image, part.read) for image in batch])) for part in tiles)
@@ -162,12 +172,12 @@ class Predictor:
                 yield (count - 1 + min(1.0, written / outputs.count)) / len(tiles)
             yield count / len(tiles)
 
-    def _tiles(self, size: tuple[int, ...], pixels: float) -> list[Tile]:
+    def _tiles(self, size: tuple[int, ...], pixels: float, stride: tuple[int, ...]) -> list[Tile]:
         """The whole image as one tile if it fits, otherwise the largest tiles that fit."""
         if self.tile is None and prod(size) <= pixels:
             return list(plan_tiles(size, size, (0,) * len(size), self.net.stride))
-        tile = self.tile or tile_within(pixels, size, self.halo, self.net.stride)
-        return list(plan_tiles(size, tile, self.halo, self.net.stride))
+        tile = self.tile or tile_within(pixels, size, self.halo, stride)
+        return list(plan_tiles(size, tile, self.halo, stride))
 
     def _results(
         self, read: Iterator[tuple[Tile, Array]], count: int, outputs: Outputs

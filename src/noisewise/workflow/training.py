@@ -22,6 +22,7 @@ from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
 from noisewise.io.files import Draft, user_path
+from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size, pick_device
 from noisewise.noise.base import Noise
@@ -227,7 +228,7 @@ def training_images(
         paired = [*pairs]
     else:
         seconds: Sequence[Source | None] = targets or [None] * len(noisy)
-        paired = list(zip(noisy, seconds, strict=True))
+        paired = list(zip(map(aligned, noisy) if traits.needs == "noisy" else noisy, seconds, strict=True))
     return [TrainingImage(source, Layout(source.axes, spatial), target) for source, target in paired], notes
 
 
