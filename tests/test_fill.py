@@ -38,7 +38,7 @@ def test_a_frame_is_found(value):
     image = framed(value)
     source = open_source(image)
     inspect_pixels(source)
-    assert source.not_light.fill == {0: value} and any("filled in" in note for note in source.notes)
+    assert source.not_light.fill == {0: (value,)} and any("filled in" in note for note in source.notes)
     inside = np.pad(np.ones(NOISY.shape, bool), [(20, 30)] * 2)
     found = read_with_mask(source, source.everything)[1]
     assert (found[~inside]).all() and not found[24:-34, 24:-34].any()

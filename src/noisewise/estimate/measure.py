@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,7 +60,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     valid = valid_masks(source.name, planes, pixel_values)
     block_sources = [block_source(group, along) for along, group in pairs]
     blocks = extract_blocks(block_sources, VARIANCE_SIDE, valid)
-    with naming(source.name):
+    with naming(source.name), as_unmeasurable():
         correlation = (
             count_correlation(SPECTRUM_SIDE)
             if few_photons
@@ -84,6 +86,15 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         few_photons=few_photons,
         line_displacement=source.line_displacement,
     )
+
+
+@contextmanager
+def as_unmeasurable() -> Iterator[None]:
+    """Errors: `UserError` where the pixels do not determine the correlation of their noise."""
+    try:
+        yield
+    except np.linalg.LinAlgError:
+        raise UserError("its noise cannot be measured; give a noise model, or use a method that needs none") from None
 
 
 def open_images(image: Any, axes: str | None, channel: int) -> list[Source]:

@@ -35,10 +35,14 @@ class HotPixels:
 
 @dataclass(frozen=True)
 class NotLight:
-    """What is known of an image: the value that fills parts of it, and its hot pixels, each by channel."""
+    """What is known of an image: values that fill parts of it, and its hot pixels, each by channel.
 
-    fill: Mapping[int, float] = field(default_factory=dict)
+    empty: channels that hold nothing but such values.
+    """
+
+    fill: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     hot: Mapping[int, HotPixels] = field(default_factory=dict)
+    empty: frozenset[int] = frozenset()
 
 
 @dataclass

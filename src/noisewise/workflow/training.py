@@ -22,6 +22,7 @@ from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
 from noisewise.io.files import Draft, user_path
+from noisewise.io.light import has_repeated_slices
 from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size, pick_device
@@ -262,7 +263,15 @@ def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
                     f"{source.name}: has axes {source.axes}, not {method.spatial}; give axes if they are wrong"
                 )
         return method.spatial
-    return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"
+    return "ZYX" if all(source.size_of("Z") >= 3 and not has_repeats(source) for source in noisy) else "YX"
+
+
+def has_repeats(source: Source) -> bool:
+    """Whether slices are copies of those before them, from which a network would learn to copy the noise."""
+    if has_repeated_slices(source):
+        source.notes.append("slices are exact copies of each other: each is denoised on its own, plane by plane")
+        return True
+    return False
 
 
 def make_spec(images: Sequence[TrainingImage], spatial: str, patches: PatchSource, *, same_units: bool) -> ImageSpec:
