@@ -25,6 +25,7 @@ def mark_fill(source: Source) -> None:
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
+    chosen += [region for region in source.blank if region not in chosen]
     planes = [layout.to_network(source.read(part))[0] for region in chosen for part in corners(region, source.axes)]
     found: dict[int, float] = {}
     for channel in range(source.size_of("C")):

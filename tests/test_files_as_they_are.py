@@ -1,0 +1,330 @@
+"""Files as microscopes leave them: several images in a file, stopped recordings, sets, one bad file among many."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+import noisewise as nw
+from noisewise import cli, io
+from noisewise.io import open_images, open_source
+from noisewise.io.provenance import read_provenance
+
+from .conftest import blobs
+
+QUICK = {"method": "n2v", "steps": 1, "average": False, "network": "classic", "depth": 1, "batch_size": 2}
+FAST = ("--method", "n2v", "--steps", "2", "--average", "no")
+
+
+def noisy(*shape, seed=0):
+    """Poisson noise on a smooth signal, uint16; each plane with its own mean, so that planes can be told apart."""
+    rng = np.random.default_rng(seed)
+    lead = shape[:-2]
+    level = np.arange(int(np.prod(lead))).reshape(*lead, 1, 1)
+    return rng.poisson(blobs(shape[-2:], seed) + 5 * level + 1).astype(np.uint16)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A trained model for images with one channel."""
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    nw.train("n2v", noisy(64, 64), steps=1, network="classic", depth=1, batch_size=2).save(path)
+    return path
+
+
+def copied(path, output, axes=None):
+    """Copy all images of a file through sources and sinks."""
+    sources = open_images(path, axes)
+    for source, sink in zip(sources, io.create_sinks(output, sources), strict=True):
+        sink.write(source.everything, source.read())
+        sink.commit()
+    return sources
+
+
+def positions(path, count=3, shape=(2, 48, 64), **options):
+    """An OME-TIFF with several images: names, pixel sizes and pixels differ."""
+    pixels = [noisy(*shape, seed=i) for i in range(count)]
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for i, one in enumerate(pixels):
+            size = {f"PhysicalSize{a}": 0.1 + i for a in "XY"} | {f"PhysicalSize{a}Unit": "µm" for a in "XY"}
+            metadata = {"axes": "TZCYX"[-one.ndim :] if one.ndim != 3 else "TYX", "Name": f"Pos{i}", **size}
+            file.write(one, metadata=metadata, photometric="minisblack", **options)
+    return pixels
+
+
+# -- several images in a file ------------------------------------------------------------------------
+
+
+def test_all_positions_of_an_ome_tiff(model):
+    pixels = positions("a.ome.tif")
+    results = nw.load(model).predict("a.ome.tif", output="b.ome.tif", std=False)
+    assert len(results) == 3
+    with tifffile.TiffFile("b.ome.tif") as file:
+        assert [(one.name, one.axes, one.shape) for one in file.series] == [
+            (f"Pos{i}", "TYX", (2, 48, 64)) for i in range(3)
+        ]
+    for number, (result, one) in enumerate(zip(results, pixels, strict=True)):
+        output = open_source("b.ome.tif", series=number)
+        assert output.scale == pytest.approx({"X": 0.1 + number, "Y": 0.1 + number})
+        alone = nw.load(model).predict(one, axes="TYX").mean
+        np.testing.assert_allclose(output.read(), alone, atol=0.51)
+        np.testing.assert_array_equal(result.mean, output.read().astype(np.float32))
+    assert read_provenance(open_source("b.ome.tif"))["series"] == 0  # of the first image, for all
+
+
+def test_positions_are_denoised_with_one_model():
+    positions("a.ome.tif", 2)
+    results = nw.denoise("a.ome.tif", output="b.ome.tif", **QUICK)
+    assert [result.mean.shape for result in results] == [(2, 48, 64)] * 2
+    assert results[0].model is results[1].model
+    assert results[0].model.provenance["trained_on"] == ["a.ome.tif, series 0", "a.ome.tif, series 1"]
+
+
+@pytest.mark.parametrize("command", ["denoise", "predict"])
+def test_one_series_is_chosen(command, model, capsys):
+    pixels = positions("a.ome.tif")
+    asked = ("denoise", "a.ome.tif", *FAST) if command == "denoise" else ("predict", str(model), "a.ome.tif")
+    assert cli.main([*asked, "--series", "2", "-o", "b.ome.tif"]) == 0
+    with tifffile.TiffFile("b.ome.tif") as file:
+        assert [one.name for one in file.series] == ["Pos2"]
+    if command == "predict":
+        alone = nw.load(model).predict(pixels[2], axes="TYX").mean
+        np.testing.assert_allclose(open_source("b.ome.tif").read(), alone, atol=0.51)
+    assert cli.main([*asked, "--series", "7", "-o", "c.ome.tif"]) == 2
+    assert "contains 3 images, numbered from 0" in capsys.readouterr().err and not Path("c.ome.tif").exists()
+
+
+def test_measure_and_train_take_all_images_or_one(capsys):
+    positions("a.ome.tif")
+    assert cli.main(["measure", "a.ome.tif", "--json"]) == 0
+    names = [one["image"] for one in json.loads(capsys.readouterr().out)["checkups"]]
+    assert names == [f"a.ome.tif, series {i}" for i in range(3)]
+    assert cli.main(["measure", "a.ome.tif", "--json", "--series", "1"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["checkups"]) == 1
+    assert nw.train("n2v", "a.ome.tif", steps=1, series=1).provenance["trained_on"] == ["a.ome.tif"]
+
+
+@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("kind", ["reduced", "colour", "other type"])
+def test_previews_are_passed_over(where, kind):
+    preview = {
+        "reduced": (np.zeros((16, 16), np.uint16), {"subfiletype": 1}),
+        "colour": (np.zeros((64, 64, 3), np.uint8), {"photometric": "rgb"}),
+        "other type": (np.zeros((16, 16), np.uint8), {}),
+    }[kind]
+    images = [(noisy(48, 64), {}), (noisy(48, 64, seed=1), {})]
+    images.insert(where, preview)
+    with tifffile.TiffWriter("a.tif") as file:
+        for pixels, options in images:
+            file.write(pixels, metadata=None, contiguous=False, **options)
+    source = open_source("a.tif")
+    assert source.shape == (2, 48, 64) and source.dtype == np.uint16
+    np.testing.assert_array_equal(source.read(), [noisy(48, 64), noisy(48, 64, seed=1)])
+    assert "1 further image" in source.notes[-1] and "--series" in source.notes[-1]
+
+
+def test_images_of_different_sizes_in_a_plain_tiff(model):
+    with tifffile.TiffWriter("a.tif") as file:
+        for shape in ((48, 64), (3, 40, 40)):
+            file.write(noisy(*shape), photometric="minisblack", contiguous=False)
+    assert cli.main(["predict", str(model), "a.tif", "-o", "b.tif"]) == 0
+    assert [source.shape for source in open_images("b.tif")] == [(48, 64), (3, 40, 40)]
+
+
+def ome_set(count, missing=(), planes=1):
+    """Files p0.ome.tif, ... of one set; each has the metadata of all."""
+    ids = [f"urn:uuid:00000000-0000-0000-0000-{i:012d}" for i in range(count)]
+    data = "".join(
+        f'<TiffData FirstT="{i}" IFD="0" PlaneCount="{planes}"><UUID FileName="p{i}.ome.tif">{ids[i]}</UUID></TiffData>'
+        for i in range(count)
+    )
+    pixels = noisy(count, 32, 40)
+    for i in set(range(count)) - set(missing):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[i]}"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="40" SizeY="32" SizeC="1" SizeZ="1" '
+            f'SizeT="{count}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(f"p{i}.ome.tif", pixels[i], description=xml, metadata=None)
+    return pixels
+
+
+@pytest.mark.parametrize("given", [["p0.ome.tif"], ["p2.ome.tif", "p0.ome.tif"], ["."], ["p*.ome.tif"]])
+def test_a_set_of_files_is_one_image_however_many_are_named(model, given):
+    pixels = ome_set(3)
+    assert cli.main(["predict", str(model), *given, "-o", "out/"]) == 0
+    (output,) = Path("out").iterdir()
+    expected = nw.load(model).predict(pixels, axes="TYX").mean
+    np.testing.assert_allclose(open_source(output).read(), expected, atol=0.51)
+
+
+@pytest.mark.parametrize(("missing", "kept"), [([2], [0, 1]), ([1], [0, 2]), ([0], [1, 2])])
+def test_missing_files_of_a_set(missing, kept):
+    pixels = ome_set(3, missing)
+    source = open_source(f"p{kept[0]}.ome.tif")
+    np.testing.assert_array_equal(source.read(), pixels[kept])
+    assert source.notes == [
+        "the file holds 2 planes, its metadata state 3: files of its OME-TIFF set are missing in the folder; what "
+        "exists is denoised"
+    ]
+
+
+# -- recordings that were stopped, and metadata that state other numbers ------------------------------
+
+
+def pages(path, pixels, description):
+    """A TIFF with one page for each plane, and a description in the first."""
+    with tifffile.TiffWriter(path) as file:
+        for i, plane in enumerate(pixels.reshape(-1, *pixels.shape[-2:])):
+            file.write(plane, description=None if i else description, metadata=None, contiguous=False, software=False)
+
+
+def ome_xml(sizes, blocks=None):
+    """OME-XML of an image with these sizes of T, Z, C; blocks: TiffData."""
+    xml = tifffile.OmeXml()
+    xml.addimage("uint16", (*sizes, 32, 40), (int(np.prod(sizes)), 1, 1, 32, 40, 1), axes="TZCYX")
+    return xml.tostring().encode()
+
+
+SHAPED = json.dumps({"shape": [20, 32, 40], "axes": "TYX"})
+PROMISES = {
+    "ome": lambda count: ome_xml((count, 1, 1)),
+    "imagej": lambda count: f"ImageJ=1.53t\nimages={count}\nframes={count}\nunit=um\nfinterval=2.0\nloop=false\n",
+    "shaped": lambda count: SHAPED.replace("20", str(count)),
+}
+
+
+@pytest.mark.parametrize("kind", PROMISES)
+@pytest.mark.parametrize("promised", [4, 7, 20])
+def test_other_numbers_of_frames_than_stated(kind, promised):
+    name = "a.ome.tif" if kind == "ome" else "a.tif"
+    pixels = noisy(7, 32, 40)
+    pages(name, pixels, PROMISES[kind](promised))
+    source = open_source(name)
+    assert source.axes == "TYX"
+    np.testing.assert_array_equal(source.read(), pixels)
+    assert source.notes == [] if promised == 7 else f"holds 7 planes, its metadata state {promised}" in source.notes[0]
+    copied(name, "b" + name[1:])
+    again = open_source("b" + name[1:])
+    assert (again.axes, again.notes, again.scale) == ("TYX", [], source.scale)
+    np.testing.assert_array_equal(again.read(), pixels)
+    np.testing.assert_array_equal(tifffile.imread("b" + name[1:]), pixels)
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_a_recording_that_was_stopped_within_a_stack(kind):
+    """Seven planes of 20 x 3: two time points and a third of the third one."""
+    name, whole = ("a.ome.tif" if kind == "ome" else "a.tif"), noisy(3, 3, 32, 40)
+    text = ome_xml((20, 3, 1)) if kind == "ome" else "ImageJ=1.53t\nimages=60\nslices=3\nframes=20\nhyperstack=true\n"
+    pages(name, whole.reshape(9, 32, 40)[:7], text)
+    source = open_source(name)
+    assert source.axes == "TZYX" and source.shape == (3, 3, 32, 40)
+    whole[2, 1:] = 0
+    np.testing.assert_array_equal(source.read(), whole)
+    assert "holds 7 planes, its metadata state 60" in source.notes[0]
+    result = nw.denoise(name, output="b" + name[1:], **QUICK)
+    output = open_source("b" + name[1:])
+    assert output.axes == "TZYX" and output.shape == (3, 3, 32, 40)
+    assert not output.read()[2, 1:].any() and output.read()[2, 0].all()
+    assert any("exactly 0" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("frames", "slices"), [(10**9, 10**9), (1, 10**12), (10**12, 1), (-5, 3), (0, 0)])
+def test_numbers_of_planes_that_no_file_can_hold(frames, slices):
+    pages("a.tif", noisy(5, 32, 40), f"ImageJ=1.53t\nimages=5\nframes={frames}\nslices={slices}\n")
+    source = open_source("a.tif")
+    assert source.shape == (5, 32, 40)
+
+
+def test_a_set_of_which_most_is_missing_is_refused():
+    data = "".join(f'<TiffData IFD="{i}" FirstT="{i}" FirstZ="{i}" PlaneCount="1"/>' for i in range(5))
+    xml = ome_xml((9, 9, 1)).decode()
+    xml = xml[: xml.index("<TiffData")] + data + xml[xml.index("</Pixels>") :]
+    pages("a.ome.tif", noisy(5, 32, 40), xml.encode())
+    with pytest.raises(nw.UserError, match="contains 5 of the 81 planes"):
+        open_source("a.ome.tif")
+
+
+# -- one bad file among many -------------------------------------------------------------------------
+
+
+def bad(name):
+    """A file that cannot be opened, or whose pixels cannot be decoded."""
+    if name == "cut.tif":
+        tifffile.imwrite(name, noisy(64, 64))
+        Path(name).write_bytes(Path(name).read_bytes()[:3000])
+    elif name == "damaged.tif":
+        tifffile.imwrite(name, noisy(64, 64), compression="zlib", rowsperstrip=64)
+        with tifffile.TiffFile(name) as file:
+            offset = file.pages[0].dataoffsets[0]
+        data = bytearray(Path(name).read_bytes())
+        data[offset + 2 : offset + 40] = bytes(38)
+        Path(name).write_bytes(data)
+    elif name == "text.tif":
+        Path(name).write_text("no image")
+    elif name == "colours.tif":
+        tifffile.imwrite(name, np.stack([noisy(64, 64)] * 3, -1), photometric="rgb")
+    return name
+
+
+@pytest.mark.parametrize("command", ["denoise", "predict"])
+@pytest.mark.parametrize("name", ["cut.tif", "damaged.tif", "text.tif", "missing.tif", "colours.tif", "unknown.xyz"])
+def test_one_bad_file_does_not_stop_the_others(command, name, model, capsys):
+    for other in ("a.tif", "z.tif"):
+        tifffile.imwrite(other, noisy(64, 64))
+    asked = ("denoise", *FAST) if command == "denoise" else ("predict", str(model))
+    assert cli.main([*asked, "a.tif", bad(name), "z.tif"]) == 3
+    out, err = capsys.readouterr()
+    assert out.split() == ["a_denoised.tif", "z_denoised.tif"]
+    assert all(Path(path).exists() for path in out.split()) and not list(Path().glob(f"{name[:3]}*_denoised*"))
+    lines = err.splitlines()
+    assert sum(line.startswith("error: ") and name in line for line in lines) == 1
+    assert "2 of 3 inputs done, 1 could not be used" in lines[-1] or "2 of 3 inputs done" in err
+    assert cli.main([*asked, "a.tif", bad(name), "z.tif", "--overwrite", "--json"]) == 3
+    record = json.loads(capsys.readouterr().out)
+    assert record["output"] == ["a_denoised.tif", "z_denoised.tif"]
+    assert [one["input"] for one in record["failed"]] == [name] and name in record["failed"][0]["error"]
+
+
+@pytest.mark.parametrize("command", ["denoise", "predict", "measure", "train"])
+def test_if_no_file_can_be_used(command, model, capsys):
+    asked = {
+        "denoise": ["denoise"],
+        "predict": ["predict", str(model)],
+        "measure": ["measure"],
+        "train": ["train", "n2v"],
+    }
+    more = ["-o", "out.safetensors"] if command == "train" else []
+    assert cli.main([*asked[command], bad("cut.tif"), bad("text.tif"), *more]) == 2
+    err = capsys.readouterr().err
+    assert "cut.tif" in err and "text.tif" in err and err.count("error: ") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["cut.tif", "text.tif"]
+
+
+def test_measure_goes_on_and_train_names_what_it_cannot_read(capsys):
+    tifffile.imwrite("a.tif", noisy(64, 64))
+    assert cli.main(["measure", bad("cut.tif"), "a.tif", "--json"]) == 3
+    record = json.loads(capsys.readouterr().out)
+    assert len(record["checkups"]) == 1 and record["failed"][0]["input"] == "cut.tif"
+    assert cli.main(["train", "n2v", "a.tif", "cut.tif", bad("text.tif"), "-o", "m.safetensors", "--steps", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "cut.tif" in err and "text.tif" in err and not Path("m.safetensors").exists()
+
+
+def test_python_collects_inputs_that_cannot_be_used(model):
+    tifffile.imwrite("a.tif", noisy(64, 64))
+    with pytest.raises(nw.UserError, match=r"cut\.tif"):
+        nw.denoise(["a.tif", bad("cut.tif")], **QUICK)
+    failed = {}
+    results = nw.denoise(["a.tif", "cut.tif"], failed=failed, **QUICK)
+    assert len(results) == 1 and list(failed) == ["cut.tif"]
+    failed = {}
+    assert len(nw.load(model).predict(["a.tif", "cut.tif"], failed=failed)) == 1 and list(failed) == ["cut.tif"]
