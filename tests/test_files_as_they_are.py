@@ -1,11 +1,14 @@
 """Files as microscopes leave them: several images in a file, stopped recordings, sets, one bad file among many."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import yaozarrs
+import zarr
 
 import noisewise as nw
 from noisewise import cli, io
@@ -328,3 +331,291 @@ def test_python_collects_inputs_that_cannot_be_used(model):
     assert len(results) == 1 and list(failed) == ["cut.tif"]
     failed = {}
     assert len(nw.load(model).predict(["a.tif", "cut.tif"], failed=failed)) == 1 and list(failed) == ["cut.tif"]
+
+
+# -- axes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 30])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("writer", ["tifffile", "single pages", "npy"])
+def test_pages_without_metadata_are_read_by_one_rule(count, dtype, writer):
+    pixels = noisy(count, 32, 40).astype(dtype)
+    name = "my stack.npy" if writer == "npy" else "my stack.tif"
+    if writer == "npy":
+        np.save(name, pixels)
+    elif writer == "tifffile":
+        tifffile.imwrite(name, pixels, metadata=None, photometric="minisblack")
+    else:
+        pages(name, pixels, None)
+    source = open_source(name)
+    assert source.axes == "SYX"
+    (note,) = source.notes
+    assert f"({count} x 32 x 40) are not named and were taken as SYX" in note
+    assert "noisewise denoise 'my stack" in note and note.endswith("--axes ZYX")
+    assert not open_source(name, "ZYX").notes
+
+
+def formats_with(axes, pixels, scale):
+    """Files in every format that says these axes, with a pixel size of 0.1 µm and the scale of the first axis."""
+    size = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 2.0, "TimeIncrement": 3.0}
+    tifffile.imwrite("a.ome.tif", pixels, metadata={"axes": axes, **size}, photometric="minisblack")
+    tifffile.imwrite(
+        "ij.tif", pixels, imagej=True, resolution=(10, 10),
+        metadata={"axes": axes, "unit": "um", "spacing": 2.0, "finterval": 3.0, "Info": "scope = 1\n"},
+    )  # fmt: skip
+    tifffile.imwrite("shaped.tif", pixels, metadata={"axes": axes, "who": "me"}, photometric="minisblack")
+    tifffile.imwrite("bare.tif", pixels, metadata=None, photometric="minisblack", description="by hand")
+    source = io.open_source(pixels, axes=axes)
+    source.scale = {"Y": 0.1, "X": 0.1, axes[0]: scale}
+    for name in ("five.ome.zarr",):
+        with io.create_sink(name, source) as sink:
+            sink.write(source.everything, pixels)
+    group = zarr.create_group("four.ome.zarr", zarr_format=2)
+    kind = {"Z": "space", "T": "time", "C": "channel"}[axes[0]]
+    named = [
+        {"name": axes[0].lower(), "type": kind},
+        *({"name": a, "type": "space", "unit": "micrometer"} for a in "yx"),
+    ]
+    if kind != "channel":
+        named[0]["unit"] = "second" if kind == "time" else "micrometer"
+    transforms = [{"type": "scale", "scale": [scale, 0.1, 0.1]}]
+    datasets = [{"path": "0", "coordinateTransformations": transforms}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": named, "datasets": datasets}]
+    group.create_array("0", data=pixels, chunks=(1, 16, 16))
+    return ["a.ome.tif", "ij.tif", "shaped.tif", "bare.tif", "five.ome.zarr", "four.ome.zarr"]
+
+
+@pytest.mark.parametrize(("stated", "given"), [("CYX", "ZYX"), ("ZYX", "TYX"), ("TYX", "ZYX"), ("ZYX", "CYX")])
+def test_given_axes_replace_those_of_the_file_in_the_output(stated, given):
+    """Pixel sizes stay with the axis that they belong to: a spacing along Z is not one along T."""
+    pixels = noisy(5, 32, 40)
+    for name in formats_with(stated, pixels, 2.0 if stated[0] == "Z" else 3.0):
+        (source,) = copied(name, f"out_{name}", given)
+        assert source.axes == given and source.shape == (5, 32, 40)
+        again = open_source(f"out_{name}")
+        assert again.axes == given, name
+        np.testing.assert_array_equal(again.read(), pixels)
+        known = {a: s for a, s in again.scale.items() if a in "ZT"}
+        other = {a: s for a, s in source.scale.items() if a in "ZT"}
+        assert known == pytest.approx(other) and set(known) <= set(given), name
+        assert stated[0] not in again.scale
+        if name not in ("bare.tif", "shaped.tif"):
+            assert again.scale["X"] == pytest.approx(0.1, rel=1e-3), name
+        if name.endswith(".tif"):
+            with tifffile.TiffFile(f"out_{name}") as file:
+                assert file.series[0].axes == given, name
+                assert name != "ij.tif" or "scope = 1" in file.imagej_metadata["Info"]
+                assert name != "bare.tif" or "by hand" in file.imagej_metadata["Info"]
+                assert name != "shaped.tif" or '"who": "me"' in file.pages[0].description
+        else:
+            validate(Path(f"out_{name}"))
+
+
+def validate(path):
+    """OME-Zarr by its schema."""
+    attributes = dict(zarr.open_group(path, mode="r").attrs)
+    yaozarrs.validate_ome_object(attributes.get("ome", attributes))
+
+
+def test_separate_images_have_no_name_in_the_metadata():
+    names = formats_with("ZYX", noisy(5, 32, 40), 2.0)
+    for name in names:
+        if "zarr" not in name:
+            copied(name, f"out_{name}", "SYX")
+            assert tifffile.imread(f"out_{name}").shape == (5, 32, 40)
+
+
+def test_axes_make_a_group_usable_whose_metadata_name_too_few():
+    pixels = noisy(5, 32, 40)
+    group = zarr.create_group("a.zarr", zarr_format=2)
+    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    group.create_array("0", data=pixels, chunks=(1, 16, 16))
+    with pytest.raises(nw.UserError, match=r"names 2 axes for 3 dimensions.*--axes"):
+        open_source("a.zarr")
+    copied("a.zarr", "b.zarr", "TYX")
+    assert open_source("b.zarr").axes == "TYX"
+    validate(Path("b.zarr"))
+
+
+# -- plates and collections --------------------------------------------------------------------------
+
+
+def ome_image(group, pixels, version, levels=1):
+    """An OME-Zarr image with time, in a group."""
+    datasets = [
+        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": [1.0, 0.1 * 2**i, 0.1 * 2**i]}]}
+        for i in range(levels)
+    ]
+    axes = [{"name": "t", "type": "time"}, *({"name": a, "type": "space", "unit": "micrometer"} for a in "yx")]
+    image = {"name": "field", "axes": axes, "datasets": datasets}
+    if version == 2:
+        group.attrs["multiscales"] = [image | {"version": "0.4"}]
+    else:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    for i in range(levels):
+        group.create_array(str(i), data=pixels[:, :: 2**i, :: 2**i], chunks=(1, 16, 16))
+
+
+def with_attributes(group, version, attributes):
+    """Put OME attributes where the version has them."""
+    group.attrs.update(attributes if version == 2 else {"ome": {"version": "0.5", **attributes}})
+    return group
+
+
+def plate(path, version, wells=("A/1", "B/2"), fields=2):
+    """A plate with wells, each with fields."""
+    root = with_attributes(zarr.create_group(path, zarr_format=version), version, {"plate": {
+        "name": "screen", "rows": [{"name": "A"}, {"name": "B"}], "columns": [{"name": "1"}, {"name": "2"}],
+        "wells": [{"path": w, "rowIndex": "AB".index(w[0]), "columnIndex": int(w[2]) - 1} for w in wells],
+        **({"version": "0.4"} if version == 2 else {}),
+    }})  # fmt: skip
+    images = {}
+    for well in wells:
+        group = with_attributes(root.create_group(well), version, {"well": {
+            "images": [{"path": str(i)} for i in range(fields)], **({"version": "0.4"} if version == 2 else {}),
+        }})  # fmt: skip
+        for i in range(fields):
+            images[f"{well}/{i}"] = noisy(2, 32, 40, seed=len(images))
+            ome_image(group.create_group(str(i)), images[f"{well}/{i}"], version, levels=2)
+    root.attrs["lab"] = "7"
+    return images
+
+
+def collection(path, version, count=3):
+    """What bioformats2raw writes: numbered images, and OME-XML."""
+    root = with_attributes(zarr.create_group(path, zarr_format=version), version, {"bioformats2raw.layout": 3})
+    images = {str(i): noisy(2, 32, 40, seed=i) for i in range(count)}
+    for name, pixels in images.items():
+        ome_image(root.create_group(name), pixels, version)
+    with_attributes(root.create_group("OME"), version, {"series": list(images)})
+    (Path(path) / "OME/METADATA.ome.xml").write_text("<OME/>")
+    return images
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("make", [plate, collection])
+def test_whole_plates_and_collections(make, version, model, capsys):
+    images = make("a.ome.zarr", version)
+    assert cli.main(["predict", str(model), "a.ome.zarr"]) == 0
+    before, after = zarr.open_group("a.ome.zarr", mode="r"), zarr.open_group("a_denoised.ome.zarr", mode="r")
+    record = dict(after.attrs).pop("noisewise")
+    assert record["series"] == 0 and {**before.attrs, "noisewise": record} == dict(after.attrs)
+    for name, pixels in images.items():
+        expected = nw.load(model).predict(pixels, axes="TYX").mean
+        assert dict(after[name].attrs).items() >= dict(before[name].attrs).items()
+        np.testing.assert_allclose(after[name]["0"][:], expected, atol=0.51)
+    if make is plate:
+        assert dict(after["A/1"].attrs) == dict(before["A/1"].attrs)
+        full = after["B/2/1"]["0"][:].astype(float).reshape(2, 16, 2, 20, 2).mean((2, 4))
+        np.testing.assert_allclose(after["B/2/1"]["1"][:], full, atol=0.51)
+    else:
+        assert Path("a_denoised.ome.zarr/OME/METADATA.ome.xml").read_text() == "<OME/>"
+    assert [source.name for source in open_images("a_denoised.ome.zarr")] == [
+        f"a_denoised.ome.zarr/{n}" for n in images
+    ]
+    capsys.readouterr()
+    assert cli.main(["info", "a.ome.zarr"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"TYX, 2 x 32 x 40, uint16, {name}" in out for name in images)
+
+
+def test_a_plate_is_denoised_with_one_model_and_samples_have_its_tree():
+    plate("a.zarr", 3)
+    results = nw.denoise("a.zarr", output="b.zarr", std=False, **QUICK)
+    assert len(results) == 4 and results[3].mean.shape == (2, 32, 40)
+    assert sorted(path.name for path in Path().iterdir()) == ["a.zarr", "b.zarr"]
+    nw.denoise("a.zarr", output="c.zarr", series=2, **QUICK)
+    assert open_source("c.zarr").in_file == 1
+    with pytest.raises(nw.UserError, match="contains 4 images"):
+        nw.denoise("a.zarr", series=4, **QUICK)
+
+
+def test_a_well_and_a_plate_that_was_stopped(model):
+    images = plate("a.zarr", 2, fields=3)
+    assert len(open_images("a.zarr/A/1")) == 3
+    shutil.rmtree("a.zarr/B/2/1")
+    shutil.rmtree("a.zarr/A")
+    sources = open_images("a.zarr")
+    assert [source.name for source in sources] == ["a.zarr/B/2/0", "a.zarr/B/2/2"]
+    assert "lists 4 images, 2 exist" in sources[0].notes[-1]
+    assert cli.main(["predict", str(model), "a.zarr"]) == 0
+    assert len(open_images("a_denoised.zarr")) == 2 and len(images) == 6
+
+
+@pytest.mark.parametrize("where", ["well", "image", "series"])
+@pytest.mark.parametrize("name", ["../other.zarr", "absolute", "link"])
+def test_images_of_a_collection_lie_inside_it(where, name, here):
+    plate("other.zarr", 2)
+    path = str(here / "other.zarr/A/1/0") if name == "absolute" else name
+    if where == "series":
+        collection("a.zarr", 2)
+        (here / "a.zarr/link").symlink_to(here / "other.zarr/A/1/0")
+        zarr.open_group("a.zarr/OME").attrs["series"] = [path]
+    else:
+        plate("a.zarr", 2)
+        for folder in ("a.zarr", "a.zarr/A/1"):
+            (here / folder / "link").symlink_to(here / "other.zarr/A/1/0")
+        group = zarr.open_group("a.zarr" if where == "well" else "a.zarr/A/1")
+        kind = "plate" if where == "well" else "well"
+        record = dict(group.attrs[kind])
+        record["wells" if where == "well" else "images"] = [{"path": path}]
+        group.attrs[kind] = record
+    with pytest.raises(nw.UserError, match="not inside it"):
+        open_images("a.zarr")
+
+
+def test_positions_of_a_tiff_become_a_collection_and_back(model):
+    pixels = positions("a.ome.tif")
+    assert cli.main(["predict", str(model), "a.ome.tif", "-o", "b.ome.zarr"]) == 0
+    assert [source.axes for source in open_images("b.ome.zarr")] == ["TYX"] * 3
+    assert cli.main(["predict", str(model), "b.ome.zarr", "-o", "c.ome.tif"]) == 0
+    assert [source.shape for source in open_images("c.ome.tif")] == [one.shape for one in pixels]
+
+
+# -- pyramids of TIFF --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subifds", [True, False])
+@pytest.mark.parametrize("ome", [True, False])
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_pyramids_of_a_tiff_are_those_of_the_denoised_image(subifds, ome, dtype):
+    if ome and not subifds:
+        pytest.skip("OME-TIFF has SubIFDs")
+    pixels, name = noisy(3, 96, 128), ("a.ome.tif" if ome else "a.tif")
+    planes = pixels if ome else pixels[0]
+    with tifffile.TiffWriter(name, ome=ome) as file:
+        metadata = {"axes": "TYX"} if ome else None
+        file.write(
+            planes, tile=(32, 32), metadata=metadata, photometric="minisblack", **({"subifds": 2} if subifds else {})
+        )
+        for step in (2, 4):
+            file.write(
+                planes[..., ::step, ::step], tile=(32, 32), subfiletype=1, metadata=None, photometric="minisblack"
+            )
+    source, output = open_source(name), "b" + name[1:]
+    assert source.notes == []
+    with io.create_sink(output, source, dtype) as sink:
+        sink.write(source.everything, source.read() + 7)
+    with tifffile.TiffFile(output) as file:
+        (series,) = file.series
+        assert [level.shape[-2:] for level in series.levels] == [(96, 128), (48, 64), (24, 32)]
+        assert bool(file.pages[0].subifds) == subifds
+        expected = planes.astype(float) + 7
+        for level in series.levels:
+            np.testing.assert_allclose(level.asarray(), expected, atol=1.01 if dtype is None else 1e-3)
+            expected = expected.reshape(*expected.shape[:-2], expected.shape[-2] // 2, 2, -1, 2).mean((-3, -1))
+
+
+def test_info_lists_the_images_of_a_file(capsys):
+    with tifffile.TiffWriter("a.tif") as file:
+        file.write(np.zeros((16, 16), np.uint8), subfiletype=1, metadata=None)
+        for seed in (0, 1):
+            file.write(noisy(48, 64 + seed, seed=seed), metadata=None)
+    assert cli.main(["info", "a.tif"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "0: YX, 16 x 16, uint8; left out" in lines
+    assert "1: YX, 48 x 64, uint16" in lines and "2: YX, 48 x 65, uint16" in lines and "series: 1" in lines
+    assert cli.main(["info", "a.tif", "--series", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape"] == [48, 65]

@@ -226,7 +226,7 @@ def test_overwrite_and_discard(tmp_path: Path) -> None:
     ("attributes", "words"),
     [
         ({"plate": {"wells": []}}, "plate"),
-        ({"well": {"images": []}}, "plate"),
+        ({"well": {"images": []}}, "well"),
         ({"labels": ["nuclei"]}, "no OME-Zarr image"),
         ({"bioformats2raw.layout": 3}, "collection"),
         ({"multiscales": [{"datasets": []}], "image-label": {}}, "label image"),

@@ -40,6 +40,8 @@ class Source(ABC):
     notes: list[str] = field(default_factory=list)
     series: int | None = None
     """number of the image in its file, where that contains several"""
+    in_file: int = 1
+    """number of images in its file"""
     root: Path | None = field(default=None, repr=False)
     """the collection that the image is in, such as a plate: its folder"""
     files: list[Path] = field(default_factory=list, repr=False)

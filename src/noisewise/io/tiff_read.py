@@ -128,7 +128,7 @@ def _share(file: Any, sources: list[TiffSource], others: list[Path]) -> None:
     for source in sources:
         source.users, source.files = users, others
         if len(file.series) > 1 and source.meta is not None:
-            source.series = source.meta.number
+            source.series, source.in_file = source.meta.number, len(file.series)
             source.name += f", series {source.series}" if len(sources) > 1 else ""
         if source.pixels is None:
             weakref.finalize(source, release, users, id(source), file)
@@ -154,7 +154,7 @@ def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: li
     source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file, stored=series)
     source.notes, source.blank = found.notes + _notes(series, messages), found.blank
     if axes is None and any(letter not in "TCZYXS" for letter in meta.stored_axes):
-        source.notes += guess_notes(shape, letters)
+        source.notes += guess_notes(shape, letters, path.name)
     _check_palette(path, source)
     if offset_of(series) is not None:
         source.pixels = _map(series)

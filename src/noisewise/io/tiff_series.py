@@ -14,6 +14,7 @@ import tifffile
 
 from noisewise.axes import Region
 from noisewise.errors import UserError, counted
+from noisewise.io.several import check_number, left_out
 
 COLOURS = (2, 3, 5, 6, 8)  # photometric: RGB, palette, CMYK, YCbCr, CIE L*a*b*
 STOPPED = "the recording was stopped early, or files are missing"
@@ -53,25 +54,6 @@ def chosen(path: Path, every: list[Any], number: int | None) -> tuple[list[int],
     largest = every[max(grey, key=lambda i: int(every[i].size))]
     data = [i for i in grey if likeness(every[i]) == likeness(largest)]
     return data, left_out(path, {i: described(every[i]) for i in range(len(every)) if i not in data})
-
-
-def check_number(path: Path, number: int, count: int) -> None:
-    """Errors: `UserError` if a file has no image of this number."""
-    if not 0 <= number < count:
-        raise UserError(
-            f"{path}: contains {counted(count, 'image')}, numbered from 0, and none with number {number}; "
-            f"list them: noisewise info {path.name}"
-        )
-
-
-def left_out(path: Path, others: dict[int, str]) -> list[str]:
-    """A note on the images of a file that are not denoised, by number."""
-    if not others:
-        return []
-    listed = "; ".join(f"{number}: {text}" for number, text in list(others.items())[:3])
-    more = f"; and {len(others) - 3} more" if len(others) > 3 else ""
-    command = f"noisewise denoise {path.name} --series {next(iter(others))}"
-    return [f"{counted(len(others), 'further image')} in the file left out ({listed}{more}); to denoise one: {command}"]
 
 
 def likeness(series: Any) -> tuple[Any, ...]:

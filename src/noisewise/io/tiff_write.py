@@ -213,6 +213,8 @@ def _new_meta(like: Source, dtype: np.dtype[Any], old: TiffMeta | None) -> TiffM
     new = TiffMeta("", 0, shape, tuple(last), axes, layout=layout)
     if old is not None:
         new.texts, new.levels, new.subifds = old.texts, old.levels, old.subifds
+        if old.kind == "plain" and _json_object(old.description) is None and old.description:
+            new.imagej_tags = {"Info": old.description}
     return new
 
 
@@ -232,7 +234,7 @@ def _description(meta: TiffMeta, like: Source, record: Provenance) -> dict[str, 
         if meta.kind == "new-imagej":
             text = imagej.description(like.axes, like.shape, like.scale)
             labels = imagej.channel_labels(like.axes, like.shape, like.channel_names)
-            tags = {"Labels": labels} if labels else {}
+            tags |= {"Labels": labels} if labels else {}
         elif meta.changed:
             text = imagej.changed_description(text, like.axes, like.shape, like.scale)
             tags = imagej.changed_tags(tags, like.axes, like.shape)
