@@ -167,6 +167,39 @@ def test_a_set_of_files_is_one_image_however_many_are_named(model, given):
     (output,) = Path("out").iterdir()
     expected = nw.load(model).predict(pixels, axes="TYX").mean
     np.testing.assert_allclose(open_source(output).read(), expected, atol=0.51)
+    assert cli.main(["predict", str(model), *given, "-o", "out/", "--skip-existing"]) == 0
+    assert list(Path("out").iterdir()) == [output]
+
+
+@pytest.mark.parametrize("companion", [True, False])
+@pytest.mark.parametrize("given", ["p0.ome.tif", "p1.ome.tif", "."])
+def test_a_set_whose_metadata_are_in_one_file(model, companion, given):
+    """The other files name it (`BinaryOnly`): another TIFF, or a companion file."""
+    pixels = ome_set(3)
+    with tifffile.TiffFile("p0.ome.tif") as file:
+        xml = file.ome_metadata
+    name = "all.companion.ome" if companion else "p0.ome.tif"
+    if companion:
+        Path(name).write_text(xml.replace('000000000000"><Image', '99"><Image'))
+    for i in range(0 if companion else 1, 3):
+        link = f'<BinaryOnly MetadataFile="{name}" UUID="urn:uuid:99"/>'
+        own = f"urn:uuid:00000000-0000-0000-0000-{i:012d}"
+        text = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{own}">{link}</OME>'
+        tifffile.imwrite(f"p{i}.ome.tif", pixels[i], description=text, metadata=None)
+    assert cli.main(["predict", str(model), given, "-o", "out/"]) == 0
+    (output,) = Path("out").iterdir()
+    expected = nw.load(model).predict(pixels, axes="TYX").mean
+    np.testing.assert_allclose(open_source(output).read(), expected, atol=0.51)
+
+
+def test_the_metadata_of_a_set_lie_in_its_folder(here):
+    (here / "in").mkdir()
+    tifffile.imwrite("outside.ome.tif", noisy(2, 32, 40), metadata={"axes": "TYX"})
+    link = '<BinaryOnly MetadataFile="../outside.ome.tif" UUID="urn:uuid:99"/>'
+    text = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{link}</OME>'
+    tifffile.imwrite("in/a.ome.tif", noisy(32, 40), description=text, metadata=None)
+    with pytest.raises(nw.UserError, match="not inside it"):
+        open_source("in/a.ome.tif")
 
 
 @pytest.mark.parametrize(("missing", "kept"), [([2], [0, 1]), ([1], [0, 2]), ([0], [1, 2])])

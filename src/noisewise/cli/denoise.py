@@ -90,7 +90,7 @@ class Denoise:
                 )  # fmt: skip
         except Interrupted as stop:
             return keep_interrupted(stop.model, self, plan, targets)
-        display.say(results[0].notes)
+        display.say(results[0].notes if results else [])
         return self._finish(plan.done(failed), path, results, time.monotonic() - started, failed)
 
     def _finish(

@@ -16,6 +16,7 @@ from noisewise.io import open_images
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
 from noisewise.io.fill import mark_fill
+from noisewise.io.paths import default_output
 from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, without_existing
 from noisewise.io.write import WriteOptions
 
@@ -117,6 +118,8 @@ def open_inputs(
         given, outputs, notes = with_outputs(given, outputs, write)
     with folders_for(outputs or []):
         found = without_members(open_each(given, axes, series, failed), notes)
+        if write.skip_existing and outputs is not None:
+            found = [without_written(one, path, notes) for one, path in zip(found, outputs, strict=True)]
         sources = [source for one in found for source in one]
         refuse_none(sources, failed)
         if outputs is not None:
@@ -189,6 +192,16 @@ def without_members(found: list[list[Source]], notes: list[str]) -> list[list[So
             notes.append(f"{path}: belongs to the same set of files as {found[first][0].path}, which is denoised")
         kept.append([] if first is not None else one)
     return kept
+
+
+def without_written(images: list[Source], output: Path, notes: list[str]) -> list[Source]:
+    """Leave out images of a set of files that was denoised under the name of another of its files."""
+    for path in images[0].files if images else []:
+        written = output.with_name(default_output(path).name)
+        if written.exists():
+            notes.append(f"{images[0].path}: its set of files was denoised as {written}, skipped")
+            return []
+    return images
 
 
 def outputs_of_arrays(images: Sequence[Any], output: str | Path) -> list[Path]:

@@ -26,6 +26,7 @@ DAMAGE = (
     "circular reference",
     "index out of range",
 )
+LONGEST_XML = 2**28  # characters of a file with the metadata of a set
 PLANE_BYTES = 20  # in a file, at least: its metadata alone have more
 # The highest ratios of these lossless codecs; a file that claims more is damaged.
 MOST_COMPRESSED = {1: 1, 5: 1500, 8: 1100, 32946: 1100, 32773: 130}
@@ -91,13 +92,42 @@ def check_chain(path: Path) -> None:
                 (page,) = struct.unpack_from(order + offset_at, data, at)
 
 
+def metadata_of_set(path: Path, file: Any) -> str | None:
+    """OME-XML of a file that only names another file of its set which has the metadata; None for other files.
+
+    Errors: `UserError` if that file lies outside the folder.
+    """
+    text = str(file.pages.first.description)
+    if "BinaryOnly" not in text or not file.is_ome:
+        return None
+    with suppress(ElementTree.ParseError, tifffile.TiffFileError, OSError, UnicodeDecodeError):
+        own = ElementTree.fromstring(text)
+        links = [link for link in own.iter() if str(link.tag).endswith("BinaryOnly")]
+        named = links[0].get("MetadataFile", "") if links else ""
+        other = inside(path.parent, named)
+        if not named or not other.is_file() or other.stat().st_size == 0:
+            return None
+        if other.suffix.lower() in (".tif", ".tiff", ".btf", ".tf8"):
+            check_chain(other)
+            with tifffile.TiffFile(other) as master:
+                xml = str(master.pages.first.description)
+        else:
+            with other.open(encoding="utf-8") as stream:
+                xml = stream.read(LONGEST_XML)
+        root = ElementTree.fromstring(xml)
+        root.attrib.pop("UUID", None)  # that of the other file
+        root.attrib |= {"UUID": own.attrib["UUID"]} if "UUID" in own.attrib else {}
+        return ElementTree.tostring(root, encoding="unicode")
+    return None
+
+
 def check_set(path: Path, file: Any) -> list[Path]:
     """Refuse an OME-TIFF whose metadata name files outside its folder, or state far more planes than files can hold.
 
     Returns the other files of its set.
     """
     try:
-        root = ElementTree.fromstring(file.pages.first.description if file.is_ome else "<none/>")
+        root = ElementTree.fromstring(file.ome_metadata or "<none/>")
     except ElementTree.ParseError:
         return []  # tifffile ignores such metadata
     sizes = {path.resolve(): path.stat().st_size}

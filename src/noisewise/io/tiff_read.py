@@ -17,7 +17,15 @@ from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
 from noisewise.io.mapped import FileArray
-from noisewise.io.tiff_check import check_chain, check_codec, check_complete, check_set, offset_of, readable
+from noisewise.io.tiff_check import (
+    check_chain,
+    check_codec,
+    check_complete,
+    check_set,
+    metadata_of_set,
+    offset_of,
+    readable,
+)
 from noisewise.io.tiff_series import Recorded, chosen, recorded
 from noisewise.io.units import micrometres
 
@@ -89,6 +97,9 @@ def open_tiff(path: Path, axes: str | None = None, series: int | None = None) ->
         with readable(path) as messages:
             check_chain(path)
             file = tifffile.TiffFile(path)
+            if (xml := metadata_of_set(path, file)) is not None:
+                file.close()
+                file = tifffile.TiffFile(path, omexml=xml)
             others = check_set(path, file)
             numbers, notes = chosen(path, file.series, series)
             every = [recorded(file, number, messages) for number in numbers]

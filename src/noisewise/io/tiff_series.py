@@ -179,7 +179,7 @@ def lead_of(series: Any) -> tuple[str, list[int]]:
     """Axes and sizes of the planes of a series, without those of a plane; singletons too."""
     axes, shape = series.get_axes(False), series.get_shape(False)
     count, lead = len(series._pages), 0
-    while prod(shape[:lead]) < count:
+    while lead < len(shape) and prod(shape[:lead]) < count:
         lead += 1
     return axes[:lead], [int(size) for size in shape[:lead]]
 
