@@ -96,7 +96,7 @@ def listed(path: Path, axes: str | None, sources: Sequence[Source], series: int 
         except UserError as error:
             found[str(number)] = str(error)
             continue
-        place = source.name.partition("/")[2]
+        place = source.name.partition("/")[2] or str(getattr(getattr(source, "stored", None), "name", ""))
         text = f"{source.axes}, {' x '.join(map(str, source.shape))}, {source.dtype}{place and ', ' + place}"
         found[str(number)] = text + ("" if series is not None or number in opened else "; left out")
     return found

@@ -177,6 +177,9 @@ def open_each(
                 raise
             failed[str(image)], opened = str(error), []
         found.append(opened)
+    sources = [source for one in found for source in one]
+    for source in sources if len(sources) > 1 else []:
+        source.notes = [note if note.startswith(source.name) else f"{source.name}: {note}" for note in source.notes]
     return found
 
 
