@@ -173,6 +173,7 @@ def check_complete(path: Path, series: Any, messages: list[str]) -> None:
     Whole planes that the metadata state and that do not exist are None in the pages (see `tiff_series`).
     """
     damage = [message for message in messages if any(mark in message.lower() for mark in DAMAGE)]
+    damage = [message for message in damage if not is_open_end(message, series.keyframe.parent)]
     if any("OME series" not in message for message in damage):
         raise UserError(f"{path}: is truncated or damaged: some of its planes are missing; copy it again")
     expected = prod(series.shape) * series.dtype.itemsize
@@ -189,6 +190,14 @@ def check_complete(path: Path, series: Any, messages: list[str]) -> None:
     most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)
     if pages and expected > most * max(stored, 1):
         raise UserError(f"{path}: is damaged: it contains fewer pixels than its header states; copy it again")
+
+
+def is_open_end(message: str, file: Any) -> bool:
+    """Whether a message of tifffile says that the next page would begin where the file ends.
+
+    So a file ends whose recording was killed: a page is announced before it is written.
+    """
+    return message.endswith(f"invalid page offset {file.filehandle.size}")
 
 
 def _lies_inside(page: Any) -> bool:

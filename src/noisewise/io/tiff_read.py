@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from noisewise.axes import Array, Region, guess_notes
-from noisewise.errors import UserError, one_line
+from noisewise.errors import UserError, counted, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
 from noisewise.io.mapped import FileArray
@@ -22,6 +22,7 @@ from noisewise.io.tiff_check import (
     check_codec,
     check_complete,
     check_set,
+    is_open_end,
     metadata_of_set,
     offset_of,
     readable,
@@ -34,6 +35,10 @@ KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "plain", "uniform": "plain"
 # Descriptive tags whose text also applies to the denoised image.
 TEXT_TAGS = (269, 271, 272, 285, 306, 315, 316, 33432, 51123)
 LOSSY = (6, 7, 34892, 33007)  # codes of JPEG compression
+OPEN_END = (
+    "the file announces a further plane where it ends: the recording was not closed, or the copy is not complete; the "
+    "{} before it are denoised"
+)
 PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions from image editors
 
 
@@ -164,6 +169,8 @@ def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: li
     channels = _channels(meta, letters, shape) if letters.find("C") == stated.find("C") else []
     source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file, stored=series)
     source.notes, source.blank = found.notes + _notes(series, messages), found.blank
+    if not found.notes and any(is_open_end(message, file) for message in messages):
+        source.notes.insert(0, OPEN_END.format(counted(len(series), "plane")))
     if axes is None and any(letter not in "TCZYXS" for letter in meta.stored_axes):
         source.notes += guess_notes(shape, letters, path.name)
     _check_palette(path, source)
