@@ -25,6 +25,7 @@ def inspect_pixels(source: Source) -> None:
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
+    chosen += [region for region in source.blank if region not in chosen]
     planes = [[layout.to_network(source.read(part))[0] for part in corners(region, source.axes)] for region in chosen]
     channels = [[part[channel] for parts in planes for part in parts] for channel in range(source.size_of("C"))]
     fill = {channel: fill_values(parts) for channel, parts in enumerate(channels)}
