@@ -17,7 +17,7 @@ from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radi
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
-from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels
+from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels, field_ratio
 from noisewise.io import open_source
 from noisewise.io.base import Source, naming
 from noisewise.io.light import inspect_pixels
@@ -86,6 +86,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
         few_photons=few_photons,
         line_displacement=source.line_displacement,
+        field_ratio=1.0 if few_photons else field_ratio(blocks, levels),
     )
 
 
