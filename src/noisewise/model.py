@@ -24,7 +24,7 @@ from noisewise.io.stacked import stacked
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise
-from noisewise.posterior import MODE, Normal, Point, Posterior, Sampled, choose_medoids
+from noisewise.posterior import MODE, Labelled, Normal, Point, Posterior, Sampled, choose_medoids
 from noisewise.predict.file_posterior import FilePosterior
 from noisewise.predict.memory import keep_pages
 from noisewise.predict.run import Outputs, Predictor, Samples
@@ -74,7 +74,8 @@ class Model:
     ) -> Posterior[Array] | list[Posterior[Array]]:  # fmt: skip
         """p(s|x) of an image: arrays of its shape, float32, in its units; of several images, a list.
 
-        image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
+        image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif". Of
+        an xarray.DataArray the dimensions give the axes, and the results have its dimensions, coordinates and name.
         output: a file (or folder) to write to, tile by tile, with all metadata of the input; nothing is then held in
         memory, and the result is read from the file when it is needed. axes: letters from `STCZYX`, one per dimension,
         if the images do not give them or they are wrong. seed: of samples that are written. report: called with the
@@ -112,9 +113,10 @@ class Model:
                 report(Stage("predict", (done + fraction * size) / sum(pixels)))
 
             if inputs.outputs is None:
-                found.append(self.posterior(source, average=average, tile=write.tile_size, report=progress))
+                posterior = self.posterior(source, average=average, tile=write.tile_size, report=progress)
             else:
-                found.append(self.write(source, inputs.outputs[i], write, average, seed, progress))
+                posterior = self.write(source, inputs.outputs[i], write, average, seed, progress)
+            found.append(Labelled(posterior, source.labelled) if source.has_labels else posterior)
         return found
 
     def posterior(

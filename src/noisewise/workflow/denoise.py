@@ -91,7 +91,8 @@ def denoise(
 ) -> Result | list[Result]:
     """Denoise an image, training on it alone. Several images share one model; the result is then a list.
 
-    image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
+    image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif". Of an
+    xarray.DataArray the dimensions give the axes, and the results have its dimensions, coordinates and name.
     output: a file (or folder) to write to, tile by tile, with all metadata of the input.
     method: the name of a method, a `Method` with its settings, or `auto`: chosen by the measured noise.
     target: second images for methods that need them, in the same order.
