@@ -43,7 +43,7 @@ def axes_of_dims(dims: Sequence[Any], axes: str | None) -> str:
         for dim, own, given in zip(dims, found, letters, strict=True):
             if own not in (None, given):
                 raise UserError(
-                    f"axes '{axes}' say {given} of the dimension '{dim}', which is {own}; leave axes out, or rename it: "
+                    f"axes '{axes}' say {given} of the dimension '{dim}', which is {own}; leave out axes or rename it: "
                     f"image.rename({{'{dim}': '{NAMES[given][0]}'}})"
                 )
         return letters
