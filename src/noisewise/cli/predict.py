@@ -61,11 +61,10 @@ class Predict:
     def _predict(self, plan: Plan) -> list[str]:
         from noisewise.io.inputs import open_all
         from noisewise.model import load
-        from noisewise.workflow.choose import refuse_unsupported
+        from noisewise.workflow.predict import predict
 
         model = load(user_path(self.model), self.device)
-        refuse_unsupported(model.method, self.writing)
         sources = open_all(plan.inputs, self.axes)
         with Display(self.messages.quiet) as display:
-            model.predict(sources, output=plan.outputs, seed=self.seed, report=display, **vars(self.writing))
+            predict(sources, model, output=plan.outputs, seed=self.seed, report=display, **vars(self.writing))
         return [note for source in sources for note in source.notes]

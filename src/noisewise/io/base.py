@@ -62,8 +62,11 @@ class Source(ABC):
         """Whether the image is an array with named dimensions, which `labelled` gives to its results too."""
         return False
 
-    def labelled(self, pixels: Array) -> Any:
-        """A result in the kind of array that the image is given as; pixels: in its shape, or (samples, *shape)."""
+    def labelled(self, pixels: Array, new: str = "sample") -> Any:  # noqa: ARG002
+        """A result in the kind of array that the image is given as.
+
+        pixels: in the shape of the image, or with a further first axis, which gets the name `new`.
+        """
         return pixels
 
     def close(self) -> None:  # noqa: B027  (most sources hold nothing open)

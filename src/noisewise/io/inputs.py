@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def open_inputs(images: Any, axes: str | None, output: Any, write: WriteOptions)
         return
     if not all(isinstance(image, str | Path) for image in given):
         sources = open_all(given, axes)
-        outputs = outputs_of_arrays(sources, output)
+        outputs = outputs_of(sources, output)
         with folders_for(outputs):
             yield with_outputs(sources, outputs, several, write)
         return
@@ -101,21 +101,34 @@ def open_all(images: Sequence[Any], axes: str | None) -> list[Source]:
     return sources
 
 
-def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Path]:
-    """Output files of arrays: one file, or for several arrays files in a folder, named by number.
+def outputs_of(sources: Sequence[Source], output: Any, suffix: str = "_denoised") -> list[Path]:
+    """Output files of images that may be arrays: as given, or in a folder, where arrays are named by number.
 
-    Errors: `UserError` for several arrays and one file.
+    Errors: `UserError` for several images and one file, and for lists of different lengths.
     """
-    if len(sources) == 1:
-        return [user_path(output)]
+    if isinstance(output, list | tuple):
+        if len(output) != len(sources):
+            raise UserError(f"{len(output)} outputs for {len(sources)} images; give one for each")
+        return [user_path(path) for path in output]
     names = [source.path or Path(f"{number:03d}.tif") for number, source in enumerate(sources)]
-    return name_outputs(names, output, "_denoised")
+    return name_outputs(names, output, suffix)
+
+
+def each(images: Any) -> list[Any]:
+    """The images of a call: paths that name one, and arrays. Errors: `UserError` for an empty list."""
+    refuse_empty(images)
+    return expanded(list(images) if isinstance(images, list | tuple) and is_several(images) else [images])
+
+
+def opened(images: Any, axes: str | None, files: ExitStack) -> list[Source]:
+    """Open one image or several, until `files` closes. Errors: `UserError` for an empty list."""
+    found = []
+    for image in each(images):
+        source = open_source(image, axes)
+        found.append(source if source is image else files.enter_context(source))
+    return found
 
 
 def images_of(value: Any, axes: str | None) -> list[Source]:
     """Open one image, several, or none (None). Errors: `UserError` for an empty list."""
-    if value is None:
-        return []
-    refuse_empty(value)
-    given = list(value) if isinstance(value, list | tuple) and is_several(value) else [value]
-    return open_all(expanded(given), axes)
+    return [] if value is None else open_all(each(value), axes)

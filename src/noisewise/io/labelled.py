@@ -20,7 +20,6 @@ NAMES = {
     "Y": ("y", "row"), "X": ("x", "col", "column"), "S": ("s", "sample"),
 }  # fmt: skip
 LETTERS = {name: letter for letter, names in NAMES.items() for name in names}
-NEW_DIMENSIONS = ("sample", "draw", "posterior_sample")  # for samples of the posterior: the first that is free
 UNEVEN = 1e-3  # relative differences between steps of a coordinate, above which it gives no pixel size
 
 
@@ -82,12 +81,12 @@ def channel_names_of(image: Any, axes: str) -> list[str]:
     return [str(name) for name in values] if values.dtype.kind in "UO" else []
 
 
-def relabelled(image: Any, pixels: Array) -> Any:
+def relabelled(image: Any, pixels: Array, new: str = "sample") -> Any:
     """Pixels as an xarray.DataArray with the dimensions, coordinates, name and attributes of an image.
 
-    pixels: in the image's shape, or with a further first axis (samples), which becomes the dimension `sample`.
+    pixels: in the image's shape, or with a further first axis, which gets the name `new` (`draw`, if that is taken).
     """
     if pixels.ndim > image.ndim:
-        new = next(name for name in NEW_DIMENSIONS if name not in image.dims)
+        new = next(name for name in (new, "draw", "draws") if name not in image.dims)
         image = image.drop_vars(new, errors="ignore").expand_dims({new: len(pixels)})
     return image.copy(data=pixels)

@@ -28,9 +28,9 @@ class MemorySource(Source):
         """Whether the image is an xarray.DataArray."""
         return is_data_array(self.array)
 
-    def labelled(self, pixels: Array) -> Any:
+    def labelled(self, pixels: Array, new: str = "sample") -> Any:
         """The result as an xarray.DataArray, if the image is one."""
-        return relabelled(self.array, pixels) if self.has_labels else pixels
+        return relabelled(self.array, pixels, new) if self.has_labels else pixels
 
 
 class MemorySink(Sink):
