@@ -18,6 +18,7 @@ from noisewise.errors import UserError
 from noisewise.io import Source, open_source
 from noisewise.io.files import user_path
 from noisewise.io.plan import Plan, folders_for, plan_files
+from noisewise.io.space import refuse_without_space
 
 if TYPE_CHECKING:
     from noisewise.workflow.simulate import Simulated
@@ -107,9 +108,11 @@ class Simulate:
         say_notes(plan.notes, self.messages.quiet)
         pairs = list(zip(plan.inputs, plan.outputs, strict=True))
         with folders_for(plan.outputs):
+            sizes = []
             for path, output in pairs:
                 with self._open(path) as source:
-                    exposure.refuse_early(source, output)
+                    sizes.append(exposure.refuse_early(source, output))
+            refuse_without_space(sizes)
             made = []
             for number, (path, output) in enumerate(pairs):
                 with self._open(path) as source:

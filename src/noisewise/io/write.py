@@ -15,6 +15,7 @@ from noisewise.io import companions, create_sink
 from noisewise.io.base import Sink, Source
 from noisewise.io.files import Draft
 from noisewise.io.plan import Plan, plan_files
+from noisewise.io.space import refuse_without_space, size_of
 from noisewise.io.stacked import stacked
 
 AVERAGED_PIXELS = 4_000_000  # up to this size test-time augmentation takes seconds and is the default
@@ -118,29 +119,38 @@ class WriteOptions:
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
 
+    def files(self, path: Path, source: Source) -> Iterator[tuple[str, Path, Source, Any]]:
+        """Yield the output of a source and its further files: name, file, image of its shape, and pixel type.
+
+        path: the output file. Names: `mean`, `std`, `mode`, `samples`; an animation is made of the samples.
+        """
+        kind, beside = np.dtype(np.float32) if self.float32 else source.dtype, companions(path)
+        yield "mean", path, source, kind
+        if self.std:
+            yield "std", beside["std"], source, np.float32
+        if self.mode:
+            yield "mode", beside["mode"], source, kind
+        if self.samples:
+            yield "samples", beside["samples"], stacked(source, self.kept), kind
+
     def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
-        """Yield sinks for the output of a source and its further files, by name (`mean`, `std`, `mode`, `samples`).
+        """Yield sinks for the output of a source and its further files, by name.
 
         path: the output file. source: the image whose shape and metadata the outputs have. record: JSON-like, goes into
         their metadata. Errors: `UserError` as `create_sink`.
         """
-        kind, beside = np.float32 if self.float32 else None, companions(path)
-        yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
-        if self.std:
-            yield "std", create_sink(beside["std"], source, np.float32, record, overwrite=self.overwrite)
-        if self.mode:
-            yield "mode", create_sink(beside["mode"], source, kind, record, overwrite=self.overwrite)
-        if self.samples:
-            like = stacked(source, self.kept)
-            yield "samples", create_sink(beside["samples"], like, kind, record, overwrite=self.overwrite)
+        for name, file, like, kind in self.files(path, source):
+            yield name, create_sink(file, like, kind, record, overwrite=self.overwrite)
 
     def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
         """Check before the work that all outputs can be written; nothing is left behind.
 
         sources: opened images. outputs: the output file of each. Errors: `UserError` for outputs that exist, are an
-        input, cannot be written, or whose format cannot hold the image.
+        input, cannot be written, do not fit on the disk, or whose format cannot hold the image.
         """
-        for source, path in zip(sources, outputs, strict=True):
+        pairs = list(zip(sources, outputs, strict=True))
+        refuse_without_space([size_of(*file[1:]) for file in self.files(path, source)] for source, path in pairs)
+        for source, path in pairs:
             for _, sink in self.sinks(path, source):
                 sink.discard()
             if self.gif:

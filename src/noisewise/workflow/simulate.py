@@ -18,6 +18,7 @@ from noisewise.io import Sink, Source, checksum, create_sink, default_output
 from noisewise.io.inputs import is_several, opened, outputs_of
 from noisewise.io.memory import MemorySink, MemorySource
 from noisewise.io.plan import folders_for, refuse_inputs, refuse_twice
+from noisewise.io.space import Size, refuse_without_space, size_of
 from noisewise.noise.camera import Camera, check_photons
 from noisewise.version import __version__
 
@@ -101,8 +102,7 @@ def simulate(
         refuse_twice(written)
         files.enter_context(folders_for(outputs or []))
         paths: Sequence[Path | None] = outputs or [None] * len(sources)
-        for source, path in zip(sources, paths, strict=True):
-            exposure.refuse_early(source, path)
+        refuse_without_space(exposure.refuse_early(*pair) for pair in zip(sources, paths, strict=True))
         made = [exposure.expose(one, path, seed + i) for i, (one, path) in enumerate(zip(sources, paths, strict=True))]
     return made if is_several(clean) else made[0]
 
@@ -138,11 +138,17 @@ class Exposure:
         if self.photons is not None and not 0 < self.photons < math.inf:
             raise UserError(f"photons {self.photons:g} is not an amount of light; give more than 0")
 
-    def refuse_early(self, source: Source, output: Path | None) -> None:
-        """Errors: `UserError` for an output that cannot be written, before the work."""
+    def refuse_early(self, source: Source, output: Path | None) -> list[Size]:
+        """The outputs and their sizes. Errors: `UserError` for an output that cannot be written, before the work."""
+        if output is None:
+            return []
+        files = [size_of(output, repeated(source, self.frames), self.camera.dtype)]
+        files += [size_of(truth_of(output), source, np.float32)] * self.truth
+        refuse_without_space([files])
         for sink in self.sinks(source, output, None):
-            if sink is not None and output is not None:
+            if sink is not None:
                 sink.discard()
+        return files
 
     def sinks(self, source: Source, output: Path | None, record: dict[str, Any] | None) -> tuple[Sink, Sink | None]:
         """Sinks of the noisy image and its truth; in memory if there is no output."""
