@@ -12,11 +12,12 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
-from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
+from noisewise.cli._models import plan_figure
+from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
+from noisewise.io.plan import find_images, refuse_inputs
 
 if TYPE_CHECKING:
     from noisewise.evaluate.calibration import Reliability
@@ -52,7 +53,7 @@ class Evaluate:
     std: File = None
     """standard deviations of the predictions, a file or a folder with one for each; compare them with the errors"""
     figure: File = None
-    """plot predicted against observed errors into this PNG (with --std, one pair)"""
+    """plot predicted against observed errors into this PNG, PDF or SVG (with --std, one pair)"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     overwrite: Switch = False
@@ -63,6 +64,7 @@ class Evaluate:
         """Compare all pairs."""
         if self.data_range is not None and not 0 < self.data_range < float("inf"):
             raise UserError(f"--data-range {self.data_range:g} is not a range of pixel values; give more than 0")
+        check(self)
         predictions, references = find_images([self.prediction]), find_images([self.reference])
         if len(predictions) != len(references):
             counts = (
@@ -71,6 +73,7 @@ class Evaluate:
             raise UserError(f"{counts}; give one reference for each prediction")
         stds = self._stds(len(predictions))
         refuse_inputs([*predictions, *references, *stds], [] if self.figure is None else [user_path(self.figure)])
+        figure = plan_figure(self.figure, self.overwrite)
         from noisewise.evaluate.evaluation import evaluate
 
         with Display(self.messages.quiet, "evaluate") as display:
@@ -78,10 +81,10 @@ class Evaluate:
                 predictions, references, data_range=self.data_range, frc=self.frc, std=stds or None, axes=self.axes,
                 report=display,
             )  # fmt: skip
-        if self.figure is not None:
+        if figure is not None:
             from noisewise.plots.reliability import plot_reliability
 
-            plot_reliability(found.calibrations[0], user_path(self.figure))
+            plot_reliability(found.calibrations[0], figure)
         say_notes(found.notes, self.messages.quiet)
         if self.messages.json:
             print_json(found.record())
@@ -89,6 +92,8 @@ class Evaluate:
             say("\n".join(table(found, self.frc)))
             for path, calibration in zip(stds, found.calibrations, strict=True):
                 say(sentence(path, calibration))
+            if figure is not None:
+                say(figure)
         return OK
 
     def _stds(self, count: int) -> list[Path]:
@@ -104,7 +109,6 @@ class Evaluate:
             )
         if self.figure is not None and count > 1:
             raise UserError(f"--figure plots one pair, not {count}; give single images")
-        refuse_taken(self.figure, self.overwrite)
         return stds
 
 

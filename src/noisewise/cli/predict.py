@@ -39,6 +39,7 @@ class Predict:
         """Denoise all inputs."""
         if not self.inputs:
             raise UserError("no image; the model comes first, as in: noisewise predict cells.safetensors new.tif")
+        options.check(self)
         plan = self.writing.plan(self.inputs, self.output)
         say_notes(plan.notes, self.messages.quiet)
         started = time.monotonic()

@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import OK
-from noisewise.cli._options import Axes, Inputs, MessageOptions, Messages, Out, Switch
+from noisewise.cli._options import Axes, Inputs, MessageOptions, Messages, Out, Switch, check
 from noisewise.cli._print import say
 from noisewise.cli._scenes import scene_source
 from noisewise.errors import UserError
@@ -100,6 +100,7 @@ class Simulate:
         from noisewise.workflow.simulate import Exposure, camera_of
 
         started = time.monotonic()
+        check(self)
         photons = SCENE_PHOTONS if self.photons is None and self.scene is not None else self.photons
         camera = camera_of(self.camera, vars(self.changes))
         exposure = Exposure(camera, photons, self.frames, not self.no_truth, self.overwrite)

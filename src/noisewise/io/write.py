@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import prod
@@ -149,6 +150,12 @@ class WriteOptions:
         input, cannot be written, do not fit on the disk, or whose format cannot hold the image.
         """
         pairs = list(zip(sources, outputs, strict=True))
+        for path in outputs:
+            if os.path.lexists(path) and not self.overwrite:
+                raise UserError(
+                    f"{path}: exists already; choose another name, replace it (overwrite), or leave out images whose "
+                    f"output exists (skip_existing)"
+                )
         refuse_without_space([size_of(*file[1:]) for file in self.files(path, source)] for source, path in pairs)
         for source, path in pairs:
             for _, sink in self.sinks(path, source):

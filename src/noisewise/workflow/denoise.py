@@ -11,7 +11,7 @@ from typing import Any, overload
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.calibration.bootstrap import bootstrap
-from noisewise.errors import UserError, check_seed, one_line
+from noisewise.errors import UserError, one_line
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.inputs import Inputs, images_of, open_inputs
@@ -22,10 +22,11 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, quiet
 from noisewise.scenes.pool import is_synthetic
-from noisewise.workflow.budget import parse_budget, refuse_both, training_seconds
+from noisewise.workflow.budget import parse_budget, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.noise_model import check_up, find_noise_models
+from noisewise.workflow.settings import check_settings
 from noisewise.workflow.training import Interrupted, Training
 
 FIRST_PASS_STEPS = 300  # of a Noise2Void whose result stands for the signal where the noise cannot be measured
@@ -112,8 +113,7 @@ def denoise(
     started = time.perf_counter()
     write, settings = WriteOptions.split_from(options)
     write.check()
-    check_seed(seed)
-    refuse_both(budget, steps)
+    check_settings(method=method, axes=axes, budget=budget, steps=steps, seed=seed, device=device)
     report, model_path = settings.pop("report", quiet), settings.pop("model", None)
     with open_inputs(image, axes, output, write) as inputs:
         if not inputs.sources:
@@ -192,8 +192,7 @@ def train(
     """
     resume, report = options.pop("resume", None), options.pop("report", quiet)
     method = make_method(method, options)
-    check_seed(seed)
-    refuse_both(budget, steps)
+    check_settings(axes=axes, budget=budget, steps=steps, seed=seed, device=device)
     noisy, targets = images_of(images, axes), images_of(target, axes)
     if resume is not None:
         refuse_named_scenes(method, resume.method)

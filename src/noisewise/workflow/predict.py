@@ -11,6 +11,7 @@ from noisewise.io.write import WriteOptions
 from noisewise.model import Model, load
 from noisewise.posterior import Posterior
 from noisewise.workflow.choose import refuse_unsupported
+from noisewise.workflow.settings import check_settings
 
 
 @overload
@@ -36,6 +37,7 @@ def predict(
     """
     if isinstance(image, Model) or (isinstance(image, str | Path) and Path(image).suffix == ".safetensors"):
         raise UserError("the model was given in place of the image; the image comes first: predict(image, model)")
+    check_settings(axes=options.get("axes"), seed=options.get("seed", 0), device=device)
     if not isinstance(model, Model):
         if not isinstance(model, str | Path):
             raise UserError(f"{type(model).__name__} is not a model; give a model file, or what train returned")
