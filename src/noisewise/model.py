@@ -28,7 +28,7 @@ from noisewise.posterior import MODE, Labelled, Normal, Point, Posterior, Sample
 from noisewise.predict.file_posterior import FilePosterior
 from noisewise.predict.memory import keep_pages
 from noisewise.predict.run import Outputs, Predictor, Samples
-from noisewise.progress import Report, Stage, quiet
+from noisewise.progress import Report, Stage, showing
 from noisewise.train.modelfile import SavedModel, read_model, write_model
 from noisewise.train.state import TrainState
 
@@ -69,7 +69,8 @@ class Model:
     def predict(self, image: Any, **options: Any) -> Posterior[Array]: ...
 
     def predict(
-        self, image: Any, *, output: Any = None, axes: str | None = None, seed: int = 0, report: Report = quiet,
+        self, image: Any, *, output: Any = None, axes: str | None = None, seed: int = 0,
+        report: Report | None = None,
         **options: Any,
     ) -> Posterior[Array] | list[Posterior[Array]]:  # fmt: skip
         """p(s|x) of an image: arrays of its shape, float32, in its units; of several images, a list.
@@ -79,8 +80,9 @@ class Model:
         output: a file (or folder) to write to, tile by tile, with all metadata of the input; nothing is then held in
         memory, and the result is read from the file when it is needed. axes: letters from `STCZYX`, one per dimension,
         if the images do not give them or they are wrong. seed: of samples that are written. report: called with the
-        progress (`Stage`). options: fields of `WriteOptions`, such as average=False, std=True, samples=8,
-        overwrite=True.
+        progress after each tile (`Stage`; default: a line in a terminal or notebook); what it raises stops the work,
+        and leaves no output half written. options: fields of `WriteOptions`, such as average=False, std=True,
+        samples=8, overwrite=True.
 
         Errors: `UserError` if an image does not fit the model, or cannot be read or written.
         """
@@ -89,12 +91,12 @@ class Model:
             raise UserError(f"predict has no option '{next(iter(unknown))}'; it has: {', '.join(asdict(write))}")
         write.check()
         check_seed(seed)
-        with open_inputs(image, axes, output, write) as inputs:
+        with open_inputs(image, axes, output, write) as inputs, showing(report) as shown:
             for source in inputs.sources:
                 self.layout_for(source)
             if inputs.outputs is not None:
                 write.refuse_early(inputs.sources, inputs.outputs)
-            found = self.predict_all(inputs, write, write.averages(inputs.sources), seed, report)
+            found = self.predict_all(inputs, write, write.averages(inputs.sources), seed, shown)
         return found if inputs.several else found[0]
 
     def predict_all(

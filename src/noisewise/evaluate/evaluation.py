@@ -14,7 +14,7 @@ from noisewise.evaluate.calibration import Reliability, reliability
 from noisewise.evaluate.compare import Comparison, Scores, check_same_size, compare, mean_scores, read, single_images
 from noisewise.io.base import Source
 from noisewise.io.inputs import opened
-from noisewise.progress import Report, Stage, quiet
+from noisewise.progress import Report, Stage, showing
 
 OF_REFERENCE = "max - min of each reference image"
 
@@ -54,7 +54,7 @@ class Evaluation:
 
 def evaluate(
     prediction: Any, reference: Any, *, data_range: float | None = None, frc: bool = False, std: Any = None,
-    axes: str | None = None, report: Report = quiet,
+    axes: str | None = None, report: Report | None = None,
 ) -> Evaluation:  # fmt: skip
     """Compare predictions with references: PSNR, NRMSE, SSIM, MS-SSIM, MicroSSIM.
 
@@ -62,7 +62,8 @@ def evaluate(
     data_range: of PSNR and the SSIM metrics, in pixel values (default: max − min of each reference image). frc: also
     estimate the resolution by Fourier ring correlation at 1/7; valid only for two independent images. std: standard
     deviations of the predictions, to be compared with the errors. axes: letters from `STCZYX`, one per dimension, if
-    the images do not give them or they are wrong. report: called with the progress (`Stage`).
+    the images do not give them or they are wrong. report: called with the progress (`Stage`;
+    default: a line in a terminal or notebook).
 
     Returns an `Evaluation`; `evaluate(image, truth).mean.psnr` is the PSNR in dB.
 
@@ -76,7 +77,8 @@ def evaluate(
                 numbers = f"{counted(len(predictions), 'prediction')}, but {counted(len(images), what)}"
                 raise UserError(f"{numbers}; give one {what} for each prediction")
         pairs = list(zip(predictions, references, strict=True))
-        found, notes = compare(pairs, data_range, frc, lambda done: report(Stage("evaluate", done)))
+        with showing(report) as shown:
+            found, notes = compare(pairs, data_range, frc, lambda done: shown(Stage("evaluate", done)))
         calibrations = [compare_std(*pair, one) for pair, one in zip(pairs, stds, strict=False)]
     return Evaluation(pairs=found, calibrations=calibrations, data_range=data_range, notes=notes)
 

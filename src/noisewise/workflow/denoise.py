@@ -20,7 +20,7 @@ from noisewise.methods.base import Method
 from noisewise.model import Model
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
-from noisewise.progress import Report, quiet
+from noisewise.progress import Report, showing
 from noisewise.scenes.pool import is_synthetic
 from noisewise.workflow.budget import parse_budget, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
@@ -104,18 +104,19 @@ def denoise(
     network as it is). seed: of all random numbers; with the same seed and steps, the result on the same machine is the
     same. device: `auto`, `cpu`, `cuda` or `mps`, see `load`.
     options: fields of `WriteOptions` (average, std, samples, overwrite, ...); model: a file to keep the model in;
-    report: called with the progress (`Stage`); and the settings of the method.
+    report: called with the progress (`Stage`; default: a line in a terminal or notebook); the settings of the method.
 
     Returns a `Result`, or a list of them.
 
-    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on Ctrl-C, with the model so far.
+    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on Ctrl-C, or a `KeyboardInterrupt`
+    that `report` raises, with the model so far. Other exceptions of `report` stop the work too, and are raised.
     """
     started = time.perf_counter()
     write, settings = WriteOptions.split_from(options)
     write.check()
     check_settings(method=method, axes=axes, budget=budget, steps=steps, seed=seed, device=device)
-    report, model_path = settings.pop("report", quiet), settings.pop("model", None)
-    with open_inputs(image, axes, output, write) as inputs:
+    given, model_path = settings.pop("report", None), settings.pop("model", None)
+    with open_inputs(image, axes, output, write) as inputs, showing(given) as report:
         if not inputs.sources:
             return []
         checkup = check_up(inputs.sources)
@@ -183,14 +184,16 @@ def train(
     target, noise, axes, seed, device: as for `denoise`. output: a model file, written every minute and at the end.
     budget: how long to train, seconds or "10 min"; it becomes a number of steps, which is kept in `provenance`.
     steps: number of training steps instead (default: the method's `default_steps`).
-    options: resume, an unfinished `Model` to continue; report, called with the progress (`Stage`); the settings of the
-    method.
+    options: resume, an unfinished `Model` to continue; report, called with the progress after each step (`Stage`;
+    default: a line in a terminal or notebook); the settings of the method.
 
-    Returns the trained `Model`. After Ctrl-C it is unfinished: it can be used, or continued with `resume`.
+    Returns the trained `Model`. After Ctrl-C, or a `KeyboardInterrupt` that `report` raises, it is unfinished: it can
+    be used, or continued with `resume`.
 
-    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on a second Ctrl-C.
+    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on a second Ctrl-C; what else `report`
+    raises, after the model so far was written to `output`.
     """
-    resume, report = options.pop("resume", None), options.pop("report", quiet)
+    resume, report = options.pop("resume", None), options.pop("report", None)
     method = make_method(method, options)
     check_settings(axes=axes, budget=budget, steps=steps, seed=seed, device=device)
     noisy, targets = images_of(images, axes), images_of(target, axes)
@@ -206,7 +209,8 @@ def train(
     training = Training(
         method, noisy, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device, resume=resume
     )
-    return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=report)
+    with showing(report) as shown:
+        return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=shown)
 
 
 def refuse_named_scenes(asked: Method, begun: Method) -> None:

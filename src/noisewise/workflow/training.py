@@ -117,8 +117,6 @@ class Training:
         if steps is not None and steps < least:
             raise UserError(f"this method needs at least {counted(least, 'training step')}, not {steps}")
         state.untrained = self.ready and (steps == 0 or (seconds is not None and seconds < WORTH_TRAINING))
-        if self.notes:
-            report(Stage("notes", 0.0, notes=self.notes))
 
         def save() -> None:
             model.provenance |= {"steps": state.step, "planned_steps": state.steps}
@@ -127,6 +125,8 @@ class Training:
 
         claim = None if output is None else Draft(user_path(output), overwrite=True)
         try:
+            if self.notes:
+                report(Stage("notes", 0.0, notes=self.notes))
             with threads.limited(self.threads):
                 fit(
                     model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
