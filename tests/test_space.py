@@ -13,6 +13,7 @@ import noisewise as nw
 from noisewise.cli import main
 from noisewise.io import create_sink, open_source
 from noisewise.io.space import in_bytes, refuse_without_space
+from noisewise.io.write import WriteOptions
 from noisewise.workflow import denoise as workflow
 
 SIDE = 64
@@ -38,6 +39,16 @@ def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 * free, 9 * free, free))
 
     return set_free
+
+
+def test_all_images_of_a_file_count(disk: Any, tmp_path: Path) -> None:
+    sources = [open_source(np.full((SIDE, SIDE * count), 7, np.uint16)) for count in (1, 2)]
+    write = WriteOptions(std=True)
+    disk(18 * PIXELS)
+    write.refuse_early([(tmp_path / "out.tif", sources), (None, sources)])
+    disk(18 * PIXELS - 1)
+    with pytest.raises(nw.UserError, match=r"73\.7 kB"):
+        write.refuse_early([(tmp_path / "out.tif", sources)])
 
 
 def refused(capsys: Any, *arguments: Any) -> str:

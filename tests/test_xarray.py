@@ -145,3 +145,10 @@ def test_xarray_is_not_imported() -> None:
         "assert 'xarray' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_results_keep_their_labels_where_other_inputs_fail(model: nw.Model) -> None:
+    image, failed = labelled((64, 64), ("y", "x")), dict[str, str]()
+    (found,) = nw.predict(["missing.tif", image], model, failed=failed)
+    same_labels(found.mean, image)
+    assert list(failed) == ["missing.tif"]

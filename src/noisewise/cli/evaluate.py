@@ -84,14 +84,16 @@ class Evaluate:
         if figure is not None:
             from noisewise.plots.reliability import plot_reliability
 
+            if len(found.calibrations) > 1:
+                raise UserError(f"--figure plots one pair, not {len(found.calibrations)}; give single images")
             plot_reliability(found.calibrations[0], figure)
         say_notes(found.notes, self.messages.quiet)
         if self.messages.json:
             print_json(found.record())
         else:
             say("\n".join(table(found, self.frc)))
-            for path, calibration in zip(stds, found.calibrations, strict=True):
-                say(sentence(path, calibration))
+            for pair, calibration in zip(found.pairs, found.calibrations, strict=bool(stds)):
+                say(sentence(Path(pair.prediction), calibration))
             if figure is not None:
                 say(figure)
         return OK

@@ -10,7 +10,7 @@ import numpy as np
 from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.errors import UserError
 from noisewise.io.base import Source
-from noisewise.io.fill import read_light
+from noisewise.io.light import read_with_mask
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,12 @@ class Pixels:
 
 def load(image: TrainingImage, region: Region) -> Pixels:
     """Read a region of one image; pixels that are not finite are filled. Those and saturated pixels are not valid."""
-    raw = image.layout.to_network(read_light(image.noisy, region))[0]
-    noisy, finite = fill(raw)
-    saturated = is_saturated(raw, image.noisy)
+    pixels, mask = read_with_mask(image.noisy, region)
+    raw, filled = (image.layout.to_network(part)[0] for part in (pixels, mask))
+    noisy, finite = fill(np.where(filled, np.nan, raw) if filled.any() else raw)
+    saturated = is_saturated(raw, image.noisy) & ~filled
     valid = finite & ~saturated
-    pixel_counts = PixelCounts(raw.size, raw.size - int(finite.sum()), int(saturated.sum()))
+    pixel_counts = PixelCounts(raw.size, int((~finite & ~filled).sum()), int(saturated.sum()))
     if image.target is None:
         return Pixels(noisy, valid, None, pixel_counts)
     target_raw = image.layout.to_network(image.target.read(region))[0]

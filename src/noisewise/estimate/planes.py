@@ -6,7 +6,8 @@ import numpy as np
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import Source
-from noisewise.io.fill import read_light
+from noisewise.io.light import read_light
+from noisewise.io.scan_lines import aligned
 from noisewise.noise.fit.pixel_values import PixelValues
 
 MAX_PLANES = 8
@@ -16,8 +17,9 @@ MAX_PIXELS = 2**21  # of all planes together: more cost time and add no precisio
 def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> tuple[str, list[list[Array]]]:
     """Read planes (Y, X), float64, evenly spread over the image, each with the next one along T, or else along Z.
 
-    Returns the axis ("" for none) and the groups of one or two planes.
+    Returns the axis ("" for none) and the groups of one or two planes; planes without a finite pixel are left out.
     """
+    source = aligned(source)
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     axis = next((axis for axis in "TZ" if source.size_of(axis) > 1), "")
@@ -28,12 +30,26 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
     pixels = MAX_PIXELS // (MAX_PLANES // max_planes * len(chosen))
     groups = []
     for region in (central_region(regions[i], source.axes, pixels) for i in chosen):
-        if axis:
-            start = region[position].start
-            region = (*region[:position], slice(start, start + 2), *region[position + 1 :])
-        pixels_of_group = layout.to_network(read_light(source, region))
-        groups.append([np.asarray(plane[channel], np.float64) for plane in pixels_of_group])
-    return axis, groups
+        group = different(read_channel(source, layout, region, channel))
+        for later in (1, 2) if axis else ():  # the next plane, or the one after it if that is a copy
+            if len(group) < 2:
+                part = slice(region[position].start, min(region[position].start + 1 + later, size))
+                wide = (*region[:position], part, *region[position + 1 :])
+                group = different(read_channel(source, layout, wide, channel))
+        groups.append(group)
+    return axis, [group for group in groups if group]
+
+
+def read_channel(source: Source, layout: Layout, region: Region, channel: int) -> Array:
+    """The planes (N, Y, X) of one channel in a region."""
+    planes: Array = layout.to_network(read_light(source, region))[:, channel]
+    return planes
+
+
+def different(planes: Array) -> list[Array]:
+    """The first plane with light, float64, and the first one after it that is not a copy; as far as there are any."""
+    light = [plane.astype(np.float64) for plane in planes if np.isfinite(plane).any()]
+    return light[:1] + [plane for plane in light[1:] if not np.array_equal(plane, light[0], equal_nan=True)][:1]
 
 
 def central_region(region: Region, axes: str, max_pixels: int) -> Region:

@@ -247,8 +247,8 @@ def pixel_size(prediction: Source, reference: Source) -> tuple[float, float] | N
 
 
 def name_of(source: Source) -> str:
-    """Path of the file as given, or name of the array."""
-    return source.name if source.path is None else str(source.path)
+    """Path of the file as given, or name of the array, or of one of several images in a file."""
+    return source.name if source.path is None or source.in_file > 1 else str(source.path)
 
 
 @contextmanager

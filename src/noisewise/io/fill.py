@@ -1,61 +1,16 @@
-"""Find pixels that are not light: exact constants around registered images, in masked backgrounds, in blank frames."""
+"""Find fill: exact constants around registered images, in masked backgrounds, in blank frames."""
 
 from __future__ import annotations
 
-from itertools import product
-from math import prod
-
 import numpy as np
 
-from noisewise.axes import Array, Layout, Region
-from noisewise.io.base import Source
+from noisewise.axes import Array
 
-PLANES, BLOCK = 8, 2048  # that are searched: planes, and pixels along each side
 SIDE = 5  # pixels: a fill covers squares of this size
 RING = 6  # pixels around a fill, in which its value is rare
 LEAST_PIXELS = 64
 ENCLOSED, HOLES, FEW = 0.8, 2e-4, 4  # photons in the dark: other pixels within such a part of it, per pixel of it
 RARE = 0.5  # of the pixels in the ring: more often, it is a dark region of few photons, or of weak noise
-
-
-def mark_fill(source: Source) -> None:
-    """Find the fill value of each channel, for `filled`, and note how much of the image it is."""
-    if source.fill is not None:
-        return
-    layout = Layout(source.axes, "YX")
-    regions = list(layout.images(source.shape))
-    chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
-    planes = [layout.to_network(source.read(part))[0] for region in chosen for part in corners(region, source.axes)]
-    found: dict[int, float] = {}
-    for channel in range(source.size_of("C")):
-        areas: dict[float, int] = {}
-        for plane in (plane[channel] for plane in planes):
-            value, area = fill_value(plane)
-            if area:
-                areas[value] = areas.get(value, 0) + area
-        size = sum(prod(plane.shape[1:]) for plane in planes)
-        if 0 < sum(areas.values()) < size:
-            found[channel] = max(areas, key=lambda value: areas[value])
-            part = sum(areas.values()) / size
-            where = f" of channel {channel}" if source.size_of("C") > 1 else ""
-            source.notes.append(
-                f"about {100 * part:.2g} % of the pixels{where} are exactly {found[channel]:g}, which noise cannot "
-                f"leave: they were filled in, are left out, and stay as they are"
-            )
-    source.fill = found
-
-
-def corners(region: Region, axes: str) -> list[Region]:
-    """The region itself, or blocks at the four corners of a large one."""
-    if all(part.stop - part.start <= 2 * BLOCK for part, axis in zip(region, axes, strict=True) if axis in "YX"):
-        return [region]
-
-    def ends(part: slice) -> tuple[slice, slice]:
-        return slice(part.start, min(part.start + BLOCK, part.stop)), slice(
-            max(part.stop - BLOCK, part.start), part.stop
-        )
-
-    return list(product(*(ends(part) if axis in "YX" else (part,) for part, axis in zip(region, axes, strict=True))))
 
 
 def fill_value(plane: Array) -> tuple[float, int]:
@@ -95,42 +50,3 @@ def counted(mask: Array, side: int, outside: bool) -> Array:
     return np.asarray(
         total[..., side:, side:] - total[..., :-side, side:] - total[..., side:, :-side] + total[..., :-side, :-side]
     )
-
-
-def filled(source: Source, region: Region) -> Array:
-    """True where pixels of a region, with all channels, are fill; the mask is that of the whole image."""
-    return read_with_mask(source, region)[1]
-
-
-def read_with_mask(source: Source, region: Region) -> tuple[Array, Array]:
-    """The pixels of a region, with all channels, and where they are fill."""
-    y, x = source.axes.index("Y"), source.axes.index("X")
-    wide, inner = list(region), [slice(None)] * len(region)
-    for axis in (y, x):
-        start = max(region[axis].start - 2 * SIDE, 0)
-        wide[axis] = slice(start, min(region[axis].stop + 2 * SIDE, source.shape[axis]))
-        inner[axis] = slice(region[axis].start - start, region[axis].stop - start)
-    around = source.read(tuple(wide))
-    pixels = np.moveaxis(around, (y, x), (-2, -1))
-    mask = np.zeros(pixels.shape, bool)
-    others = [axis for axis in source.axes if axis not in "YX"]
-    for channel, value in (source.fill or {}).items():
-        one = tuple(slice(channel, channel + 1) if axis == "C" else slice(None) for axis in others)
-        mask[one] = opened(pixels[one] == value)
-    return around[tuple(inner)], np.moveaxis(mask, (-2, -1), (y, x))[tuple(inner)]
-
-
-def read_light(source: Source, region: Region) -> Array:
-    """Read a region, with all channels, with NaN in place of fill."""
-    if not source.fill:
-        return source.read(region)
-    pixels, mask = read_with_mask(source, region)
-    return np.where(mask, np.nan, pixels)
-
-
-def with_fill(source: Source, region: Region, result: Array) -> Array:
-    """A result for a region, with the fill of the source as it is."""
-    if not source.fill:
-        return result
-    pixels, mask = read_with_mask(source, region)
-    return np.where(mask, pixels, result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -19,9 +19,12 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 Size = tuple[Path, int]  # an output and its size without compression, bytes
 
 
-def size_of(path: Path, like: Source, dtype: Any) -> Size:
-    """An output and its size in bytes without compression: that of the pixels of `like` with another pixel type."""
-    return path, prod(like.shape) * np.dtype(dtype).itemsize
+def size_of(path: Path, likes: Sequence[Source], dtype: Any = None) -> Size:
+    """An output and its size in bytes without compression: that of all pixels of its images.
+
+    dtype: pixel type of the output, default that of each image.
+    """
+    return path, sum(prod(like.shape) * np.dtype(like.dtype if dtype is None else dtype).itemsize for like in likes)
 
 
 def refuse_without_space(images: Iterable[Iterable[Size]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from noisewise.errors import UserError
-from noisewise.io import companions, create_sink
+from noisewise.io import companions, create_sinks
 from noisewise.io.base import Sink, Source
 from noisewise.io.files import Draft
 from noisewise.io.plan import Plan, plan_files
@@ -78,10 +78,13 @@ class WriteOptions:
         if self.diverse and not 0 < self.diverse <= self.samples:
             raise UserError(f"diverse {self.diverse} of {self.samples} is not possible; give 1 to {self.samples}")
 
-    def plan(self, patterns: Sequence[str | Path], output: str | Path | None) -> Plan:
+    def plan(
+        self, patterns: Sequence[str | Path], output: str | Path | None, failed: dict[str, str] | None = None
+    ) -> Plan:
         """Find the inputs and name the output of each.
 
         patterns: files, folders, or patterns such as "*.tif". output: a file, a folder, or None: beside each input.
+        failed: collects inputs that do not exist, instead of errors.
 
         Errors: `UserError` as `check`, for inputs that do not exist, and for two outputs of one name or outputs that
         would replace an input.
@@ -89,7 +92,7 @@ class WriteOptions:
         self.check()
         return plan_files(
             patterns, output, companions=lambda path: companions(path).values(),
-            beside=lambda path: self.beside(path).values(), skip_existing=self.skip_existing,
+            beside=lambda path: self.beside(path).values(), skip_existing=self.skip_existing, failed=failed,
         )  # fmt: skip
 
     @property
@@ -120,45 +123,50 @@ class WriteOptions:
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
 
-    def files(self, path: Path, source: Source) -> Iterator[tuple[str, Path, Source, Any]]:
-        """Yield the output of a source and its further files: name, file, image of its shape, and pixel type.
+    def files(self, path: Path, sources: Sequence[Source]) -> Iterator[tuple[str, Path, Sequence[Source], Any]]:
+        """Yield the output of the images of a file and its further files: name, file, images of their shapes, and type.
 
-        path: the output file. Names: `mean`, `std`, `mode`, `samples`; an animation is made of the samples.
+        path: the output file. Names: `mean`, `std`, `mode`, `samples`; an animation is made of the samples. The pixel
+        type is None where it is that of each image.
         """
-        kind, beside = np.dtype(np.float32) if self.float32 else source.dtype, companions(path)
-        yield "mean", path, source, kind
+        kind, beside = np.float32 if self.float32 else None, companions(path)
+        yield "mean", path, sources, kind
         if self.std:
-            yield "std", beside["std"], source, np.float32
+            yield "std", beside["std"], sources, np.float32
         if self.mode:
-            yield "mode", beside["mode"], source, kind
+            yield "mode", beside["mode"], sources, kind
         if self.samples:
-            yield "samples", beside["samples"], stacked(source, self.kept), kind
+            yield "samples", beside["samples"], [stacked(source, self.kept) for source in sources], kind
 
-    def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
-        """Yield sinks for the output of a source and its further files, by name.
+    def sinks(
+        self, path: Path, sources: Sequence[Source], records: Sequence[dict[str, Any]] = ()
+    ) -> Iterator[tuple[str, list[Sink]]]:
+        """Yield sinks for the output of the images of a file, and its further files, by name.
 
-        path: the output file. source: the image whose shape and metadata the outputs have. record: JSON-like, goes into
-        their metadata. Errors: `UserError` as `create_sink`.
+        path: the output file. sources: the images whose shape and metadata the outputs have. records: JSON-like, one
+        for each image; go into their metadata. Names: `mean`, `std`, `mode`, `samples`. Errors: `UserError` as
+        `create_sinks`.
         """
-        for name, file, like, kind in self.files(path, source):
-            yield name, create_sink(file, like, kind, record, overwrite=self.overwrite)
+        for name, file, likes, kind in self.files(path, sources):
+            yield name, create_sinks(file, likes, kind, records, self.overwrite)
 
-    def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
+    def refuse_early(self, outputs: Iterable[tuple[Path | None, Sequence[Source]]]) -> None:
         """Check before the work that all outputs can be written; nothing is left behind.
 
-        sources: opened images. outputs: the output file of each. Errors: `UserError` for outputs that exist, are an
-        input, cannot be written, do not fit on the disk, or whose format cannot hold the image.
+        outputs: output files, with their opened images. Errors: `UserError` for outputs that exist, are an input,
+        cannot be written, do not fit on the disk, or whose format cannot hold the image.
         """
-        pairs = list(zip(sources, outputs, strict=True))
-        for path in outputs:
+        pairs = [(path, sources) for path, sources in outputs if path is not None]
+        for path, _ in pairs:
             if os.path.lexists(path) and not self.overwrite:
                 raise UserError(
                     f"{path}: exists already; choose another name, replace it (overwrite), or leave out images whose "
                     f"output exists (skip_existing)"
                 )
-        refuse_without_space([size_of(*file[1:]) for file in self.files(path, source)] for source, path in pairs)
-        for source, path in pairs:
-            for _, sink in self.sinks(path, source):
-                sink.discard()
+        refuse_without_space([size_of(*file[1:]) for file in self.files(path, sources)] for path, sources in pairs)
+        for path, sources in pairs:
+            for _, sinks in self.sinks(path, sources):
+                for sink in sinks:
+                    sink.discard()
             if self.gif:
                 Draft(companions(path)["gif"], self.overwrite).discard()

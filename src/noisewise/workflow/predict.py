@@ -29,7 +29,7 @@ def predict(
 
     image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
     model: a model file, or a `Model`. device: where a model file is run, see `load`. options: those of `Model.predict`:
-    output, axes, seed, report, and the fields of `WriteOptions` (std, samples, average, overwrite, ...).
+    output, axes, seed, report, series, failed, and the fields of `WriteOptions` (std, samples, average, ...).
 
     Returns a `Posterior`, or a list of them.
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from noisewise.axes import Array, Layout
 from noisewise.errors import UserError, check_seed, counted
-from noisewise.io import Sink, Source, checksum, create_sink, default_output
-from noisewise.io.inputs import is_several, opened, outputs_of
+from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
+from noisewise.io.inputs import each, is_several, outputs_of
 from noisewise.io.memory import MemorySink, MemorySource
 from noisewise.io.plan import folders_for, refuse_inputs, refuse_twice
 from noisewise.io.space import Size, refuse_without_space, size_of
@@ -79,7 +79,8 @@ def simulate(
 ) -> Simulated | list[Simulated]:
     """Simulate noisy images with known truth, from clean images and a simulated camera.
 
-    clean: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
+    clean: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif"; of a
+    file that contains several images, the first is used.
     output: a file (or folder) to write to; the truth is written beside it, as `<name>_truth`. None: the images are
     returned. camera: `scmos`, `emccd`, `pmt`, `ideal`, or a `Camera`. photons: mean photons per pixel in each channel,
     after subtraction of its background (default: the pixel values are photons). frames: number of exposures, along a
@@ -95,8 +96,9 @@ def simulate(
     exposure = Exposure(camera_of(camera, changes), photons, frames, truth, overwrite)
     exposure.check(seed)
     with ExitStack() as files:
-        sources = opened(clean, axes, files)
-        outputs = None if output is None else outputs_of(sources, output, "_noisy")
+        given = each(clean)
+        sources = [one if isinstance(one, Source) else files.enter_context(open_source(one, axes)) for one in given]
+        outputs = None if output is None else outputs_of(given, output, "_noisy")
         written = [] if outputs is None else [*outputs, *(truth_of(path) for path in outputs if truth)]
         refuse_inputs([source.path for source in sources if source.path is not None], written)
         refuse_twice(written)
@@ -142,8 +144,8 @@ class Exposure:
         """The outputs and their sizes. Errors: `UserError` for an output that cannot be written, before the work."""
         if output is None:
             return []
-        files = [size_of(output, repeated(source, self.frames), self.camera.dtype)]
-        files += [size_of(truth_of(output), source, np.float32)] * self.truth
+        files = [size_of(output, [repeated(source, self.frames)], self.camera.dtype)]
+        files += [size_of(truth_of(output), [source], np.float32)] * self.truth
         refuse_without_space([files])
         for sink in self.sinks(source, output, None):
             if sink is not None:
