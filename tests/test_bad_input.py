@@ -119,7 +119,7 @@ def test_zero_sized_axis(refused):
 
 @pytest.mark.parametrize("axes", ["QX", "YY", "ZYX", "Y", "", "TC"])
 def test_wrong_axes(refused, axes):
-    assert "good.tif" in refused("denoise", "good.tif", f"--axes={axes}")
+    assert ("good.tif" if axes == "ZYX" else f"axes '{axes}'") in refused("denoise", "good.tif", f"--axes={axes}")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_existing_files_are_kept(refused, model):
 
 def test_an_image_is_not_replaced_by_its_measurement(refused):
     assert "is the input" in refused("measure", "good.tif", "--figure", "good.tif", "--overwrite")
-    assert "safetensors" in refused("measure", "good.tif", "--noise", "good.tif", "--overwrite")
+    assert "is the input" in refused("measure", "good.tif", "--noise", "good.tif", "--overwrite")
     assert "is the input" in refused("evaluate", "good.tif", "good.tif", "--std", "good.tif", "--figure", "good.tif",
                                      "--overwrite")  # fmt: skip
 

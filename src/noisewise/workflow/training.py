@@ -129,8 +129,6 @@ class Training:
             self.notes.append(
                 f"{self.photons:.0f} photons are too few to learn from: the packaged network is used as it is"
             )
-        if self.notes:
-            report(Stage("notes", 0.0, notes=self.notes))
 
         def save() -> None:
             model.provenance |= {"steps": state.step, "planned_steps": state.steps}
@@ -139,6 +137,8 @@ class Training:
 
         claim = None if output is None else Draft(user_path(output), overwrite=True)
         try:
+            if self.notes:
+                report(Stage("notes", 0.0, notes=self.notes))
             with threads.limited(self.threads):
                 fit(
                     model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
