@@ -15,7 +15,7 @@ from torch import Tensor
 
 from noisewise.axes import Array, Region, Symmetry, whole
 from noisewise.data.background import Background, backgrounds
-from noisewise.data.images import PixelCounts, Pixels, TrainingImage, load, nbytes
+from noisewise.data.images import PixelCounts, Pixels, TrainingImage, bands, load, nbytes
 from noisewise.errors import UserError
 
 BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # size of streamed blocks, pixels
@@ -281,11 +281,13 @@ def withhold(valid: Array, place: Place, held: Place, mask: Array) -> None:
 
 
 def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
-    """Mean and standard deviation of each channel over the pixels in a mask, computed in float64."""
+    """Mean and standard deviation of each channel over the pixels in a mask, computed in float64, band by band."""
     channels = range(len(pieces[0][0]))
 
     def values(channel: int) -> Iterator[Array]:
-        return (image[channel][valid[channel]] for image, valid in pieces)
+        for image, valid in pieces:
+            for rows in bands(image.shape):
+                yield image[channel, rows][valid[channel, rows]]
 
     counts = [max(1, sum(v.size for v in values(c))) for c in channels]
     means = [sum(v.sum(dtype=np.float64) for v in values(c)) / counts[c] for c in channels]
