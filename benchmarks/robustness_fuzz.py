@@ -286,20 +286,23 @@ class Watched:
         self.process.stdin.write(f"{number}\n")
         self.process.stdin.flush()
         self.done += 1
-        if select.select([self.process.stdout], [], [], limit)[0] and (line := self.process.stdout.readline()):
+        hung = not select.select([self.process.stdout], [], [], limit)[0]
+        if not hung and (line := self.process.stdout.readline()):
             found: dict[str, Any] = json.loads(line)
             self.held = found["held_mb"]
             return found
-        hung = self.process.poll() is None and not select.select([self.process.stdout], [], [], 0)[0]
         self.end()
         how = "hang" if hung else f"signal {-self.process.returncode}"
         self.log.seek(0)
         return {"case": number, "code": how, "faults": [how], "stderr": self.log.read()[-1000:]}
 
     def end(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
+        """End the process, unless it has ended."""
+        try:
+            self.process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     @property
     def worn(self) -> bool:

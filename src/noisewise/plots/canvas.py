@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from noisewise.io.files import as_user_error, user_path
+from noisewise.io.files import Draft, as_user_error, user_path
 
 COLOURS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")  # dark to bright
 
@@ -31,5 +31,10 @@ def panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 def save(figure: Any, path: str | Path) -> None:
     """Write a PNG, whatever the suffix of the path. Errors: `UserError` if the file cannot be written."""
     path = user_path(path)
-    with as_user_error(path, "cannot be written"):
-        figure.savefig(path, format="png")
+    draft = Draft(path, overwrite=True)
+    try:
+        with as_user_error(path, "cannot be written"):
+            figure.savefig(draft.temporary, format="png")
+        draft.commit()
+    finally:
+        draft.discard()
