@@ -30,7 +30,7 @@ STRANGE: list[Any] = [
     None, True, False, "", "x", "../other", "YX", [], {}, [1], [[]], {"a": 1}, 0.5, -1.5, 1e300, float("nan"), *NUMBERS,
 ]  # fmt: skip
 QUICK = {"network": "classic", "depth": 1, "features": 4, "patch_size": 16, "batch_size": 2}
-QUICK_OPTIONS = "--network classic --depth 1 --features 4 --patch-size 16 --batch-size 2".split()
+QUICK_OPTIONS = ["--network", "classic", "--depth", "1", "--features", "4", "--patch-size", "16", "--batch-size", "2"]
 
 
 def image(*shape: int, high: int = 400, dtype: str = "uint16") -> np.ndarray:
@@ -91,7 +91,8 @@ def ome_zarr(path: Path, version: int, pixels: np.ndarray, axes: str, **options:
     named = [{"name": a, "type": {"c": "channel", "t": "time"}.get(a, "space")} for a in axes]
     scales = [[1.0] * (len(axes) - 2) + [2.0**i] * 2 for i in range(2)]
     datasets = [
-        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]} for i, scale in enumerate(scales)
+        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for i, scale in enumerate(scales)
     ]  # fmt: skip
     about: dict[str, Any] = {"multiscales": [{"version": "0.4" if version == 2 else "0.5", "axes": named,
                                               "datasets": datasets}]}  # fmt: skip
@@ -299,8 +300,8 @@ def damaged_tensors(data: bytes, rng: Rng) -> bytes:
     tensors = load(data)
     name = sorted(tensors)[int(rng.integers(len(tensors)))]
     old = tensors[name].float()
-    ways = [old * float("nan"), old + float("inf"), old * 1e30, old * 0, -old, old.flatten(), old[..., None], old.double(),
-            old.new_zeros(0), old.new_zeros(3, 3), (old * 0).long()]  # fmt: skip
+    ways = [old * float("nan"), old + float("inf"), old * 1e30, old * 0, -old, old.flatten(), old[..., None],
+            old.double(), old.new_zeros(0), old.new_zeros(3, 3), (old * 0).long()]  # fmt: skip
     tensors[name] = ways[int(rng.integers(len(ways)))].contiguous()
     return resealed(json.loads(text.rpartition(CHECKSUM)[0] + "}"), tensors)
 

@@ -48,8 +48,8 @@ VALUES: dict[str, list[str]] = {
     "TIME": ["0s", "1s", "0.1s", "-1s", "1", "x", "", "1 parsec", "nans", "infs"],
     "FILE": ["GOOD", "MODEL", "NOISE", "missing.tif", "", ".", "/dev/null", "\0", "~nobody/x"],
     "FILE...": ["GOOD", "MODEL", "NOISE", "missing.tif", ""],
-    "OUT": ["o.tif", "o.zarr", "o.npy", "o.png", "o.ome.tif", "o", "o/", "o.jpg", "o.gif", "", ".", "/dev/null", "in.tif",
-            "no/such/o.tif", "o" * 300 + ".tif", "ø µm.tif", "-"],
+    "OUT": ["o.tif", "o.zarr", "o.npy", "o.png", "o.ome.tif", "o", "o/", "o.jpg", "o.gif", "", ".", "/dev/null",
+            "in.tif", "no/such/o.tif", "o" * 300 + ".tif", "ø µm.tif", "-"],
     "MODEL": ["m.safetensors", "m", "", "no/m.safetensors", "."],
     "NOISE": ["n.safetensors", "n", "", "."],
     "OUT.png": ["f.png", "f.svg", "f", ""],
@@ -57,7 +57,8 @@ VALUES: dict[str, list[str]] = {
     "KIND": ["nuclei", "mixed", "x", "", "leaves"],
     "PIXELS": ["32x32", "3x32x32", "x", "0x0", "1x1", "-1x5", "32", "1000000x1000000", "32x32x32x32", "1e3x2"],
 }  # fmt: skip
-LIMITED = {"--steps": ["-1", "0", "1", "2", "x"], "--samples": ["-1", "0", "1", "2", "x"], "--frames": ["-1", "0", "2", "x"],
+LIMITED = {"--steps": ["-1", "0", "1", "2", "x"], "--samples": ["-1", "0", "1", "2", "x"],
+           "--frames": ["-1", "0", "2", "x"],
            "--default-steps": ["1", "2"], "--budget": ["0s", "-1s", "x", "1 parsec", ""]}  # fmt: skip
 
 
@@ -114,7 +115,9 @@ def arguments_for(name: str, given: Path, corpus: Path, place: Path, rng: Rng) -
 
 def options_case(rng: Rng, corpus: Path, place: Path) -> tuple[list[str], str]:
     """A command with random options, as its help shows them, on a good image."""
-    given = copied(corpus, one_of(rng, ("tiff", "ome_tiff", "imagej", "zarr2_zlib", "png", "tiff_rgb", "npy_float")), place)
+    given = copied(
+        corpus, one_of(rng, ("tiff", "ome_tiff", "imagej", "zarr2_zlib", "png", "tiff_rgb", "npy_float")), place
+    )
     command, names = one_of(rng, COMMANDS), {
         "GOOD": str(corpus / "tiff/in.tif"), "MODEL": str(corpus / "model_n2v/in.safetensors"),
         "NOISE": str(corpus / "noise_gaussian/in.safetensors"),

@@ -115,6 +115,7 @@ class Model:
                 found.append(self.posterior(source, average=average, tile=write.tile_size, report=progress))
             else:
                 found.append(self.write(source, inputs.outputs[i], write, average, seed, progress))
+                source.release()
         return found
 
     def posterior(

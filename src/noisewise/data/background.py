@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisewise.axes import Array
-from noisewise.data.images import bands
 
 Background = tuple[float, float]
 """Its brightness, and the width of the interval around it that holds a quarter of the patches; image units."""
@@ -27,16 +26,14 @@ def tile_means(pieces: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> A
     """Means over adjacent tiles of patch size in images, for tiles of which more than half of the pixels are valid."""
     found = []
     for image, valid in pieces:
-        for rows in bands((1, *image.shape), patch[0]):
-            part, mask = image[rows], valid[rows]
-            sides = [side for n, p in zip(part.shape, patch, strict=True) for side in (n // p, p)]
-            kept = tuple(slice(count * p) for count, p in zip(sides[::2], patch, strict=True))
-            total, number = (
-                one[kept].reshape(sides).sum(tuple(range(1, len(sides), 2)), dtype=np.float64)
-                for one in (np.where(mask, part, 0), mask)
-            )
-            enough = number > np.prod(patch) / 2
-            found.append(total[enough] / number[enough])
+        sides = [side for n, p in zip(image.shape, patch, strict=True) for side in (n // p, p)]
+        kept = tuple(slice(count * p) for count, p in zip(sides[::2], patch, strict=True))
+        pixels, mask = (part[kept].reshape(sides) for part in (image, valid))
+        within = tuple(range(1, len(sides), 2))
+        number = mask.sum(within, dtype=np.float64)
+        total = pixels.sum(within, dtype=np.float64, where=mask)
+        enough = number > np.prod(patch) / 2
+        found.append(total[enough] / number[enough])
     return np.concatenate(found)
 
 

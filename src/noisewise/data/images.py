@@ -13,7 +13,7 @@ from noisewise.errors import UserError
 from noisewise.io.base import Source
 from noisewise.io.fill import read_light
 
-BANDS, BAND_PIXELS = 16, 1 << 20  # images are read in so many parts, of at least so many pixels each
+BANDS, BAND_PIXELS = 8, 1 << 20  # images are read in about so many parts, of at least so many pixels each
 LINES = 1 << 10  # that are filled together
 
 
@@ -113,14 +113,13 @@ def read_bands(image: TrainingImage, source: Source, region: Region, counts: Pix
     return pixels, valid
 
 
-def bands(shape: Sequence[int], multiple: int = 1) -> list[slice]:
-    """Divide the first spatial axis of images (C, *spatial) into at most `BANDS` parts, larger than `BAND_PIXELS`.
+def bands(shape: Sequence[int], most: int = BANDS) -> list[slice]:
+    """Divide the first spatial axis of images (C, *spatial) into parts of `BAND_PIXELS` or more.
 
-    multiple: of which the sizes of all parts but the last are multiples.
+    most: about so many; the default is for files, whose chunks are decoded again for each part that they reach into.
     """
-    size = shape[1]
-    number = max(1, min(BANDS, prod(shape) // BAND_PIXELS))
-    step = multiple * max(1, -(-size // (number * multiple)))
+    size, number = shape[1], max(1, min(most, prod(shape) // BAND_PIXELS))
+    step = max(1, size // number)
     return [slice(start, min(start + step, size)) for start in range(0, size, step)]
 
 

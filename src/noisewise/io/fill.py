@@ -25,21 +25,22 @@ def mark_fill(source: Source) -> None:
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
-    planes = [layout.to_network(source.read(part))[0] for region in chosen for part in corners(region, source.axes)]
+    areas: list[dict[float, int]] = [{} for _ in range(source.size_of("C"))]
+    size = 0
+    for part in (part for region in chosen for part in corners(region, source.axes)):
+        plane = layout.to_network(source.read(part))[0]
+        size += prod(plane.shape[1:])
+        for channel, of_channel in zip(plane, areas, strict=True):
+            value, area = fill_value(channel)
+            of_channel[value] = of_channel.get(value, 0) + area
     found: dict[int, float] = {}
-    for channel in range(source.size_of("C")):
-        areas: dict[float, int] = {}
-        for plane in (plane[channel] for plane in planes):
-            value, area = fill_value(plane)
-            if area:
-                areas[value] = areas.get(value, 0) + area
-        size = sum(prod(plane.shape[1:]) for plane in planes)
-        if 0 < sum(areas.values()) < size:
-            found[channel] = max(areas, key=lambda value: areas[value])
-            part = sum(areas.values()) / size
+    for channel, of_channel in enumerate(areas):
+        if 0 < sum(of_channel.values()) < size:
+            found[channel] = max(of_channel, key=of_channel.__getitem__)
+            fraction = sum(of_channel.values()) / size
             where = f" of channel {channel}" if source.size_of("C") > 1 else ""
             source.notes.append(
-                f"about {100 * part:.2g} % of the pixels{where} are exactly {found[channel]:g}, which noise cannot "
+                f"about {100 * fraction:.2g} % of the pixels{where} are exactly {found[channel]:g}, which noise cannot "
                 f"leave: they were filled in, are left out, and stay as they are"
             )
     source.fill = found

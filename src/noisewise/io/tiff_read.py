@@ -16,6 +16,7 @@ from noisewise.axes import Array, Region, guess_notes
 from noisewise.errors import UserError, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.decoded import Decoded
 from noisewise.io.mapped import FileArray
 from noisewise.io.tiff_check import check_chain, check_codec, check_complete, check_set, readable
 from noisewise.io.units import micrometres
@@ -50,18 +51,18 @@ class TiffSource(Source):
 
     meta: TiffMeta | None = field(default=None, repr=False)
     file: Any = field(default=None, repr=False)
-    pixels: Any = field(default=None, repr=False)
+    array: Any = field(default=None, repr=False)
 
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all). Errors: `UserError` if the file is damaged."""
         with readable(self.path or Path(self.name)):
-            if self.pixels is None:
-                self.pixels = _map(self.file, self.file.series[0])
-            return owned(self.pixels[region or self.everything], self.dtype)
+            if self.array is None:
+                self.array = _map(self.file, self.file.series[0])
+            return owned(self.array[region or self.everything], self.dtype)
 
     def close(self) -> None:
         """Close the file."""
-        self.pixels = None
+        self.array = None
         self.file.close()
 
 
@@ -105,7 +106,7 @@ def _open(path: Path, file: Any, axes: str | None, messages: list[str]) -> TiffS
         source.notes += guess_notes(shape, letters)
     _check_palette(path, source)
     if series.dataoffset is not None:
-        source.pixels = _map(file, series)
+        source.array = _map(file, series)
         file.close()
     else:
         weakref.finalize(source, file.close)
@@ -142,7 +143,7 @@ def _map(file: Any, series: Any) -> Any:
         dtype = np.dtype(file.byteorder + series.dtype.char)
         return FileArray(Path(file.filehandle.path), dtype, series.dataoffset, tuple(map(int, series.shape)))
     if series.size * series.dtype.itemsize <= READ_WHOLE:
-        return series.asarray(maxworkers=1).reshape(series.shape)
+        return Decoded(Path(file.filehandle.path), lambda: series.asarray(maxworkers=1).reshape(series.shape))
     import zarr
 
     return zarr.open(series.aszarr(level=0), mode="r")
