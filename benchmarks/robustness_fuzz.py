@@ -31,7 +31,8 @@ import noisewise as nw
 from noisewise import cli
 from robustness_corpus import QUICK_OPTIONS, Rng, copied, damage, images, make_corpus, others
 
-HANGS_S, MOST_MB, WORN_MB = 15.0, 700, 600
+HANGS_S, LONGEST_WAIT_S = 15.0, 180  # of processor time, and of waiting
+MOST_MB, WORN_MB = 700, 600
 ADDRESS_SPACE = 6 << 30  # bytes that a case may allocate, so that a failure does not stop the machine
 FRESH_AFTER = 400  # cases, after which the process is replaced
 SHOWN = 40  # failures that are kept in full
@@ -285,11 +286,15 @@ class Watched:
     def run(self, number: int) -> dict[str, Any]:
         """The outcome of a case; a hang or a signal ends the process."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        limit = HANGS_S + (30.0 if self.done == 0 else 0.0)  # the first one loads the libraries
         self.process.stdin.write(f"{number}\n")
         self.process.stdin.flush()
         self.done += 1
-        hung = not select.select([self.process.stdout], [], [], limit)[0]
+        end, waited = self.cpu_seconds() + HANGS_S, 0
+        while not (answered := bool(select.select([self.process.stdout], [], [], 1.0)[0])):
+            waited += 1
+            if self.cpu_seconds() > end or waited > LONGEST_WAIT_S:
+                break
+        hung = not answered
         if not hung and (line := self.process.stdout.readline()):
             found: dict[str, Any] = json.loads(line)
             self.held = found["held_mb"]
@@ -298,6 +303,14 @@ class Watched:
         how = "hang" if hung else f"signal {-self.process.returncode}"
         self.log.seek(0)
         return {"case": number, "code": how, "faults": [how], "stderr": self.log.read()[-1000:]}
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the process, which does not depend on what else the machine does."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         """End the process, unless it has ended."""
