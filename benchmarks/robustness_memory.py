@@ -1,8 +1,8 @@
 """Peak memory of training and prediction against what was planned, in processes of their own.
 
-The plan of a command is what the same command needs for an image of 256 x 256 pixels, which hardly any memory depends
-on, and what the code plans for the pixels of the image: five bytes for each that is trained on (nine with a target).
-Prediction into a file plans for one tile, which is the same for all of these images, and holds no more of the image.
+The plan of a command is what the same command needs for an image of 2 to 4 megapixels (of more, the check-up uses a
+part, and prediction divides them into tiles), and what the code plans for the other pixels of the image: five bytes for
+each in training, none in prediction into a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CASES = {
     "2D uint16, large": ((10240, 10240), "uint16"),
 }  # fmt: skip
 AXES = {"stack uint16": "ZYX", "movie uint16": "TYX"}
-SMALL = {"ZYX": (16, 256, 256), "TYX": (16, 256, 256), "YX": (1536, 1536)}
+SMALL = {"ZYX": (16, 512, 512), "TYX": (16, 512, 512), "YX": (1536, 1536)}
 
 
 def write_image(path: Path, shape: tuple[int, ...], dtype: str, axes: str) -> None:

@@ -47,21 +47,23 @@ def mark_fill(source: Source) -> None:
 
 
 def corners(region: Region, axes: str) -> list[Region]:
-    """The region itself, or blocks at the four corners of a large one."""
-    if all(part.stop - part.start <= 2 * BLOCK for part, axis in zip(region, axes, strict=True) if axis in "YX"):
-        return [region]
+    """Blocks of a region: the region itself, its halves along a longer axis, or the two ends of a very long one."""
 
-    def ends(part: slice) -> tuple[slice, slice]:
-        return slice(part.start, min(part.start + BLOCK, part.stop)), slice(
-            max(part.stop - BLOCK, part.start), part.stop
-        )
+    def ends(part: slice, axis: str) -> tuple[slice, ...]:
+        size = part.stop - part.start
+        if axis not in "YX" or size <= BLOCK:
+            return (part,)
+        first, last = min(BLOCK, size // 2), min(BLOCK, size - size // 2)
+        return slice(part.start, part.start + first), slice(part.stop - last, part.stop)
 
-    return list(product(*(ends(part) if axis in "YX" else (part,) for part, axis in zip(region, axes, strict=True))))
+    return list(product(*map(ends, region, axes)))
 
 
 def fill_value(plane: Array) -> tuple[float, int]:
     """The value that fills most of a plane (Y, X), and the number of its pixels; 0 if none does."""
-    same = (plane[1:, 1:] == plane[:-1, :-1]) & (plane[1:, 1:] == plane[1:, :-1]) & (plane[1:, 1:] == plane[:-1, 1:])
+    same = plane[1:, 1:] == plane[:-1, :-1]
+    same &= plane[1:, 1:] == plane[1:, :-1]
+    same &= plane[1:, 1:] == plane[:-1, 1:]
     if not same.any():
         return 0.0, 0
     values, counts = np.unique(plane[1:, 1:][same], return_counts=True)
@@ -71,10 +73,12 @@ def fill_value(plane: Array) -> tuple[float, int]:
         return 0.0, 0
     mask = opened(plane == value)
     area = int(mask.sum())
+    if area < LEAST_PIXELS:
+        return 0.0, 0
     around, square = counted(mask, 2 * RING + 1, False), (2 * RING + 1) ** 2
     ring, holes = (around > 0) & ~mask, (around > ENCLOSED * square) & ~mask
     often = ring.any() and (plane[ring] == value).mean() > RARE
-    if area < LEAST_PIXELS or often or int(holes.sum()) > max(FEW, HOLES * area):
+    if often or int(holes.sum()) > max(FEW, HOLES * area):
         return 0.0, 0
     return float(value), area
 
@@ -83,9 +87,21 @@ def opened(mask: Array) -> Array:
     """The pixels of a mask (..., Y, X) in squares that it covers; outside of the image it covers everything."""
     half = SIDE // 2
     # Squares may reach beyond the border: their centres too.
-    grown = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(half, half)] * 2, constant_values=True)
-    inside = counted(grown, SIDE, True) == SIDE**2
-    return np.asarray((counted(inside, SIDE, False) > 0)[..., half:-half, half:-half])
+    grown = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(2 * half, 2 * half)] * 2, constant_values=True)
+    inside = np.pad(combined(grown, np.logical_and), [(0, 0)] * (mask.ndim - 2) + [(half, half)] * 2)
+    return combined(inside, np.logical_or)[..., half:-half, half:-half]
+
+
+def combined(mask: Array, operation: np.ufunc) -> Array:
+    """The masks (..., Y, X) of the pixels in each square of `SIDE`, combined; smaller by `SIDE` − 1."""
+    for axis in (-1, -2):
+        lines = np.moveaxis(mask, axis, 0)
+        size = len(lines) - SIDE + 1
+        result = lines[:size].copy()
+        for shift in range(1, SIDE):
+            operation(result, lines[shift : shift + size], out=result)
+        mask = np.moveaxis(result, 0, axis)
+    return mask
 
 
 def counted(mask: Array, side: int, outside: bool) -> Array:
