@@ -33,6 +33,7 @@ def main() -> None:
     fuzzing = commands.add_parser("fuzz")
     fuzzing.add_argument("--first", type=int, default=0)
     fuzzing.add_argument("--count", type=int, default=10_000)
+    fuzzing.add_argument("--minutes", type=float, default=float("inf"))
     fuzzing.add_argument("--case", type=int)
     fuzzing.add_argument("--keep", type=Path, default=Path("fuzz_case"))
     killing = commands.add_parser("kills")
@@ -43,7 +44,7 @@ def main() -> None:
     if arguments.what == "fuzz" and arguments.case is not None:
         reproduce(arguments.case, arguments.keep)
     elif arguments.what == "fuzz":
-        found = fuzz(arguments.first, arguments.count)
+        found = fuzz(arguments.first, arguments.count, 60 * arguments.minutes)
         print({name: value for name, value in found.items() if name != "failures"})
         write("robustness_fuzz", found, arguments.dry)
     elif arguments.what == "kills":

@@ -304,6 +304,13 @@ class Watched:
         self.log.seek(0)
         return {"case": number, "code": how, "faults": [how], "stderr": self.log.read()[-1000:]}
 
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self.log.close()
+
+    def __enter__(self) -> Watched:
+        return self
+
     def cpu_seconds(self) -> float:
         """Processor time of the process, which does not depend on what else the machine does."""
         try:
@@ -319,6 +326,10 @@ class Watched:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
 
     @property
     def worn(self) -> bool:
@@ -332,27 +343,26 @@ def environment() -> dict[str, str]:
 
 
 def fuzz(first: int, count: int, seconds: float = float("inf")) -> dict[str, Any]:
-    """Run cases; returns the counts, and the failures."""
+    """Run cases; returns the counts, and the failures. seconds: after which no further case begins."""
     with tempfile.TemporaryDirectory(prefix="noisewise-corpus-") as folder:
         corpus = Path(folder) / "corpus"
         make_corpus(corpus)
         before, counts, failures = contents(corpus), Counter[str](), []
-        watched, end = Watched(corpus), time.monotonic() + seconds
-        number = first
+        number, end = first, float("inf")
         while number < first + count and time.monotonic() < end:
-            if watched.worn:
-                watched.end()
-                watched = Watched(corpus)
-            found = watched.run(number)
-            counts[outcome(found)] += 1
-            counts.update(fault.partition(":")[0].rstrip("0123456789 ") for fault in set(found.get("faults", ())))
-            if "faults" in found:
-                failures.append(found)
-                print(number, found["faults"], found["stderr"][-300:].strip(), flush=True)
-            number += 1
-            if number % 500 == 0:
-                print(f"{number}: {dict(counts)}", flush=True)
-        watched.end()
+            with Watched(corpus) as watched:
+                while not watched.worn and number < first + count and time.monotonic() < end:
+                    found = watched.run(number)
+                    counts[outcome(found)] += 1
+                    counts.update({fault.partition(":")[0].rstrip("0123456789 ") for fault in found.get("faults", ())})
+                    if "faults" in found:
+                        failures.append(found)
+                        print(number, found["faults"], found["stderr"][-300:].strip(), flush=True)
+                    if number == first:  # the time to load the libraries does not count
+                        end = time.monotonic() + seconds
+                    number += 1
+                    if number % 100 == 0:
+                        print(f"{number}: {dict(counts)}", flush=True)
         if contents(corpus) != before:
             failures.append({"faults": ["input changed: corpus"]})
     return {"first": first, "cases": number - first, **summary(counts), "failures": failures[:SHOWN]}

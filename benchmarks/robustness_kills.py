@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True)
     tifffile.imwrite(folder / "image.tif", image(SIDE, SIDE), compression="zlib")
     tifffile.imwrite(folder / "movie.tif", image(10, 96, 96), metadata={"axes": "TYX"})
-    command(["train", "n2v", "image.tif", "-o", "model.safetensors", "--steps", "2", *QUICK_OPTIONS], folder).wait()
+    command(
+        ["train", "n2v", "image.tif", "-o", "model.safetensors", "--steps", "2", *QUICK_OPTIONS], folder
+    ).communicate()
 
 
 def command(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
@@ -120,8 +123,12 @@ def kill(job: Job, kind: str, fraction: float, inputs: Path, place: Path) -> dic
             **({"stderr": stderr[-500:]} if faults else {})}  # fmt: skip
 
 
-def kills(count: int, seed: int = 0, steps: int = 60) -> dict[str, Any]:
-    """Kill commands at random times; returns the counts, and the failures."""
+def kills(count: int, seed: int = 0, steps: int = 60, only: Sequence[int] = ()) -> dict[str, Any]:
+    """Kill commands at random times; returns the counts, and the failures.
+
+    only: numbers of the `jobs`; default all, one after the other.
+    """
+    chosen = [jobs(steps)[number] for number in only or range(len(jobs()))]
     rng, counts, failures = np.random.default_rng(seed), Counter[str](), []
     by_job: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="noisewise-kills-") as folder:
@@ -129,12 +136,14 @@ def kills(count: int, seed: int = 0, steps: int = 60) -> dict[str, Any]:
         prepare(inputs)
         ready: dict[str, Job] = {}
         for number in range(count):
-            job = jobs(steps)[number % len(jobs())]
+            job = chosen[number % len(chosen)]
             if job.name not in ready:
                 reference = Path(folder) / "reference"
                 shutil.copytree(inputs, reference)
                 started = time.monotonic()
-                assert command(job.arguments, reference).wait() == 0, job.name
+                process = command(job.arguments, reference)
+                process.communicate()
+                assert process.returncode == 0, job.name
                 job.seconds, job.arrays = time.monotonic() - started, arrays_of(reference / job.output)
                 shutil.rmtree(reference)
                 ready[job.name] = job

@@ -14,7 +14,6 @@ import numpy as np
 
 from noisewise.axes import LETTERS, Array, Region, parse_axes, whole
 from noisewise.errors import UserError
-from noisewise.io.decoded import Decoded
 from noisewise.io.files import fingerprint
 
 JPEG_NOTE = "JPEG compression has altered the noise, so the result is uncertain; use the original recording"
@@ -60,9 +59,9 @@ class Source(ABC):
 
     def release(self) -> None:
         """Release decoded pixels that are kept for the next read; it decodes them again."""
-        kept = getattr(self, "array", None)
-        if isinstance(kept, Decoded):
-            kept.release()
+        release = getattr(getattr(self, "array", None), "release", None)  # of `Decoded`
+        if release is not None:
+            release()
 
     def close(self) -> None:  # noqa: B027  (most sources hold nothing open)
         """Close the files."""
