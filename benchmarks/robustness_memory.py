@@ -29,7 +29,7 @@ CASES = {
     "2D uint16, large": ((10240, 10240), "uint16"),
 }  # fmt: skip
 AXES = {"stack uint16": "ZYX", "movie uint16": "TYX"}
-SMALL = {"ZYX": (16, 512, 512), "TYX": (16, 512, 512), "YX": (1536, 1536)}
+SMALL = {"ZYX": (16, 512, 512), "TYX": (16, 512, 512), "YX": (2048, 2048)}
 
 
 def write_image(path: Path, shape: tuple[int, ...], dtype: str, axes: str) -> None:

@@ -27,9 +27,9 @@ def kills() -> str:
     found = result("robustness_kills")
     faults = sum(found[name] for name in found if name.endswith(("output", "result", "run", "changed", "left")))
     return (
-        f"{found["commands"]} commands (`predict`, `denoise`, `simulate`, `train`, `calibrate`, to TIFF and Zarr) "
-        f"were sent SIGKILL, SIGTERM, SIGINT or SIGHUP at a random time, which ended {found['killed']} of them before they "
-        f"were done, and given again. In {faults} cases an output was broken, lost or other than that of an "
+        f"{found['commands']} commands (`predict`, `denoise`, `simulate`, `train`, `calibrate`, to TIFF and Zarr) "
+        f"were sent SIGKILL, SIGTERM, SIGINT or SIGHUP at a random time, which ended {found['killed']} of them before "
+        f"they were done, and given again. In {faults} cases an output was broken, lost or other than that of an "
         "undisturbed run, bit for bit, or a draft was left (`benchmarks/robustness.py kills`)."
     )
 

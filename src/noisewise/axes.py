@@ -121,3 +121,8 @@ class Layout:
         steps = [range(n) if a in self.batch else (None,) for a, n in zip(self.axes, shape, strict=True)]
         for index in product(*steps):
             yield tuple(slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True))
+
+    def within(self, image: Region, spatial: Region) -> Region:
+        """Convert a spatial region of one single image to a region of the whole."""
+        parts = dict(zip(self.spatial, spatial, strict=True))
+        return tuple(parts.get(axis, part) for axis, part in zip(self.axes, image, strict=True))

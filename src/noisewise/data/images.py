@@ -11,9 +11,9 @@ import numpy as np
 from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.errors import UserError
 from noisewise.io.base import Source
-from noisewise.io.fill import read_light
+from noisewise.io.light import read_with_mask
 
-BANDS, BAND_PIXELS = 8, 1 << 20  # images are read in about so many parts, of at least so many pixels each
+BANDS, BAND_PIXELS = 16, 1 << 20  # images are read in about so many parts, of at least so many pixels each
 LINES = 1 << 10  # that are filled together
 
 
@@ -98,13 +98,19 @@ def read_bands(image: TrainingImage, source: Source, region: Region, counts: Pix
     first, start = spatial[0], region[spatial[0]].start
     for rows in bands(shape):
         band = (*region[:first], slice(start + rows.start, start + rows.stop), *region[first + 1 :])
-        light = read_light(source, band) if source is image.noisy else source.read(band)
-        raw = image.layout.to_network(light)[0]
+        read, mask = read_with_mask(source, band) if source is image.noisy else (source.read(band), None)
+        raw = image.layout.to_network(read)[0]
         with np.errstate(over="ignore", invalid="ignore"):  # values outside the range of float32 become infinite
             pixels[:, rows] = raw
-        good, saturated = np.isfinite(pixels[:, rows]), is_saturated(raw, source)
+        good, saturated, left_out = np.isfinite(pixels[:, rows]), is_saturated(raw, source), 0
+        if mask is not None and mask.any():
+            filled = image.layout.to_network(mask)[0]
+            left_out = int((good & filled).sum())
+            pixels[:, rows][filled] = np.nan
+            good &= ~filled
+            saturated &= ~filled
         counts.pixels += raw.size
-        counts.not_finite += raw.size - int(good.sum())
+        counts.not_finite += raw.size - int(good.sum()) - left_out
         counts.saturated += int(saturated.sum())
         finite &= bool(good.all())
         np.logical_and(good, np.logical_not(saturated, out=saturated), out=valid[:, rows])

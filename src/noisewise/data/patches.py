@@ -230,11 +230,8 @@ class PatchSource:
                 "rescale the image"
             )
         pairs = [(block.target, block.valid) for block in blocks if block.target is not None]
-        noisy = replace(noisy, std=tuple(std or 1.0 for std in noisy.std))
-        if not pairs:
-            return noisy, noisy
-        target = moments(pairs)
-        return noisy, replace(target, std=tuple(std or 1.0 for std in target.std))
+        noisy = of_light(noisy)
+        return noisy, of_light(moments(pairs)) if pairs else noisy
 
     def _hold_out(self) -> Patches:
         """Fixed patches with fixed pixels that are excluded from training, for the validation loss."""
@@ -281,6 +278,13 @@ def withhold(valid: Array, place: Place, held: Place, mask: Array) -> None:
         inner.append(slice(start - block.start, stop - block.start))
         outer.append(slice(start - patch.start, stop - patch.start))
     valid[tuple(inner)] &= ~mask[tuple(outer)]
+
+
+def of_light(found: Statistics) -> Statistics:
+    """Statistics in which channels without any variation, which hold no light, are like the first that has some."""
+    first = next((c for c, std in enumerate(found.std) if std), 0)
+    alike = [c if std else first for c, std in enumerate(found.std)]
+    return Statistics(tuple(found.mean[c] for c in alike), tuple(found.std[c] or 1.0 for c in alike))
 
 
 def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:

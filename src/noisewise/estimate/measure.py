@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,15 +11,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from noisewise.axes import Array
 from noisewise.errors import UserError
-from noisewise.estimate.artifacts import hot_pixel_fraction, is_jpeg
+from noisewise.estimate.artifacts import is_jpeg
 from noisewise.estimate.autocorrelation import estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radial_frequency
+from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels
 from noisewise.io import open_source
-from noisewise.io.base import naming
-from noisewise.io.fill import mark_fill
+from noisewise.io.base import Source, naming
+from noisewise.io.light import inspect_pixels
 from noisewise.noise.fit.pixel_values import PixelValueCounter, PixelValues
 from noisewise.noise.fit.variance_line import VarianceLine
 
@@ -41,13 +44,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     Errors: `UserError` if the image is constant, smaller than 32 x 32 pixels, or saturated or missing almost
     everywhere, or has no such channel.
     """
-    sources = [open_source(one, axes) for one in image] if isinstance(image, list) else [open_source(image, axes)]
-    if not sources:
-        raise UserError("no image to measure; give a path, an array, or a list of these")
-    for source in sources:
-        if not 0 <= channel < source.size_of("C"):
-            raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
-        mark_fill(source)
+    sources = open_images(image, axes, channel)
     source = sources[0]
     read = [read_planes(one, channel, max(1, MAX_PLANES // len(sources))) for one in sources]
     axis, pairs = read[0][0], [(along, group) for along, part in read for group in part]
@@ -57,12 +54,19 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     for plane in (plane for group in planes for plane in group):
         counter.add(plane)
     pixel_values = counter.measure()
+    few_photons = has_few_photons([plane for group in planes for plane in group], pixel_values)
+    if few_photons:
+        pixel_values = count_values(pixel_values)
     valid = valid_masks(source.name, planes, pixel_values)
     block_sources = [block_source(group, along) for along, group in pairs]
-    with naming(source.name):
-        correlation = estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))
     blocks = extract_blocks(block_sources, VARIANCE_SIDE, valid)
-    levels = estimate_noise_levels(blocks, correlation)
+    with naming(source.name), as_unmeasurable():
+        correlation = (
+            count_correlation(SPECTRUM_SIDE)
+            if few_photons
+            else estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))
+        )
+    levels = count_levels(blocks) if few_photons else estimate_noise_levels(blocks, correlation)
     frames = [part.frame for part in block_sources]
     between = [
         noise_correlation(group[0], group[1], mask) for group, mask in zip(planes, valid, strict=True) if len(group) > 1
@@ -72,14 +76,37 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         channel=channel if "C" in source.axes else None,
         pixel_values=pixel_values,
         levels=levels,
-        line=variance_line(levels),
+        line=count_line(pixel_values.step, levels) if few_photons else variance_line(levels),
         correlation=correlation,
         plane_correlation={axis: float(np.median(between))} if between else {},
         from_frames=axis == "T" and bool(between),
-        hot_fraction=float(np.mean([hot_pixel_fraction(frame, noise_std(levels, frame)) for frame in frames])),
+        hot_fraction=hot_fraction(source, channel),
         jpeg=any(is_jpeg(frame, pixel_values.step) for frame in frames),
         signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
+        few_photons=few_photons,
+        line_displacement=source.line_displacement,
     )
+
+
+@contextmanager
+def as_unmeasurable() -> Iterator[None]:
+    """Errors: `UserError` where the pixels do not determine the correlation of their noise."""
+    try:
+        yield
+    except np.linalg.LinAlgError:
+        raise UserError("its noise cannot be measured; give a noise model, or use a method that needs none") from None
+
+
+def open_images(image: Any, axes: str | None, channel: int) -> list[Source]:
+    """Open an image or a list of them. Errors: `UserError` if there is none, or one has no such channel."""
+    sources = [open_source(one, axes) for one in image] if isinstance(image, list) else [open_source(image, axes)]
+    if not sources:
+        raise UserError("no image to measure; give a path, an array, or a list of these")
+    for source in sources:
+        if not 0 <= channel < source.size_of("C"):
+            raise UserError(f"{source.name}: has no channel {channel}; its channels are 0 to {source.size_of('C') - 1}")
+        inspect_pixels(source)
+    return sources
 
 
 def check_planes(name: str, planes: list[list[Array]]) -> None:
@@ -148,6 +175,7 @@ def variance_line(levels: NoiseLevels) -> VarianceLine:
     return VarianceLine(0.0, mean, ((np.inf, 0.0), (0.0, error**2)))
 
 
-def noise_std(levels: NoiseLevels, image: Array) -> Array:
-    """Standard deviation of the noise at each pixel's own value."""
-    return np.asarray(np.sqrt(np.interp(image, levels.signal, levels.variance)))
+def hot_fraction(source: Source, channel: int) -> float:
+    """Share of the pixels of a channel that are hot or dead."""
+    found = source.not_light.hot.get(channel) if source.not_light else None
+    return found.fraction if found else 0.0

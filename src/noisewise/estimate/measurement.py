@@ -32,8 +32,9 @@ class NoiseMeasurement:
     levels, line: noise variance at several signals, and the straight line through them. correlation: between
     neighbouring pixels. plane_correlation: with the next plane, by axis letter. from_frames: measured in differences
     between frames. hot_fraction: share of hot pixels. jpeg: whether 8 x 8 blocks of lossy compression show.
-    signal_range: the 1st, 50th and 95th percentile of the signal. variance_correction: factor by which a denoiser's
-    residual corrected the variance (already applied to `line`), or None.
+    signal_range: the 1st, 50th and 95th percentile of the signal. few_photons: photon counts, and few: the noise is
+    that of the photons alone. variance_correction: factor by which a denoiser's residual corrected the variance
+    (already applied to `line`), or None. line_displacement: pixels along X by which odd lines are displaced.
     """
 
     name: str
@@ -47,6 +48,8 @@ class NoiseMeasurement:
     hot_fraction: float
     jpeg: bool
     signal_range: tuple[float, float, float]
+    few_photons: bool = False
+    line_displacement: float = 0.0
     variance_correction: float | None = None
 
     def std(self, signal: float) -> float:
@@ -112,6 +115,8 @@ class NoiseMeasurement:
     @property
     def kind(self) -> Kind:
         """The kind of noise: `none`, `white`, `rows`, `columns`, `correlated` or `smoothed`."""
+        if self.few_photons:
+            return "white"
         low, median, high = self.signal_range
         y, x = self.correlation.along("Y"), self.correlation.along("X")
         # What is correlated over many pixels may belong to the image; the finest frequencies hold noise only.

@@ -58,6 +58,8 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     variance of the measured line; where the levels are nonlinear, a mixture follows them instead.
     """
     line, quantization = found.line, found.pixel_values.quantization
+    if found.few_photons:
+        return PoissonGaussian(quantization.step, 0.0, 0.0, quantization)
     if line.slope <= 0:
         return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-12)), quantization)
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)

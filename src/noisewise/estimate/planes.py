@@ -6,7 +6,8 @@ import numpy as np
 
 from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import Source
-from noisewise.io.fill import read_light
+from noisewise.io.light import read_light
+from noisewise.io.scan_lines import aligned
 from noisewise.noise.fit.pixel_values import PixelValues
 
 MAX_PLANES = 8
@@ -18,6 +19,7 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
 
     Returns the axis ("" for none) and the groups of one or two planes.
     """
+    source = aligned(source)
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     axis = next((axis for axis in "TZ" if source.size_of(axis) > 1), "")
@@ -28,12 +30,23 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
     pixels = MAX_PIXELS // (MAX_PLANES // max_planes * len(chosen))
     groups = []
     for region in (central_region(regions[i], source.axes, pixels) for i in chosen):
-        if axis:
-            start = region[position].start
-            region = (*region[:position], slice(start, start + 2), *region[position + 1 :])
-        pixels_of_group = layout.to_network(read_light(source, region))
-        groups.append([np.asarray(plane[channel], np.float64) for plane in pixels_of_group])
-    return axis, groups
+        group: list[Array] = []
+        for more in (2, 3) if axis else (1,):
+            if axis:
+                start = region[position].start
+                part = slice(start, min(start + more, size))
+                region = (*region[:position], part, *region[position + 1 :])
+            group = different(layout.to_network(read_light(source, region))[:, channel])
+            if len(group) > 1:
+                break
+        groups.append(group)
+    return axis, [group for group in groups if group] or groups[:1]
+
+
+def different(planes: Array) -> list[Array]:
+    """The first plane with light, float64, and the first one after it that is not a copy; as far as there are any."""
+    light = [plane.astype(np.float64) for plane in planes if np.isfinite(plane).any()]
+    return light[:1] + [plane for plane in light[1:] if not np.array_equal(plane, light[0], equal_nan=True)][:1]
 
 
 def central_region(region: Region, axes: str, max_pixels: int) -> Region:

@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from noisewise.estimate.measurement import BELOW_STEP, CORRELATED_PLANES, WEAK, NoiseMeasurement
 from noisewise.estimate.noise_model import full_noise_model, pixel_noise_model
 from noisewise.io.text import finite
 from noisewise.noise.base import Noise
 
 HOT = 1e-5  # of the pixels
+DISPLACED = 0.3  # pixels
 TEXTURED = 0.5  # of the noise variance: with so much image texture left, the correlation is uncertain
 CALIBRATE = "noisewise calibrate FRAMES -o NOISE"
 ORIGINAL = "use the file as the camera wrote it"
@@ -55,6 +58,9 @@ class NoiseReport(NoiseMeasurement):
     def verdict(self) -> str:
         """The kind of noise in one or two sentences."""
         y, x = self.correlation.along("Y"), self.correlation.along("X")
+        if self.few_photons:
+            mean = float(np.average(self.levels.signal, weights=self.levels.freedom)) / self.pixel_values.step
+            return f"The pixels are photon counts, {mean:.2g} a pixel on average: all of their noise is shot noise."
         if self.kind == "none":
             return self._none_verdict()
         if self.kind == "smoothed":
@@ -115,9 +121,12 @@ class NoiseReport(NoiseMeasurement):
         if self.row_std_adu > 0 and self.column_std_adu > 0:
             offsets = f"{self.row_std_adu:.3g} and {self.column_std_adu:.3g} ADU"
             yield f"both rows and columns have offsets ({offsets}): methods for stripes along one axis leave the others"
+        if abs(self.line_displacement) > DISPLACED:
+            what = f"odd lines are displaced by {self.line_displacement:.1f} pixels along X, as in bidirectional scans"
+            yield f"{what}: correct the phase of the scan in the microscope"
         if self.hot_fraction > HOT:
-            what = f"{100 * self.hot_fraction:.3g} % of the pixels are hot"
-            yield f"{what}: far brighter than their neighbours, they may remain as bright dots"
+            what = f"{100 * self.hot_fraction:.2g} % of the pixels are hot or dead"
+            yield f"{what}: they are replaced by the median of their neighbours before the image is denoised"
         for axis, value in self.plane_correlation.items():
             if abs(value) > CORRELATED_PLANES:
                 what = f"the noise of successive planes along {axis} is correlated ({value:.2f})"
@@ -138,6 +147,7 @@ class NoiseReport(NoiseMeasurement):
             "channel": self.channel,
             "kind": self.kind,
             "verdict": self.verdict,
+            "few_photons": self.few_photons,
             "warnings": self.warnings,
             "gain_adu_per_e": None if gain is None else asdict(gain),
             "variance_line_adu": {"slope": self.line.slope, "intercept": self.line.intercept},
@@ -155,6 +165,7 @@ class NoiseReport(NoiseMeasurement):
             "quantization_step_adu": self.pixel_values.step,
             "stretched": self.pixel_values.stretched,
             "hot_pixel_fraction": self.hot_fraction,
+            "line_displacement_pixels": self.line_displacement,
             "jpeg": self.jpeg,
             "from_frames": self.from_frames,
             "variance_correction": self.variance_correction,

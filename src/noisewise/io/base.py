@@ -20,6 +20,31 @@ JPEG_NOTE = "JPEG compression has altered the noise, so the result is uncertain;
 SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 
 
+@dataclass(frozen=True)
+class HotPixels:
+    """Which pixels are hot, or dead: by the standard deviation of the noise (ADU) at several signals (ADU).
+
+    least: smallest difference from the background, ADU. fraction: of the pixels that are.
+    """
+
+    signal: Array
+    std: Array
+    least: float
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class NotLight:
+    """What is known of an image: values that fill parts of it, and its hot pixels, each by channel.
+
+    empty: channels that hold nothing but such values.
+    """
+
+    fill: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    hot: Mapping[int, HotPixels] = field(default_factory=dict)
+    empty: frozenset[int] = frozenset()
+
+
 @dataclass
 class Source(ABC):
     """An image that is read lazily by region.
@@ -40,8 +65,10 @@ class Source(ABC):
     notes: list[str] = field(default_factory=list)
     opened: tuple[int, int, int] | None = field(default=None, repr=False)
     """`fingerprint` of the file or folder when it was opened"""
-    fill: dict[int, float] | None = field(default=None, repr=False)
-    """by channel, the value of pixels that are not light (see `io.fill`); None if they were not searched for"""
+    not_light: NotLight | None = field(default=None, repr=False)
+    """pixels that are not light; None if they were not searched for"""
+    line_displacement: float = 0.0
+    """pixels along X by which odd lines are displaced, as in bidirectional scans"""
 
     def check_unchanged(self) -> None:
         """Errors: `UserError` if the file or folder has changed since it was opened."""

@@ -12,7 +12,7 @@ from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
-from noisewise.io.fill import mark_fill
+from noisewise.io.light import inspect_pixels
 from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, without_existing
 from noisewise.io.write import WriteOptions
 
@@ -97,7 +97,7 @@ def open_all(images: Sequence[Any], axes: str | None) -> list[Source]:
     """Open images, and find their pixels that are not light."""
     sources = [open_source(image, axes) for image in images]
     for source in sources:
-        mark_fill(source)
+        inspect_pixels(source)
     return sources
 
 

@@ -126,6 +126,7 @@ class Denoiser(Standardized):
     channels, or one per channel. independent: whether the backbone sees one channel at a time. inputs, heads: feature
     maps that the backbone takes and returns per channel. std_scale: factor on predicted standard deviations,
     (C, 1, ...), found after training. warnings: where the method does not suit such images, and what to do.
+    no_light: the signal without light (C, 1, ...), of which no image has less, for photon counts; or None.
     pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
     """
 
@@ -141,6 +142,7 @@ class Denoiser(Standardized):
         self.noise_models = nn.ModuleList(noise_models)
         self.register_buffer("std_scale", self.per_channel([1.0] * spec.channels))
         self.warnings: list[str] = []
+        self.no_light: Tensor | None = None
         self.pretrained_part = ""
 
     @property

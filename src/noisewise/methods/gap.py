@@ -80,7 +80,8 @@ class GAP(ConditionedSettings):
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
         net = refuse_without_signal(self, build_conditioned(self, spec, noise_models))
-        photon_scale(net)  # images that are not photon counts are refused before the training
+        net.no_light = photon_scale(net)[1]  # images that are not photon counts are refused before the training
+        net.warnings = []  # the fewer the photons, the better the packaged weights are than further training
         return net
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:

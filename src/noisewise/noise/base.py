@@ -127,6 +127,11 @@ class Noise(nn.Module, ABC):
         return self
 
     @property
+    def rounding_variance(self) -> float:
+        """Variance that rounding adds, ADU²."""
+        return self.quantization.rounding_variance
+
+    @property
     def white(self) -> bool:
         """Whether the noise is spatially independent."""
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
@@ -20,12 +20,14 @@ from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
-from noisewise.io.fill import read_light, with_fill
+from noisewise.io.light import read_single, with_fill
+from noisewise.io.scan_lines import aligned, line_stride, put_back
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.fold import fold_batch_norm
+from noisewise.predict.mean import MeanCorrection, keep_mean
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
@@ -63,6 +65,12 @@ class Outputs:
         samples = 0 if self.samples is None else len(self.samples.numbers)
         return (self.mean is not None) + (self.std is not None) + samples
 
+    def put_back(self, source: Source) -> Outputs:
+        """The same for an image whose lines were aligned."""
+        mean, std = (None if sink is None else put_back(sink, source) for sink in (self.mean, self.std))
+        samples = self.samples and replace(self.samples, sink=put_back(self.samples.sink, source))
+        return Outputs(mean, std, samples)
+
 
 class Predictor:
     """Applies a method's network to images tile by tile; the result does not depend on the tile.
@@ -78,6 +86,7 @@ class Predictor:
     ) -> None:  # fmt: skip
         self.method, self.net, self.tile, self.average = method, fold_batch_norm(net), tile, average
         self.device = net.mean.device
+        self.correction = MeanCorrection.none(net)
         self.workers = threads.available() if self.device.type == "cpu" else 1
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
@@ -104,54 +113,71 @@ class Predictor:
     ) -> None:
         """Denoise a source and write the results into sinks; `report` receives the fraction done.
 
-        Pixels that are not finite are kept in mean and samples, and are NaN in the standard deviation.
+        Pixels that are not finite are kept in mean and samples, and are NaN in the standard deviation. The mean over
+        the image is that of the noisy image, for each channel: what the network changes is put right.
 
         Errors: `UserError` if memory is too small for the smallest tile, or the method gives no standard deviation.
         """
         if outputs.std is not None and not self.method.traits.std:
             raise UserError("this method gives the mean alone, without a standard deviation; leave out std")
+        if self.method.traits.needs == "noisy":
+            source = aligned(source)
+            outputs = outputs.put_back(source)
         size = tuple(source.size_of(axis) for axis in layout.spatial)
         images = list(layout.images(source.shape))
+        self.correction = self._surviving(lambda: self._keep_mean(source, layout))
         done, queue = 0, iter(images)
         while batch := list(islice(queue, max(1, int(self.pixels // prod(size))))):
-            while True:
-                try:
-                    for fraction in self._images(source, layout, outputs, batch, size):
-                        report((done + fraction * len(batch)) / len(images))
-                    break
-                except (RuntimeError, MemoryError) as error:
-                    self._shrink(error)
+
+            def predict(batch: list[Region] = batch, done: int = done) -> None:
+                for fraction in self._images(source, layout, outputs, batch, size):
+                    report((done + fraction * len(batch)) / len(images))
+
+            self._surviving(predict)
             done += len(batch)
+
+    def _surviving(self, work: Callable[[], T]) -> T:
+        """Do some work, with smaller and smaller tiles if memory runs out."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                self._shrink(error)
+
+    def _keep_mean(self, source: Source, layout: Layout) -> MeanCorrection:
+        def denoise(raw: Array) -> Array:
+            return self.posterior(self._filled(raw)[0], transforms=1).mean.cpu().numpy()
+
+        return keep_mean(
+            self.method, self.net, source, layout, together=self.workers, most=self.pixels, denoise=denoise
+        )
 
     def _images(
         self, source: Source, layout: Layout, outputs: Outputs, batch: list[Region], size: tuple[int, ...]
     ) -> Iterator[float]:  # fmt: skip
         """Denoise single images of one size; yields the fraction done."""
-        tiles = self._tiles(size, self.pixels / len(batch))
+        tiles = self._tiles(size, self.pixels / len(batch), line_stride(source, self.net.stride))
 
-        def light(image: Region, part: Tile) -> Array:
-            planes: Array = layout.to_network(read_light(source, within(layout, image, part.read)))
-            return np.asarray(planes[0])
-
-        read = ((part, np.stack([light(image, part) for image in batch])) for part in tiles)
+        light = partial(read_single, source, layout)
+        read = ((part, np.stack([light(image, part.read) for image in batch])) for part in tiles)
         for count, (part, results) in enumerate(self._results(read, len(tiles), outputs), 1):
-            regions = [within(layout, image, part.write) for image in batch]
+            regions = [layout.within(image, part.write) for image in batch]
             shape = region_shape(regions[0])
             for written, (sink, place, estimates) in enumerate(results):
                 for image, region, estimate in zip(batch, map(place, regions), estimates, strict=True):
                     pixels = layout.from_network(estimate[None], shape)
                     if sink is not outputs.std:
-                        pixels = with_fill(source, within(layout, image, part.write), pixels)
+                        pixels = with_fill(source, layout.within(image, part.write), pixels)
                     sink.write(region, pixels.reshape(region_shape(region)))
                 yield (count - 1 + min(1.0, written / outputs.count)) / len(tiles)
             yield count / len(tiles)
 
-    def _tiles(self, size: tuple[int, ...], pixels: float) -> list[Tile]:
+    def _tiles(self, size: tuple[int, ...], pixels: float, stride: tuple[int, ...]) -> list[Tile]:
         """The whole image as one tile if it fits, otherwise the largest tiles that fit."""
         if self.tile is None and prod(size) <= pixels:
             return list(plan_tiles(size, size, (0,) * len(size), self.net.stride))
-        tile = self.tile or tile_within(pixels, size, self.halo, self.net.stride)
-        return list(plan_tiles(size, tile, self.halo, self.net.stride))
+        tile = self.tile or tile_within(pixels, size, self.halo, stride)
+        return list(plan_tiles(size, tile, self.halo, stride))
 
     def _results(
         self, read: Iterator[tuple[Tile, Array]], count: int, outputs: Outputs
@@ -187,10 +213,10 @@ class Predictor:
         origin = [part.start for part in tile.read]
         posterior = self.posterior(noisy, origin)
         kept = (slice(None), slice(None), *tile.keep)
-        mean = np.where(finite, posterior.mean.cpu().numpy(), raw)[kept]
+        mean = np.where(finite, self.correction.mean(posterior.mean.cpu().numpy()), raw)[kept]
         if posterior.std is None:
             return mean, None
-        return mean, np.where(finite, posterior.std.cpu().numpy(), np.nan)[kept]
+        return mean, np.where(finite, posterior.std.cpu().numpy() * self.correction.factor, np.nan)[kept]
 
     def _draw(self, raw: Array, tile: Tile, samples: Samples) -> Iterator[Array]:
         """(N, C, *read) pixels as read -> (N, C, *write) for each sample."""
@@ -199,7 +225,7 @@ class Predictor:
         together = max(1, SAMPLED_TOGETHER // noisy.numel())
         for start in range(0, len(samples.numbers), together):
             for sample in draw(samples.numbers[start : start + together]).cpu().numpy():
-                yield np.where(finite, sample, raw)[(slice(None), slice(None), *tile.keep)]
+                yield np.where(finite, self.correction.mean(sample), raw)[(slice(None), slice(None), *tile.keep)]
 
     def _filled(self, raw: Array) -> tuple[Tensor, Array]:
         """Replace pixels that are not finite; also returns the mask of the finite ones."""
@@ -229,16 +255,19 @@ class Predictor:
         where = pad_to_multiple(grid_coordinates(noisy, origin).double(), self.net.stride).long()
         return pad_to_multiple(noisy, self.net.stride), where
 
-    def posterior(self, noisy: Tensor, origin: Sequence[int] = ()) -> Posterior[Tensor]:
+    def posterior(
+        self, noisy: Tensor, origin: Sequence[int] = (), transforms: int | None = None
+    ) -> Posterior[Tensor]:  # fmt: skip
         """p(s|x) for images (N, C, *spatial), image units, averaged over flips and rotations if `average` is set.
 
-        origin: coordinates of the first pixel. The variance of an average is the mean of the variances.
+        origin: coordinates of the first pixel. transforms: how many flips and rotations at most. The variance of an
+        average is the mean of the variances.
         """
         size = noisy.shape[2:]
         # Padded before it is transformed, so that the pooling grid does not move.
         noisy, where = self._padded(noisy, origin)
-        transforms = self._transforms()
-        parts = 1 if len(transforms) > 1 else min(len(noisy), self.workers)
+        chosen = self._transforms()[:transforms]
+        parts = 1 if len(chosen) > 1 else min(len(noisy), self.workers)
 
         def estimate(work: tuple[Tensor, tuple[Transform, Transform]]) -> tuple[Tensor, Tensor | None]:
             part, (transform, undo) = work
@@ -246,7 +275,7 @@ class Predictor:
                 found = self.method.posterior(self.net, transform(part), transform(where))
                 return crop(undo(found.mean), size), None if found.std is None else crop(undo(found.std), size) ** 2
 
-        work = [(part, transform) for part in noisy.tensor_split(parts) for transform in transforms]
+        work = [(part, transform) for part in noisy.tensor_split(parts) for transform in chosen]
         estimates = threads.in_parallel(estimate, work) if self.workers > 1 else list(map(estimate, work))
         with torch.inference_mode():
             means, variances = zip(*estimates, strict=True)
@@ -278,12 +307,6 @@ class Predictor:
             raise UserError(
                 "the memory is too small even for the smallest tile; close other programs or bin the image"
             ) from error
-
-
-def within(layout: Layout, image: Region, spatial: Region) -> Region:
-    """Convert a spatial region of one single image to a region of the source."""
-    parts = dict(zip(layout.spatial, spatial, strict=True))
-    return tuple(parts.get(axis, part) for axis, part in zip(layout.axes, image, strict=True))
 
 
 def to_sinks(outputs: Outputs, estimates: Estimates) -> Iterator[tuple[Sink, Placing, Array]]:

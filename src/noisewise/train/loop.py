@@ -74,6 +74,8 @@ def fit(
             if save is not None and clock.time_to_save():
                 trainer.show(save)
                 clock.saved = time.perf_counter()
+    if method.traits.usable_untrained and state.finished and state.validation_losses[-1][0] < state.step:
+        trainer.validate()
     trainer.finish()
     return state
 

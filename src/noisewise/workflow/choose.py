@@ -19,13 +19,16 @@ DENOISE_OPTIONS = "output, method, target, noise, axes, budget, steps, seed, dev
 def choose_method(
     asked: str | Method, checkup: NoiseReport | None, noise: Any = None, write: WriteOptions | None = None
 ) -> str | Method:
-    """The method asked for; for `auto`: simulated where a noise model is known, otherwise n2v, which needs none.
+    """The method asked for; for `auto`: gap for photon counts, simulated where a noise model is known, otherwise n2v,
+    which needs none.
 
     checkup: of the first channel, or None if it failed. noise: noise models that were given. write: what is wanted.
     """
     if asked != "auto":
         return asked
     write = write or WriteOptions()
+    if checkup is not None and checkup.few_photons and not noise:
+        return "gap"
     if write.samples or write.mode:
         return "hdn"
     if noise or (checkup is not None and checkup.kind in methods.get("simulated")().traits.removes):
@@ -93,9 +96,10 @@ def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int)
 
 def suited_methods(checkup: NoiseReport) -> list[str]:
     """Methods that need noisy images alone and remove this kind of noise, the recommended ones first."""
-    return recommended(
+    suited = recommended(
         lambda traits: checkup.kind in traits.removes and traits.needs == "noisy" and not traits.counts_only
     )
+    return [*recommended(lambda traits: traits.counts_only), *suited] if checkup.few_photons else suited
 
 
 def methods_for(suited: Sequence[str]) -> str:

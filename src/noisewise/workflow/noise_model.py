@@ -11,6 +11,7 @@ from noisewise.errors import UserError, counted
 from noisewise.estimate.measure import measure
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
+from noisewise.io.light import inspect_pixels
 from noisewise.methods.base import Method
 from noisewise.noise.base import Noise
 from noisewise.noise.files import load_noise
@@ -26,11 +27,18 @@ INSTEAD = (
 
 
 def check_up(sources: Sequence[Source]) -> NoiseReport | None:
-    """The check-up of the first channel of the images, together; None where it cannot be made."""
+    """The check-up of the first channel with light of the images, together; None where it cannot be made."""
     try:
-        return measure(some_images(sources))
+        return measure(some_images(sources), channel=with_light(sources[0])[0])
     except UserError:  # too small, constant, saturated: no reason to refuse the image
         return None
+
+
+def with_light(source: Source) -> list[int]:
+    """The channels of an image that are not empty."""
+    inspect_pixels(source)
+    empty = source.not_light.empty if source.not_light else frozenset()
+    return [channel for channel in range(source.size_of("C")) if channel not in empty]
 
 
 def some_images(sources: Sequence[Source]) -> list[Source]:
@@ -61,15 +69,19 @@ def find_noise_models(
     if given is not None:
         return open_noise_models(given, channels)
     try:
+        light = with_light(sources[0])
         found = [] if checkup is None else [checkup]
-        found += [measure(some_images(sources), channel=c) for c in range(len(found), channels)]
+        found += [measure(some_images(sources), channel=c) for c in light[len(found) :]]
     except UserError as error:
         if from_denoised is None:
             raise
         return noise_models_from_denoised(from_denoised, error)
     if traits.pretrained:
-        found = [refine(sources[0], one, channel=c) for c, one in enumerate(found)]
-    return measured_noise_models(found, method)
+        found = [
+            one if one.few_photons else refine(sources[0], one, channel=c) for c, one in zip(light, found, strict=True)
+        ]
+    of_channel = dict(zip(light, measured_noise_models(found, method), strict=True))
+    return tuple(of_channel.get(c, of_channel[light[0]]) for c in range(channels))
 
 
 def noise_models_from_denoised(make: FromDenoised, failure: UserError) -> tuple[Noise, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,12 @@ from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
 from noisewise.io.files import Draft, user_path
+from noisewise.io.light import has_repeated_slices
+from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size, pick_device
 from noisewise.noise.base import Noise
+from noisewise.noise.ops.photon_counts import gain_and_offset
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.run import Predictor
 from noisewise.progress import Progress, Report, Stage, quiet
@@ -34,6 +39,7 @@ from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
 from noisewise.workflow.choose import check_targets, suitability_warnings
 
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
+ENOUGH_PHOTONS = 5000  # in all images together: from fewer, a pretrained network learns their noise
 CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
 UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
 DEPTH = 16  # slices of a 3D patch
@@ -90,6 +96,7 @@ class Training:
         warnings = self.model.net.warnings
         self.ready = traits.usable_untrained and not warnings
         spec = self.model.spec
+        self.photons = count_photons(traits, noise_models, spec, sum(prod(source.shape) for source in noisy))
         self.notes = [
             *(note for source in [*noisy, *targets] for note in source.notes), *pair_notes, *warnings,
             *first_pass_notes(noise_models),
@@ -119,7 +126,12 @@ class Training:
         least = 0 if self.ready else 1
         if steps is not None and steps < least:
             raise UserError(f"this method needs at least {counted(least, 'training step')}, not {steps}")
-        state.untrained = self.ready and (steps == 0 or (seconds is not None and seconds < WORTH_TRAINING))
+        too_little = seconds is not None and (seconds < WORTH_TRAINING or self.photons < ENOUGH_PHOTONS)
+        state.untrained = self.ready and (steps == 0 or too_little)
+        if state.untrained and self.photons < ENOUGH_PHOTONS:
+            self.notes.append(
+                f"{self.photons:.0f} photons are too few to learn from: the packaged network is used as it is"
+            )
         if self.notes:
             report(Stage("notes", 0.0, notes=self.notes))
 
@@ -179,6 +191,15 @@ class Training:
         }
 
 
+def count_photons(traits: Traits, noise_models: Sequence[Noise], spec: ImageSpec, pixels: int) -> float:
+    """Photons in images of this number of pixels; infinite for methods that are not for photon counts."""
+    if not traits.counts_only:
+        return math.inf
+    pairs = zip(cycle(noise_models), spec.mean, spec.std, strict=False)
+    scales = [(mean, *gain_and_offset(noise_model, mean, std)) for noise_model, mean, std in pairs]
+    return sum((mean - offset) / gain for mean, gain, offset in scales) * pixels / len(spec.mean)
+
+
 def first_pass_notes(noise_models: Sequence[Noise]) -> list[str]:
     """A note where a noise model was made from a first denoised version of the images."""
     steps = {model.provenance["first_pass_steps"] for model in noise_models if "first_pass_steps" in model.provenance}
@@ -211,7 +232,7 @@ def training_images(
         paired = [*pairs]
     else:
         seconds: Sequence[Source | None] = targets or [None] * len(noisy)
-        paired = list(zip(noisy, seconds, strict=True))
+        paired = list(zip(map(aligned, noisy) if traits.needs == "noisy" else noisy, seconds, strict=True))
     return [TrainingImage(source, Layout(source.axes, spatial), target) for source, target in paired], notes
 
 
@@ -245,7 +266,15 @@ def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
                     f"{source.name}: has axes {source.axes}, not {method.spatial}; give axes if they are wrong"
                 )
         return method.spatial
-    return "ZYX" if all(source.size_of("Z") >= 3 for source in noisy) else "YX"
+    return "ZYX" if all(source.size_of("Z") >= 3 and not has_repeats(source) for source in noisy) else "YX"
+
+
+def has_repeats(source: Source) -> bool:
+    """Whether slices are copies of those before them, from which a network would learn to copy the noise."""
+    if has_repeated_slices(source):
+        source.notes.append("slices are exact copies of each other: each is denoised on its own, plane by plane")
+        return True
+    return False
 
 
 def make_spec(images: Sequence[TrainingImage], spatial: str, patches: PatchSource, *, same_units: bool) -> ImageSpec:

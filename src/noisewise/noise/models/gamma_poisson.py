@@ -126,7 +126,7 @@ class GammaPoisson(GaussianSum):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         electrons, _ = self.electrons(signal)
         excess = 1 + self.response_std**2
-        variance = excess * self.gain**2 * electrons + self.read_noise**2 + self.quantization.rounding_variance
+        variance = excess * self.gain**2 * electrons + self.read_noise**2 + self.rounding_variance
         return signal, variance.to(signal)
 
     @classmethod

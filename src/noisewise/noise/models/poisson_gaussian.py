@@ -128,7 +128,14 @@ class PoissonGaussian(GaussianSum):
 
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         electrons, _ = self.electrons(signal)
-        return signal, self.gain**2 * electrons + self.read_noise**2 + self.quantization.rounding_variance
+        return signal, self.gain**2 * electrons + self.read_noise**2 + self.rounding_variance
+
+    @property
+    def rounding_variance(self) -> float:
+        """Variance that rounding adds, ADU²: none to photon counts, which are multiples of the step already."""
+        step = self.quantization.step
+        counts = step > 0 and not (self.read_noise or self.gain % step or self.offset % step)
+        return 0.0 if counts else self.quantization.rounding_variance
 
     def span(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Range of x (ADU) that holds nearly all values; it ends at the values of pixels without photons."""

@@ -112,7 +112,7 @@ def stack_features(parts: Sequence[NoiseFeatures], copies: int) -> NoiseFeatures
 def read_variance(noise_model: Noise, intercept: float) -> float:
     """Variance without photons, ADU²; the intercept of the variance line where the model does not state it."""
     if isinstance(noise_model, PoissonGaussian | GammaPoisson):
-        return float(noise_model.read_noise) ** 2 + noise_model.quantization.rounding_variance
+        return float(noise_model.read_noise) ** 2 + noise_model.rounding_variance
     if isinstance(noise_model, Gaussian):
         return intercept
     return max(intercept, 0.0)

@@ -52,7 +52,7 @@ def split_noisy(
             if isinstance(noise_model, GammaPoisson)
             else split_counts(noise_model, *given)
         )
-        sigma = (noise_model.read_noise**2 + noise_model.quantization.rounding_variance).sqrt()
+        sigma = (noise_model.read_noise**2 + noise_model.rounding_variance).sqrt()
     z = normal_like(noisy.cpu(), generator).to(noisy)
     second = noisy + (part - fraction * whole) / fraction + ((1 - fraction) / fraction) ** 0.5 * sigma.to(noisy) * z
     return (noisy - fraction * second) / (1 - fraction), second
