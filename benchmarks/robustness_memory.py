@@ -1,8 +1,8 @@
 """Peak memory of training and prediction against what was planned, in processes of their own.
 
-The plan of a command is what the same command needs for an image of 2 to 4 megapixels (of more, the check-up uses a
-part, and prediction divides them into tiles), and what the code plans for the other pixels of the image: five bytes for
-each in training, none in prediction into a file.
+The plan is what the same command needs for an image of 256 x 256 pixels, and what the code plans beyond that: in
+training five bytes for each pixel, and in prediction into a file the outputs of all layers for the largest tile. It is
+at least what the inspection of an image needs, which uses a part of a large one (measured with an image of that size).
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from typing import Any
 import numpy as np
 import tifffile
 
+import noisewise as nw
+from noisewise.axes import region_shape
+from noisewise.predict.receptive_field import bytes_per_pixel
+from noisewise.predict.run import Predictor
 from robustness_corpus import QUICK_OPTIONS
 from robustness_fuzz import environment
 
@@ -45,6 +49,11 @@ def write_image(path: Path, shape: tuple[int, ...], dtype: str, axes: str) -> No
 
 def peak_mb(arguments: list[str]) -> float:
     """Peak resident memory of the command, MB; without the pages of files that are mapped."""
+    return max(one_peak_mb(arguments) for _ in range(REPEATS))
+
+
+def one_peak_mb(arguments: list[str]) -> float:
+    """The same of a single run."""
     process = subprocess.Popen(
         [sys.executable, "-m", "noisewise", *arguments], env=environment(), stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
@@ -70,18 +79,23 @@ def measured(names: list[str]) -> Iterator[dict[str, Any]]:
     """Peak and plan of training and of prediction, for each image."""
     with tempfile.TemporaryDirectory(prefix="noisewise-memory-") as folder:
         place = Path(folder)
-        base: dict[tuple[str, str], float] = {}
+        fixed: dict[tuple[str, str], float] = {}
         for name in names:
             (shape, dtype), axes = CASES[name], AXES.get(name, "YX")
-            for label, size in (("small", SMALL[axes]), ("image", shape)):
+            tiny = (*SMALL[axes][:-2], 256, 256)
+            for label, size in (("tiny", tiny), ("small", SMALL[axes]), ("image", shape)):
                 write_image(place / f"{label}.tif", size, dtype, axes)
             for task in ("train", "predict"):
-                commands = {label: of(task, place, label) for label in ("small", "image")}
-                key = (task, axes + dtype)
-                if key not in base:
-                    base[key] = max(peak_mb(commands["small"]) for _ in range(REPEATS))
-                planned = base[key] + (5 * (prod(shape) - prod(SMALL[axes])) / 1e6 if task == "train" else 0.0)
-                peak = max(peak_mb(commands["image"]) for _ in range(REPEATS))
+                for label in ("tiny", "small"):
+                    if (key := (label, task + axes + dtype)) not in fixed:
+                        fixed[key] = peak_mb(of(task, place, label))
+                base = fixed["tiny", task + axes + dtype]
+                if task == "train":
+                    more = 5 * (prod(shape) - prod(tiny)) / 1e6
+                else:
+                    more = planned_tile_mb(place / "image.tif", place / "tiny.safetensors")
+                planned = max(fixed["small", task + axes + dtype], base + more)
+                peak = peak_mb(of(task, place, "image"))
                 yield {
                     "image": name, "shape": list(shape), "task": task, "megapixels": prod(shape) / 1e6,
                     "planned_mb": round(planned), "peak_mb": round(peak), "ratio": round(peak / planned, 3),
@@ -90,9 +104,21 @@ def measured(names: list[str]) -> Iterator[dict[str, Any]]:
                 path.unlink()
 
 
+def planned_tile_mb(image: Path, path: Path) -> float:
+    """What the code plans for the largest tile beyond what 256 x 256 pixels need, MB."""
+    model = nw.load(path)
+    predictor = Predictor(model.method, model.net)
+    with nw.io.open_source(image) as source:
+        size = tuple(source.size_of(axis) for axis in model.spec.spatial)
+    tiles = predictor._tiles(size, predictor.pixels, predictor.net.stride)
+    pixels = max(prod(region_shape(tile.read)) for tile in tiles)
+    return bytes_per_pixel(predictor.net) * (pixels - 256**2) / 1e6
+
+
 def of(task: str, place: Path, label: str) -> list[str]:
-    """The command line of a task."""
-    image, model = str(place / f"{label}.tif"), str(place / f"{label}.safetensors")
+    """The command line of a task; prediction uses the model that was trained on the smallest image."""
+    image = str(place / f"{label}.tif")
+    model = str(place / ("tiny.safetensors" if task == "predict" else f"{label}.safetensors"))
     if task == "train":
         return ["train", "n2v", image, "-o", model, "--overwrite", "--steps", "2", "--spatial", "YX", *QUICK_OPTIONS]
     return ["predict", model, image, "-o", str(place / f"{label}_out.tif"), "--overwrite", "--average", "no"]

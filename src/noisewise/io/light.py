@@ -15,7 +15,7 @@ from noisewise.io.scan_lines import LEAST, line_displacement
 
 PLANES, BLOCK = 8, 2048  # that are searched: planes, and pixels along each side
 MOST_VALUES = 4  # of one channel
-HOT_BLOCK = 1024  # pixels along each side of the part of a plane in which hot pixels are searched
+HOT_PIXELS = 1 << 20  # of all planes together, in which hot pixels and displaced lines are searched
 
 
 def inspect_pixels(source: Source) -> None:
@@ -27,6 +27,7 @@ def inspect_pixels(source: Source) -> None:
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
     count = source.size_of("C")
     fill: dict[int, dict[float, int]] = {channel: {} for channel in range(count)}
+    side = int((HOT_PIXELS / len(chosen)) ** 0.5)
     sizes, blocks = [0] * count, [list[Array]() for _ in range(count)]
     for region in chosen:
         for first, part in enumerate(corners(region, source.axes)):
@@ -34,7 +35,7 @@ def inspect_pixels(source: Source) -> None:
                 add_fill(fill[channel], plane)
                 sizes[channel] += plane.size
                 if not first:
-                    blocks[channel].append(plane[:HOT_BLOCK, :HOT_BLOCK].copy())
+                    blocks[channel].append(plane[:side, :side].copy())
     fill = {channel: dict(sorted(areas.items(), key=lambda item: -item[1])[:MOST_VALUES])
             for channel, areas in fill.items()}  # fmt: skip
     empty = frozenset(channel for channel, areas in fill.items() if sum(areas.values()) == sizes[channel])
