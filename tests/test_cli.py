@@ -353,7 +353,7 @@ def test_files_are_streamed(run, cells, monkeypatch):
         return read(self, region)
 
     monkeypatch.setattr(TiffSource, "read", watch)
-    monkeypatch.setattr("noisewise.io.fill.BLOCK", 32)  # in blocks of this size, fill is searched for too
+    monkeypatch.setattr("noisewise.io.light.BLOCK", 32)  # in blocks of this size, fill is searched for too
     assert run("predict", "m.safetensors", "tall.tif", "--tile", "32", "--average", "no")[0] == 0
     assert 0 < largest < 240 * 280 / 4
 

@@ -146,6 +146,8 @@ def test_guessed_axes_are_reported(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata=None)
     tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata={"axes": "ZYX"})
     for image in (stack, tmp_path / "a.npy", tmp_path / "a.tif"):
-        assert any("5 x 64 x 64" in note and "give axes" in note for note in open_source(image).notes)
+        assert any(
+            "5 x 64 x 64" in note and "give axes, such as ZYX or TYX" in note for note in open_source(image).notes
+        )
         assert not open_source(image, "TYX").notes
     assert not open_source(tmp_path / "b.tif").notes and not open_source(stack[0]).notes

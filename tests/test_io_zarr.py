@@ -136,9 +136,9 @@ def test_shards_and_sparse_layout_are_kept(tmp_path: Path) -> None:
 
 
 def test_pyramid_is_the_local_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from noisewise.io import zarr_write
+    from noisewise.io import pyramid
 
-    monkeypatch.setattr(zarr_write, "BLOCK", 300)  # several blocks even here
+    monkeypatch.setattr(pyramid, "BLOCK", 300)  # several blocks even here
     path, pixels = tmp_path / "a.zarr", pixels_of((2, 64, 96), "float32")
     make_pyramid(path, "ZYX", "0.5", pixels)
     after = zarr.open_group(write_copy(path), mode="r")
@@ -151,7 +151,7 @@ def test_pyramid_is_the_local_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("have", "want"), [(33, 17), (33, 16), (7, 3), (5, 5), (10, 4), (9, 1)])
 def test_pyramid_of_odd_sizes_covers_every_pixel(have: int, want: int) -> None:
-    from noisewise.io.zarr_write import _bins, shrink
+    from noisewise.io.pyramid import _bins, shrink
 
     edges = _bins(have, want)
     assert edges[0] == 0 and edges[-1] == have and (np.diff(edges) > 0).all() and len(edges) == want + 1
@@ -226,7 +226,7 @@ def test_overwrite_and_discard(tmp_path: Path) -> None:
     ("attributes", "words"),
     [
         ({"plate": {"wells": []}}, "plate"),
-        ({"well": {"images": []}}, "plate"),
+        ({"well": {"images": []}}, "well"),
         ({"labels": ["nuclei"]}, "no OME-Zarr image"),
         ({"bioformats2raw.layout": 3}, "collection"),
         ({"multiscales": [{"datasets": []}], "image-label": {}}, "label image"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from noisewise.errors import UserError
 
 LETTERS = "STCZYX"
+OFTEN = {1: ("Z", "T"), 2: ("TZ", "TC"), 3: ("TZC", "TCZ")}  # axes before YX, by their number
 Region = tuple[slice, ...]
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -54,14 +56,22 @@ def guess_axes(shape: Sequence[int]) -> str:
     return {2: "YX", 3: "SYX", 4: "SZYX", 5: "TCZYX"}[ndim]
 
 
-def guess_notes(shape: Sequence[int], axes: str) -> list[str]:
-    """What to say of axes that an image does not name, and that were guessed: nothing for a plane."""
+def guess_notes(shape: Sequence[int], axes: str, name: str = "") -> list[str]:
+    """What to say of axes that an image does not name, and that were guessed: nothing for a plane.
+
+    name: of its file, for the command that names them.
+    """
     if not any(axis in "STZ" for axis in axes):
         return []
     sizes = " x ".join(map(str, shape))
+    lead = axes.index("Y")
+    stack, series = OFTEN[min(lead, 3)]
+    tail = "YX" + "C" * axes.endswith("C")
+    how = f"noisewise denoise {quote(name)} --axes {stack}{tail}" if name else f"axes='{stack}{tail}'"
+    meaning = " (S: separate images)" if "S" in axes else ""
     return [
-        f"the dimensions ({sizes}) are not named and were taken as {axes} (S: separate images); give axes if they are "
-        f"others, such as TYX for time or ZYX for depth"
+        f"the dimensions ({sizes}) are not named and were taken as {axes}{meaning}; if they are others, give axes, such"
+        f" as {stack}{tail} or {series}{tail} (Z: depth, T: time, C: channel): {how}"
     ]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, overload
@@ -16,9 +17,9 @@ from noisewise.axes import Array, Layout, Region
 from noisewise.errors import UserError, check_seed, counted
 from noisewise.io import checksum, companions, open_source
 from noisewise.io.animation import write_animation
-from noisewise.io.base import Source
+from noisewise.io.base import Sink, Source
 from noisewise.io.files import user_path
-from noisewise.io.inputs import Inputs, open_inputs
+from noisewise.io.inputs import Inputs, open_inputs, refuse_none
 from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
 from noisewise.io.write import WriteOptions
@@ -79,43 +80,57 @@ class Model:
         memory, and the result is read from the file when it is needed. axes: letters from `STCZYX`, one per dimension,
         if the images do not give them or they are wrong. seed: of samples that are written. report: called with the
         progress (`Stage`). options: fields of `WriteOptions`, such as average=False, std=True, samples=8,
-        overwrite=True.
+        overwrite=True; series, the number of the image in a file that contains several (default: all of them, and a
+        list as result); failed, a dictionary that collects inputs that cannot be used, with the reason: the others are
+        denoised.
 
         Errors: `UserError` if an image does not fit the model, or cannot be read or written.
         """
+        series, failed = options.pop("series", None), options.pop("failed", None)
         write, unknown = WriteOptions.split_from(options)
         if unknown:
             raise UserError(f"predict has no option '{next(iter(unknown))}'; it has: {', '.join(asdict(write))}")
         write.check()
         check_seed(seed)
-        with open_inputs(image, axes, output, write) as inputs:
-            for source in inputs.sources:
-                self.layout_for(source)
-            if inputs.outputs is not None:
-                write.refuse_early(inputs.sources, inputs.outputs)
+        with open_inputs(image, axes, output, write, series=series, failed=failed) as opened:
+            inputs = opened.usable(self.layout_for)
+            write.refuse_early(inputs.files())
             found = self.predict_all(inputs, write, write.averages(inputs.sources), seed, report)
-        return found if inputs.several else found[0]
+            if notes := inputs.all_notes():
+                report(Stage("notes", 1.0, notes=notes))
+            results = [one for one in found if one is not None]
+        return results if inputs.several else results[0]
 
     def predict_all(
         self, inputs: Inputs, write: WriteOptions, average: bool, seed: int, report: Report
-    ) -> list[Posterior[Array]]:
+    ) -> list[Posterior[Array] | None]:
         """p(s|x) of all inputs, in memory or in their files; one after the other, each streamed tile by tile.
 
         inputs: opened images and their output files. average: test-time augmentation. seed: of samples that are
-        written. report: called with the progress of all images together. Errors: `UserError`, as `predict`.
+        written. report: called with the progress of all images together. None stands for images of a file that could
+        not be used, where `inputs` collects these. Errors: `UserError`, as `predict`.
         """
-        pixels = [prod(source.shape) for source in inputs.sources]
-        found: list[Posterior[Array]] = []
-        for i, source in enumerate(inputs.sources):
+        total, done = sum(prod(source.shape) for source in inputs.sources), 0
+        found: list[Posterior[Array] | None] = []
+        for path, images in inputs.files():
+            results: list[Posterior[Array]] = []
 
-            def progress(fraction: float, done: int = sum(pixels[:i]), size: int = pixels[i]) -> None:
-                report(Stage("predict", (done + fraction * size) / sum(pixels)))
+            def work(path=path, images=images, results=results, done=done) -> None:  # type: ignore[no-untyped-def]
+                def progress(pixels: float) -> None:
+                    report(Stage("predict", (done + pixels) / total))
 
-            if inputs.outputs is None:
-                found.append(self.posterior(source, average=average, tile=write.tile_size, report=progress))
-            else:
-                found.append(self.write(source, inputs.outputs[i], write, average, seed, progress))
-                source.release()
+                if path is not None:
+                    results.extend(self.write(images, path, write, average, seed, progress))
+                    for source in images:
+                        source.release()
+                    return
+                (source,) = images
+                part = scaled(progress, 0, source)
+                results.append(self.posterior(source, average=average, tile=write.tile_size, report=part))
+
+            found += results if inputs.attempt(images, work) else [None] * len(images)
+            done += sum(prod(source.shape) for source in images)
+        refuse_none([source for source, one in zip(inputs.sources, found, strict=True) if one], inputs.failed)
         return found
 
     def posterior(
@@ -150,36 +165,53 @@ class Model:
         return sink.array
 
     def write(
-        self, source: Source, path: Path, write: WriteOptions, average: bool = False, seed: int = 0,
+        self, sources: Sequence[Source], path: Path, write: WriteOptions, average: bool = False, seed: int = 0,
         report: Callable[[float], None] = lambda _: None,
-    ) -> Posterior[Array]:  # fmt: skip
-        """Denoise a source into its files, tile by tile; the result reads from them.
+    ) -> list[Posterior[Array]]:  # fmt: skip
+        """Denoise the images of a file into its output files, tile by tile; the results read from them.
 
         path: the output file; further files are named after it. write: what is written. average: test-time
-        augmentation. seed: of samples. report: gets the fraction done.
+        augmentation. seed: of samples. report: gets the number of pixels done.
 
-        Errors: `UserError` if the source does not fit the model, or a file cannot be written.
+        Errors: `UserError` if an image does not fit the model, or a file cannot be written.
         """
-        record = self.record_for(source, write, average, seed)
+        sums = {path: checksum(path) for path in {source.path for source in sources if source.path is not None}}
+        records = [self.record_for(source, write, average, seed, sums) for source in sources]
         with ExitStack() as opened:
-            sinks = {name: opened.enter_context(sink) for name, sink in write.sinks(path, source, record)}
-            samples = None
-            if write.samples:
-                numbers, place = self._numbers(source, write, seed), stacked(source, write.kept).place
-                samples = Samples(numbers, seed, sinks["samples"], place)
-            outputs = Outputs(sinks["mean"], sinks.get("std"), samples)
-            self.predict_to(source, outputs, average=average, tile=write.tile_size, report=report)
-            if write.mode:
-                mode = Samples([MODE], seed, sinks["mode"], same_region)
-                self.predict_to(source, Outputs(samples=mode), tile=write.tile_size)
-            source.check_unchanged()
+            sinks: dict[str, list[Sink]] = {}
+            for name, ones in write.sinks(path, sources, records):
+                sinks[name] = [opened.enter_context(sink) for sink in ones]
+            for number, source in enumerate(sources):
+                mine = {name: ones[number] for name, ones in sinks.items()}
+                before = sum(prod(other.shape) for other in sources[:number])
+                self._write_image(source, mine, write, average, seed, scaled(report, before, source))
+        series = list(range(len(sources))) if len(sources) > 1 else [None]
         if write.gif:
-            stack = stacked(source, write.kept)
-            with open_source(companions(path)["samples"]) as drawn:
+            stack = stacked(sources[0], write.kept)
+            with open_source(companions(path)["samples"], series=series[0]) as drawn:
                 drawn.axes = stack.axes
                 write_animation(companions(path)["gif"], drawn, stack, write.overwrite)
-        draw = (lambda numbers, seed: self.draw(source, numbers, seed)) if self.method.traits.samples else None
-        return FilePosterior(path, write.beside(path).get("std"), draw)
+        std = write.beside(path).get("std")
+        return [
+            FilePosterior(path, std, partial(self.draw, source) if self.method.traits.samples else None, number)
+            for source, number in zip(sources, series, strict=True)
+        ]
+
+    def _write_image(
+        self, source: Source, sinks: dict[str, Sink], write: WriteOptions, average: bool, seed: int,
+        report: Callable[[float], None],
+    ) -> None:  # fmt: skip
+        """Denoise a source into its sinks, by name."""
+        samples = None
+        if write.samples:
+            numbers, place = self._numbers(source, write, seed), stacked(source, write.kept).place
+            samples = Samples(numbers, seed, sinks["samples"], place)
+        outputs = Outputs(sinks["mean"], sinks.get("std"), samples)
+        self.predict_to(source, outputs, average=average, tile=write.tile_size, report=report)
+        if write.mode:
+            mode = Samples([MODE], seed, sinks["mode"], same_region)
+            self.predict_to(source, Outputs(samples=mode), tile=write.tile_size)
+        source.check_unchanged()
 
     def _numbers(self, source: Source, write: WriteOptions, seed: int) -> Sequence[int]:
         """Which samples are written: all, or some that represent the others."""
@@ -227,15 +259,19 @@ class Model:
         check_size(source, self.noise_models)
         return Layout(source.axes, self.spec.spatial)
 
-    def record_for(self, source: Source, write: WriteOptions, average: bool, seed: int) -> dict[str, Any]:
+    def record_for(
+        self, source: Source, write: WriteOptions, average: bool, seed: int, checksums: Mapping[Path, str]
+    ) -> dict[str, Any]:
         """How an output was made, as JSON values: version, method, settings, seed, steps, the input and its checksum.
 
         write: what is written; of samples also their number and seed. average: whether test-time augmentation is used.
-        seed: of samples. Errors: `UserError` if the input cannot be read.
+        seed: of samples. checksums: of files.
         """
         record = dict(self.provenance) | {"settings": asdict(self.method), "input": source.name, "averaged": average}
+        if source.series is not None:
+            record["series"] = source.series
         if source.path is not None:
-            record["input_sha256"] = checksum(source.path)
+            record["input_sha256"] = checksums[source.path]
         if write.samples:
             record |= {"samples": write.samples, "samples_kept": write.kept, "samples_seed": seed}
         return record
@@ -261,6 +297,11 @@ def load(path: str | Path, device: str = "auto") -> Model:
     saved = read_model(user_path(path))
     model = Model(saved.method, saved.spec, saved.net, saved.provenance, saved.train_state)
     return model.to(pick_device(device, model.noise_models))
+
+
+def scaled(report: Callable[[float], None], before: int, source: Source) -> Callable[[float], None]:
+    """Report pixels done, from the fraction of an image that is done; before: pixels of earlier images."""
+    return lambda fraction: report(before + fraction * prod(source.shape))
 
 
 def same_region(region: Region, number: int) -> Region:  # noqa: ARG001

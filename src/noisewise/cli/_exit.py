@@ -1,6 +1,7 @@
 """Exit codes, and errors as one line on stderr.
 
-0: done. 2: the user's input cannot be used. 130: interrupted. 1: an unexpected error.
+0: done. 2: the user's input cannot be used. 3: some of several inputs could not be used, the others are done. 130:
+interrupted. 1: an unexpected error.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 from noisewise.cli._print import say
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 
-OK, UNEXPECTED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+OK, UNEXPECTED, USER_ERROR, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 UNEXPECTED_MESSAGE = (
     "error: unexpected {kind}: {what}; repeat with NOISEWISE_DEBUG=1 for the traceback, and please report it"
 )
@@ -81,6 +82,24 @@ def user_message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}"
     return None
+
+
+def exit_code(failed: Mapping[str, str], done: int) -> int:
+    """Print which inputs could not be used and why; returns the exit code. done: number of those that are done."""
+    for reason in failed.values():
+        fail(f"error: {reason}", PARTLY)
+    if not failed:
+        return OK
+    return fail(
+        f"{done} of {counted(done + len(failed), 'input')} done, {len(failed)} could not be used (see above); "
+        f"correct these and run the same command with --skip-existing, or leave them out",
+        PARTLY,
+    )
+
+
+def failures(failed: Mapping[str, str]) -> list[dict[str, str]]:
+    """JSON output about inputs that could not be used."""
+    return [{"input": name, "error": reason} for name, reason in failed.items()]
 
 
 def fail(message: str, code: int) -> int:

@@ -82,12 +82,12 @@ def keep_interrupted(model: Model, asked: Any, plan: Plan, targets: Sequence[Pat
     if model.train_state.finished:
         output = [] if asked.output is None else ["-o", asked.output]
         skip = [] if asked.writing.overwrite or asked.writing.skip_existing else ["--skip-existing"]
-        files = [str(path), *map(str, plan.inputs), *output, *axes_option(asked.axes)]
+        files = [str(path), *map(str, plan.inputs), *output, *flags_of(asked, "axes", "series")]
         use = ["noisewise", "predict", *files, *flags(asked.writing), *flags_of(asked, "seed", "device"), *skip]
         return fail(
             f"interrupted while writing; the trained model is kept; continue with: {shlex.join(use)}", INTERRUPTED
         )
-    return fail(how_to_resume(model, path, plan.inputs, targets, asked.axes), INTERRUPTED)
+    return fail(how_to_resume(model, path, plan.inputs, targets, asked), INTERRUPTED)
 
 
 def flags(options: Any) -> list[str]:
@@ -106,20 +106,15 @@ def flags_of(options: Any, *names: str) -> list[str]:
 
 
 def how_to_resume(
-    model: Model, path: Path, inputs: Sequence[Path | str], targets: Sequence[Path | str], axes: str | None
+    model: Model, path: Path, inputs: Sequence[Path | str], targets: Sequence[Path | str], asked: Any
 ) -> str:
-    """A line with the step, the model file and the command to continue with."""
+    """A line with the step, the model file and the command to continue with. asked: the command's options."""
     method, state = str(model.provenance.get("method")), model.train_state
     pairs = ["--target", *map(str, targets)] if targets else []
-    output = ["-o", str(path), *axes_option(axes), "--resume"]
+    output = ["-o", str(path), *flags_of(asked, "axes", "series"), "--resume"]
     command = ["noisewise", "train", method, *map(str, inputs), *pairs, *output]
     done = f"step {state.step} of {state.steps}" if state.steps else f"step {state.step}"
     return f"interrupted at {done}; {path} is a usable model; continue with: {shlex.join(command)}"
-
-
-def axes_option(axes: str | None) -> list[str]:
-    """The option --axes, if it was given."""
-    return [] if axes is None else ["--axes", axes]
 
 
 def free_name(output: Path) -> Path:

@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._exit import OK
+from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.cli._print import say
 from noisewise.errors import UserError
@@ -42,6 +42,8 @@ class Denoise:
     """a noise model, or one for each channel, for methods that use one (default: measured in the images)"""
     axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
+    series: options.Series = None
+    """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
     budget: options.Budget = None
     """time for training and denoising together: 60s, 10min, 2h (default: 60s)"""
     steps: options.Steps = None
@@ -58,17 +60,18 @@ class Denoise:
     def run(self) -> int:
         """Denoise all inputs."""
         options.check_length(self.budget, self.steps)
-        plan = self.writing.plan(self.inputs, self.output)
+        failed: dict[str, str] = {}
+        plan = self.writing.plan(self.inputs, self.output, failed if self.target is None else None)
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
             raise UserError(f"{model}: is the name of both the model and the denoised image; choose another --model")
         say_notes(plan.notes, self.messages.quiet)
         if not plan.inputs:
-            return self._finish(plan, None, [], 0.0)
+            return self._finish(plan, None, [], 0.0, failed)
         with folders_for(plan.outputs):
-            return self._denoise(plan, model)
+            return self._denoise(plan, model, failed)
 
-    def _denoise(self, plan: Plan, path: Path | None) -> int:
+    def _denoise(self, plan: Plan, path: Path | None, failed: dict[str, str]) -> int:
         from noisewise.workflow.budget import remaining
         from noisewise.workflow.denoise import denoise
         from noisewise.workflow.training import Interrupted
@@ -82,22 +85,26 @@ class Denoise:
                     noise=[user_path(name) for name in self.noise] or None, axes=self.axes,
                     budget=remaining(self.budget) if self.steps is None else None, steps=self.steps, seed=self.seed,
                     device=self.device,
-                    **vars(self.writing), model=path, report=display,
+                    **vars(self.writing), model=path, report=display, series=self.series,
+                    failed=failed if self.target is None and len(plan.inputs) + len(failed) > 1 else None,
                 )  # fmt: skip
         except Interrupted as stop:
             return keep_interrupted(stop.model, self, plan, targets)
-        display.say(results[0].notes)
-        return self._finish(plan, path, results, time.monotonic() - started)
+        display.say(results[0].notes if results else [])
+        return self._finish(plan.done(failed), path, results, time.monotonic() - started, failed)
 
-    def _finish(self, plan: Plan, path: Path | None, results: list[Result], seconds: float) -> int:
+    def _finish(
+        self, plan: Plan, path: Path | None, results: list[Result], seconds: float, failed: dict[str, str]
+    ) -> int:
+        code = exit_code(failed, len(plan.outputs))
         if self.messages.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
-            record |= options.written_beside(self.writing, plan.outputs)
+            record |= options.written_beside(self.writing, plan.outputs) | {"failed": failures(failed)}
             record |= {"notes": plan.notes + (results[0].notes if results else []), "model": path}
             print_json(record | (training_record(results[0].model) if results else {}))
-            return OK
+            return code
         for output in plan.outputs:
             say(output)
         if results and not self.messages.quiet:
             say(f"{summary(results[0].model)}, {seconds:.0f} s", error=True)
-        return OK
+        return code

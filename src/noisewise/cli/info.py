@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
-from noisewise.cli._options import Axes, Switch
+from noisewise.cli._options import Axes, Series, Switch
 from noisewise.cli._print import say
+from noisewise.errors import UserError
 from noisewise.io.files import check_regular, user_path
+
+if TYPE_CHECKING:
+    from noisewise.io.base import Source
 
 MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle gets the error message for models
 
@@ -29,6 +34,8 @@ class Info:
     """an image, a model or a noise model"""
     axes: Axes = None
     """dimensions of the image, letters out of STCZYX, if the file does not give them or they are wrong"""
+    series: Series = None
+    """number of the image in a file that contains several (default: the first, and a list of all)"""
     json: Switch = False
     """print one JSON object on stdout and nothing else"""
 
@@ -36,7 +43,7 @@ class Info:
         """Print the content of the file."""
         path = user_path(self.file)
         check_regular(path)
-        record = tensor_record(path) if is_model(path) else image_record(path, self.axes)
+        record = tensor_record(path) if is_model(path) else image_record(path, self.axes, self.series)
         if self.json:
             print_json(record)
         else:
@@ -52,23 +59,47 @@ def is_model(path: Path) -> bool:
         return file.read(9)[6:] == b"\0\0{"
 
 
-def image_record(path: Path, axes: str | None) -> dict[str, Any]:
-    """Content of an image file."""
-    from noisewise.io import open_source
+def image_record(path: Path, axes: str | None, series: int | None) -> dict[str, Any]:
+    """Content of an image file: its first image, or that with a number, and a list of all."""
+    from noisewise.io import open_images
     from noisewise.io.provenance import read_provenance
 
-    with open_source(path, axes) as source:
-        return {
-            "file": str(path),
-            "format": image_format(source),
-            "axes": source.axes,
-            "shape": list(source.shape),
-            "pixels": str(source.dtype),
-            "pixel size": {axis: f"{size:g} {'s' if axis == 'T' else 'µm'}" for axis, size in source.scale.items()},
-            "channels": source.channel_names,
-            "notes": source.notes,
-            "made by noisewise": read_provenance(source),
-        }
+    sources = open_images(path, axes, series=series)
+    source = sources[0]
+    record: dict[str, Any] = {
+        "file": str(path),
+        "format": image_format(source),
+        "axes": source.axes,
+        "shape": list(source.shape),
+        "pixels": str(source.dtype),
+        "pixel size": {axis: f"{size:g} {'s' if axis == 'T' else 'µm'}" for axis, size in source.scale.items()},
+        "channels": source.channel_names,
+        "notes": source.notes,
+        "made by noisewise": read_provenance(source),
+    }
+    if source.in_file > 1:
+        record |= {"series": source.series, "images": listed(path, axes, sources, series)}
+    for one in sources:
+        one.close()
+    return record
+
+
+def listed(path: Path, axes: str | None, sources: Sequence[Source], series: int | None) -> dict[str, str]:
+    """Axes, shape and pixel type of all images in a file, by number; also of those that are not denoised."""
+    from noisewise.io import open_source
+
+    opened = {source.series: source for source in sources}
+    found = {}
+    for number in range(sources[0].in_file):
+        try:
+            source = opened[number] if number in opened else open_source(path, axes, series=number)
+        except UserError as error:
+            found[str(number)] = str(error)
+            continue
+        place = source.name.partition("/")[2] or str(getattr(getattr(source, "stored", None), "name", ""))
+        text = f"{source.axes}, {' x '.join(map(str, source.shape))}, {source.dtype}{place and ', ' + place}"
+        found[str(number)] = text + ("" if series is not None or number in opened else "; left out")
+    return found
 
 
 def image_format(source: Any) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisewise.cli._display import print_json, say_notes
-from noisewise.cli._exit import OK
+from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._models import plan_noise
-from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Switch
+from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Series, Switch
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
@@ -38,6 +38,8 @@ class Measure:
     """correct the strength of the noise by what a denoiser removes (about a second per image)"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
+    series: Series = None
+    """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
     overwrite: Switch = False
     """replace outputs that exist"""
     messages: MessageOptions = field(default_factory=Messages)
@@ -55,7 +57,8 @@ class Measure:
         from noisewise.workflow.choose import suited_methods
 
         found: list[NoiseReport] = []
-        for checkup in checkups(paths, self.axes, self.refine, self.messages.quiet):
+        failed: dict[str, str] = {}
+        for checkup in self._checkups(paths, failed):
             found.append(checkup)
             if not self.messages.json:
                 say("\n".join(describe(checkup, suited_methods(checkup), self.messages.quiet)))
@@ -68,20 +71,34 @@ class Measure:
 
             plot_noise_report(found[0], self.figure)
         if self.messages.json:
-            print_json({"checkups": [one.record() | {"methods": suited_methods(one)} for one in found]})
-        return OK
+            every = [one.record() | {"methods": suited_methods(one)} for one in found]
+            print_json({"checkups": every, "failed": failures(failed)})
+        return exit_code(failed, len(paths) - len(failed))
+
+    def _checkups(self, paths: list[Path], failed: dict[str, str]) -> Iterator[NoiseReport]:
+        """Check-ups of every channel of every image; prints notes on how an image was read.
+
+        failed: collects the files that cannot be measured, with the reason. Errors: `UserError`, if none can.
+        """
+        for path in paths:
+            try:
+                yield from checkups(path, self.axes, self.series, self.refine, self.messages.quiet)
+            except UserError as error:
+                failed[str(path)] = str(error)
+        if len(failed) == len(paths):
+            raise UserError("; ".join(failed.values()))
 
 
-def checkups(paths: list[Path], axes: str | None, refined: bool, quiet: bool) -> Iterator[NoiseReport]:
-    """Check-ups of every channel of every image; prints notes on how an image was read."""
+def checkups(path: Path, axes: str | None, series: int | None, refined: bool, quiet: bool) -> Iterator[NoiseReport]:
+    """Check-ups of every channel of the images in a file; prints notes on how they were read."""
     from noisewise.estimate.measure import measure
-    from noisewise.io import open_source
+    from noisewise.io import open_images
 
     if refined:
         from noisewise.workflow.refine_noise import refine
 
-    for path in paths:
-        with open_source(path, axes) as source:
+    for source in open_images(path, axes, series=series):
+        with source:
             for channel in range(source.size_of("C")):
                 found = measure(source, channel=channel)
                 if channel == 0:

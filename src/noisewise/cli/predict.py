@@ -9,11 +9,12 @@ from tyro.conf import Positional
 
 from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._exit import INTERRUPTED, OK, fail
+from noisewise.cli._exit import INTERRUPTED, exit_code, fail, failures
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
 from noisewise.io.plan import Plan, folders_for
+from noisewise.progress import Stage
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,8 @@ class Predict:
     """output file, or folder for several inputs (default: <name>_denoised beside each input)"""
     axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
+    series: options.Series = None
+    """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
     seed: int = 0
     """random seed of samples"""
     device: str = "auto"
@@ -39,33 +42,42 @@ class Predict:
         """Denoise all inputs."""
         if not self.inputs:
             raise UserError("no image; the model comes first, as in: noisewise predict cells.safetensors new.tif")
-        plan = self.writing.plan(self.inputs, self.output)
+        failed: dict[str, str] = {}
+        plan = self.writing.plan(self.inputs, self.output, failed)
         say_notes(plan.notes, self.messages.quiet)
         started = time.monotonic()
         try:
             with folders_for(plan.outputs):
-                notes = self._predict(plan) if plan.inputs else []
+                notes = self._predict(plan, failed) if plan.inputs else []
         except KeyboardInterrupt:
             return fail("interrupted; continue with the same command and --skip-existing", INTERRUPTED)
-        say_notes(notes, self.messages.quiet)
+        plan = plan.done(failed)
+        code = exit_code(failed, len(plan.outputs))
         if self.messages.json:
             seconds = round(time.monotonic() - started, 2)
             record = {"input": plan.inputs, "output": plan.outputs, "model": self.model, "seconds": seconds}
-            record |= options.written_beside(self.writing, plan.outputs)
+            record |= options.written_beside(self.writing, plan.outputs) | {"failed": failures(failed)}
             print_json(record | {"notes": plan.notes + notes})
-            return OK
+            return code
         for output in plan.outputs:
             say(output)
-        return OK
+        return code
 
-    def _predict(self, plan: Plan) -> list[str]:
-        from noisewise.io.inputs import open_all
+    def _predict(self, plan: Plan, failed: dict[str, str]) -> list[str]:
         from noisewise.model import load
         from noisewise.workflow.choose import refuse_unsupported
 
         model = load(user_path(self.model), self.device)
         refuse_unsupported(model.method, self.writing)
-        sources = open_all(plan.inputs, self.axes)
+        notes: list[str] = []
         with Display(self.messages.quiet) as display:
-            model.predict(sources, output=plan.outputs, seed=self.seed, report=display, **vars(self.writing))
-        return [note for source in sources for note in source.notes]
+
+            def report(stage: Stage) -> None:
+                notes.extend(stage.notes)
+                display(stage)
+
+            model.predict(
+                plan.inputs, output=plan.outputs, axes=self.axes, seed=self.seed, report=report, series=self.series,
+                failed=failed if len(plan.inputs) + len(failed) > 1 else None, **vars(self.writing),
+            )  # fmt: skip
+        return notes

@@ -42,6 +42,8 @@ class Train:
     """model file to write, such as cells.safetensors"""
     axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
+    series: options.Series = None
+    """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
     budget: options.Budget = None
     """time for training: 60s, 10min, 2h (default: the method's number of steps)"""
     steps: options.Steps = None
@@ -86,12 +88,12 @@ class Train:
                     self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
                     noise=[user_path(name) for name in self.noise] or None,
                     budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
-                    report=display,
+                    report=display, series=self.series,
                 )  # fmt: skip
         except Interrupted as stop:
-            return fail(how_to_resume(stop.model, path, self.inputs, self.target, self.axes), INTERRUPTED)
+            return fail(how_to_resume(stop.model, path, self.inputs, self.target, self), INTERRUPTED)
         if not model.train_state.finished:
-            return fail(how_to_resume(model, path, self.inputs, self.target, self.axes), INTERRUPTED)
+            return fail(how_to_resume(model, path, self.inputs, self.target, self), INTERRUPTED)
         display.say(model.notes)
         return self._finish(model, path, inputs, time.monotonic() - started)
 

@@ -111,14 +111,14 @@ def open_images(image: Any, axes: str | None, channel: int) -> list[Source]:
 
 def check_planes(name: str, planes: list[list[Array]]) -> None:
     """Refuse images without noise to measure. Errors: `UserError`."""
+    if not planes:
+        raise UserError(f"{name}: holds no finite pixel; give the image as it was recorded")
     height, width = np.min([group[0].shape for group in planes], axis=0)
     if min(height, width) < MIN_SIDE:
         raise UserError(
             f"{name}: {height} x {width} pixels are too few to measure noise; give {MIN_SIDE} x {MIN_SIDE} or more"
         )
     finite = np.concatenate([plane[np.isfinite(plane)] for group in planes for plane in group])
-    if not len(finite):
-        raise UserError(f"{name}: holds no finite pixel; give the image as it was recorded")
     if finite.min() == finite.max():
         raise UserError(f"{name}: all pixels have the value {finite[0]:g}, so there is no noise; give another image")
 

@@ -17,7 +17,7 @@ MAX_PIXELS = 2**21  # of all planes together: more cost time and add no precisio
 def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> tuple[str, list[list[Array]]]:
     """Read planes (Y, X), float64, evenly spread over the image, each with the next one along T, or else along Z.
 
-    Returns the axis ("" for none) and the groups of one or two planes.
+    Returns the axis ("" for none) and the groups of one or two planes; planes without a finite pixel are left out.
     """
     source = aligned(source)
     layout = Layout(source.axes, "YX")
@@ -30,17 +30,20 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
     pixels = MAX_PIXELS // (MAX_PLANES // max_planes * len(chosen))
     groups = []
     for region in (central_region(regions[i], source.axes, pixels) for i in chosen):
-        group: list[Array] = []
-        for more in (2, 3) if axis else (1,):
-            if axis:
-                start = region[position].start
-                part = slice(start, min(start + more, size))
-                region = (*region[:position], part, *region[position + 1 :])
-            group = different(layout.to_network(read_light(source, region))[:, channel])
-            if len(group) > 1:
-                break
+        group = different(read_channel(source, layout, region, channel))
+        for later in (1, 2) if axis else ():  # the next plane, or the one after it if that is a copy
+            if len(group) < 2:
+                part = slice(region[position].start, min(region[position].start + 1 + later, size))
+                wide = (*region[:position], part, *region[position + 1 :])
+                group = different(read_channel(source, layout, wide, channel))
         groups.append(group)
-    return axis, [group for group in groups if group] or groups[:1]
+    return axis, [group for group in groups if group]
+
+
+def read_channel(source: Source, layout: Layout, region: Region, channel: int) -> Array:
+    """The planes (N, Y, X) of one channel in a region."""
+    planes: Array = layout.to_network(read_light(source, region))[:, channel]
+    return planes
 
 
 def different(planes: Array) -> list[Array]:

@@ -63,6 +63,16 @@ class Source(ABC):
     channel_names: list[str] = field(default_factory=list)
     path: Path | None = None
     notes: list[str] = field(default_factory=list)
+    series: int | None = None
+    """number of the image in its file, where that contains several"""
+    in_file: int = 1
+    """number of images in its file"""
+    root: Path | None = field(default=None, repr=False)
+    """the collection that the image is in, such as a plate: its folder"""
+    files: list[Path] = field(default_factory=list, repr=False)
+    """other files of the set of files that the image is in"""
+    blank: list[Region] = field(default_factory=list, repr=False)
+    """regions of planes that do not exist in the file and are read as zeros; one for each channel"""
     opened: tuple[int, int, int] | None = field(default=None, repr=False)
     """`fingerprint` of the file or folder when it was opened"""
     not_light: NotLight | None = field(default=None, repr=False)

@@ -178,6 +178,28 @@ class Draft:
         remove(self.temporary)
 
 
+class SharedDraft(Draft):
+    """A draft of several images: the last one that is complete renames it into place, any one can discard it.
+
+    pending: the images that are not complete, shared by all. inside: path of this image within the output.
+    """
+
+    def __init__(self, draft: Draft, pending: set[int], inside: str = "") -> None:
+        self.draft, self.pending = draft, pending
+        self.path, self.temporary = draft.path / inside, draft.temporary / inside
+        pending.add(id(self))
+
+    def commit(self) -> None:
+        """Rename into place, if all images are complete."""
+        self.pending.discard(id(self))
+        if not self.pending:
+            self.draft.commit()
+
+    def discard(self) -> None:
+        """Remove what was written of all images."""
+        self.draft.discard()
+
+
 def remove(path: Path) -> None:
     """Remove a file or folder, as far as possible."""
     for _ in range(REMOVAL_TRIES):

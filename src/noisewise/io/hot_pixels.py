@@ -104,9 +104,10 @@ def noise_limits(planes: Sequence[Array]) -> HotPixels | None:
         cross = np.stack([values[1:-1, :-2], values[1:-1, 2:], values[:-2, 1:-1], values[2:, 1:-1]])
         cross.sort(0)
         background = cross[1:3].mean(0)
-        good = np.isfinite(background) & np.isfinite(values[1:-1, 1:-1])
+        inside = values[1:-1, 1:-1]
+        good = np.isfinite(background) & np.isfinite(inside)
         signal.append(background[good])
-        residual.append((values[1:-1, 1:-1] - background)[good])
+        residual.append(inside[good] - background[good])
         different = np.unique(values[np.isfinite(values)])
         steps.append(np.diff(different).min() if 1 < len(different) < MANY else 0.0)
     brightness, deviation = np.concatenate(signal), np.abs(np.concatenate(residual))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from noisewise.io.units import micrometres, seconds
@@ -35,7 +36,7 @@ def description(axes: str, shape: Sequence[int], scale: Mapping[str, float]) -> 
     """Create the description of a new hyperstack."""
     sizes = dict(zip(axes, shape, strict=True))
     channels, slices, frames = (sizes.get(a, 1) for a in "CZT")
-    lines = ["ImageJ=1.54f", f"images={channels * slices * frames}"]
+    lines = ["ImageJ=1.54f", f"images={prod(shape[:-2])}"]
     lines += [f"channels={channels}"] * (channels > 1)
     lines += [f"slices={slices}"] * (slices > 1)
     lines += [f"frames={frames}"] * (frames > 1)
@@ -45,6 +46,29 @@ def description(axes: str, shape: Sequence[int], scale: Mapping[str, float]) -> 
     stated = {"spacing": scale.get("Z"), "finterval": scale.get("T")}
     lines += [f"{key}={float(value)!r}" for key, value in stated.items() if value]
     return "\n".join([*lines, "loop=false", ""])
+
+
+SIZES = {"channels": "C", "slices": "Z", "frames": "T"}
+
+
+def changed_description(text: str, axes: str, shape: Sequence[int], scale: Mapping[str, float]) -> str:
+    """The description of a hyperstack with other axes, or another number of planes; its other lines are kept."""
+    sizes = {axis: size for axis, size in zip(axes, shape, strict=True) if axis in ORDER}
+    renewed = {"images", "hyperstack", "order", *SIZES, *(["mode"] * (sizes.get("C", 1) == 1))}
+    renewed |= {key for key, axis in (("spacing", "Z"), ("finterval", "T"), ("fps", "T")) if axis not in scale}
+    kept = [line for line in text.split("\n") if line.partition("=")[0].strip() not in renewed]
+    stated = [line for line in description(axes, shape, {}).split("\n") if line.partition("=")[0] in renewed]
+    return "\n".join([kept[0], *stated, *kept[1:]])
+
+
+def changed_tags(tags: Mapping[str, Any], axes: str, shape: Sequence[int]) -> dict[str, Any]:
+    """The private metadata for other axes or planes: display settings only if they are for this number of channels."""
+    channels = dict(zip(axes, shape, strict=True)).get("C", 1)
+    out = {name: value for name, value in tags.items() if len(value) == {"LUTs": channels, "Ranges": 2 * channels}.get(
+        name, len(value))}  # fmt: skip
+    if "Labels" in out:
+        out["Labels"] = out["Labels"][: prod(shape[:-2])]
+    return out
 
 
 def with_provenance(tags: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:

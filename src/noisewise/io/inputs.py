@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from noisewise.axes import Layout
 from noisewise.errors import UserError
-from noisewise.io import open_source
+from noisewise.io import open_images
 from noisewise.io.base import Source
 from noisewise.io.files import user_path
 from noisewise.io.light import inspect_pixels
+from noisewise.io.paths import default_output
 from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, without_existing
 from noisewise.io.write import WriteOptions
 
@@ -21,55 +25,116 @@ from noisewise.io.write import WriteOptions
 class Inputs:
     """Opened images, the output file of each (None: the results stay in memory), and notes on what was left out.
 
-    several: whether the call names several images, so that its result is a list.
+    The images of one file follow each other and have the same output. several: whether the call names several images,
+    so that its result is a list. failed: collects inputs that cannot be used, with the reason; None: these are errors.
     """
 
     sources: list[Source]
     outputs: list[Path] | None
     several: bool
     notes: list[str] = field(default_factory=list)
+    failed: dict[str, str] | None = None
+
+    def files(self) -> Iterator[tuple[Path | None, list[Source]]]:
+        """Each output with its images; an image whose result stays in memory is by itself."""
+        if self.outputs is None:
+            yield from ((None, [source]) for source in self.sources)
+            return
+        for path, images in groupby(zip(self.outputs, self.sources, strict=True), key=lambda pair: pair[0]):
+            yield path, [source for _, source in images]
+
+    def all_notes(self) -> list[str]:
+        """Notes on what was left out, and on each image."""
+        return self.notes + [note for source in self.sources for note in source.notes]
+
+    def usable(self, check: Callable[[Source], object]) -> Inputs:
+        """The same inputs without files of which an image does not pass a check. Errors: see `attempt`."""
+        kept = [
+            (path, images) for path, images in self.files() if self.attempt(images, partial(checked, images, check))
+        ]
+        sources = [source for _, images in kept for source in images]
+        outputs = None if self.outputs is None else [path for path, images in kept for _ in images if path is not None]
+        refuse_none(sources, self.failed)
+        return replace(self, sources=sources, outputs=outputs)
+
+    def attempt(self, images: Sequence[Source], work: Callable[[], object]) -> bool:
+        """Work on the images of a file; whether it could be done. Errors: `UserError`, if these are not collected."""
+        try:
+            work()
+        except UserError as error:
+            if self.failed is None:
+                raise
+            self.failed[str(images[0].root or images[0].path or images[0].name)] = str(error)
+            return False
+        return True
+
+
+def checked(images: Sequence[Source], check: Callable[[Source], object]) -> None:
+    """Check all images of a file."""
+    for source in images:
+        check(source)
+
+
+def read_completely(source: Source) -> None:
+    """Read all pixels, image by image. Errors: `UserError` if some cannot be read."""
+    for region in Layout(source.axes, "YX").images(source.shape):
+        source.read(region)
+
+
+def refuse_none(sources: Sequence[Source], failed: dict[str, str] | None) -> None:
+    """Errors: `UserError` if no input is left, since all have failed."""
+    if failed and not sources:
+        raise UserError("; ".join(failed.values()))
 
 
 @contextmanager
-def open_inputs(images: Any, axes: str | None, output: Any, write: WriteOptions) -> Iterator[Inputs]:
+def open_inputs(
+    images: Any, axes: str | None, output: Any, write: WriteOptions, *, series: int | None = None,
+    failed: dict[str, str] | None = None,
+) -> Iterator[Inputs]:  # fmt: skip
     """Open the images of a call and plan their outputs.
 
     images: a path, an array, a list of these, a folder, or a pattern. output: None, a file, a folder, or a list with a
-    file for each image.
+    file for each image. series: number of the image, where a file contains several (default: all of them). failed:
+    collects inputs that cannot be used, instead of errors.
 
     Errors: `UserError` for images that cannot be used, and for two outputs of the same name.
     """
-    several = is_several(images)
+    several, notes = is_several(images), list[str]()
     refuse_empty(images)
     given = list(images) if isinstance(images, list | tuple) and several else [images]
+    outputs: list[Path] | None = None
     if output is None or isinstance(output, list | tuple):
-        sources = open_all(expanded(given), axes)
-        outputs = None if output is None else [user_path(path) for path in output]
-        with folders_for(outputs or []):
-            yield with_outputs(sources, outputs, several, write)
-        return
-    if not all(isinstance(image, str | Path) for image in given):
-        sources = open_all(given, axes)
-        outputs = outputs_of_arrays(sources, output)
-        with folders_for(outputs):
-            yield with_outputs(sources, outputs, several, write)
-        return
-    plan = write.plan(given, output)
-    with folders_for(plan.outputs):
-        yield Inputs(open_all(plan.inputs, axes), plan.outputs, several or names_several(given[0]), plan.notes)
+        given = expanded(given)
+        if output is not None:
+            outputs = [user_path(path) for path in output]
+            given, outputs, notes = with_outputs(given, outputs, write)
+    elif all(isinstance(image, str | Path) for image in given):
+        plan = write.plan(given, output, failed)
+        several = several or names_several(given[0])
+        given, outputs, notes = list(plan.inputs), plan.outputs, plan.notes
+    else:
+        outputs = outputs_of_arrays(given, output)
+        given, outputs, notes = with_outputs(given, outputs, write)
+    with folders_for(outputs or []):
+        found = without_members(open_each(given, axes, series, failed), notes)
+        if write.skip_existing and outputs is not None:
+            found = [without_written(one, path, notes) for one, path in zip(found, outputs, strict=True)]
+        sources = [source for one in found for source in one]
+        refuse_none(sources, failed)
+        if outputs is not None:
+            outputs = [path for path, one in zip(outputs, found, strict=True) for _ in one]
+        yield Inputs(sources, outputs, several or any(len(one) > 1 for one in found), notes, failed)
 
 
-def with_outputs(sources: list[Source], outputs: list[Path] | None, several: bool, write: WriteOptions) -> Inputs:
-    """Images with the outputs that were given for them. Errors: `UserError` if there is not one for each."""
-    if outputs is None:
-        return Inputs(sources, None, several)
-    if len(outputs) != len(sources):
-        raise UserError(f"{len(outputs)} outputs for {len(sources)} images; give one for each")
+def with_outputs(
+    images: list[Any], outputs: list[Path], write: WriteOptions
+) -> tuple[list[Any], list[Path], list[str]]:
+    """Images with the outputs that were given for them, and notes. Errors: `UserError` if there is not one for each."""
+    if len(outputs) != len(images):
+        raise UserError(f"{len(outputs)} outputs for {len(images)} images; give one for each")
     refuse_twice(outputs)
-    if not write.skip_existing:
-        return Inputs(sources, outputs, several)
-    sources, outputs, notes = without_existing(sources, outputs)
-    return Inputs(sources, outputs, several, notes)
+    return without_existing(images, outputs) if write.skip_existing else (images, outputs, [])
 
 
 def is_several(images: Any) -> bool:
@@ -93,29 +158,85 @@ def expanded(images: Sequence[Any]) -> list[Any]:
     return found
 
 
-def open_all(images: Sequence[Any], axes: str | None) -> list[Source]:
-    """Open images, and find their pixels that are not light."""
-    sources = [open_source(image, axes) for image in images]
-    for source in sources:
-        inspect_pixels(source)
-    return sources
+def open_each(
+    images: Sequence[Any], axes: str | None, series: int | None = None, failed: dict[str, str] | None = None
+) -> list[list[Source]]:
+    """Open the images of each input, and find their pixels that are not light.
+
+    series: number of the image, where a file contains several. failed: collects inputs that cannot be used; these have
+    no images then. Errors: `UserError` for such inputs, if they are not collected.
+    """
+    found: list[list[Source]] = []
+    for image in images:
+        try:
+            opened = open_images(image, axes, series=series)
+            for source in opened:
+                inspect_pixels(source)
+        except UserError as error:
+            if failed is None:
+                raise
+            failed[str(image)], opened = str(error), []
+        found.append(opened)
+    sources = [source for one in found for source in one]
+    for source in sources if len(sources) > 1 else []:
+        source.notes = [note if note.startswith(source.name) else f"{source.name}: {note}" for note in source.notes]
+    return found
 
 
-def outputs_of_arrays(sources: Sequence[Source], output: str | Path) -> list[Path]:
+def without_members(found: list[list[Source]], notes: list[str]) -> list[list[Source]]:
+    """Leave out files of an OME-TIFF set of which another file is given too: each names all images of the set."""
+    sets = [{path.resolve() for path in one[0].files} if one else set() for one in found]
+    kept: list[list[Source]] = []
+    for number, one in enumerate(found):
+        path = one[0].path if one else None
+        others = [i for i, files in enumerate(sets) if path is not None and path.resolve() in files]
+        first = next((i for i in others if (i < number and kept[i]) or not sets[number]), None)
+        if path is not None and first is not None:
+            notes.append(f"{path}: belongs to the same set of files as {found[first][0].path}, which is denoised")
+        kept.append([] if first is not None else one)
+    return kept
+
+
+def without_written(images: list[Source], output: Path, notes: list[str]) -> list[Source]:
+    """Leave out images of a set of files that was denoised under the name of another of its files."""
+    for path in images[0].files if images else []:
+        written = output.with_name(default_output(path).name)
+        if written.exists():
+            notes.append(f"{images[0].path}: its set of files was denoised as {written}, skipped")
+            return []
+    return images
+
+
+def outputs_of_arrays(images: Sequence[Any], output: str | Path) -> list[Path]:
     """Output files of arrays: one file, or for several arrays files in a folder, named by number.
 
     Errors: `UserError` for several arrays and one file.
     """
-    if len(sources) == 1:
+    if len(images) == 1:
         return [user_path(output)]
-    names = [source.path or Path(f"{number:03d}.tif") for number, source in enumerate(sources)]
+    paths = [image.path if isinstance(image, Source) else image for image in images]
+    names = [
+        Path(one) if isinstance(one, str | Path) else Path(f"{number:03d}.tif") for number, one in enumerate(paths)
+    ]
     return name_outputs(names, output, "_denoised")
 
 
-def images_of(value: Any, axes: str | None) -> list[Source]:
+def open_all(images: Sequence[Any], axes: str | None, series: int | None = None) -> list[Source]:
+    """Open images, and find their pixels that are not light.
+
+    Errors: `UserError` for images that cannot be used: of several inputs, it names all of them.
+    """
+    failed: dict[str, str] = {}
+    found = without_members(open_each(images, axes, series, failed), [])
+    if failed:
+        raise UserError("; ".join(failed.values()))
+    return [source for one in found for source in one]
+
+
+def images_of(value: Any, axes: str | None, series: int | None = None) -> list[Source]:
     """Open one image, several, or none (None). Errors: `UserError` for an empty list."""
     if value is None:
         return []
     refuse_empty(value)
     given = list(value) if isinstance(value, list | tuple) and is_several(value) else [value]
-    return open_all(expanded(given), axes)
+    return open_all(expanded(given), axes, series)

@@ -25,6 +25,7 @@ def inspect_pixels(source: Source) -> None:
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
+    chosen += [region for region in source.blank if region not in chosen]
     count = source.size_of("C")
     fill: dict[int, dict[float, int]] = {channel: {} for channel in range(count)}
     side = int((HOT_PIXELS / len(chosen)) ** 0.5)

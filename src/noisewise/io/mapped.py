@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
+from itertools import pairwise, product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, to_dtype
 from noisewise.io.files import Draft, as_user_error
+from noisewise.io.pyramid import shrink
 
 
 class FileArray:
@@ -47,27 +49,30 @@ class FileArray:
 
 
 class MappedSink(Sink):
-    """A sink whose file is a memory-mapped array."""
+    """A sink whose file is a memory-mapped array, and further ones for the coarser levels of a pyramid."""
 
-    def __init__(self, draft: Draft, array: np.memmap[Any, Any]) -> None:
+    def __init__(self, draft: Draft, array: np.memmap[Any, Any], levels: Sequence[np.memmap[Any, Any]] = ()) -> None:
         self.draft, self.dtype = draft, array.dtype
-        self.array: np.memmap[Any, Any] | None = array
+        self.arrays = [array, *levels]
 
     def write(self, region: Region, pixels: Array) -> None:
         """Write pixels into a region."""
-        if self.array is None:
+        if not self.arrays:
             raise RuntimeError("the sink is closed")
-        self.array[region] = to_dtype(pixels, self.dtype)
+        self.arrays[0][region] = to_dtype(pixels, self.dtype)
 
     def commit(self) -> None:
-        """Flush and rename into place."""
-        if self.array is not None:
+        """Compute the pyramid, flush and rename into place."""
+        if self.arrays:
             with as_user_error(self.draft.path, "cannot be written"):
-                self.array.flush()
-            self.array = None
+                for fine, coarse in pairwise(self.arrays):
+                    shrink(fine, coarse)
+                for array in self.arrays:
+                    array.flush()
+            self.arrays = []
             self.draft.commit()
 
     def discard(self) -> None:
         """Remove the unfinished file."""
-        self.array = None
+        self.arrays = []
         self.draft.discard()

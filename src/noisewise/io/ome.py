@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
 from typing import Any
 from uuid import uuid4
 from xml.etree import ElementTree
 
 import numpy as np
 
+from noisewise.io.base import Source
 from noisewise.io.units import micrometres, seconds
 
 TYPES = {
@@ -32,19 +36,30 @@ def _children(element: Element, name: str) -> list[Element]:
     return [child for child in element if _local(child) == name]
 
 
+@lru_cache(maxsize=2)
+def _parsed(xml: str) -> list[Element]:
+    """The Image elements of a document, which must not be changed."""
+    return _children(ElementTree.fromstring(xml), "Image")
+
+
 def _pixels(xml: str, index: int) -> Element:
-    return _children(_children(ElementTree.fromstring(xml), "Image")[index], "Pixels")[0]
+    return _children(_parsed(xml)[index], "Pixels")[0]
 
 
-def find_image(xml: str, series: Any) -> int:
-    """Index of the Image element that belongs to a tifffile series: the first one of its size."""
-    width, length, size = series.keyframe.imagewidth, series.keyframe.imagelength, int(series.size)
-    for index, image in enumerate(_children(ElementTree.fromstring(xml), "Image")):
+def find_images(xml: str, every: Sequence[Any]) -> list[int]:
+    """Index of the Image element that belongs to each tifffile series: the first of its size that is not taken."""
+    sizes: dict[int, tuple[int, ...]] = {}
+    for index, image in enumerate(_parsed(xml)):
         for pixels in _children(image, "Pixels"):
-            sizes = [int(pixels.get(f"Size{axis}", 1)) for axis in "XYCZT"]
-            if sizes[:2] == [width, length] and int(np.prod(sizes)) == size:
-                return index
-    return 0
+            found = [int(pixels.get(f"Size{axis}", 1)) for axis in "XYCZT"]
+            sizes[index] = (found[0], found[1], prod(found))
+    places = []
+    for series in every:
+        wanted = (series.keyframe.imagewidth, series.keyframe.imagelength, int(series.size))
+        fitting = [i for i, size in sizes.items() if size == wanted] or [*sizes, 0]
+        places.append(fitting[0])
+        sizes.pop(fitting[0], None)
+    return places
 
 
 def scale(xml: str, index: int) -> dict[str, float]:
@@ -63,25 +78,75 @@ def channel_names(xml: str, index: int) -> list[str]:
     return [channel.get("Name", "") for channel in _children(_pixels(xml, index), "Channel")]
 
 
-def updated(xml: str, index: int, dtype: np.dtype[Any], planes: int, provenance: Mapping[str, Any] | None) -> bytes:
-    """Update the input's document for the new pixels of one Image.
+@dataclass(frozen=True)
+class Written:
+    """An Image that is written again. index: of its element. planes: number of planes, from the page `first` on.
+
+    changed: `axes`, if the user says other axes than the document; `end` or `order`, if it has fewer or more planes
+    (see `tiff_series.Recorded`). axes, shape, scale: what the document says then.
+    """
+
+    index: int
+    dtype: np.dtype[Any]
+    planes: int
+    first: int = 0
+    changed: str = ""
+    axes: str = ""
+    shape: tuple[int, ...] = ()
+    scale: Mapping[str, float] = field(default_factory=dict)
+
+
+def updated(xml: str, written: Sequence[Written], provenance: Mapping[str, Any] | None) -> bytes:
+    """Update the input's document for the new pixels of its Images.
 
     Kept: instrument, objective, channels, colours, dates, annotations. Changed: pixel type, position of the planes,
     UUID. Removed: other Images, and references to them. Added: the provenance, as an annotation.
     """
     root = ElementTree.fromstring(xml)
     images = _children(root, "Image")
-    others = images[:index] + images[index + 1 :]
+    kept = {one.index for one in written}
+    others = [image for index, image in enumerate(images) if index not in kept]
     for image in others:
         root.remove(image)
     _remove_references(root, {image.get("ID") for image in others})
     root.set("UUID", f"urn:uuid:{uuid4()}")
-    _patch_pixels(_children(images[index], "Pixels")[0], dtype, planes)
+    for one in written:
+        pixels = _children(images[one.index], "Pixels")[0]
+        if one.changed:
+            _patch_dimensions(pixels, one)
+        _patch_pixels(pixels, one.dtype, one.planes, one.first)
     if provenance is not None:
         _annotate(root, provenance)
     ElementTree.register_namespace("", _namespace(root))
     text: str = ElementTree.tostring(root, encoding="unicode")
     return b'<?xml version="1.0" encoding="UTF-8"?>' + text.encode()
+
+
+def _patch_dimensions(pixels: Element, one: Written) -> None:
+    """Other axes, or other numbers of planes: sizes, order, channels, and what is said of single planes."""
+    sizes = dict(zip(one.axes, one.shape, strict=True))
+    colour = any(int(channel.get("SamplesPerPixel", 1)) > 1 for channel in _children(pixels, "Channel"))
+    for axis in "TZ" if colour else "TZC":
+        pixels.set(f"Size{axis}", str(sizes.get(axis, 1)))
+    if one.changed == "axes":
+        order = "XY" + "".join(axis for axis in reversed(one.axes) if axis in "TCZ")
+        pixels.set("DimensionOrder", order + "".join(axis for axis in "ZCT" if axis not in order))
+        for axis, name in (("Z", "PhysicalSizeZ"), ("T", "TimeIncrement")):
+            if axis not in one.scale:
+                pixels.attrib.pop(name, None)
+                pixels.attrib.pop(f"{name}Unit", None)
+    for plane in _children(pixels, "Plane"):
+        places = {axis: int(plane.get(f"The{axis}", 0)) for axis in "TCZ"}
+        if one.changed != "end" or any(at >= int(pixels.get(f"Size{axis}", 1)) for axis, at in places.items()):
+            pixels.remove(plane)
+    channels = _children(pixels, "Channel")
+    if not colour:
+        for channel in channels[sizes.get("C", 1) :]:
+            pixels.remove(channel)
+        for number in range(len(channels), sizes.get("C", 1)):
+            new = ElementTree.Element(_qualified(_namespace(pixels), "Channel"), SamplesPerPixel="1")
+            new.set("ID", f"Channel:{pixels.get('ID', 'Pixels').replace(':', '-')}:{number}")
+            pixels.insert(number, new)
 
 
 def _remove_references(root: Element, removed: set[str | None]) -> None:
@@ -90,7 +155,7 @@ def _remove_references(root: Element, removed: set[str | None]) -> None:
             parent.remove(reference)
 
 
-def _patch_pixels(pixels: Element, dtype: np.dtype[Any], planes: int) -> None:
+def _patch_pixels(pixels: Element, dtype: np.dtype[Any], planes: int, first: int) -> None:
     kind = TYPES[dtype.name]
     if pixels.get("Type") != kind:
         pixels.set("Type", kind)
@@ -102,7 +167,7 @@ def _patch_pixels(pixels: Element, dtype: np.dtype[Any], planes: int) -> None:
     place = min(places) if places else max(channels, default=0)
     for child in [pixels[i] for i in places]:
         pixels.remove(child)
-    data = ElementTree.Element(_qualified(_namespace(pixels), "TiffData"), IFD="0", PlaneCount=str(planes))
+    data = ElementTree.Element(_qualified(_namespace(pixels), "TiffData"), IFD=str(first), PlaneCount=str(planes))
     pixels.insert(place, data)
 
 
@@ -129,34 +194,41 @@ def _annotate(root: Element, provenance: Mapping[str, Any]) -> None:
     ElementTree.SubElement(comment, _qualified(space, "Value")).text = json.dumps(provenance)
 
 
-def new(axes: str, shape: Sequence[int], scale: Mapping[str, float], channels: Sequence[str], name: str) -> str:
-    """Create a minimal document for an image with axes from TCZ in any order, then YX."""
-    sizes = dict(zip(axes, shape, strict=True))
-    order = "XY" + axes[:-2][::-1]
-    order += "".join(axis for axis in "ZCT" if axis not in order)
+def new(images: Sequence[Source]) -> str:
+    """Create a minimal document for images with axes from TCZ in any order, then YX."""
     namespace = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     instance = "http://www.w3.org/2001/XMLSchema-instance"
     root = ElementTree.Element(_qualified(namespace, "OME"))
     root.set(_qualified(instance, "schemaLocation"), f"{namespace} {namespace}/ome.xsd")
     ElementTree.register_namespace("xsi", instance)
-    image = ElementTree.SubElement(root, _qualified(namespace, "Image"), ID="Image:0", Name=name)
-    pixels = ElementTree.SubElement(image, _qualified(namespace, "Pixels"), ID="Pixels:0", DimensionOrder=order)
+    for number, one in enumerate(images):
+        _add_image(root, number, one, namespace)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_image(root: Element, number: int, one: Source, namespace: str) -> None:
+    sizes = dict(zip(one.axes, one.shape, strict=True))
+    order = "XY" + one.axes[:-2][::-1]
+    order += "".join(axis for axis in "ZCT" if axis not in order)
+    image = ElementTree.SubElement(root, _qualified(namespace, "Image"), ID=f"Image:{number}", Name=one.name)
+    pixels = ElementTree.SubElement(
+        image, _qualified(namespace, "Pixels"), ID=f"Pixels:{number}", DimensionOrder=order
+    )  # fmt: skip
     pixels.set("Type", "uint8")
     for axis in "XYZCT":
         pixels.set(f"Size{axis}", str(sizes.get(axis, 1)))
     for axis in "XYZ":
-        if axis in scale:
-            pixels.set(f"PhysicalSize{axis}", repr(float(scale[axis])))
+        if axis in one.scale:
+            pixels.set(f"PhysicalSize{axis}", repr(float(one.scale[axis])))
             pixels.set(f"PhysicalSize{axis}Unit", "µm")
-    if "T" in scale:
-        pixels.set("TimeIncrement", repr(float(scale["T"])))
+    if "T" in one.scale:
+        pixels.set("TimeIncrement", repr(float(one.scale["T"])))
         pixels.set("TimeIncrementUnit", "s")
     for index in range(sizes.get("C", 1)):
-        channel = ElementTree.SubElement(pixels, _qualified(namespace, "Channel"), ID=f"Channel:0:{index}")
+        channel = ElementTree.SubElement(pixels, _qualified(namespace, "Channel"), ID=f"Channel:{number}:{index}")
         channel.set("SamplesPerPixel", "1")
-        if index < len(channels):
-            channel.set("Name", channels[index])
-    return ElementTree.tostring(root, encoding="unicode")
+        if index < len(one.channel_names):
+            channel.set("Name", one.channel_names[index])
 
 
 def fits(axes: str, dtype: str) -> bool:

@@ -38,14 +38,26 @@ def is_read_only(suffix: str) -> bool:
     return suffix in getattr(formats.by_suffix().get(suffix), "READ_ONLY", ())
 
 
-def find_inputs(patterns: Iterable[str | Path]) -> list[Path]:
+def find_inputs(patterns: Iterable[str | Path], failed: dict[str, str] | None = None) -> list[Path]:
     """Find the image files that files, folders (images directly inside) and patterns name, without repeats.
+
+    failed: collects patterns that name no image, with the reason, as long as others do.
 
     Errors: `UserError` for a missing file, a folder without images, a pattern without a match.
     """
     found: dict[Path, None] = {}
+    wrong: dict[str, str] = {}
     for pattern in patterns:
-        found.update(dict.fromkeys(_expand(user_path(pattern))))
+        try:
+            found.update(dict.fromkeys(_expand(user_path(pattern))))
+        except UserError as error:
+            if failed is None:
+                raise
+            wrong[str(pattern)] = str(error)
+    if wrong and not found:
+        raise UserError(next(iter(wrong.values())))
+    if failed is not None:
+        failed |= wrong
     return list(found)
 
 

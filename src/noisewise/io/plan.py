@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -26,6 +26,12 @@ class Plan:
     outputs: list[Path]
     notes: list[str]
 
+    def done(self, failed: Mapping[str, str]) -> Plan:
+        """The same plan without inputs that could not be used, and without those that are part of another."""
+        kept = [(one, path) for one, path in zip(self.inputs, self.outputs, strict=True) if str(one) not in failed]
+        kept = [(one, path) for one, path in kept if os.path.lexists(path)]
+        return Plan([one for one, _ in kept], [path for _, path in kept], self.notes)
+
 
 def plan_files(
     patterns: Sequence[str | Path],
@@ -35,17 +41,19 @@ def plan_files(
     beside: Callable[[Path], Iterable[Path]],
     skip_existing: bool = False,
     suffix: str = "_denoised",
+    failed: dict[str, str] | None = None,
 ) -> Plan:
     """Find the inputs and name their outputs: beside each input, or in the folder or file `output`.
 
     companions: output -> files that may be written beside it. beside: output -> those that are written this time.
-    suffix: end of the names of outputs that are not given.
+    suffix: end of the names of outputs that are not given. failed: collects inputs that do not exist, as long as others
+    do.
 
     Errors: `UserError` for inputs that do not exist, several inputs for one output file, or two of one name.
     """
     if not patterns:
         raise UserError("no input; give files, folders or patterns, such as cells.tif")
-    found = find_images(patterns)
+    found = find_images(patterns, failed)
     made = [default_output(path, suffix) for path in found]
     inputs, notes = without_own_outputs(found, {*made, *chain.from_iterable(map(companions, made))})
     outputs = name_outputs(inputs, output, suffix)
@@ -112,9 +120,9 @@ def name_outputs(inputs: Sequence[Path], output: str | Path | None, suffix: str)
     return [place / default_output(path, suffix).name for path in inputs]
 
 
-def find_images(patterns: Sequence[str | Path]) -> list[Path]:
-    """Find the images that files, folders and patterns name. Errors: `UserError` for what does not exist."""
-    found = find_inputs(patterns)
+def find_images(patterns: Sequence[str | Path], failed: dict[str, str] | None = None) -> list[Path]:
+    """Find the images that files, folders and patterns name, as `find_inputs`, and allow them all to be open."""
+    found = find_inputs(patterns, failed)
     allow_open_files(2 * len(found) + SPARE_FILES)
     return found
 

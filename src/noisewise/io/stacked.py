@@ -45,5 +45,5 @@ def stacked(source: Source, count: int) -> Stacked:
     return Stacked(
         f"{source.name}, {counted(count, 'sample')}", source.axes[:at] + along + source.axes[at:],
         (*source.shape[:at], count, *source.shape[at:]), source.dtype, source.scale, list(names), source.path,
-        source=source, along=along,
+        root=source.root, source=source, along=along,
     )  # fmt: skip

@@ -25,8 +25,8 @@ DAMAGE = (
     "corrupted tag list",
     "circular reference",
     "index out of range",
-    "missing data are zeroed",
 )
+LONGEST_XML = 2**28  # characters of a file with the metadata of a set
 PLANE_BYTES = 20  # in a file, at least: its metadata alone have more
 # The highest ratios of these lossless codecs; a file that claims more is damaged.
 MOST_COMPRESSED = {1: 1, 5: 1500, 8: 1100, 32946: 1100, 32773: 130}
@@ -92,13 +92,46 @@ def check_chain(path: Path) -> None:
                 (page,) = struct.unpack_from(order + offset_at, data, at)
 
 
-def check_set(path: Path, file: Any) -> None:
-    """Refuse an OME-TIFF whose metadata name files outside its folder, or state far more planes than files can hold."""
+def metadata_of_set(path: Path, file: Any) -> str | None:
+    """OME-XML of a file that only names another file of its set which has the metadata; None for other files.
+
+    Errors: `UserError` if that file lies outside the folder.
+    """
+    text = str(file.pages.first.description)
+    if "BinaryOnly" not in text or not file.is_ome:
+        return None
+    with suppress(ElementTree.ParseError, tifffile.TiffFileError, OSError, UnicodeDecodeError):
+        own = ElementTree.fromstring(text)
+        links = [link for link in own.iter() if str(link.tag).endswith("BinaryOnly")]
+        named = links[0].get("MetadataFile", "") if links else ""
+        other = inside(path.parent, named)
+        if not named or not other.is_file() or other.stat().st_size == 0:
+            return None
+        if other.suffix.lower() in (".tif", ".tiff", ".btf", ".tf8"):
+            check_chain(other)
+            with tifffile.TiffFile(other) as master:
+                xml = str(master.pages.first.description)
+        else:
+            with other.open(encoding="utf-8") as stream:
+                xml = stream.read(LONGEST_XML)
+        root = ElementTree.fromstring(xml)
+        root.attrib.pop("UUID", None)  # that of the other file
+        root.attrib |= {"UUID": own.attrib["UUID"]} if "UUID" in own.attrib else {}
+        return ElementTree.tostring(root, encoding="unicode")
+    return None
+
+
+def check_set(path: Path, file: Any) -> list[Path]:
+    """Refuse an OME-TIFF whose metadata name files outside its folder, or state far more planes than files can hold.
+
+    Returns the other files of its set.
+    """
     try:
-        root = ElementTree.fromstring(file.pages.first.description if file.is_ome else "<none/>")
+        root = ElementTree.fromstring(file.ome_metadata or "<none/>")
     except ElementTree.ParseError:
-        return  # tifffile ignores such metadata
-    bytes_of_set = path.stat().st_size
+        return []  # tifffile ignores such metadata
+    sizes = {path.resolve(): path.stat().st_size}
+    others: dict[Path, None] = {}
     for element in root.iter():
         name = element.get("FileName", "")
         own = element.text == root.get("UUID") if "UUID" in root.attrib else name.lower() == path.name.lower()
@@ -106,11 +139,13 @@ def check_set(path: Path, file: Any) -> None:
             continue
         if not other.is_file():
             raise UserError(f"{path}: its metadata name '{one_line(name)}', which is not a file; use the original data")
-        bytes_of_set += other.stat().st_size
+        sizes[other.resolve()] = other.stat().st_size
+        others[other] = None
     for element in root.iter():
         planes = prod(int(element.get(f"Size{axis}", 1)) for axis in "TCZ")
-        if PLANE_BYTES * planes > bytes_of_set:
+        if PLANE_BYTES * planes > sum(sizes.values()):
             raise UserError(f"{path}: is damaged: it states {planes} planes, far more than it can hold; copy it again")
+    return list(others)
 
 
 def check_codec(path: Path, page: Any) -> None:
@@ -127,24 +162,42 @@ def check_codec(path: Path, page: Any) -> None:
             raise UserError(f"{path}: its compression ({name}) is unknown; export it uncompressed") from error
 
 
-def check_complete(path: Path, file: Any, series: Any, messages: list[str]) -> None:
-    """Refuse files in which strips or tiles are missing: tifffile itself would read them as zeros."""
-    if any("failed to read" in message for message in messages):
-        raise UserError(f"{path}: other files of its OME-TIFF set are missing; put the whole set in one folder")
-    expected = prod(series.shape) * series.dtype.itemsize
-    if series.dataoffset is not None:
-        complete, pages = series.dataoffset + expected <= file.filehandle.size, []
-    else:
-        pages = list(series.pages)
-        complete = None in pages or all(_lies_inside(page) for page in pages)
-    if None in pages or any(mark in message.lower() for message in messages for mark in DAMAGE):
+def offset_of(series: Any) -> int | None:
+    """Position of the pixels of a series in its file, in bytes; None if they are not contiguous."""
+    return None if series.is_multifile else series.dataoffset
+
+
+def check_complete(path: Path, series: Any, messages: list[str]) -> None:
+    """Refuse files in which strips or tiles are missing: tifffile itself would read them as zeros.
+
+    Whole planes that the metadata state and that do not exist are None in the pages (see `tiff_series`).
+    """
+    damage = [message for message in messages if any(mark in message.lower() for mark in DAMAGE)]
+    damage = [message for message in damage if not is_open_end(message, series.keyframe.parent)]
+    if any("OME series" not in message for message in damage):
         raise UserError(f"{path}: is truncated or damaged: some of its planes are missing; copy it again")
+    expected = prod(series.shape) * series.dtype.itemsize
+    if (offset := offset_of(series)) is not None:
+        complete, pages = offset + expected <= series.keyframe.parent.filehandle.size, []
+    else:
+        every = list(series.pages)
+        pages = [page for page in every if page is not None]
+        expected = expected * len(pages) // len(every)
+        complete = all(_lies_inside(page) for page in pages)
     if not complete:
         raise UserError(f"{path}: is truncated: some of its pixels are missing; copy it again")
     stored, page = sum(sum(page.databytecounts) for page in pages), series.keyframe
     most = MOST_COMPRESSED.get(int(page.compression), 10**9) * _packing(page)
     if pages and expected > most * max(stored, 1):
         raise UserError(f"{path}: is damaged: it contains fewer pixels than its header states; copy it again")
+
+
+def is_open_end(message: str, file: Any) -> bool:
+    """Whether a message of tifffile says that the next page would begin where the file ends.
+
+    So a file ends whose recording was killed: a page is announced before it is written.
+    """
+    return message.endswith(f"invalid page offset {file.filehandle.size}")
 
 
 def _lies_inside(page: Any) -> bool:

@@ -13,12 +13,22 @@ import numpy as np
 import tifffile
 
 from noisewise.axes import Array, Region, guess_notes
-from noisewise.errors import UserError, one_line
+from noisewise.errors import UserError, counted, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
 from noisewise.io.decoded import Decoded
 from noisewise.io.mapped import FileArray
-from noisewise.io.tiff_check import check_chain, check_codec, check_complete, check_set, readable
+from noisewise.io.tiff_check import (
+    check_chain,
+    check_codec,
+    check_complete,
+    check_set,
+    is_open_end,
+    metadata_of_set,
+    offset_of,
+    readable,
+)
+from noisewise.io.tiff_series import Recorded, chosen, recorded
 from noisewise.io.units import micrometres
 
 READ_WHOLE = 64 * 2**20  # bytes: smaller images are decoded once as a whole, which is faster than strip by strip
@@ -26,6 +36,10 @@ KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "plain", "uniform": "plain"
 # Descriptive tags whose text also applies to the denoised image.
 TEXT_TAGS = (269, 271, 272, 285, 306, 315, 316, 33432, 51123)
 LOSSY = (6, 7, 34892, 33007)  # codes of JPEG compression
+OPEN_END = (
+    "the file announces a further plane where it ends: the recording was not closed, or the copy is not complete; the "
+    "{} before it are denoised"
+)
 PRINT_UM = 50.0  # 508 dpi: coarser "pixel sizes" are print resolutions from image editors
 
 
@@ -34,6 +48,7 @@ class TiffMeta:
     """Metadata of a TIFF that its output keeps; axes and shapes as in tifffile."""
 
     kind: str  # ome, imagej, plain, or other (vendors' variants)
+    number: int  # of the series in the file
     shape: tuple[int, ...]
     page_shape: tuple[int, ...]
     stored_axes: str
@@ -43,31 +58,41 @@ class TiffMeta:
     layout: dict[str, Any] = field(default_factory=dict)  # photometric, planarconfig, ... as imwrite takes them
     texts: list[tuple[int, str]] = field(default_factory=list)
     bigtiff: bool = False
+    levels: list[tuple[int, ...]] = field(default_factory=list)  # page shapes of the pyramid below full resolution
+    subifds: bool = False  # whether these are within the page of the full resolution, not pages of their own
+    changed: str = ""  # what the file says otherwise: its axes (`axes`), or its planes (`end`, `order`; see Recorded)
 
 
 @dataclass
 class TiffSource(Source):
-    """The first series of a TIFF file, or of the set of files that an OME-TIFF belongs to."""
+    """A series of a TIFF file, or of the set of files that an OME-TIFF belongs to.
+
+    users: the sources that share the open file; the last one closes it.
+    """
 
     meta: TiffMeta | None = field(default=None, repr=False)
     file: Any = field(default=None, repr=False)
+    stored: Any = field(default=None, repr=False)  # tifffile's series
     array: Any = field(default=None, repr=False)
+    users: list[int] = field(default_factory=list, repr=False)
 
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all). Errors: `UserError` if the file is damaged."""
         with readable(self.path or Path(self.name)):
             if self.array is None:
-                self.array = _map(self.file, self.file.series[0])
+                self.array = _map(self.stored)
             return owned(self.array[region or self.everything], self.dtype)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, if no other source uses it."""
         self.array = None
-        self.file.close()
+        release(self.users, id(self), self.file)
 
 
-def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
-    """Open a TIFF file of any variant.
+def open_tiff(path: Path, axes: str | None = None, series: int | None = None) -> list[TiffSource]:
+    """Open the images of a TIFF file of any variant; previews are left out (see `tiff_series.chosen`).
+
+    series: number of the only one to open.
 
     Errors: `UserError` for damaged or truncated files, missing codecs, and what is not an image.
     """
@@ -78,8 +103,17 @@ def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
         with readable(path) as messages:
             check_chain(path)
             file = tifffile.TiffFile(path)
-            check_set(path, file)
-            return _open(path, file, axes, messages)
+            if (xml := metadata_of_set(path, file)) is not None:
+                file.close()
+                file = tifffile.TiffFile(path, omexml=xml)
+            others = check_set(path, file)
+            numbers, notes = chosen(path, file.series, series)
+            every = [recorded(file, number, messages) for number in numbers]
+            _place(file, every)
+            sources = [_open(path, file, one, axes, messages) for one in every]
+            _share(file, sources, others)
+            sources[0].notes += notes
+            return sources
     except BaseException:
         if file is not None:
             with suppress(Exception):
@@ -87,8 +121,38 @@ def open_tiff(path: Path, axes: str | None = None) -> TiffSource:
         raise
 
 
-def _open(path: Path, file: Any, axes: str | None, messages: list[str]) -> TiffSource:
-    series = file.series[0]
+def release(users: list[int], user: int, file: Any) -> None:
+    """Close a file when its last user is done."""
+    if user in users:
+        users.remove(user)
+        if not users:
+            file.close()
+
+
+def _place(file: Any, every: list[Recorded]) -> None:
+    """Find the elements of images in OME-XML."""
+    if any(one.kind == "ome" for one in file.series):
+        places = ome.find_images(file.ome_metadata or "", file.series)
+        for one in every:
+            one.image_index = places[one.number]
+
+
+def _share(file: Any, sources: list[TiffSource], others: list[Path]) -> None:
+    """Let the last source close the file; at once, if all pixels are read by other means."""
+    users = [id(source) for source in sources if source.array is None]
+    if not users:
+        file.close()
+    for source in sources:
+        source.users, source.files = users, others
+        if len(file.series) > 1 and source.meta is not None:
+            source.series, source.in_file = source.meta.number, len(file.series)
+            source.name += f", series {source.series}" if len(sources) > 1 else ""
+        if source.array is None:
+            weakref.finalize(source, release, users, id(source), file)
+
+
+def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: list[str]) -> TiffSource:
+    series = found.series
     if series.dtype is None:
         raise UserError(f"{path}: has pixels of an unknown type; export it as plain or OME-TIFF")
     shape, dtype = tuple(map(int, series.shape)), np.dtype(series.dtype).newbyteorder("=")
@@ -96,20 +160,23 @@ def _open(path: Path, file: Any, axes: str | None, messages: list[str]) -> TiffS
         dtype = np.dtype(bool)
     check_pixels(str(path), shape, dtype, series.axes)
     check_codec(path, series.keyframe)
-    check_complete(path, file, series, messages)
-    meta = _meta(file, series)
-    letters = given_axes(str(path), axes, len(shape)) if axes is not None else _letters(series.axes)
-    scale, channels = _scale(file, meta), _channels(meta, letters, shape)
-    source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file)
-    source.notes = _notes(file, messages)
-    if axes is None and meta.kind == "plain" and any(letter not in "TCZYXS" for letter in meta.stored_axes):
-        source.notes += guess_notes(shape, letters)
+    check_complete(path, series, messages)
+    meta = _meta(file, found)
+    stated = _letters(series.axes)
+    letters = given_axes(str(path), axes, len(shape)) if axes is not None else stated
+    if letters != stated and set(letters) <= set("TCZYX"):  # "separate images" have no name in these formats
+        meta.changed = "axes"
+    scale = {a: size for a, size in _scale(file, meta).items() if letters == stated or a in letters}
+    channels = _channels(meta, letters, shape) if letters.find("C") == stated.find("C") else []
+    source = TiffSource(path.name, letters, shape, dtype, scale, channels, path, meta=meta, file=file, stored=series)
+    source.notes, source.blank = found.notes + _notes(series, messages), found.blank
+    if not found.notes and any(is_open_end(message, file) for message in messages):
+        source.notes.insert(0, OPEN_END.format(counted(len(series), "plane")))
+    if axes is None and any(letter not in "TCZYXS" for letter in meta.stored_axes):
+        source.notes += guess_notes(shape, letters, path.name)
     _check_palette(path, source)
-    if series.dataoffset is not None:
-        source.array = _map(file, series)
-        file.close()
-    else:
-        weakref.finalize(source, file.close)
+    if offset_of(series) is not None:
+        source.array = _map(series)
     return source
 
 
@@ -124,24 +191,21 @@ def _letters(stored: str) -> str:
     return unique_axes(names)
 
 
-def _notes(file: Any, messages: list[str]) -> list[str]:
+def _notes(series: Any, messages: list[str]) -> list[str]:
     notes = []
-    if len(file.series) > 1:
-        notes.append(f"the file contains {len(file.series)} image series; only the first is used")
-    if len(file.series[0].levels) > 1:
-        notes.append("the file contains a resolution pyramid; only the full resolution is used")
-    if int(file.series[0].keyframe.compression) in LOSSY:
+    if int(series.keyframe.compression) in LOSSY:
         notes.append(JPEG_NOTE)
-    if any("OME series" in message for message in messages):
+    if any("OME series" in message for message in messages) and series.kind != "ome":
         notes.append("the OME metadata does not match the file: " + one_line(messages[-1]))
     return notes
 
 
-def _map(file: Any, series: Any) -> Any:
-    """An array to slice: memory-mapped if the pixels are contiguous, decoded as a whole if small, else lazy."""
-    if series.dataoffset is not None:
+def _map(series: Any) -> Any:
+    """An array to slice: read from the file if the pixels are contiguous, decoded as a whole if small, else lazy."""
+    file = series.keyframe.parent
+    if (offset := offset_of(series)) is not None:
         dtype = np.dtype(file.byteorder + series.dtype.char)
-        return FileArray(Path(file.filehandle.path), dtype, series.dataoffset, tuple(map(int, series.shape)))
+        return FileArray(Path(file.filehandle.path), dtype, offset, tuple(map(int, series.shape)))
     if series.size * series.dtype.itemsize <= READ_WHOLE:
         return Decoded(Path(file.filehandle.path), lambda: series.asarray(maxworkers=1).reshape(series.shape))
     import zarr
@@ -149,24 +213,30 @@ def _map(file: Any, series: Any) -> Any:
     return zarr.open(series.aszarr(level=0), mode="r")
 
 
-def _meta(file: Any, series: Any) -> TiffMeta:
+def _meta(file: Any, found: Recorded) -> TiffMeta:
+    series = found.series
     page = series.keyframe
+    first = page if series.kind in ("generic", "shaped") else file.pages.first
     meta = TiffMeta(
         kind=KINDS.get(series.kind, "other"),
+        number=found.number,
         shape=tuple(map(int, series.shape)),
         page_shape=tuple(map(int, page.shape)),
         stored_axes=series.axes,
-        description=_text(file.pages.first.description),
+        description=_text(first.description),
         bigtiff=file.is_bigtiff,
-        layout=_layout(page, file.pages.first),
+        layout=_layout(page, first),
+        levels=[level for level in found.levels if len(level) == len(page.shape)],
+        subifds=bool(page.subifds),
+        changed=found.cut,
     )
     if meta.kind == "ome":
         meta.description = file.ome_metadata or ""
-        meta.image_index = ome.find_image(meta.description, series)
+        meta.image_index = found.image_index
     if meta.kind == "imagej" and "IJMetadata" in page.tags:
         meta.imagej_tags = dict(page.tags["IJMetadata"].value)
     for code in TEXT_TAGS:
-        tag = file.pages.first.tags.get(code)
+        tag = first.tags.get(code)
         if tag is not None and isinstance(tag.value, str) and tag.value:
             meta.texts.append((code, tag.value))
     return meta

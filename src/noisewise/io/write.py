@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from noisewise.errors import UserError
-from noisewise.io import companions, create_sink
+from noisewise.io import companions, create_sinks
 from noisewise.io.base import Sink, Source
 from noisewise.io.files import Draft
 from noisewise.io.plan import Plan, plan_files
@@ -76,10 +76,13 @@ class WriteOptions:
         if self.diverse and not 0 < self.diverse <= self.samples:
             raise UserError(f"diverse {self.diverse} of {self.samples} is not possible; give 1 to {self.samples}")
 
-    def plan(self, patterns: Sequence[str | Path], output: str | Path | None) -> Plan:
+    def plan(
+        self, patterns: Sequence[str | Path], output: str | Path | None, failed: dict[str, str] | None = None
+    ) -> Plan:
         """Find the inputs and name the output of each.
 
         patterns: files, folders, or patterns such as "*.tif". output: a file, a folder, or None: beside each input.
+        failed: collects inputs that do not exist, instead of errors.
 
         Errors: `UserError` as `check`, for inputs that do not exist, and for two outputs of one name or outputs that
         would replace an input.
@@ -87,7 +90,7 @@ class WriteOptions:
         self.check()
         return plan_files(
             patterns, output, companions=lambda path: companions(path).values(),
-            beside=lambda path: self.beside(path).values(), skip_existing=self.skip_existing,
+            beside=lambda path: self.beside(path).values(), skip_existing=self.skip_existing, failed=failed,
         )  # fmt: skip
 
     @property
@@ -118,30 +121,36 @@ class WriteOptions:
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
 
-    def sinks(self, path: Path, source: Source, record: dict[str, Any] | None = None) -> Iterator[tuple[str, Sink]]:
-        """Yield sinks for the output of a source and its further files, by name (`mean`, `std`, `mode`, `samples`).
+    def sinks(
+        self, path: Path, sources: Sequence[Source], records: Sequence[dict[str, Any]] = ()
+    ) -> Iterator[tuple[str, list[Sink]]]:
+        """Yield sinks for the output of the images of a file, and its further files, by name.
 
-        path: the output file. source: the image whose shape and metadata the outputs have. record: JSON-like, goes into
-        their metadata. Errors: `UserError` as `create_sink`.
+        path: the output file. sources: the images whose shape and metadata the outputs have. records: JSON-like, one
+        for each image; go into their metadata. Names: `mean`, `std`, `mode`, `samples`. Errors: `UserError` as
+        `create_sinks`.
         """
         kind, beside = np.float32 if self.float32 else None, companions(path)
-        yield "mean", create_sink(path, source, kind, record, overwrite=self.overwrite)
+        yield "mean", create_sinks(path, sources, kind, records, self.overwrite)
         if self.std:
-            yield "std", create_sink(beside["std"], source, np.float32, record, overwrite=self.overwrite)
+            yield "std", create_sinks(beside["std"], sources, np.float32, records, self.overwrite)
         if self.mode:
-            yield "mode", create_sink(beside["mode"], source, kind, record, overwrite=self.overwrite)
+            yield "mode", create_sinks(beside["mode"], sources, kind, records, self.overwrite)
         if self.samples:
-            like = stacked(source, self.kept)
-            yield "samples", create_sink(beside["samples"], like, kind, record, overwrite=self.overwrite)
+            likes = [stacked(source, self.kept) for source in sources]
+            yield "samples", create_sinks(beside["samples"], likes, kind, records, self.overwrite)
 
-    def refuse_early(self, sources: Sequence[Source], outputs: Sequence[Path]) -> None:
+    def refuse_early(self, files: Iterable[tuple[Path | None, Sequence[Source]]]) -> None:
         """Check before the work that all outputs can be written; nothing is left behind.
 
-        sources: opened images. outputs: the output file of each. Errors: `UserError` for outputs that exist, are an
-        input, cannot be written, or whose format cannot hold the image.
+        files: output files, with their opened images. Errors: `UserError` for outputs that exist, are an input, cannot
+        be written, or whose format cannot hold the image.
         """
-        for source, path in zip(sources, outputs, strict=True):
-            for _, sink in self.sinks(path, source):
-                sink.discard()
+        for path, sources in files:
+            if path is None:
+                continue
+            for _, sinks in self.sinks(path, sources):
+                for sink in sinks:
+                    sink.discard()
             if self.gif:
                 Draft(companions(path)["gif"], self.overwrite).discard()

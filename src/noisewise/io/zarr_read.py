@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -15,19 +17,23 @@ from noisewise.axes import Array, Region, guess_axes, guess_notes
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Source, check_pixels, given_axes, naming, owned, unique_axes
 from noisewise.io.files import inside
+from noisewise.io.several import check_number, left_out
 from noisewise.io.units import micrometres, seconds
+from noisewise.io.zarr_collection import image_paths, ngff_of
 
 
 @dataclass
 class ZarrSource(Source):
     """The full resolution of the first image of an OME-Zarr group, or a plain Zarr array.
 
-    levels: paths of the pyramid's arrays below `path`; a plain array has one, the empty text.
+    levels: paths of the pyramid's arrays below `path`; a plain array has one, the empty text. stated: axes by the
+    metadata; empty if these are not valid.
     """
 
     array: Any = field(default=None, repr=False)
     levels: list[str] = field(default_factory=list)
     zarr_format: Literal[2, 3] = 3
+    stated: str = ""
 
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all). Errors: `UserError` if chunks are damaged."""
@@ -54,22 +60,57 @@ def readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def open_zarr(path: Path, axes: str | None = None) -> ZarrSource:
-    """Open a Zarr folder.
+def open_zarr(path: Path, axes: str | None = None, series: int | None = None) -> list[ZarrSource]:
+    """Open the image in a Zarr folder, or the images of a plate, a well or a collection.
 
-    Errors: `UserError` for plates, label images, folders without an image, damaged metadata.
+    series: number of the only image to open.
+
+    Errors: `UserError` for label images, folders without an image, damaged metadata.
     """
     import zarr
-
-    from noisewise.io.zarr_codecs import guarded
 
     with readable(path):
         if not path.is_dir():
             raise UserError(f"{path}: is not a folder; unpack it, only Zarr folders can be read")
         node = zarr.open(str(path), mode="r")
-        if isinstance(node, zarr.Array):
-            return _plain(path, guarded(node), axes)
-        return _image(path, node, axes)
+        names, notes = ([], []) if isinstance(node, zarr.Array) else image_paths(path, node)
+        if names:
+            return _collection(path, names, notes, axes, series)
+        check_number(path, series or 0, 1)
+        return [_open(path, node, axes)]
+
+
+def _open(path: Path, node: Any, axes: str | None) -> ZarrSource:
+    import zarr
+
+    from noisewise.io.zarr_codecs import guarded
+
+    return _plain(path, guarded(node), axes) if isinstance(node, zarr.Array) else _image(path, node, axes)
+
+
+def _collection(
+    path: Path, names: list[str], notes: list[str], axes: str | None, series: int | None
+) -> list[ZarrSource]:
+    """The images of a collection that have the pixel type and number of channels of the largest; or a single one."""
+    import zarr
+
+    if series is not None:
+        check_number(path, series, len(names))
+    every = {
+        number: _open(path / name, zarr.open(str(path / name), mode="r"), axes)
+        for number, name in enumerate(names)
+        if series in (None, number)
+    }
+    largest = max(every.values(), key=lambda one: prod(one.shape))
+    alike = [n for n, one in every.items() if (one.dtype, one.size_of("C")) == (largest.dtype, largest.size_of("C"))]
+    others = {n: f"{' x '.join(map(str, one.shape))} {one.dtype}" for n, one in every.items() if n not in alike}
+    for number, source in every.items():
+        source.series, source.in_file = number, len(names)
+        source.name = f"{path.name}/{names[number]}"
+        source.root = None if series is not None else path
+    found = [every[number] for number in alike]
+    found[0].notes += notes + left_out(path, others)
+    return found
 
 
 def _plain(path: Path, array: Any, axes: str | None) -> ZarrSource:
@@ -83,14 +124,13 @@ def _plain(path: Path, array: Any, axes: str | None) -> ZarrSource:
     else:
         letters = guess_axes(shape)
     source = ZarrSource(path.name, letters, shape, dtype, path=path, array=array, levels=[""])
-    source.notes = guess_notes(shape, letters) if axes is None and not (names and all(names)) else []
-    source.zarr_format = array.metadata.zarr_format
+    source.notes = guess_notes(shape, letters, path.name) if axes is None and not (names and all(names)) else []
+    source.zarr_format, source.stated = array.metadata.zarr_format, letters if axes is None else ""
     return source
 
 
 def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
-    attributes = dict(group.attrs)
-    ngff: Mapping[str, Any] = attributes.get("ome", attributes)
+    ngff = ngff_of(group)
     _refuse_other_groups(path, ngff, group)
     multiscale = ngff["multiscales"][0]
     levels = [str(dataset["path"]) for dataset in multiscale["datasets"]]
@@ -100,31 +140,34 @@ def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
 
     array = guarded(group[levels[0]])
     shape, dtype = tuple(array.shape), np.dtype(array.dtype).newbyteorder("=")
-    stated: list[Any] = multiscale.get("axes") or list("tczyx")[-len(shape) :]
-    names: list[Mapping[str, Any]] = [{"name": a} if isinstance(a, str) else a for a in stated]
-    letters = unique_axes("".join(_letter(a) for a in names))
-    check_pixels(str(path), shape, dtype, letters)
-    if len(letters) != len(shape):
-        names_axes = f"names {len(letters)} axes for {len(shape)} dimensions"
-        raise UserError(f"{path}: {names_axes}: the metadata is damaged; use the original data")
-    scale = _scale(names, letters, multiscale)
-    source = ZarrSource(path.name, letters, shape, dtype, scale, path=path, array=array, levels=levels)
-    source.zarr_format = group.metadata.zarr_format
+    names = axes_of(multiscale, len(shape))
+    valid = len(names) == len(shape)
+    check_pixels(str(path), shape, dtype, "".join(map(_letter, names)) if valid else "")
+    if axes is None and not valid:
+        names_axes = f"names {len(names)} axes for {len(shape)} dimensions"
+        raise UserError(f"{path}: {names_axes}; say which they are: noisewise denoise {quote(path.name)} --axes ZYX")
+    stated = unique_axes("".join(map(_letter, names))) if valid else ""
+    letters = stated if axes is None else given_axes(str(path), axes, len(shape))
+    scale = _scale(names, stated or letters, multiscale)
+    source = ZarrSource(path.name, letters, shape, dtype, path=path, array=array, levels=levels)
+    source.scale = {axis: size for axis, size in scale.items() if axis in letters}
+    source.stated, source.zarr_format = stated, group.metadata.zarr_format
     source.channel_names = _channels(ngff, source)
-    source.notes = _notes(ngff)
-    if axes is not None:
-        source.axes = given_axes(str(path), axes, len(shape))
+    source.notes = _notes(ngff) if valid else []
+    source.levels = levels if valid else levels[:1]
     return source
 
 
+def axes_of(multiscale: Mapping[str, Any], ndim: int) -> list[Mapping[str, Any]]:
+    """Axes of an NGFF image; before version 0.3 these were names, or the last of tczyx."""
+    stated: list[Any] = multiscale.get("axes") or list("tczyx")[-ndim:]
+    return [{"name": axis} if isinstance(axis, str) else axis for axis in stated]
+
+
 def _refuse_other_groups(path: Path, ngff: Mapping[str, Any], group: Any) -> None:
-    if "plate" in ngff or "well" in ngff:
-        raise UserError(f"{path}: is a plate; give one of its images, e.g. {path.name}/A/1/0")
     if "image-label" in ngff:
         raise UserError(f"{path}: is a label image: a segmentation has no noise to remove; give the image itself")
     if not ngff.get("multiscales"):
-        if "bioformats2raw.layout" in ngff:
-            raise UserError(f"{path}: is a collection of images; give one of them, e.g. {path.name}/0")
         inside = ", ".join(sorted(name for name, _ in group.members())[:4]) or "nothing"
         raise UserError(f"{path}: contains no OME-Zarr image but {inside}; give the path of an array inside it")
 
@@ -160,8 +203,11 @@ def _scale(names: list[Mapping[str, Any]], letters: str, multiscale: Mapping[str
             if transformation.get("type") == "scale" and len(transformation.get("scale", ())) == len(letters):
                 total = total * np.asarray(transformation["scale"], np.float64)
     found: dict[str, float] = {}
-    for axis, letter, size in zip(names, letters, total.tolist(), strict=True):
-        unit = str(axis.get("unit") or "")
+    units = {_letter(axis): str(axis.get("unit") or "") for axis in names}
+    if len(names) == len(letters):
+        units |= {letter: str(axis.get("unit") or "") for letter, axis in zip(letters, names, strict=True)}
+    for letter, size in zip(letters, total.tolist(), strict=True):
+        unit = units.get(letter, "")
         value = seconds(size, unit) if letter == "T" else micrometres(size, unit) if letter in "ZYX" else None
         if value:
             found[letter] = value

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from itertools import product
-from math import ceil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,12 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, naming, to_dtype
-from noisewise.io.files import Draft, as_user_error
-from noisewise.io.zarr_read import ZarrSource, readable
+from noisewise.io.files import Draft, SharedDraft, as_user_error
+from noisewise.io.pyramid import shrink
+from noisewise.io.zarr_collection import place_of, write_groups
+from noisewise.io.zarr_read import ZarrSource, axes_of, readable
 
 CHUNK = 1024  # pixels along Y and X, for inputs that are not Zarr
-BLOCK = 2**22  # pixels of the coarser level that are computed together
 
 Provenance = Mapping[str, Any] | None
 
@@ -62,29 +61,46 @@ class ZarrSink(Sink):
         self.draft.discard()
 
 
-def create_zarr(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> ZarrSink:
+def create_zarr(
+    draft: Draft, likes: Sequence[Source], dtypes: Sequence[np.dtype[Any]], records: Sequence[Provenance]
+) -> list[ZarrSink]:
     """Create a Zarr folder: with the layout of a Zarr source, otherwise OME-Zarr 0.5 with one level.
 
+    Several images, or one of a collection that is given as a whole, become a collection like that of the input.
     Label images beside the input's pyramid are not copied.
 
     Errors: `UserError` for axes orders that OME-Zarr does not allow.
     """
+    if len(likes) == 1 and likes[0].root is None:
+        return [_create(draft, likes[0], dtypes[0], records[0])]
+    pending: set[int] = set()
+    with as_user_error(draft.path, "cannot be written"), readable(likes[0].root or draft.path):
+        write_groups(draft.temporary, likes, records[0])
+    parts = [SharedDraft(draft, pending, place_of(like, number)) for number, like in enumerate(likes)]
+    return [_create(*one) for one in zip(parts, likes, dtypes, records, strict=True)]
+
+
+def _create(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> ZarrSink:
     with as_user_error(draft.path, "cannot be written"):
         if isinstance(like, ZarrSource) and tuple(like.array.shape) == like.shape:
             with readable(like.path or Path(like.name)):
-                levels = _create_like(draft.temporary, like, dtype, provenance)
+                levels = _create_like(draft, like, dtype, provenance)
         else:
             levels = [_new(draft, like, dtype, provenance)]
     return ZarrSink(draft, levels, dtype)
 
 
-def _create_like(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance: Provenance) -> list[Any]:
+def _create_like(draft: Draft, like: ZarrSource, dtype: np.dtype[Any], provenance: Provenance) -> list[Any]:
     """Create the arrays of all levels with the metadata of a Zarr source."""
     import zarr
 
     assert like.path is not None
+    root, changed = draft.temporary, like.stated != like.axes
     if like.levels != [""]:
         attributes = dict(zarr.open_group(str(like.path), mode="r").attrs)
+        if changed:
+            _check_order(draft.path, like.axes)
+            _rename_axes(attributes, like)
         if provenance is not None:
             attributes["noisewise"] = dict(provenance)
         zarr.create_group(str(root), zarr_format=like.zarr_format, attributes=attributes, overwrite=True)
@@ -97,10 +113,41 @@ def _create_like(root: Path, like: ZarrSource, dtype: np.dtype[Any], provenance:
             _copy_metadata(source, target)
         else:
             _create_with_dtype(target, array, dtype)
+        if changed:
+            _rename_dimensions(target, like.axes)
         arrays.append(zarr.open_array(str(target), mode="r+"))
     if like.levels == [""] and provenance is not None:
         arrays[0].attrs["noisewise"] = dict(provenance)
     return arrays
+
+
+def _rename_axes(attributes: dict[str, Any], like: ZarrSource) -> None:
+    """Change the axes of an image in its OME attributes to those that the user gave."""
+    ngff = attributes.get("ome", attributes)
+    multiscale = ngff["multiscales"][0]
+    if not like.stated:  # they were not valid
+        multiscale |= _ngff(like)["multiscales"][0] | {"name": multiscale.get("name", like.name)}
+        multiscale["datasets"][0]["path"] = like.levels[0]
+        return
+    old = dict(zip(like.stated, axes_of(multiscale, len(like.shape)), strict=True))
+    multiscale["axes"] = [{**axis, **old.get(letter, {})} for letter, axis in zip(like.axes, _axes(like), strict=True)]
+    for owner in (*multiscale["datasets"], multiscale):
+        for one in owner.get("coordinateTransformations") or []:
+            kind = one.get("type")
+            values = one.get(kind)
+            if kind in ("scale", "translation") and isinstance(values, list):
+                known = dict(zip(like.stated, values, strict=False))
+                one[kind] = [known.get(letter, 1.0 if kind == "scale" else 0.0) for letter in like.axes]
+    if like.axes.find("C") != like.stated.find("C"):
+        ngff.pop("omero", None)
+
+
+def _rename_dimensions(target: Path, axes: str) -> None:
+    """Change the names of the dimensions of an array, where its format has these."""
+    file = target / "zarr.json"
+    if file.is_file():
+        content = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(content | {"dimension_names": list(axes.lower())}), encoding="utf-8")
 
 
 def _copy_metadata(source: Path, target: Path) -> None:
@@ -161,18 +208,21 @@ def _check_order(path: Path, axes: str) -> None:
         raise UserError(f"{path}: OME-Zarr cannot hold axes in the order {axes}; write to .tif or .npy")
 
 
-def _ngff(like: Source) -> dict[str, Any]:
+def _axes(like: Source) -> list[dict[str, str]]:
+    """The axes of a new image in NGFF."""
     kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
-    axes: list[dict[str, str]] = []
-    for letter in like.axes:
-        axis = {"name": letter.lower(), "type": kinds.get(letter, "sample")}
+    axes = [{"name": letter.lower(), "type": kinds.get(letter, "sample")} for letter in like.axes]
+    for letter, axis in zip(like.axes, axes, strict=True):
         if letter in like.scale:
             axis["unit"] = "second" if letter == "T" else "micrometer"
-        axes.append(axis)
+    return axes
+
+
+def _ngff(like: Source) -> dict[str, Any]:
     scale = [float(like.scale.get(letter, 1.0)) for letter in like.axes]
     dataset = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
     ngff: dict[str, Any] = {"version": "0.5"}
-    ngff["multiscales"] = [{"name": like.name, "axes": axes, "datasets": [dataset]}]
+    ngff["multiscales"] = [{"name": like.name, "axes": _axes(like), "datasets": [dataset]}]
     if like.channel_names:
         colours = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00")
         channels: list[dict[str, Any]] = [
@@ -182,42 +232,3 @@ def _ngff(like: Source) -> dict[str, Any]:
             channel |= {"active": True, "window": {"min": 0, "max": 65535, "start": 0, "end": 65535}}
         ngff["omero"] = {"channels": channels}
     return ngff
-
-
-def shrink(fine: Any, coarse: Any) -> None:
-    """Fill each pixel of a coarser level with the mean of the finer pixels that it covers, block by block.
-
-    fine, coarse: arrays with the same axes; only blocks of them are in memory at a time.
-    """
-    starts = [_bins(have, want) for have, want in zip(fine.shape, coarse.shape, strict=True)]
-    steps = _steps(coarse)
-    for corner in product(*(range(0, n, step) for n, step in zip(coarse.shape, steps, strict=True))):
-        ends = [min(c + s, n) for c, s, n in zip(corner, steps, coarse.shape, strict=True)]
-        target = tuple(slice(a, b) for a, b in zip(corner, ends, strict=True))
-        source = tuple(slice(int(e[a]), int(e[b])) for e, a, b in zip(starts, corner, ends, strict=True))
-        total = np.asarray(fine[source], np.float64)
-        for axis, (edges, part) in enumerate(zip(starts, target, strict=True)):
-            cuts = edges[part.start : part.stop + 1] - edges[part.start]
-            widths = np.diff(cuts).reshape([-1 if a == axis else 1 for a in range(total.ndim)])
-            total = np.add.reduceat(total, cuts[:-1], axis=axis) / widths
-        coarse[target] = to_dtype(total, np.dtype(coarse.dtype))
-
-
-def _bins(have: int, want: int) -> Array:
-    """Edges of `want` bins over `have` pixels, of equal width if an integer factor allows it."""
-    if not 0 < want <= have:
-        raise UserError(f"the input's pyramid is damaged: {want} pixels follow {have}; write to an .ome.tif")
-    for factor in (have // want, ceil(have / want)):
-        if want in (ceil(have / factor), have // factor):
-            return np.append(np.arange(want) * factor, have)
-    return np.arange(want + 1) * have // want
-
-
-def _steps(coarse: Any) -> list[int]:
-    """Shape of the blocks: whole chunks or shards, as many as fit into `BLOCK` pixels, along the last axes first."""
-    grain = getattr(coarse, "shards", None) or coarse.chunks
-    steps = [min(g, n) for g, n in zip(grain, coarse.shape, strict=True)]
-    for axis in reversed(range(len(steps))):
-        while steps[axis] < coarse.shape[axis] and 2 * int(np.prod(steps)) <= BLOCK:
-            steps[axis] = min(2 * steps[axis], coarse.shape[axis])
-    return steps

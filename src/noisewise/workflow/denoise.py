@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any, overload
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.calibration.bootstrap import bootstrap
-from noisewise.errors import UserError, check_seed, one_line
+from noisewise.errors import UserError, check_seed, counted, one_line
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
-from noisewise.io.inputs import Inputs, images_of, open_inputs
+from noisewise.io.inputs import Inputs, images_of, open_inputs, read_completely
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
@@ -103,7 +104,9 @@ def denoise(
     network as it is). seed: of all random numbers; with the same seed and steps, the result on the same machine is the
     same. device: `auto`, `cpu`, `cuda` or `mps`, see `load`.
     options: fields of `WriteOptions` (average, std, samples, overwrite, ...); model: a file to keep the model in;
-    report: called with the progress (`Stage`); and the settings of the method.
+    report: called with the progress (`Stage`); series: number of the image in files that contain several (default:
+    all of them, and a list as result); failed: a dictionary that collects inputs that cannot be used, with the reason:
+    the others are denoised; and the settings of the method.
 
     Returns a `Result`, or a list of them.
 
@@ -115,35 +118,62 @@ def denoise(
     check_seed(seed)
     refuse_both(budget, steps)
     report, model_path = settings.pop("report", quiet), settings.pop("model", None)
-    with open_inputs(image, axes, output, write) as inputs:
-        if not inputs.sources:
-            return []
-        checkup = check_up(inputs.sources)
+    series, failed = settings.pop("series", None), settings.pop("failed", None)
+
+    def with_inputs(inputs: Inputs) -> list[Result]:
+        sources = inputs.sources
+        checkup = check_up(sources)
         chosen = make_method(choose_method(method, checkup, noise, write), settings)
         refuse_early(chosen, inputs, write)
-        sources = inputs.sources
         noise_models = find_noise_models(chosen, sources, noise, from_first_pass(sources, seed, device), checkup)
+        targets = images_of(target, axes, series)
         training = Training(
-            chosen, sources, images_of(target, axes), noise_models=noise_models, checkup=checkup, seed=seed,
-            device=device,
+            chosen, sources, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device
         )  # fmt: skip
         average = write.averages(sources, parse_budget(budget))
         seconds = None
         if steps is None:
-            predicting = training.seconds_to_predict(sources, average)
-            seconds = training_seconds(budget, started, predicting, training.ready)
+            predicted = training.seconds_to_predict(sources, average)
+            seconds = training_seconds(budget, started, predicted, training.ready)
         model = training.run(steps=steps, seconds=seconds, report=report)
         if model_path is not None:
             model.save(model_path)
-        found = finish(model, inputs, write, average, checkup, seed, report)
-    return found if inputs.several else found[0]
+        return finish(model, inputs, write, average, checkup, seed, report)
+
+    with open_inputs(image, axes, output, write, series=series, failed=failed) as inputs:
+        found = without_unreadable(inputs.usable(like_most(inputs.sources)), with_inputs) if inputs.sources else []
+    return found if inputs.several or not found else found[0]
+
+
+def without_unreadable(inputs: Inputs, work: Callable[[Inputs], list[Result]]) -> list[Result]:
+    """Work on the inputs; if it fails, again without those whose pixels cannot all be read, if these are collected."""
+    try:
+        return work(inputs)
+    except UserError:
+        readable = inputs if inputs.failed is None else inputs.usable(read_completely)
+        if len(readable.sources) == len(inputs.sources):
+            raise
+        return work(readable)
+
+
+def like_most(sources: Sequence[Source]) -> Callable[[Source], None]:
+    """A check that an image has as many channels as most others, so that one model denoises them."""
+    most = max(Counter(source.size_of("C") for source in sources).items(), key=lambda pair: pair[1], default=(1, 0))[0]
+
+    def check(source: Source) -> None:
+        if source.size_of("C") != most:
+            raise UserError(
+                f"{source.path or source.name}: has {counted(source.size_of('C'), 'channel')}, the others have {most}; "
+                f"denoise them separately"
+            )
+
+    return check
 
 
 def refuse_early(method: Method, inputs: Inputs, write: WriteOptions) -> None:
     """Errors: `UserError` for what cannot be computed or written, before the work and not after it."""
     refuse_unsupported(method, write)
-    if inputs.outputs is not None:
-        write.refuse_early(inputs.sources, inputs.outputs)
+    write.refuse_early(inputs.files())
 
 
 def finish(
@@ -160,7 +190,8 @@ def finish(
         raise Interrupted(model) from None
     paths: Sequence[Path | None] = inputs.outputs or [None] * len(inputs.sources)
     notes = inputs.notes + model.notes
-    return [Result(one, model, checkup, notes, path) for one, path in zip(posteriors, paths, strict=True)]
+    done = [(one, path) for one, path in zip(posteriors, paths, strict=True) if one is not None]
+    return [Result(one, model, checkup, notes, path) for one, path in done]
 
 
 def train(
@@ -183,18 +214,18 @@ def train(
     target, noise, axes, seed, device: as for `denoise`. output: a model file, written every minute and at the end.
     budget: how long to train, seconds or "10 min"; it becomes a number of steps, which is kept in `provenance`.
     steps: number of training steps instead (default: the method's `default_steps`).
-    options: resume, an unfinished `Model` to continue; report, called with the progress (`Stage`); the settings of the
-    method.
+    options: resume, an unfinished `Model` to continue; report, called with the progress (`Stage`); series, as for
+    `denoise`; the settings of the method.
 
     Returns the trained `Model`. After Ctrl-C it is unfinished: it can be used, or continued with `resume`.
 
     Errors: `UserError` for images or settings that cannot be used; `Interrupted` on a second Ctrl-C.
     """
-    resume, report = options.pop("resume", None), options.pop("report", quiet)
+    resume, report, series = options.pop("resume", None), options.pop("report", quiet), options.pop("series", None)
     method = make_method(method, options)
     check_seed(seed)
     refuse_both(budget, steps)
-    noisy, targets = images_of(images, axes), images_of(target, axes)
+    noisy, targets = images_of(images, axes, series), images_of(target, axes, series)
     if resume is not None:
         refuse_named_scenes(method, resume.method)
     if resume is not None and not resume.train_state.steps:

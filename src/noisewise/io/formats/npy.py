@@ -58,7 +58,7 @@ def open_file(path: Path, axes: str | None = None) -> NpySource:
         raise UserError(f"{path}: is truncated: {shape} pixels of {dtype} do not fit into it; copy it again")
     native, rows = dtype.newbyteorder("="), FileArray(path, dtype, offset, shape if order == "C" else shape[::-1])
     array = rows if order == "C" else Reversed(rows)
-    notes = guess_notes(shape, letters) if axes is None else []
+    notes = guess_notes(shape, letters, path.name) if axes is None else []
     return NpySource(path.name, letters, shape, native, path=path, notes=notes, array=array)
 
 

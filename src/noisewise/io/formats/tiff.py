@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,20 @@ SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
 READ_ONLY = (".lsm", ".stk")
 
 
-def open_file(path: Path, axes: str | None = None) -> Source:
-    """Open a TIFF file; see `tiff_read`."""
+def open_images(path: Path, axes: str | None = None, series: int | None = None) -> Sequence[Source]:
+    """Open the images of a TIFF file; see `tiff_read`."""
     from noisewise.io.tiff_read import open_tiff
 
-    return open_tiff(path, axes)
+    return open_tiff(path, axes, series)
 
 
-def create(draft: Draft, like: Source, dtype: Any, provenance: Mapping[str, Any] | None) -> Sink:
-    """Create a TIFF file; see `tiff_write`."""
+def create_images(
+    draft: Draft, likes: Sequence[Source], dtype: Sequence[Any], provenance: Sequence[Mapping[str, Any] | None]
+) -> Sequence[Sink]:
+    """Create a TIFF file with several images; see `tiff_write`."""
     from noisewise.io.tiff_write import create_tiff
 
-    return create_tiff(draft, like, dtype, provenance)
+    return create_tiff(draft, likes, dtype, provenance)
 
 
 def records(source: Source) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,20 @@ from noisewise.io.files import Draft
 SUFFIXES = (".zarr",)
 
 
-def open_file(path: Path, axes: str | None = None) -> Source:
-    """Open a Zarr folder; see `zarr_read`."""
+def open_images(path: Path, axes: str | None = None, series: int | None = None) -> Sequence[Source]:
+    """Open the images in a Zarr folder; see `zarr_read`."""
     from noisewise.io.zarr_read import open_zarr
 
-    return open_zarr(path, axes)
+    return open_zarr(path, axes, series)
 
 
-def create(draft: Draft, like: Source, dtype: Any, provenance: Mapping[str, Any] | None) -> Sink:
-    """Create a Zarr folder; see `zarr_write`."""
+def create_images(
+    draft: Draft, likes: Sequence[Source], dtypes: Sequence[Any], records: Sequence[Mapping[str, Any] | None]
+) -> Sequence[Sink]:
+    """Create a Zarr folder with an image, or a collection; see `zarr_write`."""
     from noisewise.io.zarr_write import create_zarr
 
-    return create_zarr(draft, like, dtype, provenance)
+    return create_zarr(draft, likes, dtypes, records)
 
 
 def records(source: Source) -> Iterator[dict[str, Any]]:
