@@ -1,6 +1,6 @@
 """Peak memory of training and prediction against what was planned, in processes of their own.
 
-The plan is what the same command needs for an image of 256 x 256 pixels, and what the code plans beyond that: in
+The plan is what the same command needs for an image of 24 x 24 pixels, and what the code plans beyond that: in
 training five bytes for each pixel, and in prediction into a file the outputs of all layers for the largest tile. It is
 at least what the inspection of an image needs, which uses a part of a large one (measured with an image of that size).
 """
@@ -23,7 +23,7 @@ import tifffile
 import noisewise as nw
 from noisewise.axes import region_shape
 from noisewise.predict.receptive_field import bytes_per_pixel
-from noisewise.predict.run import Predictor
+from noisewise.predict.run import TILE_BYTES, Predictor
 from robustness_corpus import QUICK_OPTIONS
 from robustness_fuzz import environment
 
@@ -82,7 +82,7 @@ def measured(names: list[str]) -> Iterator[dict[str, Any]]:
         fixed: dict[tuple[str, str], float] = {}
         for name in names:
             (shape, dtype), axes = CASES[name], AXES.get(name, "YX")
-            tiny = (*SMALL[axes][:-2], 256, 256)
+            tiny = (*SMALL[axes][:-2], 24, 24)
             for label, size in (("tiny", tiny), ("small", SMALL[axes]), ("image", shape)):
                 write_image(place / f"{label}.tif", size, dtype, axes)
             for task in ("train", "predict"):
@@ -105,14 +105,14 @@ def measured(names: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def planned_tile_mb(image: Path, path: Path) -> float:
-    """What the code plans for the largest tile beyond what 256 x 256 pixels need, MB."""
+    """What the code plans for the largest tile beyond what 24 x 24 pixels need, MB."""
     model = nw.load(path)
     predictor = Predictor(model.method, model.net)
     with nw.io.open_source(image) as source:
         size = tuple(source.size_of(axis) for axis in model.spec.spatial)
     tiles = predictor._tiles(size, predictor.pixels, predictor.net.stride)
     pixels = max(prod(region_shape(tile.read)) for tile in tiles)
-    return bytes_per_pixel(predictor.net) * (pixels - 256**2) / 1e6
+    return (bytes_per_pixel(predictor.net) + TILE_BYTES) * pixels / 1e6
 
 
 def of(task: str, place: Path, label: str) -> list[str]:

@@ -68,6 +68,10 @@ def tried(noise_model: Noise) -> Noise:
     with torch.no_grad():
         noisy = model.sample(signal, torch.Generator().manual_seed(0))
         found = (noisy, *model.mean_var(signal), model.log_prob(noisy, signal))
+        one = signal[0, 0, 0]
+        of_one = (*model.mean_var(one), model.log_prob(one, one))
+    if any(part.shape != one.shape for part in of_one):
+        raise ValueError("its parameters have wrong shapes")
     if any(part.shape != signal.shape for part in found) or not all(bool(part.isfinite().all()) for part in found[:3]):
         raise ValueError("its parameters give no finite noise")
     return noise_model
