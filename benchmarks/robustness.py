@@ -15,13 +15,29 @@ that of an undisturbed run, bit for bit, and nothing else may be left. memory: s
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from common import make_parser, write
-from robustness_fuzz import fuzz, reproduce, serve
+from common import RESULTS, make_parser, write
+from robustness_fuzz import fuzz, reproduce, serve, together
 from robustness_kills import kills
 from robustness_memory import CASES, measured
+
+
+def run_fuzz(arguments: argparse.Namespace) -> None:
+    """Run the cases that the result file lacks, and keep the counts now and then."""
+    path = RESULTS / "robustness_fuzz.json"
+    before = json.loads(path.read_text()) if path.exists() and not (arguments.dry or arguments.again) else None
+    first = arguments.first if before is None else before["first"] + before["cases"]
+
+    def keep(found: dict[str, Any]) -> None:
+        write("robustness_fuzz", found if before is None else together(before, found), arguments.dry)
+
+    keep(fuzz(first, arguments.first + arguments.count - first, 60 * arguments.minutes, keep))
 
 
 def main() -> None:
@@ -33,6 +49,7 @@ def main() -> None:
     fuzzing = commands.add_parser("fuzz")
     fuzzing.add_argument("--first", type=int, default=0)
     fuzzing.add_argument("--count", type=int, default=10_000)
+    fuzzing.add_argument("--again", action="store_true", help="also run cases that the result file has")
     fuzzing.add_argument("--minutes", type=float, default=float("inf"))
     fuzzing.add_argument("--case", type=int)
     fuzzing.add_argument("--keep", type=Path, default=Path("fuzz_case"))
@@ -44,13 +61,10 @@ def main() -> None:
     if arguments.what == "fuzz" and arguments.case is not None:
         reproduce(arguments.case, arguments.keep)
     elif arguments.what == "fuzz":
-        found = fuzz(arguments.first, arguments.count, 60 * arguments.minutes)
-        print({name: value for name, value in found.items() if name != "failures"})
-        write("robustness_fuzz", found, arguments.dry)
+        run_fuzz(arguments)
     elif arguments.what == "kills":
-        killed = kills(arguments.count, arguments.seed)
-        print({name: value for name, value in killed.items() if name != "failures"})
-        write("robustness_kills", killed, arguments.dry)
+        keep = partial(write, "robustness_kills", dry=arguments.dry)
+        keep(kills(arguments.count, arguments.seed, keep=keep))
     else:
         rows = []
         for row in measured(arguments.only):

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -342,8 +342,13 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def fuzz(first: int, count: int, seconds: float = float("inf")) -> dict[str, Any]:
-    """Run cases; returns the counts, and the failures. seconds: after which no further case begins."""
+def fuzz(
+    first: int, count: int, seconds: float = float("inf"), keep: Callable[[dict[str, Any]], None] = lambda _: None
+) -> dict[str, Any]:
+    """Run cases; returns the counts, and the failures.
+
+    seconds: after which no further case begins. keep: called with the counts so far, now and then.
+    """
     with tempfile.TemporaryDirectory(prefix="noisewise-corpus-") as folder:
         corpus = Path(folder) / "corpus"
         make_corpus(corpus)
@@ -363,9 +368,20 @@ def fuzz(first: int, count: int, seconds: float = float("inf")) -> dict[str, Any
                     number += 1
                     if number % 100 == 0:
                         print(f"{number}: {dict(counts)}", flush=True)
+                        keep(record(first, number, counts, failures))
         if contents(corpus) != before:
             failures.append({"faults": ["input changed: corpus"]})
-    return {"first": first, "cases": number - first, **summary(counts), "failures": failures[:SHOWN]}
+    return record(first, number, counts, failures)
+
+
+def record(first: int, end: int, counts: Counter[str], failures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts and failures of the cases from `first` to before `end`."""
+    return {"first": first, "cases": end - first, **summary(counts), "failures": failures[:SHOWN]}
+
+
+def together(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+    """Counts and failures of two successive runs."""
+    return {name: one["first"] if name == "first" else one[name] + two[name] for name in two}
 
 
 def outcome(found: dict[str, Any]) -> str:

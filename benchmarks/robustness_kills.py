@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,16 @@ def kill(job: Job, kind: str, fraction: float, inputs: Path, place: Path) -> dic
             **({"stderr": stderr[-500:]} if faults else {})}  # fmt: skip
 
 
-def kills(count: int, seed: int = 0, steps: int = 60, only: Sequence[int] = ()) -> dict[str, Any]:
+def kills(
+    count: int,
+    seed: int = 0,
+    steps: int = 60,
+    only: Sequence[int] = (),
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
     """Kill commands at random times; returns the counts, and the failures.
 
-    only: numbers of the `jobs`; default all, one after the other.
+    only: numbers of the `jobs`; default all, one after the other. keep: called with the counts so far after each.
     """
     chosen = [jobs(steps)[number] for number in only or range(len(jobs()))]
     rng, counts, failures = np.random.default_rng(seed), Counter[str](), []
@@ -154,6 +160,14 @@ def kills(count: int, seed: int = 0, steps: int = 60, only: Sequence[int] = ()) 
             if found["faults"]:
                 failures.append({"case": number, **found})
                 print(json.dumps(failures[-1]), flush=True)
+            keep(record(seed, number + 1, counts, by_job, failures))
+    return record(seed, count, counts, by_job, failures)
+
+
+def record(
+    seed: int, count: int, counts: Counter[str], by_job: dict[str, Counter[str]], failures: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Counts under fixed names, and the failures."""
     names = ("killed", "was not hit", "traceback", "broken output", "second run", "no output", "another result",
              "input changed", "draft left")  # fmt: skip
     return {"seed": seed, "commands": count, **{name.replace(" ", "_"): counts[name] for name in names},
