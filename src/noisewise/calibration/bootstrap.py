@@ -6,6 +6,7 @@ variance.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -189,7 +190,7 @@ def fit_noise_model(
         return PoissonGaussian.from_line(line, low, quantization)
     if kind in ("gaussian", "poisson_gaussian"):
         variance = line(statistics.mean_signal) - quantization.step**2 / 12
-        return Gaussian(max(variance, 1e-12) ** 0.5, quantization)
+        return Gaussian(max(variance, sys.float_info.min) ** 0.5, quantization)
     pairs = Pairs(line, low, high, quantization)
     for frame, clean, _ in frame_pairs(images, denoised):
         pairs.add(*scaled_pairs(frame.ravel(), clean.ravel(), statistics, line))
@@ -203,7 +204,7 @@ def scaled_pairs(
     quantization, use = statistics.quantization, (denoised >= statistics.edges[0]) & (denoised <= statistics.edges[-1])
     x, s = frame[use], denoised[use]
     variance = np.interp(s, statistics.signal, statistics.variance)
-    scale = np.sqrt(np.maximum(line(s), 0) / np.maximum(variance, 1e-30))
+    scale = np.sqrt(np.maximum(line(s), 0) / np.maximum(variance, sys.float_info.min))
     noisy = s + scale * (x - s - np.interp(s, statistics.signal, statistics.mean))
     if quantization.high is not None:
         noisy = np.where(x >= quantization.high, quantization.high, noisy)

@@ -16,6 +16,7 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.estimate.dct_blocks import Blocks, brightness_classes, dct_basis, homogeneous_spectra, radial_frequency
 
+SMALLEST = np.finfo(float).tiny  # in place of zero, in any unit
 MAX_LAG = 7  # pixels: the longest lag of the autocovariance that is fitted
 FAR_LAGS = (4, 6)  # pixels: where noise is no longer correlated, but texture is
 CLASSES = 6  # of brightness
@@ -100,7 +101,7 @@ def class_spectra(blocks: Blocks) -> tuple[Array, Array]:
     ranges = (MOST_HOMOGENEOUS, LESS_HOMOGENEOUS)
     found = [homogeneous_spectra(blocks, members, ranges) for members in brightness_classes(blocks.surround, CLASSES)]
     most, less = (np.array([spectrum.power for spectrum in part]) for part in zip(*found, strict=True))
-    level = np.maximum(most[:, radial_frequency(blocks.side) > 0.8].mean(1)[:, None, None], 1e-30)
+    level = np.maximum(most[:, radial_frequency(blocks.side) > 0.8].mean(1)[:, None, None], SMALLEST)
     return most / level, less / level
 
 

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.estimate.artifacts import is_jpeg
-from noisewise.estimate.autocorrelation import estimate_autocorrelation
+from noisewise.estimate.autocorrelation import SMALLEST, estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radial_frequency
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
@@ -160,7 +160,7 @@ def noise_correlation(first: Array, second: Array, valid: Array) -> float:
     low = (a**2)[:, (frequency > 0) & (frequency < 0.6)].mean(1)
     chosen = np.argsort(low)[: max(len(low) // 10, 1)]
     x, y = (part[chosen][:, frequency > 0.8] for part in (a, b))
-    return float((x * y).sum() / max(float(np.sqrt((x**2).sum() * (y**2).sum())), 1e-30))
+    return float((x * y).sum() / max(float(np.sqrt((x**2).sum() * (y**2).sum())), SMALLEST))
 
 
 def variance_line(levels: NoiseLevels) -> VarianceLine:

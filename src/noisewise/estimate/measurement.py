@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from noisewise.axes import Array
-from noisewise.estimate.autocorrelation import Autocorrelation
+from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation
 from noisewise.estimate.variance import NoiseLevels
 from noisewise.noise.fit.interval import Estimate
 from noisewise.noise.fit.pixel_values import PixelValues
@@ -92,7 +92,7 @@ class NoiseMeasurement:
     @property
     def typical_variance(self) -> float:
         """Noise variance (ADU²) where the correlation was measured: at the darker signals, the homogeneous ones."""
-        return float(max(np.median(self.levels.variance[: max(len(self.levels.variance) // 2, 1)]), 1e-30))
+        return float(max(np.median(self.levels.variance[: max(len(self.levels.variance) // 2, 1)]), SMALLEST))
 
     @property
     def slice_correlation(self) -> float:

@@ -61,7 +61,7 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     if found.few_photons:
         return PoissonGaussian(quantization.step, 0.0, 0.0, quantization)
     if line.slope <= 0:
-        return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-12)), quantization)
+        return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-3 * line.intercept)), quantization)
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MAX_PAIRS))
     noisy, signal = noisy[some].contiguous(), signal[some].contiguous()

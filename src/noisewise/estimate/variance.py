@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from noisewise.axes import Array
-from noisewise.estimate.autocorrelation import Autocorrelation
+from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation
 from noisewise.estimate.dct_blocks import MIN_BLOCKS, Blocks, brightness_classes, homogeneous_spectra, radial_frequency
 from noisewise.noise.fit.variance_line import VarianceLine, fit_line
 
@@ -101,12 +101,13 @@ def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation) -> Noise
     high, low = inside & (radial_frequency(side) >= HIGH_FREQUENCY), inside & (radial_frequency(side) < 0.6)
     # Sorted by their own means, blocks that noise made brighter would count as bright, and the slope be too small.
     classes = brightness_classes(blocks.surround, CLASSES, split_brightest=True)
+    least = max(1e-12 * float(blocks.power.mean()), SMALLEST)
     levels = []
     for members in classes:
         found = []
         for selected in homogeneous_spectra(blocks, members, [(0.0, fraction) for fraction in FRACTIONS]):
             spectrum = selected.power / expected
-            variance = max(float(spectrum[high].mean()), 1e-12)
+            variance = max(float(spectrum[high].mean()), least)
             found.append((selected.signal, variance, selected.count * high.sum(), spectrum[low].mean() / variance - 1))
         most_texture = max(found[0][3], 0) + ADDED_TEXTURE
         levels.append(next((level for level in reversed(found) if level[3] <= most_texture), found[0]))

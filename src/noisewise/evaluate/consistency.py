@@ -54,7 +54,7 @@ def check_consistency(
     counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
     found = denoise(noisy)
     mean = found.mean
-    variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=1e-30)
+    variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=torch.finfo(mean.dtype).tiny)
     if lowest_std_fraction < 1 and found.std is not None:
         relative = found.std / variance.sqrt()
         rank = max(1, int(lowest_std_fraction * int(counts.sum())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -77,7 +78,7 @@ def quick_noise_model(line: VarianceLine, found: NoiseReport) -> Noise:
     """Photon noise with this variance line, without the fit of the check-up's own noise model."""
     if line.slope > 0:
         return PoissonGaussian.from_line(line, found.signal_range[0], found.pixel_values.quantization)
-    return Gaussian(max(line.intercept, 1e-30) ** 0.5, found.pixel_values.quantization)
+    return Gaussian(max(line.intercept, sys.float_info.min) ** 0.5, found.pixel_values.quantization)
 
 
 def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ LOG_CONTRAST_STD = 0.5  # of the contrast of synthetic scenes, relative to the i
 BACKGROUND_STDS = 4.0  # of patch means above the background, and of its darkest pixels below it
 UNIFORM_STDS = 3.0  # of patch means: the greatest width of a uniform background
 MEANS = 64  # patches from which the standard deviation of patch means is estimated
-TINY = 1e-20  # variance, ADU², in place of zero
+TINY = torch.finfo(torch.float32).tiny  # variance, ADU², in place of zero
 
 
 def supervised_terms(net: Denoiser, noisy: Tensor, signal: Tensor, features: NoiseFeatures) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Self
 
 import torch
@@ -63,7 +64,7 @@ class Pairs:
         least_std: float | None = None,
     ) -> None:
         self.quantization, self.low, self.high = quantization, low, high
-        darkest = max(line(low), line(high) * 1e-6, 1e-30) ** 0.5
+        darkest = max(line(low), line(high) * 1e-6, sys.float_info.min) ** 0.5
         least = max(LEAST_STD * darkest if least_std is None else least_std, 0.1 * quantization.step)
         self.slope, self.intercept, self.least_std = (
             torch.tensor(value, dtype=torch.float64) for value in (line.slope, line.intercept, least)
@@ -163,7 +164,7 @@ class Pairs:
 
     def _off_limits(self, noisy: Tensor) -> Tensor:
         """Move centres of cells off the limits, where values are counted separately."""
-        gap = self.quantization.step or 1e-9
+        gap = self.quantization.step or 1e-6 * float(self.std(self.signals).mean())
         low, high = self.quantization.low, self.quantization.high
         if low is not None:
             noisy = noisy.clamp(min=low + gap)

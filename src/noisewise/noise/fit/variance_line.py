@@ -57,7 +57,7 @@ def fit_line(signal: Tensor, squares: Tensor, freedom: Tensor | float = 1.0) -> 
         raise UserError("all signals are equal; a noise model needs a range of signals, so give images with contrast")
     centre = signal.mean()
     design = torch.stack([(signal - centre) / span, torch.ones_like(signal)], 1)
-    floor = 1e-6 * squares.mean().clamp(min=1e-30)
+    floor = 1e-6 * squares.mean().clamp(min=torch.finfo(squares.dtype).tiny)
     variance = squares.mean().expand(signal.shape)
     for _ in range(ITERATIONS):
         weight = freedom / (2 * variance**2) * (squares < OUTLIER * variance)

@@ -62,7 +62,7 @@ class Autoregressive(Noise):
     def std(self, signal: Tensor) -> Tensor:
         """σ(s) of `pixel_noise`, ADU."""
         variance: Tensor = self.pixel_noise.mean_var(signal)[1]
-        return variance.clamp(min=1e-12).sqrt()
+        return variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw noise of each image (Y, X) of a signal (..., Y, X) independently."""
@@ -184,5 +184,5 @@ def with_less_read_noise(pixel_noise: Noise, variance: float) -> Noise:
         read_noise = (pixel_noise.read_noise**2 - variance).clamp(min=0).sqrt()
         return PoissonGaussian(pixel_noise.gain, pixel_noise.offset, read_noise)
     if isinstance(pixel_noise, Gaussian):
-        return Gaussian((pixel_noise.std**2 - variance).clamp(min=1e-12).sqrt())
+        return Gaussian((pixel_noise.std**2 - variance).clamp(min=1e-6 * variance).sqrt())
     return pixel_noise

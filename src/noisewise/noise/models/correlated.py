@@ -85,7 +85,7 @@ class Correlated(Noise):
         if self._table is None or low < self._table[0] or high > self._table[1]:
             if self._table is not None:
                 low, high = min(low, self._table[0]), max(high, self._table[1])
-            extra = 0.05 * (high - low) + 1e-6 * abs(high) + 1e-9
+            extra = 0.05 * (high - low) + 1e-6 * abs(high) + torch.finfo(torch.float32).tiny
             self._table = (low - extra, high + extra, self.make_table(low - extra, high + extra))
         low, high, table = self._table
         self._table = low, high, table.to(signal)
@@ -153,7 +153,7 @@ class Correlated(Noise):
     @property
     def offset_fractions(self) -> tuple[float, float]:
         """Variances of row and of column offsets relative to that of a dark pixel."""
-        pixel_variance = float(self.dark_variance.abs().clamp(min=1e-12))
+        pixel_variance = float(self.dark_variance.abs().clamp(min=torch.finfo(torch.float64).tiny))
         rows, columns = (float((kernel**2).sum()) / pixel_variance for kernel in (self.row_kernel, self.column_kernel))
         return rows, columns
 

@@ -31,4 +31,6 @@ class Gaussian(GaussianSum):
     def fit(cls, noisy: Tensor, signal: Tensor, *, quantization: Quantization = CONTINUOUS) -> Self:
         """Fit σ² as the mean squared difference, minus the variance of rounding."""
         variance = ((noisy.double() - signal.double()) ** 2).mean() - quantization.rounding_variance
-        return cls(variance.clamp(min=(0.05 * quantization.step) ** 2 + 1e-12).sqrt(), quantization)
+        return cls(
+            variance.clamp(min=(0.05 * quantization.step) ** 2 + torch.finfo(torch.float64).tiny).sqrt(), quantization
+        )

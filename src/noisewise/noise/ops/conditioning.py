@@ -14,7 +14,7 @@ from noisewise.noise.models.gamma_poisson import GammaPoisson
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.linear_variance import linear_variance
-from noisewise.noise.ops.stabilize import ANSCOMBE, Stabilizer
+from noisewise.noise.ops.stabilize import ANSCOMBE, LEAST, Stabilizer
 
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
 FEATURES = 2 + len(LAGS) + 2
@@ -44,7 +44,7 @@ class NoiseFeatures:
         stabilizer = Stabilizer.from_variance(slope, variance_at_zero, read_variance, mean)
         unit = stabilizer.variance(mean).sqrt()
         dark = read_variance + ANSCOMBE * slope**2
-        read = (read_variance / dark.clamp(min=1e-20)).sqrt()
+        read = (read_variance / dark.clamp(min=torch.finfo(dark.dtype).tiny)).sqrt()
         features = torch.stack([read, step / unit, *rho.unbind(1), rows / unit, columns / unit], 1)
         return cls(stabilizer, features.float())
 
@@ -86,7 +86,7 @@ def noise_features(noise_model: Noise, mean: float, std: float) -> NoiseFeatures
         rows, columns = (
             float((kernel**2).sum().sqrt()) for kernel in (noise_model.row_kernel, noise_model.column_kernel)
         )
-    read = max(read_variance(inner, intercept) + rounding, 1e-12)
+    read = max(read_variance(inner, intercept) + rounding, LEAST * abs(slope * mean + intercept))
     return NoiseFeatures.make(
         number(slope), number(intercept), number(read), number(mean),
         step=number(noise_model.quantization.step), rho=rho[None], rows=number(rows), columns=number(columns),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 ANSCOMBE = 3 / 8  # photons, added so that the variance is closest to one at few photons
+LEAST = 1e-9  # of the variance at the mean of the image: the smallest floor
 FLOOR = 1 / 8  # photons², variance below which the transform is linear
 
 
@@ -33,8 +34,9 @@ class Stabilizer:
     def from_variance(cls, slope: Tensor, variance_at_zero: Tensor, read_variance: Tensor, mean: Tensor) -> Stabilizer:
         """Transform for the variance slope · s + variance_at_zero; read_variance is the part without photons, ADU²."""
         intercept = variance_at_zero + ANSCOMBE * slope**2
-        floor = (read_variance + FLOOR * slope**2).clamp(min=1e-12)
-        return cls(slope, intercept, torch.minimum(floor, slope * mean + intercept), mean)
+        typical = slope * mean + intercept
+        floor = torch.maximum(read_variance + FLOOR * slope**2, LEAST * typical.abs())
+        return cls(slope, intercept, torch.minimum(floor, typical), mean)
 
     def exposed(self, fraction: float | Tensor) -> Stabilizer:
         """Transform for a fraction of the light (above 1: more light), rescaled to the same mean.
@@ -69,8 +71,9 @@ class Stabilizer:
     @property
     def knee(self) -> Tensor:
         """Value (ADU) at which v reaches the floor; far below all values for signal-independent noise."""
-        knee = (self.floor - self.intercept) / self.slope.clamp(min=1e-12)
-        return torch.where(self.slope > 0, knee, self.mean - 1e6 * self.floor.sqrt())
+        lowest = self.mean - 1e6 * self.floor.sqrt()
+        knee = (self.floor - self.intercept) / self.slope.clamp(min=torch.finfo(self.slope.dtype).tiny)
+        return torch.where(self.slope > 0, torch.maximum(knee, lowest), lowest)
 
     def relative_shot_noise(self, x: Tensor) -> Tensor:
         """slope / √v(x), about 1 / √photons: zero for many photons, 1.6 for none."""
