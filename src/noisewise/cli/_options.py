@@ -21,6 +21,7 @@ Axes = Annotated[str | None, arg(metavar="LETTERS", help_behavior_hint="")]
 Budget = Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")]
 ModelName = Annotated[str, arg(metavar="MODEL", help_behavior_hint="")]
 Series = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Number = Annotated[float | None, arg(metavar="VALUE", help_behavior_hint="")]
 Steps = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
 

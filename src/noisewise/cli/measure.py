@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._models import plan_figure, plan_noise
-from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Series, Switch, check
+from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Number, Series, Switch, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
@@ -40,6 +40,10 @@ class Measure:
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     series: Series = None
     """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
+    ignore: Number = None
+    """leave out pixels of exactly this value; they stay as they are"""
+    mask: File = None
+    """leave out pixels where this image, in the shape of the others or of one plane, is zero; they stay as they are"""
     overwrite: Switch = False
     """replace outputs that exist"""
     messages: MessageOptions = field(default_factory=Messages)
@@ -87,28 +91,30 @@ class Measure:
         """
         for path in paths:
             try:
-                yield from checkups(path, self.axes, self.series, self.refine, self.messages.quiet)
+                yield from self._checkups_of(path)
             except UserError as error:
                 failed[str(path)] = str(error)
         if len(failed) == len(paths):
             raise UserError("; ".join(failed.values()))
 
+    def _checkups_of(self, path: Path) -> Iterator[NoiseReport]:
+        """Check-ups of every channel of the images in a file; prints notes on how they were read."""
+        from noisewise.estimate.measure import measure
+        from noisewise.io import open_images
+        from noisewise.io.excluded import Excluded
+        from noisewise.io.light import inspect_pixels
 
-def checkups(path: Path, axes: str | None, series: int | None, refined: bool, quiet: bool) -> Iterator[NoiseReport]:
-    """Check-ups of every channel of the images in a file; prints notes on how they were read."""
-    from noisewise.estimate.measure import measure
-    from noisewise.io import open_images
+        if self.refine:
+            from noisewise.workflow.refine_noise import refine
 
-    if refined:
-        from noisewise.workflow.refine_noise import refine
-
-    for source in open_images(path, axes, series=series):
-        with source:
-            for channel in range(source.size_of("C")):
-                found = measure(source, channel=channel)
-                if channel == 0:
-                    say_notes([f"{path}: {note}" for note in source.notes], quiet)
-                yield refine(source, found, channel=channel) if refined else found
+        for source in open_images(path, self.axes, series=self.series):
+            with source:
+                inspect_pixels(source, Excluded(self.ignore, self.mask).of(source))
+                for channel in range(source.size_of("C")):
+                    found = measure(source, channel=channel)
+                    if channel == 0:
+                        say_notes([f"{path}: {note}" for note in source.notes], self.messages.quiet)
+                    yield refine(source, found, channel=channel) if self.refine else found
 
 
 def describe(checkup: NoiseReport, methods: list[str], short: bool) -> list[str]:

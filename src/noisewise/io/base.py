@@ -37,12 +37,15 @@ class HotPixels:
 class NotLight:
     """What is known of an image: values that fill parts of it, and its hot pixels, each by channel.
 
-    empty: channels that hold nothing but such values.
+    empty: channels that hold nothing but such values. ignore: value of pixels that the user excludes. mask: image that
+    is zero where the user excludes pixels.
     """
 
     fill: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     hot: Mapping[int, HotPixels] = field(default_factory=dict)
     empty: frozenset[int] = frozenset()
+    ignore: float | None = None
+    mask: Source | None = None
 
 
 @dataclass

@@ -14,6 +14,7 @@ from noisewise.axes import Layout
 from noisewise.errors import UserError
 from noisewise.io import open_images
 from noisewise.io.base import Source
+from noisewise.io.excluded import NOTHING, Excluded
 from noisewise.io.files import user_path
 from noisewise.io.light import inspect_pixels
 from noisewise.io.paths import default_output
@@ -90,7 +91,7 @@ def refuse_none(sources: Sequence[Source], failed: dict[str, str] | None) -> Non
 @contextmanager
 def open_inputs(
     images: Any, axes: str | None, output: Any, write: WriteOptions, *, series: int | None = None,
-    failed: dict[str, str] | None = None,
+    failed: dict[str, str] | None = None, excluded: Excluded = NOTHING,
 ) -> Iterator[Inputs]:  # fmt: skip
     """Open the images of a call and plan their outputs.
 
@@ -113,7 +114,7 @@ def open_inputs(
         several = several or names_several(given[0])
         given, outputs, notes = list(plan.inputs), plan.outputs, plan.notes
     with folders_for(outputs or []):
-        found = without_members(open_each(given, axes, series, failed), notes)
+        found = without_members(open_each(given, axes, series, failed, excluded), notes)
         if write.skip_existing and outputs is not None:
             found = [without_written(one, path, notes) for one, path in zip(found, outputs, strict=True)]
         sources = [source for one in found for source in one]
@@ -152,19 +153,24 @@ def expanded(images: Sequence[Any]) -> list[Any]:
 
 
 def open_each(
-    images: Sequence[Any], axes: str | None, series: int | None = None, failed: dict[str, str] | None = None
+    images: Sequence[Any],
+    axes: str | None,
+    series: int | None = None,
+    failed: dict[str, str] | None = None,
+    excluded: Excluded = NOTHING,
 ) -> list[list[Source]]:
     """Open the images of each input, and find their pixels that are not light.
 
-    series: number of the image, where a file contains several. failed: collects inputs that cannot be used; these have
-    no images then. Errors: `UserError` for such inputs, if they are not collected.
+    series: number of the image, where a file contains several. excluded: pixels, by the user.
+    failed: collects inputs that cannot be used; these have no images then. Errors: `UserError` for such inputs, if
+    they are not collected.
     """
     found: list[list[Source]] = []
     for image in images:
         try:
             opened = open_images(image, axes, series=series)
             for source in opened:
-                inspect_pixels(source)
+                inspect_pixels(source, excluded.of(source))
         except UserError as error:
             if failed is None:
                 raise
@@ -230,18 +236,20 @@ def opened(images: Any, axes: str | None, files: ExitStack) -> list[Source]:
     return found
 
 
-def open_all(images: Sequence[Any], axes: str | None, series: int | None = None) -> list[Source]:
-    """Open images, and find their pixels that are not light.
+def open_all(
+    images: Sequence[Any], axes: str | None, series: int | None = None, excluded: Excluded = NOTHING
+) -> list[Source]:
+    """Open images, and find their pixels that are not light; excluded: by the user.
 
     Errors: `UserError` for images that cannot be used: of several inputs, it names all of them.
     """
     failed: dict[str, str] = {}
-    found = without_members(open_each(images, axes, series, failed), [])
+    found = without_members(open_each(images, axes, series, failed, excluded), [])
     if failed:
         raise UserError("; ".join(failed.values()))
     return [source for one in found for source in one]
 
 
-def images_of(value: Any, axes: str | None, series: int | None = None) -> list[Source]:
+def images_of(value: Any, axes: str | None, series: int | None = None, excluded: Excluded = NOTHING) -> list[Source]:
     """Open one image, several, or none (None). Errors: `UserError` for an empty list."""
-    return [] if value is None else open_all(each(value), axes, series)
+    return [] if value is None else open_all(each(value), axes, series, excluded)

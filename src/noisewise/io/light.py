@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
-from noisewise.axes import Array, Layout, Region, region_shape
+from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import NotLight, Source
 from noisewise.io.fill import SIDE, fill_value, opened
 from noisewise.io.hot_pixels import find_hot_pixels, without_hot_pixels
@@ -18,10 +19,14 @@ MOST_VALUES = 4  # of one channel
 HOT_PIXELS = 1 << 20  # of all planes together, in which hot pixels and displaced lines are searched
 
 
-def inspect_pixels(source: Source) -> None:
-    """Find the fill value and the hot pixels of each channel, and displaced lines; note what was found."""
+def inspect_pixels(source: Source, given: NotLight | None = None) -> None:
+    """Find the fill value and the hot pixels of each channel, and displaced lines; note what was found.
+
+    given: what the user excludes.
+    """
     if source.not_light is not None:
         return
+    source.not_light = given = given or NotLight()
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
@@ -32,7 +37,7 @@ def inspect_pixels(source: Source) -> None:
     sizes, blocks = [0] * count, [list[Array]() for _ in range(count)]
     for region in chosen:
         for first, part in enumerate(corners(region, source.axes)):
-            for channel, plane in enumerate(layout.to_network(source.read(part))[0]):
+            for channel, plane in enumerate(layout.to_network(read_light(source, part))[0]):
                 add_fill(fill[channel], plane)
                 sizes[channel] += plane.size
                 if not first:
@@ -43,10 +48,11 @@ def inspect_pixels(source: Source) -> None:
     if len(empty) == count:  # nothing is known of such an image
         empty, fill = frozenset(), {}
     hot = {channel: find_hot_pixels(planes) for channel, planes in enumerate(blocks) if channel not in empty}
-    source.not_light = NotLight(
-        {channel: tuple(areas) for channel, areas in fill.items() if areas},
-        {channel: found for channel, found in hot.items() if found is not None},
-        empty,
+    source.not_light = replace(
+        given,
+        fill={channel: tuple(areas) for channel, areas in fill.items() if areas},
+        hot={channel: found for channel, found in hot.items() if found is not None},
+        empty=empty,
     )
     source.notes += notes_of(source.not_light, fill, sizes)
     source.line_displacement = line_displacement([plane for planes in zip(*blocks, strict=True) for plane in planes])
@@ -105,26 +111,43 @@ def read_with_mask(source: Source, region: Region) -> tuple[Array, Array]:
     """
     known = source.not_light or NotLight()
     if not (known.fill or known.hot):
-        return source.read(region), np.zeros(region_shape(region), bool)
+        plain = source.read(region)
+        return plain, is_excluded(known, source, region, plain)
     y, x = source.axes.index("Y"), source.axes.index("X")
     wide, inner = list(region), [slice(None)] * len(region)
     for axis in (y, x):
         start = max(region[axis].start - 2 * SIDE, 0)
         wide[axis] = slice(start, min(region[axis].stop + 2 * SIDE, source.shape[axis]))
         inner[axis] = slice(region[axis].start - start, region[axis].stop - start)
-    pixels = np.moveaxis(source.read(tuple(wide)), (y, x), (-2, -1))
-    mask = np.zeros(pixels.shape, bool)
+    around = source.read(tuple(wide))
+    pixels, mask = (
+        np.moveaxis(part, (y, x), (-2, -1)) for part in (around, is_excluded(known, source, tuple(wide), around))
+    )
     others = [axis for axis in source.axes if axis not in "YX"]
     for channel in {*known.fill, *known.hot}:
         one = tuple(slice(channel, channel + 1) if axis == "C" else slice(None) for axis in others)
         if channel in known.fill:
-            mask[one] = channel in known.empty
+            mask[one] |= channel in known.empty
             for value in known.fill[channel] if channel not in known.empty else ():
                 mask[one] |= opened(pixels[one] == value)
         if channel in known.hot:
             pixels[one] = np.where(mask[one], pixels[one], without_hot_pixels(pixels[one], known.hot[channel]))
     pixels, mask = (np.moveaxis(part, (-2, -1), (y, x))[tuple(inner)] for part in (pixels, mask))
     return pixels, mask
+
+
+def is_excluded(known: NotLight, source: Source, region: Region, pixels: Array) -> Array:
+    """True where pixels of a region were excluded."""
+    found = np.zeros(pixels.shape, bool)
+    if known.ignore is not None:
+        found |= pixels == known.ignore
+    if known.mask is not None:
+        mask, axes = known.mask, known.mask.axes
+        part = mask.read(tuple(region[source.axes.index(axis)] for axis in axes)) == 0
+        order = [axes.index(axis) for axis in source.axes if axis in axes]
+        shape = [n if axis in axes else 1 for axis, n in zip(source.axes, pixels.shape, strict=True)]
+        found |= part.transpose(order).reshape(shape)
+    return found
 
 
 def read_light(source: Source, region: Region) -> Array:
@@ -141,7 +164,8 @@ def read_single(source: Source, layout: Layout, image: Region, spatial: Region) 
 
 def with_fill(source: Source, region: Region, result: Array) -> Array:
     """A result for a region, with the fill of the source as it is."""
-    if source.not_light is None or not source.not_light.fill:
+    known = source.not_light or NotLight()
+    if not known.fill and known.ignore is None and known.mask is None:
         return result
     pixels, mask = read_with_mask(source, region)
     return np.where(mask, pixels, result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -86,6 +86,8 @@ class AlignedSource(Source):
         self.starts = (max(shift, 0), max(-shift, 0))
         self.shape = tuple(n + abs(shift) * (axis == self.x) for axis, n in enumerate(source.shape))
         self.line_displacement = 0.0
+        if self.not_light is not None and self.not_light.mask is not None:
+            self.not_light = replace(self.not_light, mask=AlignedSource(self.not_light.mask, shift))
 
     @property
     def saturation_level(self) -> object:

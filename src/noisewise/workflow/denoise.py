@@ -15,6 +15,7 @@ from noisewise.calibration.bootstrap import bootstrap
 from noisewise.errors import UserError, counted, one_line
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
+from noisewise.io.excluded import Excluded
 from noisewise.io.inputs import Inputs, images_of, open_inputs, read_completely
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
@@ -120,7 +121,7 @@ def denoise(
     write.check()
     check_settings(method=method, axes=axes, budget=budget, steps=steps, seed=seed, device=device)
     given, model_path = settings.pop("report", None), settings.pop("model", None)
-    series, failed = settings.pop("series", None), settings.pop("failed", None)
+    series, failed, excluded = settings.pop("series", None), settings.pop("failed", None), Excluded.taken_from(settings)
 
     def with_inputs(inputs: Inputs) -> list[Result]:
         sources = inputs.sources
@@ -142,7 +143,8 @@ def denoise(
             model.save(model_path)
         return finish(model, inputs, write, average, checkup, seed, report)
 
-    with open_inputs(image, axes, output, write, series=series, failed=failed) as inputs, showing(given) as report:
+    opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
+    with opening as inputs, showing(given) as report:
         found = without_unreadable(inputs.usable(like_most(inputs.sources)), with_inputs) if inputs.sources else []
     return found if inputs.several or not found else found[0]
 
@@ -226,9 +228,10 @@ def train(
     raises, after the model so far was written to `output`.
     """
     resume, report, series = options.pop("resume", None), options.pop("report", None), options.pop("series", None)
+    excluded = Excluded.taken_from(options)
     method = make_method(method, options)
     check_settings(axes=axes, budget=budget, steps=steps, seed=seed, device=device)
-    noisy, targets = images_of(images, axes, series), images_of(target, axes, series)
+    noisy, targets = images_of(images, axes, series, excluded), images_of(target, axes, series)
     if resume is not None:
         refuse_named_scenes(method, resume.method)
     if resume is not None and not resume.train_state.steps:

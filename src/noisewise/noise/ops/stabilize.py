@@ -9,6 +9,7 @@ from torch import Tensor
 
 ANSCOMBE = 3 / 8  # photons, added so that the variance is closest to one at few photons
 LEAST = 1e-9  # of the variance at the mean of the image: the smallest floor
+FAR = 1e6  # standard deviations of the noise below the mean of the image: no value lies there
 FLOOR = 1 / 8  # photons², variance below which the transform is linear
 
 
@@ -79,8 +80,9 @@ class Stabilizer:
     @property
     def knee(self) -> Tensor:
         """Value (ADU, times `sign`) at which v reaches the floor; far below all values for constant noise."""
-        lowest, slope = self.sign * self.mean - 1e6 * self.floor.sqrt(), self.slope.abs()
+        slope, root = self.slope.abs(), self.variance(self.mean).sqrt()
         knee = (self.floor - self.intercept) / slope.clamp(min=torch.finfo(slope.dtype).tiny)
+        lowest = self.sign * self.mean - FAR * root
         return torch.where(slope > 0, torch.maximum(knee, lowest), lowest)
 
     def relative_shot_noise(self, x: Tensor) -> Tensor:
