@@ -272,6 +272,15 @@ def serve(corpus: Path) -> None:
         answers.flush()
 
 
+def cpu_seconds(process: int) -> float:
+    """Processor time of a process, which does not depend on what else the machine does."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Watched:
     """A process that runs cases."""
 
@@ -289,10 +298,10 @@ class Watched:
         self.process.stdin.write(f"{number}\n")
         self.process.stdin.flush()
         self.done += 1
-        end, waited = self.cpu_seconds() + HANGS_S, 0
+        end, waited = cpu_seconds(self.process.pid) + HANGS_S, 0
         while not (answered := bool(select.select([self.process.stdout], [], [], 1.0)[0])):
             waited += 1
-            if self.cpu_seconds() > end or waited > LONGEST_WAIT_S:
+            if cpu_seconds(self.process.pid) > end or waited > LONGEST_WAIT_S:
                 break
         hung = not answered
         if not hung and (line := self.process.stdout.readline()):
@@ -310,14 +319,6 @@ class Watched:
 
     def __enter__(self) -> Watched:
         return self
-
-    def cpu_seconds(self) -> float:
-        """Processor time of the process, which does not depend on what else the machine does."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         """End the process, unless it has ended."""
