@@ -41,7 +41,7 @@ LEVELS = (
 )
 HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-MOST_CODE_LINES = 16_700  # raise it for features, not for convenience
+MOST_CODE_LINES = 17_600  # raise it for features, not for convenience
 LONGEST_CHAIN = 12
 METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
 

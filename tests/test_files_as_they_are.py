@@ -115,6 +115,30 @@ def test_measure_and_train_take_all_images_or_one(capsys):
     assert nw.train("n2v", "a.ome.tif", steps=1, series=1).provenance["trained_on"] == ["a.ome.tif"]
 
 
+def test_functions_take_all_images_or_one(model):
+    pixels = positions("a.ome.tif")
+    shutil.copy("a.ome.tif", "truth.ome.tif")
+    assert len(nw.predict("a.ome.tif", model)) == 3
+    alone = nw.predict("a.ome.tif", model, series=1)
+    np.testing.assert_array_equal(alone.mean, nw.predict(pixels[1], model, axes="TYX").mean)
+    found = nw.evaluate(pixels[::-1], "truth.ome.tif", std=[one + 1 for one in pixels], axes="TYX")
+    assert [one.reference for one in found.pairs] == [f"truth.ome.tif, series {i}" for i in range(3)]
+    assert found.pairs[1].mean.psnr == np.inf and len(found.calibrations) == 3
+    made = nw.simulate("a.ome.tif", photons=20)
+    assert made.truth.shape == (2, 48, 64) and any("contains 3 images" in note for note in made.notes)
+
+
+def test_evaluate_compares_all_images_of_files(model, capsys):
+    positions("a.ome.tif")
+    assert cli.main(["predict", str(model), "a.ome.tif", "-o", "b.ome.tif"]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", "b.ome.tif", "a.ome.tif", "--std", "a.ome.tif"]) == 0
+    printed = capsys.readouterr().out
+    assert "b.ome.tif, series 2" in printed and printed.count("ENCE") == 3
+    assert cli.main(["evaluate", "b.ome.tif", "a.ome.tif", "--std", "a.ome.tif", "--figure", "a.png"]) == 2
+    assert "--figure plots one pair, not 3" in capsys.readouterr().err and not Path("a.png").exists()
+
+
 @pytest.mark.parametrize("where", [0, 1])
 @pytest.mark.parametrize("kind", ["reduced", "colour", "other type"])
 def test_previews_are_passed_over(where, kind):
@@ -390,6 +414,8 @@ def test_python_collects_inputs_that_cannot_be_used(model):
     assert len(results) == 1 and list(failed) == ["cut.tif"]
     failed = {}
     assert len(nw.load(model).predict(["a.tif", "cut.tif"], failed=failed)) == 1 and list(failed) == ["cut.tif"]
+    failed = {}
+    assert len(nw.predict(["a.tif", "cut.tif"], model, failed=failed)) == 1 and list(failed) == ["cut.tif"]
 
 
 # -- axes --------------------------------------------------------------------------------------------

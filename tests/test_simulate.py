@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from noisewise.cli import main, simulate
+from noisewise.cli import main
 from noisewise.io import open_source
 from noisewise.io.mapped import MappedSink
 from noisewise.noise.camera import Camera
@@ -313,7 +313,7 @@ def test_interrupted_between_frames(run, clean, monkeypatch):
     def stop(self, *_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulate.Camera, "_frame", stop)
+    monkeypatch.setattr(Camera, "_frame", stop)
     assert run(clean, "-o", "new/")[0] == 130
     assert names() == ["clean.ome.tif"]
 

@@ -4,9 +4,11 @@
     result = nw.denoise("cells.tif")        # or an array, dask, zarr, xarray
     model = nw.train("n2v", ["a.tif", "b.tif"], budget="10 min")
     model.save("cells.safetensors")
-    nw.load("cells.safetensors").predict("c.tif").mean
+    nw.predict("c.tif", "cells.safetensors").mean
+    nw.evaluate("c_denoised.tif", "c_truth.tif").mean.psnr
     nw.measure("cells.tif").verdict         # what kind of noise it has
     noise = nw.calibrate("recording.tif")   # p(x|s) of the camera, from frames of a static scene
+    nw.simulate("clean.tif", photons=10)    # a noisy image with known truth
 
 Nothing heavy is imported before it is used.
 """
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from noisewise.errors import UserError as UserError
     from noisewise.estimate.measure import measure as measure
     from noisewise.estimate.report import NoiseReport as NoiseReport
+    from noisewise.evaluate.evaluation import Evaluation as Evaluation
+    from noisewise.evaluate.evaluation import evaluate as evaluate
     from noisewise.model import Model as Model
     from noisewise.model import load as load
     from noisewise.noise.base import Noise as Noise
@@ -42,22 +46,30 @@ if TYPE_CHECKING:
     from noisewise.workflow.denoise import Result as Result
     from noisewise.workflow.denoise import denoise as denoise
     from noisewise.workflow.denoise import train as train
+    from noisewise.workflow.predict import predict as predict
     from noisewise.workflow.refine_noise import refine as refine
+    from noisewise.workflow.simulate import Simulated as Simulated
+    from noisewise.workflow.simulate import simulate as simulate
 
 PUBLIC = {
     "Camera": "noisewise.noise.camera",
+    "Evaluation": "noisewise.evaluate.evaluation",
     "NoiseReport": "noisewise.estimate.report",
     "Model": "noisewise.model",
     "Noise": "noisewise.noise.base",
     "Posterior": "noisewise.posterior",
     "Result": "noisewise.workflow.denoise",
+    "Simulated": "noisewise.workflow.simulate",
     "UserError": "noisewise.errors",
     "calibrate": "noisewise.calibration.calibrate",
     "denoise": "noisewise.workflow.denoise",
+    "evaluate": "noisewise.evaluate.evaluation",
     "load": "noisewise.model",
     "load_noise": "noisewise.noise.files",
     "measure": "noisewise.estimate.measure",
+    "predict": "noisewise.workflow.predict",
     "refine": "noisewise.workflow.refine_noise",
+    "simulate": "noisewise.workflow.simulate",
     "train": "noisewise.workflow.denoise",
 }
 __all__ = list(PUBLIC)

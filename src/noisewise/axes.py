@@ -25,8 +25,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def parse_axes(text: str, ndim: int) -> str:
     """Check the axes that a user gives against the number of dimensions; returns them in upper case.
 
-    Errors: `UserError` for unknown or repeated letters, a wrong number of letters, or a missing `Y` or `X`.
+    Errors: `UserError` as `check_letters`, or for a wrong number of letters.
     """
+    axes = check_letters(text)
+    if len(axes) != ndim:
+        raise UserError(f"axes '{text}' name {len(axes)} dimensions, but the image has {ndim}; give a letter for each")
+    return axes
+
+
+def check_letters(text: str) -> str:
+    """Axes in upper case. Errors: `UserError` for unknown or repeated letters, or a missing `Y` or `X`."""
     axes = text.upper()
     unknown = sorted(set(axes) - set(LETTERS))
     if unknown:
@@ -36,8 +44,6 @@ def parse_axes(text: str, ndim: int) -> str:
         raise UserError(f"axes '{text}': letter '{repeated[0]}' is repeated; each axis needs its own letter")
     if not {"Y", "X"} <= set(axes):
         raise UserError(f"axes '{text}': Y and X are required; give letters such as YX, TYX or CZYX")
-    if len(axes) != ndim:
-        raise UserError(f"axes '{text}' name {len(axes)} dimensions, but the image has {ndim}; give a letter for each")
     return axes
 
 

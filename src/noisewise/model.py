@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,11 +25,12 @@ from noisewise.io.stacked import stacked
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise
-from noisewise.posterior import MODE, Normal, Point, Posterior, Sampled, choose_medoids
+from noisewise.posterior import MODE, Labelled, Normal, Point, Posterior, Sampled, choose_medoids
+from noisewise.predict.device import arranged, pick_device
 from noisewise.predict.file_posterior import FilePosterior
-from noisewise.predict.memory import keep_pages
-from noisewise.predict.run import Outputs, Predictor, Samples
-from noisewise.progress import Report, Stage, quiet
+from noisewise.predict.outputs import Outputs, Samples
+from noisewise.predict.run import Predictor
+from noisewise.progress import Report, Stage, showing
 from noisewise.train.modelfile import SavedModel, read_model, write_model
 from noisewise.train.state import TrainState
 
@@ -70,19 +71,21 @@ class Model:
     def predict(self, image: Any, **options: Any) -> Posterior[Array]: ...
 
     def predict(
-        self, image: Any, *, output: Any = None, axes: str | None = None, seed: int = 0, report: Report = quiet,
+        self, image: Any, *, output: Any = None, axes: str | None = None, seed: int = 0, report: Report | None = None,
         **options: Any,
     ) -> Posterior[Array] | list[Posterior[Array]]:  # fmt: skip
         """p(s|x) of an image: arrays of its shape, float32, in its units; of several images, a list.
 
-        image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
+        image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif". Of
+        an xarray.DataArray the dimensions give the axes, and the results have its dimensions, coordinates and name.
         output: a file (or folder) to write to, tile by tile, with all metadata of the input; nothing is then held in
         memory, and the result is read from the file when it is needed. axes: letters from `STCZYX`, one per dimension,
         if the images do not give them or they are wrong. seed: of samples that are written. report: called with the
-        progress (`Stage`). options: fields of `WriteOptions`, such as average=False, std=True, samples=8,
-        overwrite=True; series, the number of the image in a file that contains several (default: all of them, and a
-        list as result); failed, a dictionary that collects inputs that cannot be used, with the reason: the others are
-        denoised.
+        progress after each tile (`Stage`; default: a line in a terminal or notebook); what it raises stops the work,
+        and leaves no output half written. options: fields of `WriteOptions`, such as average=False, std=True,
+        samples=8, overwrite=True; series, the number of the image in a file that contains several (default: all of
+        them, and a list as result); failed, a dictionary that collects inputs that cannot be used, with the reason: the
+        others are denoised.
 
         Errors: `UserError` if an image does not fit the model, or cannot be read or written.
         """
@@ -92,14 +95,14 @@ class Model:
             raise UserError(f"predict has no option '{next(iter(unknown))}'; it has: {', '.join(asdict(write))}")
         write.check()
         check_seed(seed)
-        with open_inputs(image, axes, output, write, series=series, failed=failed) as opened:
+        with open_inputs(image, axes, output, write, series=series, failed=failed) as opened, showing(report) as shown:
             inputs = opened.usable(self.layout_for)
             write.refuse_early(inputs.files())
-            found = self.predict_all(inputs, write, write.averages(inputs.sources), seed, report)
+            found = self.predict_all(inputs, write, write.averages(inputs.sources), seed, shown)
             if notes := inputs.all_notes():
-                report(Stage("notes", 1.0, notes=notes))
+                shown(Stage("notes", 1.0, notes=notes))
             results = [one for one in found if one is not None]
-        return results if inputs.several else results[0]
+        return results if inputs.several or not results else results[0]
 
     def predict_all(
         self, inputs: Inputs, write: WriteOptions, average: bool, seed: int, report: Report
@@ -130,8 +133,9 @@ class Model:
 
             found += results if inputs.attempt(images, work) else [None] * len(images)
             done += sum(prod(source.shape) for source in images)
-        refuse_none([source for source, one in zip(inputs.sources, found, strict=True) if one], inputs.failed)
-        return found
+        pairs = list(zip(inputs.sources, found, strict=True))
+        refuse_none([source for source, one in pairs if one], inputs.failed)
+        return [Labelled(one, source.labelled) if one and source.has_labels else one for source, one in pairs]
 
     def posterior(
         self, source: Source, *, average: bool = False, tile: int | None = None,
@@ -318,31 +322,3 @@ def check_size(source: Source, noise_models: Sequence[Noise]) -> None:
                 f"{source.name}: has {height} x {width} pixels, the noise model only {size[0]} x {size[1]}; crop the "
                 f"image, or calibrate the part of the sensor that it was taken with"
             )
-
-
-def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
-    """The device of a name; `auto`: an accelerator if there is one, and no noise model.
-
-    Errors: `UserError` for a device that is not available, and for an accelerator if there is a noise model: noise
-    models use the processor's random numbers and double precision, which Apple's accelerator lacks.
-    """
-    if name == "auto":
-        accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        name = next((kind for kind, there in accelerators.items() if there and not len(noise_models)), "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device '{name}' is not available here; leave the device out, or use cpu") from error
-    if device.type == "cpu":
-        keep_pages()
-    elif len(noise_models):
-        raise UserError(f"device '{name}': methods with a noise model run on the processor only; use cpu, or auto")
-    return device
-
-
-def arranged(net: Denoiser, device: torch.device) -> Denoiser:
-    """On the device, weights in channels-last order: the layout in which convolutions are fastest."""
-    layout = torch.channels_last if net.dims == 2 else torch.channels_last_3d
-    net.to(device).backbone.to(memory_format=layout)  # type: ignore[call-overload]
-    return net

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Generic, TypeVar
 
@@ -120,6 +121,41 @@ class Sampled(Normal[T]):
         if not 0 < n <= of:
             raise ValueError(f"{n} samples cannot represent {of}; give 1 to {of}")
         return self.draw(choose_medoids(n, of, lambda numbers: self.draw(numbers, seed)), seed)
+
+
+class Labelled(Posterior[Array]):
+    """Another posterior, whose arrays are labelled as the image is: an xarray.DataArray for an xarray.DataArray.
+
+    found: the posterior. label: an array in the shape of the image, or (samples, *image) -> the same with labels.
+    """
+
+    def __init__(self, found: Posterior[Array], label: Callable[[Array], Array]) -> None:
+        self.found, self.label = found, label
+
+    @cached_property
+    def mean(self) -> Array:  # type: ignore[override]
+        """E[s|x]."""
+        return self.label(self.found.mean)
+
+    @cached_property
+    def std(self) -> Array | None:  # type: ignore[override]
+        """Standard deviation of p(s|x), or None if the method gives only the mean."""
+        return None if self.found.std is None else self.label(self.found.std)
+
+    def sample(self, n: int, seed: int = 0) -> Array:
+        return self.label(self.found.sample(n, seed))
+
+    def interval(self, coverage: float = 0.9) -> tuple[Array, Array]:
+        low, high = self.found.interval(coverage)
+        return self.label(low), self.label(high)
+
+    def mode(self) -> Array:
+        """See `Sampled.mode`."""
+        return self.label(self.found.mode())  # type: ignore[attr-defined]
+
+    def diverse(self, n: int, of: int = 100, seed: int = 0) -> Array:
+        """See `Sampled.diverse`."""
+        return self.label(self.found.diverse(n, of, seed))  # type: ignore[attr-defined]
 
 
 def choose_medoids(n: int, of: int, draw: Callable[[Sequence[int]], Array | Tensor]) -> list[int]:

@@ -1,9 +1,23 @@
-"""Progress of training, prediction and evaluation, passed from the computation to its display."""
+"""Progress of training, prediction and evaluation, passed from the computation to its display.
+
+A function that takes `report` calls it with a `Stage` after each step or tile. Without one, a line on stderr shows the
+progress in a terminal and in a notebook, and nothing is shown elsewhere; `report=quiet` shows nothing anywhere. What
+`report` raises stops the work: no output is left half written. `KeyboardInterrupt` stops it as Ctrl-C does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+
+STAGES = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
+REDRAWN_S = 0.1  # seconds between two drawings of the line
 
 
 @dataclass(frozen=True)
@@ -35,3 +49,70 @@ Report = Callable[[Stage], None]
 
 def quiet(stage: Stage) -> None:
     """Show no progress."""
+
+
+class Line:
+    """Progress as one line on a terminal or in a notebook, which is drawn again and again."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.name, self.started, self.drawn, self.width = stream, "", 0.0, 0.0, 0
+
+    def __call__(self, stage: Stage) -> None:
+        if stage.name not in STAGES:
+            return
+        now = time.monotonic()
+        if stage.name != self.name:
+            self.close()
+            self.name, self.started = stage.name, now
+        elif now - self.drawn < REDRAWN_S and stage.fraction < 1:
+            return
+        self.drawn = now
+        text = described(stage, now - self.started)[: max(10, shutil.get_terminal_size().columns - 1)]
+        self.stream.write(f"\r{text:<{self.width}}")
+        self.stream.flush()
+        self.width = len(text)
+
+    def close(self) -> None:
+        """End the line, if there is one."""
+        if self.name:
+            self.stream.write("\n")
+            self.stream.flush()
+        self.name, self.width = "", 0
+
+
+@contextmanager
+def showing(report: Report | None) -> Iterator[Report]:
+    """The report that was given; otherwise a line in a terminal or notebook, and nothing elsewhere."""
+    stream: Any = sys.stderr
+    in_notebook = type(stream).__module__.startswith("ipykernel")
+    if report is not None or stream is None or not (in_notebook or stream.isatty()):
+        yield report or quiet
+        return
+    line = Line(stream)
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+def described(stage: Stage, elapsed: float) -> str:
+    """A stage as text: `training:  45 %, validation loss 0.1234, 1:05 left`. elapsed: seconds since it began."""
+    parts = [f"{STAGES[stage.name]}: {100 * stage.fraction:3.0f} %", *loss_and_time(stage, elapsed)]
+    return ", ".join(part for part in parts if part)
+
+
+def loss_and_time(stage: Stage, elapsed: float) -> tuple[str, str]:
+    """Validation loss and time left of a stage as text, empty where unknown."""
+    if stage.progress is not None:
+        loss = stage.progress.validation_loss
+        return f"validation loss {loss:.4f}" if math.isfinite(loss) else "", time_left(stage.progress.seconds_left)
+    return "", time_left(elapsed * (1 / stage.fraction - 1) if stage.fraction else math.nan)
+
+
+def time_left(seconds: float) -> str:
+    """`1:05 left`, or an empty text where it is unknown."""
+    if not math.isfinite(seconds):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest:02d} left"

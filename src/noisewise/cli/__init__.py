@@ -48,6 +48,10 @@ def dispatch(args: list[str]) -> int:
     if args[0] in ("-V", "--version"):
         say(f"noisewise {__version__}")
         return OK
+    if args[0] == "--install-completion":
+        from noisewise.cli._completion import install
+
+        return install(args[1:])
     command = args[0]
     if command not in commands():
         near = difflib.get_close_matches(command, commands(), n=1)
@@ -75,5 +79,6 @@ def overview() -> str:
             *(f"  {command:<10} {description(command)}" for command in commands()),
             "",
             "start with: noisewise denoise cells.tif",
+            "completion by the Tab key: noisewise --install-completion (bash, zsh, fish)",
         ]
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from noisewise.cli._print import say
 from noisewise.io.text import finite
+from noisewise.progress import STAGES, described, loss_and_time
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from noisewise.progress import Stage
 
 LOG_SECONDS = 10.0  # between two lines of progress where there is no terminal
-STAGES = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
 
 
 class Display:
@@ -79,28 +78,10 @@ class Display:
         if stage.name == self.name and now - self.logged < LOG_SECONDS:
             return
         self.name, self.logged = stage.name, now
-        parts = [f"{STAGES[stage.name]}: {100 * stage.fraction:3.0f} %", *loss_and_time(stage, self._elapsed(stage))]
-        say(", ".join(part for part in parts if part), error=True)
+        say(described(stage, self._elapsed(stage)), error=True)
 
     def _elapsed(self, stage: Stage) -> float:
         return time.monotonic() - self.started[stage.name]
-
-
-def loss_and_time(stage: Stage, elapsed: float) -> tuple[str, str]:
-    """Validation loss and time left of a stage as text, empty where unknown."""
-    if stage.progress is not None:
-        loss = stage.progress.validation_loss
-        return f"validation loss {loss:.4f}" if math.isfinite(loss) else "", time_left(stage.progress.seconds_left)
-    return "", time_left(elapsed * (1 / stage.fraction - 1) if stage.fraction else math.nan)
-
-
-def time_left(seconds: float) -> str:
-    """`1:05 left`, or an empty text where it is unknown."""
-    if not math.isfinite(seconds):
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest:02d} left"
 
 
 def make_bar() -> Progress:

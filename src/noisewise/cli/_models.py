@@ -15,6 +15,7 @@ from noisewise.cli._exit import INTERRUPTED, fail
 from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
 from noisewise.io.paths import split_extension
+from noisewise.io.plan import refuse_taken
 
 if TYPE_CHECKING:
     from noisewise.io.plan import Plan
@@ -50,6 +51,17 @@ def plan_noise(path: str | None, overwrite: bool) -> Path | None:
         name = user_path(path).with_suffix(SUFFIX).name
         raise UserError(f"{path}: a noise model's name ends in {SUFFIX}; give {name}")
     return plan_model(path, overwrite)
+
+
+def plan_figure(path: str | None, overwrite: bool) -> Path | None:
+    """The path of a figure to write, or None. Errors: `UserError` for other formats, or if it cannot be written."""
+    if path is None:
+        return None
+    from noisewise.plots.canvas import format_of
+
+    format_of(user_path(path))
+    refuse_taken(path, overwrite)
+    return user_path(path)
 
 
 def training_record(model: Model) -> dict[str, Any]:

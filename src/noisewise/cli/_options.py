@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from noisewise.errors import UserError
+from noisewise.io.files import check_regular, user_path
 from noisewise.io.write import WriteOptions
 
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
@@ -40,6 +41,22 @@ def check_length(budget: str | None, steps: int | None) -> None:
         raise UserError("--budget and --steps exclude each other; give one")
     if steps is not None and steps < 0:
         raise UserError(f"--steps {steps} is not a number of steps; give 0 or more")
+
+
+def check(command: Any) -> None:
+    """Errors: `UserError` for values of options that are not possible, whatever the files are."""
+    from noisewise.workflow.settings import check_settings
+
+    check_length(getattr(command, "budget", None), getattr(command, "steps", None))
+    names = ("method", "axes", "budget", "steps", "seed", "device")
+    check_settings(**{name: getattr(command, name) for name in names if hasattr(command, name)})
+
+
+def existing(name: str) -> Path:
+    """The path of a file that is read later. Errors: `UserError` if there is none."""
+    path = user_path(name)
+    check_regular(path)
+    return path
 
 
 def written_beside(write: WriteOptions, outputs: Sequence[Path]) -> dict[str, list[Path]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stderr
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +16,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff
 from noisewise.cli._commands import class_name
 from noisewise.errors import UserError
 
+NARROWEST, WIDEST = 40, 160  # columns of a help text
 FRAME = str.maketrans("", "", "╭╮╰╯│")
 RULES = "─- "
 SUGGESTION = ("Perhaps you meant", "Arguments similar")
@@ -30,13 +34,27 @@ def parse(command: str, module: ModuleType, args: list[str]) -> Any:
         args = ["--help"]  # after positional arguments, tyro would leave these out of the help
     output = io.StringIO()
     try:
-        with redirect_stderr(output):
+        with redirect_stderr(output), usable_width():
             return tyro.cli(kind, prog=f"noisewise {command}", args=args, config=(FlagCreatePairsOff, DisallowNone))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         asked = f"{command} {args[0]}" if command == "train" and not args[0].startswith("-") else command
         raise UserError(f"{message_in(output.getvalue())}; see noisewise {asked} --help") from None
+
+
+@contextmanager
+def usable_width() -> Iterator[None]:
+    """A terminal of a width in which tyro can lay out its help, whatever COLUMNS says: it hangs below some columns."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
 
 
 def message_in(box: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import OK
-from noisewise.cli._models import plan_noise
-from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
+from noisewise.cli._models import plan_figure, plan_noise
+from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
+from noisewise.io.plan import find_images, refuse_inputs
 
 if TYPE_CHECKING:
     from noisewise.calibration.correlated import CorrelatedCalibration
@@ -54,7 +55,7 @@ class Calibrate:
     denoised: File = None
     """denoised images, a file or a folder with one for each input, to make the noise model without a recording"""
     figure: File = None
-    """plot the recording and the fit into this PNG"""
+    """plot the recording and the fit into this PNG, PDF or SVG"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     seed: int = 0
@@ -65,15 +66,17 @@ class Calibrate:
 
     def run(self) -> int:
         """Make the noise model and write it."""
-        path = self._check()
+        self._check()
         inputs = find_images(self.stack)
         refuse_inputs(inputs, [user_path(name) for name in (self.output, self.figure) if name is not None])
+        figure, path = plan_figure(self.figure, self.overwrite), plan_noise(self.output, self.overwrite)
+        assert path is not None
         started = time.monotonic()
         source = inputs[0] if len(inputs) == 1 else inputs
         noise, lines, draw = self._calibrate(source)
         noise.save(path)
-        if self.figure is not None:
-            draw(self.figure)
+        if figure is not None:
+            draw(str(figure))
         return self._finish(inputs, noise, lines, time.monotonic() - started)
 
     def _calibrate(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
@@ -82,18 +85,20 @@ class Calibrate:
             return self._correlated(source)
         return self._record(source) if self.denoised is None else self._bootstrap(source)
 
-    def _check(self) -> Path:
-        """Path of the noise model. Errors: `UserError` for options that are not possible."""
+    def _check(self) -> None:
+        """Errors: `UserError` for options that are not possible."""
         if not self.stack:
             raise UserError("no input; give a recording, as in: noisewise calibrate frames.tif -o camera.safetensors")
-        path = plan_noise(self.output, self.overwrite)
-        assert path is not None
-        refuse_taken(self.figure, self.overwrite)
+        check(self)
+        if self.offset is not None and not math.isfinite(self.offset):
+            raise UserError(f"--offset {self.offset:g} is not a pixel value; give the mean of dark frames, in ADU")
         if self.denoised is not None and (self.dark is not None or self.offset is not None):
             raise UserError("--denoised needs no --dark and no --offset; give either a recording or denoised images")
         if self.kind in CORRELATED and (self.dark is not None or self.offset is not None):
             raise UserError(f"--kind {self.kind} needs no --dark and no --offset; give dark frames as the recording")
-        return path
+        for name in (self.dark, self.denoised):
+            if name is not None:
+                find_images([name])
 
     def _record(self, source: Any) -> tuple[Noise, list[str], Callable[[str], None]]:
         from noisewise.calibration.calibrate import calibrate_recording

@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
-from noisewise.cli._options import Budget, MessageOptions, Messages, Steps, check_length
+from noisewise.cli._options import Budget, MessageOptions, Messages, Steps, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
@@ -43,7 +43,7 @@ class Demo:
 
     def run(self) -> int:
         """Run the demonstration and print its scores."""
-        check_length(self.budget, self.steps)
+        check(self)
         from noisewise.workflow.denoise import denoise
 
         started = time.monotonic()

@@ -15,7 +15,6 @@ from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.cli._print import say
 from noisewise.errors import UserError
-from noisewise.io.files import user_path
 from noisewise.io.plan import Plan, find_images, folders_for
 
 if TYPE_CHECKING:
@@ -59,7 +58,10 @@ class Denoise:
 
     def run(self) -> int:
         """Denoise all inputs."""
-        options.check_length(self.budget, self.steps)
+        options.check(self)
+        self.writing.check()
+        noise = [options.existing(name) for name in self.noise]
+        targets = find_images([self.target] if self.target is not None else [])
         failed: dict[str, str] = {}
         plan = self.writing.plan(self.inputs, self.output, failed if self.target is None else None)
         model = plan_model(self.model, self.writing.overwrite)
@@ -69,20 +71,21 @@ class Denoise:
         if not plan.inputs:
             return self._finish(plan, None, [], 0.0, failed)
         with folders_for(plan.outputs):
-            return self._denoise(plan, model, failed)
+            return self._denoise(plan, model, noise, targets, failed)
 
-    def _denoise(self, plan: Plan, path: Path | None, failed: dict[str, str]) -> int:
+    def _denoise(
+        self, plan: Plan, path: Path | None, noise: list[Path], targets: list[Path], failed: dict[str, str]
+    ) -> int:
         from noisewise.workflow.budget import remaining
         from noisewise.workflow.denoise import denoise
         from noisewise.workflow.training import Interrupted
 
         started = time.monotonic()
-        targets = find_images([self.target] if self.target is not None else [])
         try:
             with Display(self.messages.quiet) as display:
                 results = denoise(
                     plan.inputs, output=plan.outputs, method=self.method, target=targets or None,
-                    noise=[user_path(name) for name in self.noise] or None, axes=self.axes,
+                    noise=noise or None, axes=self.axes,
                     budget=remaining(self.budget) if self.steps is None else None, steps=self.steps, seed=self.seed,
                     device=self.device,
                     **vars(self.writing), model=path, report=display, series=self.series,

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import OK
-from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
+from noisewise.cli._models import plan_figure
+from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError, counted
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
-from noisewise.progress import Stage
+from noisewise.io.plan import find_images, refuse_inputs
 
 if TYPE_CHECKING:
     from noisewise.evaluate.calibration import Reliability
-    from noisewise.evaluate.compare import Comparison, Scores
+    from noisewise.evaluate.compare import Scores
+    from noisewise.evaluate.evaluation import Evaluation
 
 COLUMNS = {
     "psnr": ("PSNR", ".2f"),
@@ -32,7 +33,6 @@ COLUMNS = {
     "micro_ssim": ("MicroSSIM", ".4f"),
     "resolution": ("resolution", ".3g"),
 }
-OF_REFERENCE = "max - min of each reference image"
 
 
 @dataclass(kw_only=True)
@@ -53,7 +53,7 @@ class Evaluate:
     std: File = None
     """standard deviations of the predictions, a file or a folder with one for each; compare them with the errors"""
     figure: File = None
-    """plot predicted against observed errors into this PNG (with --std, one pair)"""
+    """plot predicted against observed errors into this PNG, PDF or SVG (with --std, one pair)"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     overwrite: Switch = False
@@ -64,6 +64,7 @@ class Evaluate:
         """Compare all pairs."""
         if self.data_range is not None and not 0 < self.data_range < float("inf"):
             raise UserError(f"--data-range {self.data_range:g} is not a range of pixel values; give more than 0")
+        check(self)
         predictions, references = find_images([self.prediction]), find_images([self.reference])
         if len(predictions) != len(references):
             counts = (
@@ -72,37 +73,29 @@ class Evaluate:
             raise UserError(f"{counts}; give one reference for each prediction")
         stds = self._stds(len(predictions))
         refuse_inputs([*predictions, *references, *stds], [] if self.figure is None else [user_path(self.figure)])
-        from noisewise.evaluate.compare import compare, mean_scores
+        figure = plan_figure(self.figure, self.overwrite)
+        from noisewise.evaluate.evaluation import evaluate
 
-        with ExitStack() as files, Display(self.messages.quiet, "evaluate") as display:
-            pairs = [
-                (opened(prediction, self.axes, files), opened(reference, self.axes, files))
-                for prediction, reference in zip(predictions, references, strict=True)
-            ]
-            found, notes = compare(pairs, self.data_range, self.frc, lambda done: display(Stage("evaluate", done)))
-            calibrations = [
-                compare_std(*pair, opened(std, self.axes, files)) for pair, std in zip(pairs, stds, strict=False)
-            ]
-        if self.figure is not None:
+        with Display(self.messages.quiet, "evaluate") as display:
+            found = evaluate(
+                predictions, references, data_range=self.data_range, frc=self.frc, std=stds or None, axes=self.axes,
+                report=display,
+            )  # fmt: skip
+        if figure is not None:
             from noisewise.plots.reliability import plot_reliability
 
-            plot_reliability(calibrations[0], user_path(self.figure))
-        mean = mean_scores([comparison.mean for comparison in found])
-        if len({comparison.resolution_unit for comparison in found}) > 1:
-            mean = replace(mean, resolution=None)
-        say_notes(notes, self.messages.quiet)
+            if len(found.calibrations) > 1:
+                raise UserError(f"--figure plots one pair, not {len(found.calibrations)}; give single images")
+            plot_reliability(found.calibrations[0], figure)
+        say_notes(found.notes, self.messages.quiet)
         if self.messages.json:
-            print_json({
-                "data_range": OF_REFERENCE if self.data_range is None else self.data_range,
-                "pairs": [record(comparison) for comparison in found],
-                "mean": asdict(mean),
-                **({"calibration": [asdict(one) | {"ence": one.ence} for one in calibrations]} if stds else {}),
-                "notes": notes,
-            })  # fmt: skip
+            print_json(found.record())
         else:
-            say("\n".join(table(found, mean, self.data_range, self.frc)))
-            for path, calibration in zip(stds, calibrations, strict=True):
-                say(sentence(path, calibration))
+            say("\n".join(table(found, self.frc)))
+            for pair, calibration in zip(found.pairs, found.calibrations, strict=bool(stds)):
+                say(sentence(Path(pair.prediction), calibration))
+            if figure is not None:
+                say(figure)
         return OK
 
     def _stds(self, count: int) -> list[Path]:
@@ -118,28 +111,7 @@ class Evaluate:
             )
         if self.figure is not None and count > 1:
             raise UserError(f"--figure plots one pair, not {count}; give single images")
-        refuse_taken(self.figure, self.overwrite)
         return stds
-
-
-def compare_std(prediction: Any, reference: Any, std: Any) -> Reliability:
-    """Compare predicted standard deviations with errors. Errors: `UserError` if the images do not fit."""
-    import torch
-
-    from noisewise.evaluate.calibration import reliability
-    from noisewise.evaluate.compare import check_same_size, read, single_images
-
-    check_same_size(std, prediction)
-    indices = list(single_images(reference))
-    images = [
-        torch.cat([torch.from_numpy(read(source, index).astype("float64")) for index in indices])
-        for source in (prediction, std, reference)
-    ]
-    known = torch.isfinite(torch.stack(images)).all(0) & (images[1] > 0)
-    if not known.any():
-        raise UserError(f"{std.name}: holds no standard deviation above zero; give a file from denoise --std")
-    mean, deviation, truth = (image[known] for image in images)
-    return reliability(mean, deviation, truth)
 
 
 def sentence(path: Path, found: Reliability) -> str:
@@ -153,38 +125,15 @@ def sentence(path: Path, found: Reliability) -> str:
     )
 
 
-def opened(path: Path, axes: str | None, files: ExitStack) -> Any:
-    """A source that is closed with the other files."""
-    from noisewise.io import open_source
-
-    return files.enter_context(open_source(path, axes))
-
-
-def record(comparison: Comparison) -> dict[str, Any]:
-    """JSON output about a pair: means, and each single image."""
-    return {
-        "prediction": comparison.prediction,
-        "reference": comparison.reference,
-        **asdict(comparison.mean),
-        "resolution_unit": comparison.resolution_unit,
-        "images": [
-            {**index, "data_range": data_range, **asdict(scores)}
-            for index, data_range, scores in zip(
-                comparison.index, comparison.data_range, comparison.scores, strict=True
-            )
-        ],
-    }  # fmt: skip
-
-
-def table(found: Sequence[Comparison], mean: Scores, data_range: float | None, frc: bool) -> list[str]:
+def table(found: Evaluation, frc: bool) -> list[str]:
     """Lines of a table: one a pair, their mean, and the data range."""
     titles = [title for name, (title, _) in COLUMNS.items() if frc or name != "resolution"]
     rows = [["prediction", "reference", "range", *titles]]
-    for one in found:
+    for one in found.pairs:
         names = [Path(one.prediction).name, Path(one.reference).name]
         rows.append([*names, span(one.data_range), *cells(one.mean, frc, one.resolution_unit)])
-    if len(found) > 1:
-        rows.append(["mean", "", "", *cells(mean, frc, found[0].resolution_unit)])
+    if len(found.pairs) > 1:
+        rows.append(["mean", "", "", *cells(found.mean, frc, found.pairs[0].resolution_unit)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -193,7 +142,9 @@ def table(found: Sequence[Comparison], mean: Scores, data_range: float | None, f
         )
         for row in rows
     ]
-    return [*lines, f"PSNR in dB; range: {OF_REFERENCE if data_range is None else f'{data_range:g}, as given'}"]
+    equal = "; inf: the two images are equal" if any(one.mean.psnr == math.inf for one in found.pairs) else ""
+    data_range = "max - min of each reference image" if found.data_range is None else f"{found.data_range:g}, as given"
+    return [*lines, f"PSNR in dB{equal}; range: {data_range}"]
 
 
 def cells(scores: Scores, frc: bool, unit: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +12,17 @@ from tyro.conf import Positional, arg
 
 from noisewise.cli._display import print_json
 from noisewise.cli._exit import OK
-from noisewise.cli._options import Axes, Series, Switch
+from noisewise.cli._options import Axes, Series, Switch, check
 from noisewise.cli._print import say
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import check_regular, user_path
 
 if TYPE_CHECKING:
     from noisewise.io.base import Source
+    from noisewise.train.modelfile import SavedModel
+    from noisewise.train.state import TrainState
 
+UNITS = {"_adu_per_e": "ADU per electron", "_adu": "ADU", "_e": "electrons", "_pixels": "pixels", "_um": "µm"}
 MODEL_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt"}  # a pickle gets the error message for models
 
 
@@ -27,7 +31,8 @@ class Info:
     """Show what is in a file: an image, a model or a noise model.
 
     Of an image: format, axes, shape, pixel type and size, channels, and its provenance if noisewise has written it.
-    Of a model: method, settings, the images it is for, and its training. Of a noise model: its parameters and origin.
+    Of a model: its method, the images it is for, what it gives, and its training (all settings with --json). Of a noise
+    model: its parameters and origin.
     """
 
     file: Positional[Annotated[str, arg(metavar="FILE")]]
@@ -41,13 +46,18 @@ class Info:
 
     def run(self) -> int:
         """Print the content of the file."""
+        check(self)
         path = user_path(self.file)
         check_regular(path)
-        record = tensor_record(path) if is_model(path) else image_record(path, self.axes, self.series)
+        if not is_model(path):
+            record = image_record(path, self.axes, self.series)
+            text = lines(record)
+        else:
+            record, text = tensor_record(path)
         if self.json:
             print_json(record)
         else:
-            say("\n".join(lines(record)))
+            say("\n".join(text))
         return OK
 
 
@@ -110,11 +120,16 @@ def image_format(source: Any) -> str:
     return dialect or {"Tiff": "TIFF", "Png": "PNG", "Npy": "NumPy", "Zarr": "Zarr"}.get(kind, kind)
 
 
-def tensor_record(path: Path) -> dict[str, Any]:
-    """Content of a model or a noise model."""
+def tensor_record(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Content of a model or a noise model, as JSON values and as text; the whole file is checked."""
     from noisewise.container import holds_of
 
-    return noise_record(path) if holds_of(path) == "noise" else model_record(path)
+    if holds_of(path) == "noise":
+        return noise_record(path), lines(noise_record(path))
+    from noisewise.train.modelfile import read_model
+
+    saved = read_model(path)
+    return model_record(path, saved), model_lines(path, saved)
 
 
 def noise_record(path: Path) -> dict[str, Any]:
@@ -130,11 +145,8 @@ def noise_record(path: Path) -> dict[str, Any]:
     }
 
 
-def model_record(path: Path) -> dict[str, Any]:
-    """Content of a model; the whole file is checked."""
-    from noisewise.train.modelfile import read_model
-
-    saved = read_model(path)
+def model_record(path: Path, saved: SavedModel) -> dict[str, Any]:
+    """Content of a model."""
     state = saved.train_state
     training = {key: value for key, value in asdict(state).items() if key not in ("tensors", "validation_losses")}
     loss = state.validation_losses[-1][1] if state.validation_losses else None
@@ -150,6 +162,48 @@ def model_record(path: Path) -> dict[str, Any]:
     }
 
 
+def model_lines(path: Path, saved: SavedModel) -> list[str]:
+    """Content of a model in words, one fact a line."""
+    from noisewise import methods
+
+    spec, traits, default = saved.spec, saved.method.traits, type(saved.method)()
+    name, trained_on = methods.name_of(saved.method), saved.provenance.get("trained_on", [])
+    changed = {key: value for key, value in asdict(saved.method).items() if value != getattr(default, key)}
+    gives = ["the mean", *["the standard deviation of each pixel (--std)"] * traits.std]
+    gives += ["samples of the posterior (--samples N)"] * traits.samples
+    sides = " x ".join(map(str, spec.size))
+    images = "stacks" if spec.spatial == "ZYX" else "planes"
+    values = (f"{mean:.4g} (standard deviation {std:.4g})" for mean, std in zip(spec.mean, spec.std, strict=True))
+    facts = {
+        "method": f"{name}: {(type(saved.method).__doc__ or '').partition(chr(10))[0]}",
+        "for": f"{images} ({spec.spatial}) with {counted(spec.channels, 'channel')}",
+        "gives": ", ".join(gives),
+        "trained on": ", ".join(map(str, trained_on if isinstance(trained_on, list) else [trained_on])),
+        "their size": f"{sides} pixels or more ({spec.spatial})",
+        "their pixels": f"mean {', '.join(values)}, in the units of the images",
+        "training": training_words(saved.train_state),
+        "noise model": ", ".join(type(model).__name__ for model in saved.net.noise) or "none",
+        "network": f"{sum(tensor.numel() for tensor in saved.net.parameters()):,} weights",
+        "settings": ", ".join(f"{key} {value}" for key, value in changed.items()) or "all at their defaults",
+        "made by": f"{saved.provenance.get('software', 'noisewise')}, random seed {saved.provenance.get('seed')}",
+        "to use it": f"noisewise predict {shlex.quote(str(path))} IMAGE",
+    }
+    return [f"{path}: noisewise model", *(f"  {key + ':':<13} {text}" for key, text in facts.items() if text)]
+
+
+def training_words(state: TrainState) -> str:
+    """How far a training is, in words."""
+    if state.untrained:
+        return "none: the pretrained network as it is"
+    loss = f", validation loss {state.validation_losses[-1][1]:.4f}" if state.validation_losses else ""
+    if state.stopped_early:
+        return f"stopped at step {state.step} of {state.steps}, since the validation loss rose{loss}"
+    if not state.finished:
+        planned = f" of {state.steps}" if state.steps else ""
+        return f"interrupted at step {state.step}{planned}{loss}; to continue: noisewise train with --resume"
+    return f"complete, {counted(state.step, 'step')}{loss}"
+
+
 def lines(record: dict[str, Any], indent: str = "") -> list[str]:
     """A record as indented lines, without empty entries."""
     out: list[str] = []
@@ -157,8 +211,23 @@ def lines(record: dict[str, Any], indent: str = "") -> list[str]:
         if value in (None, [], {}, ()):
             continue
         if isinstance(value, dict):
-            out += [f"{indent}{key}:", *lines(value, indent + "  ")]
+            out += [f"{indent}{spelled(key)}:", *lines(value, indent + "  ")]
         else:
-            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            out.append(f"{indent}{key}: {text}")
+            text = ", ".join(map(rounded, value)) if isinstance(value, list | tuple) else rounded(value)
+            out.append(f"{indent}{spelled(key)}: {text}")
     return out
+
+
+def spelled(name: str) -> str:
+    """A name with its unit in words: `read_noise_e` is `read noise (electrons)`."""
+    for ending, unit in UNITS.items():
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending).replace('_', ' ')} ({unit})"
+    return str(name).replace("_", " ")
+
+
+def rounded(value: Any) -> str:
+    """A value as text; numbers with five digits, and yes or no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import exit_code, failures
-from noisewise.cli._models import plan_noise
-from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Series, Switch
+from noisewise.cli._models import plan_figure, plan_noise
+from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Series, Switch, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
+from noisewise.io.plan import find_images, refuse_inputs
 
 if TYPE_CHECKING:
     from noisewise.estimate.report import NoiseReport
@@ -33,7 +33,7 @@ class Measure:
     noise: File = None
     """write the measured noise model to this file, for other commands (one image with one channel)"""
     figure: File = None
-    """plot noise against signal and the autocorrelation into this PNG (one image with one channel)"""
+    """plot noise against signal and the autocorrelation into this PNG, PDF or SVG (one image with one channel)"""
     refine: Switch = False
     """correct the strength of the noise by what a denoiser removes (about a second per image)"""
     axes: Axes = None
@@ -49,11 +49,12 @@ class Measure:
         paths = find_images(self.inputs)
         if not paths:
             raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
-        noise = plan_noise(self.noise, self.overwrite)
-        refuse_taken(self.figure, self.overwrite)
+        check(self)
         refuse_inputs(paths, [user_path(name) for name in (self.noise, self.figure) if name is not None])
         if len(paths) > 1 and (self.noise or self.figure):
             raise UserError(f"--noise and --figure are for one image with one channel, not for {len(paths)} images")
+        figure = plan_figure(self.figure, self.overwrite)
+        noise = plan_noise(self.noise, self.overwrite)
         from noisewise.workflow.choose import suited_methods
 
         found: list[NoiseReport] = []
@@ -66,13 +67,17 @@ class Measure:
             raise UserError(f"--noise and --figure are for one image with one channel, not for {len(found)} channels")
         if noise is not None:
             found[0].noise.save(noise)
-        if self.figure is not None:
+        if figure is not None:
             from noisewise.plots.noise_report import plot_noise_report
 
-            plot_noise_report(found[0], self.figure)
+            plot_noise_report(found[0], figure)
         if self.messages.json:
             every = [one.record() | {"methods": suited_methods(one)} for one in found]
-            print_json({"checkups": every, "failed": failures(failed)})
+            print_json({"checkups": every, "noise": noise, "figure": figure, "failed": failures(failed)})
+        else:
+            for path in (noise, figure):
+                if path is not None:
+                    say(path)
         return exit_code(failed, len(paths) - len(failed))
 
     def _checkups(self, paths: list[Path], failed: dict[str, str]) -> Iterator[NoiseReport]:

@@ -42,6 +42,7 @@ class Predict:
         """Denoise all inputs."""
         if not self.inputs:
             raise UserError("no image; the model comes first, as in: noisewise predict cells.safetensors new.tif")
+        options.check(self)
         failed: dict[str, str] = {}
         plan = self.writing.plan(self.inputs, self.output, failed)
         say_notes(plan.notes, self.messages.quiet)
@@ -65,10 +66,9 @@ class Predict:
 
     def _predict(self, plan: Plan, failed: dict[str, str]) -> list[str]:
         from noisewise.model import load
-        from noisewise.workflow.choose import refuse_unsupported
+        from noisewise.workflow.predict import predict
 
         model = load(user_path(self.model), self.device)
-        refuse_unsupported(model.method, self.writing)
         notes: list[str] = []
         with Display(self.messages.quiet) as display:
 
@@ -76,8 +76,8 @@ class Predict:
                 notes.extend(stage.notes)
                 display(stage)
 
-            model.predict(
-                plan.inputs, output=plan.outputs, axes=self.axes, seed=self.seed, report=report, series=self.series,
-                failed=failed if len(plan.inputs) + len(failed) > 1 else None, **vars(self.writing),
+            predict(
+                plan.inputs, model, output=plan.outputs, axes=self.axes, seed=self.seed, report=report,
+                series=self.series, failed=failed if len(plan.inputs) + len(failed) > 1 else None, **vars(self.writing),
             )  # fmt: skip
         return notes

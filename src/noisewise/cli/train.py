@@ -60,7 +60,12 @@ class Train:
 
     def run(self) -> int:
         """Train, or resume a training."""
-        options.check_length(self.budget, self.steps)
+        from noisewise.workflow.choose import make_method
+
+        options.check(self)
+        make_method(self.settings, {})
+        noise = [options.existing(name) for name in self.noise]
+        targets = find_images(self.target)
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one")
         inputs = find_images(self.inputs)
@@ -75,9 +80,11 @@ class Train:
             begun.notes = [f"{path}: is already complete after {counted(begun.train_state.step, 'step')}"]
             say_notes(begun.notes, self.messages.quiet)
             return self._finish(begun, path, inputs, 0.0)
-        return self._train(inputs, path, begun)
+        return self._train(inputs, targets, noise, path, begun)
 
-    def _train(self, inputs: list[Path], path: Path, begun: Model | None) -> int:
+    def _train(
+        self, inputs: list[Path], targets: list[Path], noise: list[Path], path: Path, begun: Model | None
+    ) -> int:
         from noisewise.workflow.denoise import train
         from noisewise.workflow.training import Interrupted
 
@@ -85,8 +92,7 @@ class Train:
         try:
             with Display(self.messages.quiet) as display:
                 model = train(
-                    self.settings, inputs, find_images(self.target) or None, output=path, axes=self.axes,
-                    noise=[user_path(name) for name in self.noise] or None,
+                    self.settings, inputs, targets or None, output=path, axes=self.axes, noise=noise or None,
                     budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
                     report=display, series=self.series,
                 )  # fmt: skip

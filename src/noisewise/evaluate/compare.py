@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -247,8 +247,8 @@ def pixel_size(prediction: Source, reference: Source) -> tuple[float, float] | N
 
 
 def name_of(source: Source) -> str:
-    """Path of the file as given, or name of the array."""
-    return source.name if source.path is None else str(source.path)
+    """Path of the file as given, or name of the array, or of one of several images in a file."""
+    return source.name if source.path is None or source.in_file > 1 else str(source.path)
 
 
 @contextmanager
@@ -278,6 +278,12 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
 def notes_on(pairs: Sequence[tuple[Source, Source]], found: list[Comparison], with_resolution: bool) -> list[str]:
     """Notes on how the files were read, and on metrics that were left out."""
     notes = [f"{name_of(source)}: {note}" for pair in pairs for source in pair for note in source.notes]
+    notes += [
+        f"{one.prediction} and {one.reference}: the two images are equal in every pixel, so that the PSNR is infinite; "
+        f"give the denoised image and its truth"
+        for one in found
+        if all(scores.psnr == inf for scores in one.scores)
+    ]
     smallest = {"SSIM": len(GAUSSIAN), "MS-SSIM": smallest_side(), "MicroSSIM": len(UNIFORM)}
     if with_resolution:
         smallest["the resolution"] = SMALLEST

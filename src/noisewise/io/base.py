@@ -94,6 +94,18 @@ class Source(ABC):
         region: one slice per axis, in pixels. Errors: `UserError` if the file cannot be read.
         """
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the image is an array with named dimensions, which `labelled` gives to its results too."""
+        return False
+
+    def labelled(self, pixels: Array, new: str = "sample") -> Any:  # noqa: ARG002
+        """A result in the kind of array that the image is given as.
+
+        pixels: in the shape of the image, or with a further first axis, which gets the name `new`.
+        """
+        return pixels
+
     def release(self) -> None:
         """Release decoded pixels that are kept for the next read; it decodes them again."""
         release = getattr(getattr(self, "array", None), "release", None)  # of `Decoded`

@@ -10,7 +10,8 @@ SIDE = 5  # pixels: a fill covers squares of this size
 RING = 6  # pixels around a fill, in which its value is rare
 LEAST_PIXELS = 64
 ENCLOSED, HOLES, FEW = 0.8, 2e-4, 4  # photons in the dark: other pixels within such a part of it, per pixel of it
-RARE = 0.5  # of the pixels in the ring: more often, it is a dark region of few photons, or of weak noise
+AT_BORDER = SIDE * (SIDE // 2 + 1)  # pixels of a square that reaches half beyond the border of the image
+BY_CHANCE = 1e-3  # such squares in the image, if its pixels had the value as often as those in the ring
 
 
 def fill_value(plane: Array) -> tuple[float, int]:
@@ -31,7 +32,7 @@ def fill_value(plane: Array) -> tuple[float, int]:
         return 0.0, 0
     around, square = counted(mask, 2 * RING + 1, False), (2 * RING + 1) ** 2
     ring, holes = (around > 0) & ~mask, (around > ENCLOSED * square) & ~mask
-    often = ring.any() and (plane[ring] == value).mean() > RARE
+    often = ring.any() and plane.size * (plane[ring] == value).mean() ** AT_BORDER > BY_CHANCE
     if often or int(holes.sum()) > max(FEW, HOLES * area):
         return 0.0, 0
     return float(value), area

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -104,18 +104,14 @@ def open_inputs(
     refuse_empty(images)
     given = list(images) if isinstance(images, list | tuple) and several else [images]
     outputs: list[Path] | None = None
-    if output is None or isinstance(output, list | tuple):
+    if output is None:
         given = expanded(given)
-        if output is not None:
-            outputs = [user_path(path) for path in output]
-            given, outputs, notes = with_outputs(given, outputs, write)
-    elif all(isinstance(image, str | Path) for image in given):
+    elif isinstance(output, list | tuple) or not all(isinstance(image, str | Path) for image in given):
+        given, outputs, notes = with_outputs(expanded(given), output, write)
+    else:
         plan = write.plan(given, output, failed)
         several = several or names_several(given[0])
         given, outputs, notes = list(plan.inputs), plan.outputs, plan.notes
-    else:
-        outputs = outputs_of_arrays(given, output)
-        given, outputs, notes = with_outputs(given, outputs, write)
     with folders_for(outputs or []):
         found = without_members(open_each(given, axes, series, failed), notes)
         if write.skip_existing and outputs is not None:
@@ -127,12 +123,9 @@ def open_inputs(
         yield Inputs(sources, outputs, several or any(len(one) > 1 for one in found), notes, failed)
 
 
-def with_outputs(
-    images: list[Any], outputs: list[Path], write: WriteOptions
-) -> tuple[list[Any], list[Path], list[str]]:
-    """Images with the outputs that were given for them, and notes. Errors: `UserError` if there is not one for each."""
-    if len(outputs) != len(images):
-        raise UserError(f"{len(outputs)} outputs for {len(images)} images; give one for each")
+def with_outputs(images: list[Any], output: Any, write: WriteOptions) -> tuple[list[Any], list[Path], list[str]]:
+    """Images with their output files, and notes. Errors: `UserError` as `outputs_of`, and for two of one name."""
+    outputs = outputs_of(images, output)
     refuse_twice(outputs)
     return without_existing(images, outputs) if write.skip_existing else (images, outputs, [])
 
@@ -207,18 +200,34 @@ def without_written(images: list[Source], output: Path, notes: list[str]) -> lis
     return images
 
 
-def outputs_of_arrays(images: Sequence[Any], output: str | Path) -> list[Path]:
-    """Output files of arrays: one file, or for several arrays files in a folder, named by number.
+def outputs_of(images: Sequence[Any], output: Any, suffix: str = "_denoised") -> list[Path]:
+    """Output files of images that may be arrays: as given, or in a folder, where arrays are named by number.
 
-    Errors: `UserError` for several arrays and one file.
+    Errors: `UserError` for several images and one file, and for lists of different lengths.
     """
-    if len(images) == 1:
-        return [user_path(output)]
-    paths = [image.path if isinstance(image, Source) else image for image in images]
+    if isinstance(output, list | tuple):
+        if len(output) != len(images):
+            raise UserError(f"{len(output)} outputs for {len(images)} images; give one for each")
+        return [user_path(path) for path in output]
+    paths = [(image.root or image.path) if isinstance(image, Source) else image for image in images]
     names = [
-        Path(one) if isinstance(one, str | Path) else Path(f"{number:03d}.tif") for number, one in enumerate(paths)
+        user_path(one) if isinstance(one, str | Path) else Path(f"{number:03d}.tif") for number, one in enumerate(paths)
     ]
-    return name_outputs(names, output, "_denoised")
+    return name_outputs(names, output, suffix)
+
+
+def each(images: Any) -> list[Any]:
+    """The images of a call: paths that name one, and arrays. Errors: `UserError` for an empty list."""
+    refuse_empty(images)
+    return expanded(list(images) if isinstance(images, list | tuple) and is_several(images) else [images])
+
+
+def opened(images: Any, axes: str | None, files: ExitStack) -> list[Source]:
+    """Open all images of one input or several, until `files` closes. Errors: `UserError` for an empty list."""
+    found = []
+    for image in each(images):
+        found += [one if one is image else files.enter_context(one) for one in open_images(image, axes)]
+    return found
 
 
 def open_all(images: Sequence[Any], axes: str | None, series: int | None = None) -> list[Source]:
@@ -235,8 +244,4 @@ def open_all(images: Sequence[Any], axes: str | None, series: int | None = None)
 
 def images_of(value: Any, axes: str | None, series: int | None = None) -> list[Source]:
     """Open one image, several, or none (None). Errors: `UserError` for an empty list."""
-    if value is None:
-        return []
-    refuse_empty(value)
-    given = list(value) if isinstance(value, list | tuple) and is_several(value) else [value]
-    return open_all(expanded(given), axes, series)
+    return [] if value is None else open_all(each(value), axes, series)

@@ -9,9 +9,8 @@ import numpy as np
 
 from noisewise.axes import Array, Region, guess_axes, guess_notes, parse_axes
 from noisewise.errors import UserError
-from noisewise.io.base import Sink, Source, check_pixels, naming, owned, to_dtype, unique_axes
-
-NAMES = {"time": "T", "channel": "C", "band": "C", "depth": "Z", "plane": "Z", "row": "Y", "col": "X"}
+from noisewise.io.base import Sink, Source, check_pixels, naming, owned, to_dtype
+from noisewise.io.labelled import axes_of_dims, channel_names_of, is_data_array, relabelled, scale_of
 
 
 @dataclass
@@ -23,6 +22,15 @@ class MemorySource(Source):
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all)."""
         return owned(self.array[region or self.everything], self.dtype)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the image is an xarray.DataArray."""
+        return is_data_array(self.array)
+
+    def labelled(self, pixels: Array, new: str = "sample") -> Any:
+        """The result as an xarray.DataArray, if the image is one."""
+        return relabelled(self.array, pixels, new) if self.has_labels else pixels
 
 
 class MemorySink(Sink):
@@ -49,20 +57,28 @@ def open_array(image: Any, axes: str | None = None, name: str | None = None) -> 
     Errors: `UserError` for what is not an image.
     """
     label = name or "array"
+    if is_data_array(image) and name is None and isinstance(image.name, str):
+        label = image.name
+    if is_data_array(image, "Dataset"):
+        names = ", ".join(f"'{variable}'" for variable in image.data_vars)
+        raise UserError(f"{label}: is an xarray.Dataset, not an image; give one of its variables ({names or 'none'})")
     array = image if _can_be_sliced(image) else _as_numpy(image, label)
     dtype, shape = np.dtype(array.dtype).newbyteorder("="), tuple(int(size) for size in array.shape)
     dims = getattr(array, "dims", None)
     check_pixels(label, shape, dtype)
     notes: list[str] = []
     with naming(label):
-        if axes is not None:
+        if isinstance(dims, tuple) and len(dims) == len(shape):
+            letters = axes_of_dims(dims, axes)
+        elif axes is not None:
             letters = parse_axes(axes, len(shape))
-        elif isinstance(dims, tuple) and len(dims) == len(shape):
-            letters = unique_axes("".join(_letter(str(dim)) for dim in dims))
         else:
             letters = guess_axes(shape)
             notes = guess_notes(shape, letters)
-    return MemorySource(name=label, axes=letters, shape=shape, dtype=dtype, notes=notes, array=array)
+    source = MemorySource(name=label, axes=letters, shape=shape, dtype=dtype, notes=notes, array=array)
+    if is_data_array(array):
+        source.scale, source.channel_names = scale_of(array, letters), channel_names_of(array, letters)
+    return source
 
 
 def _can_be_sliced(image: Any) -> bool:
@@ -80,8 +96,3 @@ def _as_numpy(image: Any, label: str) -> Array:
         return np.asarray(image)
     except Exception as error:
         raise UserError(f"{label}: {type(image).__name__} is not an image; give a file name or an array") from error
-
-
-def _letter(dim: str) -> str:
-    name = dim.lower()
-    return NAMES.get(name) or (name.upper() if name.upper() in "TCZYX" else "?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import prod
@@ -15,6 +16,7 @@ from noisewise.io import companions, create_sinks
 from noisewise.io.base import Sink, Source
 from noisewise.io.files import Draft
 from noisewise.io.plan import Plan, plan_files
+from noisewise.io.space import refuse_without_space, size_of
 from noisewise.io.stacked import stacked
 
 AVERAGED_PIXELS = 4_000_000  # up to this size test-time augmentation takes seconds and is the default
@@ -121,6 +123,21 @@ class WriteOptions:
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
         return {name: path for name, path in companions(output).items() if wanted[name]}
 
+    def files(self, path: Path, sources: Sequence[Source]) -> Iterator[tuple[str, Path, Sequence[Source], Any]]:
+        """Yield the output of the images of a file and its further files: name, file, images of their shapes, and type.
+
+        path: the output file. Names: `mean`, `std`, `mode`, `samples`; an animation is made of the samples. The pixel
+        type is None where it is that of each image.
+        """
+        kind, beside = np.float32 if self.float32 else None, companions(path)
+        yield "mean", path, sources, kind
+        if self.std:
+            yield "std", beside["std"], sources, np.float32
+        if self.mode:
+            yield "mode", beside["mode"], sources, kind
+        if self.samples:
+            yield "samples", beside["samples"], [stacked(source, self.kept) for source in sources], kind
+
     def sinks(
         self, path: Path, sources: Sequence[Source], records: Sequence[dict[str, Any]] = ()
     ) -> Iterator[tuple[str, list[Sink]]]:
@@ -130,25 +147,24 @@ class WriteOptions:
         for each image; go into their metadata. Names: `mean`, `std`, `mode`, `samples`. Errors: `UserError` as
         `create_sinks`.
         """
-        kind, beside = np.float32 if self.float32 else None, companions(path)
-        yield "mean", create_sinks(path, sources, kind, records, self.overwrite)
-        if self.std:
-            yield "std", create_sinks(beside["std"], sources, np.float32, records, self.overwrite)
-        if self.mode:
-            yield "mode", create_sinks(beside["mode"], sources, kind, records, self.overwrite)
-        if self.samples:
-            likes = [stacked(source, self.kept) for source in sources]
-            yield "samples", create_sinks(beside["samples"], likes, kind, records, self.overwrite)
+        for name, file, likes, kind in self.files(path, sources):
+            yield name, create_sinks(file, likes, kind, records, self.overwrite)
 
-    def refuse_early(self, files: Iterable[tuple[Path | None, Sequence[Source]]]) -> None:
+    def refuse_early(self, outputs: Iterable[tuple[Path | None, Sequence[Source]]]) -> None:
         """Check before the work that all outputs can be written; nothing is left behind.
 
-        files: output files, with their opened images. Errors: `UserError` for outputs that exist, are an input, cannot
-        be written, or whose format cannot hold the image.
+        outputs: output files, with their opened images. Errors: `UserError` for outputs that exist, are an input,
+        cannot be written, do not fit on the disk, or whose format cannot hold the image.
         """
-        for path, sources in files:
-            if path is None:
-                continue
+        pairs = [(path, sources) for path, sources in outputs if path is not None]
+        for path, _ in pairs:
+            if os.path.lexists(path) and not self.overwrite:
+                raise UserError(
+                    f"{path}: exists already; choose another name, replace it (overwrite), or leave out images whose "
+                    f"output exists (skip_existing)"
+                )
+        refuse_without_space([size_of(*file[1:]) for file in self.files(path, sources)] for path, sources in pairs)
+        for path, sources in pairs:
             for _, sinks in self.sinks(path, sources):
                 for sink in sinks:
                     sink.discard()

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from noisewise.container import write_container
 from noisewise.io.files import user_path
+from noisewise.noise.ops.arrays import accepts_arrays
 from noisewise.noise.ops.likelihood_table import LikelihoodTable
 from noisewise.noise.quantization import CONTINUOUS, Quantization, log_mass, standardised
 
 Value = float | Tensor
+WITH_ARRAYS = ("sample", "log_prob", "log_prob_image", "cdf", "mean_var", "span", "fit")  # methods that accept NumPy
 SPAN_STD = 4.0  # standard deviations from the mean within which nearly all values lie
 
 
@@ -25,6 +27,9 @@ class Noise(nn.Module, ABC):
 
     The signal is the mean of many exposures: E[x|s] = s, except for clipping and fixed patterns. Methods take tensors
     of any shapes that broadcast; the last axes are those of the image. All results are differentiable in s.
+
+    NumPy arrays and numbers are accepted wherever tensors are; the results are then arrays (float32 for float32,
+    otherwise float64), and `generator` may be a random seed: `noise.sample(signal, generator=0)`.
 
     The constructor arguments are the state: each is an attribute of the same name (tensor, number, `Quantization` or
     another noise model), so a file holds nothing else. provenance: origin of the model, JSON-like.
@@ -36,6 +41,15 @@ class Noise(nn.Module, ABC):
         self.provenance: dict[str, Any] = {}
         self._tables: dict[tuple[float, float], LikelihoodTable] = {}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in set(WITH_ARRAYS) & set(vars(cls)):
+            method = vars(cls)[name]
+            if isinstance(method, classmethod):
+                setattr(cls, name, classmethod(accepts_arrays(method.__func__)))
+            else:
+                setattr(cls, name, accepts_arrays(method))
+
     def store(self, **values: Value) -> None:
         """Register parameters as float64 buffers, which are attributes and part of the state."""
         for name, value in values.items():
@@ -45,13 +59,15 @@ class Noise(nn.Module, ABC):
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw a noisy image of a signal, same shape and unit, rounded and clipped as by the camera.
 
-        signal: ADU. generator: source of the random numbers, on the device of the signal; None: PyTorch's global one.
+        signal: ADU. generator: source of the random numbers, on the device of the signal, or a seed; None: PyTorch's
+        global one.
         """
 
     @abstractmethod
     def log_prob(self, noisy: Tensor, signal: Tensor) -> Tensor:
         """log p(x|s) of each pixel: a density per ADU; for quantised x, the mass of its step divided by the step."""
 
+    @accepts_arrays
     def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
         """Per-pixel terms (..., Y, X) whose sum is the joint log-likelihood of the image.
 
@@ -67,6 +83,7 @@ class Noise(nn.Module, ABC):
     def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """E[x|s] (ADU) and Var[x|s] (ADU²), before clipping."""
 
+    @accepts_arrays
     def span(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Range of x (ADU) that holds nearly all values, before rounding and clipping."""
         mean, variance = self.mean_var(signal)

@@ -20,7 +20,7 @@ def plot_before_after(
 ) -> None:
     """Plot the images `noisy`, `denoised` and `truth` (Y, X) with insets, a scale bar and scores (PSNR in dB, SSIM).
 
-    path: of the PNG. pixel_um: pixel size, µm. Errors: `UserError` if the file cannot be written.
+    path: .png, .pdf or .svg. pixel_um: pixel size, µm. Errors: `UserError` if the file cannot be written.
     """
     figure = new_figure((13.2, 4.85), facecolor="black")
     low, high = (float(np.percentile(images["truth"], percent)) for percent in (0.5, 99.8))

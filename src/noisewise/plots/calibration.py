@@ -17,9 +17,9 @@ from noisewise.plots.noise_model import MAX_STDS, SIGNALS, draw_sections, mean_a
 
 
 def plot_calibration(found: Calibration, path: str | Path) -> None:
-    """Plot the recorded pairs, sections of p(x|s), the photon-transfer curve and the goodness of fit as a PNG.
+    """Plot the recorded pairs, sections of p(x|s), the photon-transfer curve and the goodness of fit.
 
-    found: from `calibrate_recording`. path: of the PNG. Errors: `UserError` if it cannot be written.
+    found: from `calibrate_recording`. path: .png, .pdf or .svg. Errors: `UserError` if it cannot be written.
     """
     low, high = found.noise.provenance["signal_range"]
     figure, axes = panels(2, 2, (11.5, 8.2))

@@ -1,12 +1,14 @@
-"""Figures without a display, written as PNG."""
+"""Figures without a display, written as PNG, PDF or SVG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from noisewise.errors import UserError
 from noisewise.io.files import Draft, as_user_error, user_path
 
+FORMATS = {".png": "png", ".pdf": "pdf", ".svg": "svg"}
 COLOURS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")  # dark to bright
 
 
@@ -29,12 +31,25 @@ def panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 
 
 def save(figure: Any, path: str | Path) -> None:
-    """Write a PNG, whatever the suffix of the path. Errors: `UserError` if the file cannot be written."""
+    """Write a figure as PNG, PDF or SVG, by the suffix of the path; complete or not at all.
+
+    Errors: `UserError` for other suffixes, or if the file cannot be written.
+    """
     path = user_path(path)
-    draft = Draft(path, overwrite=True)
+    kind, draft = format_of(path), Draft(path, overwrite=True)
     try:
         with as_user_error(path, "cannot be written"):
-            figure.savefig(draft.temporary, format="png")
+            figure.savefig(draft.temporary, format=kind)
         draft.commit()
-    finally:
+    except BaseException:
         draft.discard()
+        raise
+
+
+def format_of(path: Path) -> str:
+    """The format of a figure, by the suffix of its name. Errors: `UserError` for other formats."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        what = f"'{suffix}' is not a format for figures" if suffix else "the name of the figure has no suffix"
+        raise UserError(f"{path}: {what}; give .png, .pdf or .svg, such as {path.with_suffix('.png').name}")
+    return FORMATS[suffix]

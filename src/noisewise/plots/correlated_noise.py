@@ -16,9 +16,9 @@ SHOWN = 96  # pixels
 
 
 def plot_correlated_noise(found: CorrelatedCalibration, path: str | Path) -> None:
-    """Plot a part of recorded and of sampled noise, and their autocorrelations in 2D and along both axes, as a PNG.
+    """Plot a part of recorded and of sampled noise, and their autocorrelations in 2D and along both axes.
 
-    found: from `calibrate_correlated`. path: of the PNG. Errors: `UserError` if it cannot be written.
+    found: from `calibrate_correlated`. path: .png, .pdf or .svg. Errors: `UserError` if it cannot be written.
     """
     figure, axes = panels(2, 3, (12.5, 8.0))
     noise = {"recorded": found.noisy - found.signal, "sampled": found.sampled}

@@ -22,9 +22,9 @@ DECADES = 6  # of the density
 
 
 def plot_noise_model(noise_model: Noise, path: str | Path, low: float | None = None, high: float | None = None) -> None:
-    """Plot density, sections and standard deviation between two signals as a PNG; of pixel maps, the typical pixel.
+    """Plot density, sections and standard deviation between two signals; of pixel maps, the typical pixel.
 
-    path: of the PNG. low, high: signals, ADU (default: the range of the fit).
+    path: .png, .pdf or .svg. low, high: signals, ADU (default: the range of the fit).
 
     Errors: `UserError` for a noise model without a range of signals, if none is given, and if the file cannot be
     written.

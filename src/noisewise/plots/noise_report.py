@@ -14,9 +14,9 @@ MAX_LAG = 5  # pixels
 
 
 def plot_noise_report(found: NoiseReport, path: str | Path) -> None:
-    """Plot noise against signal with its line, and the autocorrelation along the axes and in 2D, as a PNG.
+    """Plot noise against signal with its line, and the autocorrelation along the axes and in 2D.
 
-    found: from `measure`. path: of the PNG. Errors: `UserError` if it cannot be written.
+    found: from `measure`. path: .png, .pdf or .svg. Errors: `UserError` if it cannot be written.
     """
     figure, (levels, lags, plane) = panels(1, 3, (12, 4.2), width_ratios=(1.25, 1, 0.9))
     draw_levels(levels, found)

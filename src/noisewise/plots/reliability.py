@@ -11,9 +11,10 @@ from noisewise.plots.canvas import panels, save
 
 
 def plot_reliability(found: Reliability, path: str | Path) -> None:
-    """Plot a reliability diagram and the coverage of intervals as a PNG.
+    """Plot a reliability diagram and the coverage of intervals.
 
-    found: predicted standard deviations against errors. path: of the PNG. Errors: `UserError` if it cannot be written.
+    found: predicted standard deviations against errors. path: .png, .pdf or .svg. Errors: `UserError` if it cannot be
+    written.
     """
     figure, (curve, bars) = panels(1, 2, (8.4, 4.0), width_ratios=(1.3, 1))
     predicted, actual = np.array(found.predicted), np.array(found.actual)

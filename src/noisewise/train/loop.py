@@ -52,7 +52,8 @@ def fit(
     save: called every minute, while the averaged weights are in `net`; they are in it at the end too.
 
     Ctrl-C ends the training after the current step: `net` is then usable, and resuming with the returned state and the
-    same data leads to the result of an uninterrupted training.
+    same data leads to the result of an uninterrupted training. So does a `KeyboardInterrupt` that `report` raises; what
+    else it raises is raised again, after `save`.
 
     Errors: `UserError` if training diverges repeatedly.
     """
@@ -70,7 +71,15 @@ def fit(
         while not state.finished and not interrupted.is_set():
             trainer.step()
             clock.plan(state)
-            report(clock.progress(state))
+            try:
+                report(clock.progress(state))
+            except KeyboardInterrupt:  # as Ctrl-C
+                interrupted.set()
+            except BaseException:
+                trainer.finish()
+                if save is not None:
+                    save()
+                raise
             if save is not None and clock.time_to_save():
                 trainer.show(save)
                 clock.saved = time.perf_counter()

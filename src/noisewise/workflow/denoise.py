@@ -12,7 +12,7 @@ from typing import Any, overload
 from noisewise import methods
 from noisewise.axes import Array, Layout
 from noisewise.calibration.bootstrap import bootstrap
-from noisewise.errors import UserError, check_seed, counted, one_line
+from noisewise.errors import UserError, counted, one_line
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.inputs import Inputs, images_of, open_inputs, read_completely
@@ -21,12 +21,13 @@ from noisewise.methods.base import Method
 from noisewise.model import Model
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
-from noisewise.progress import Report, quiet
+from noisewise.progress import Report, showing
 from noisewise.scenes.pool import is_synthetic
-from noisewise.workflow.budget import parse_budget, refuse_both, training_seconds
+from noisewise.workflow.budget import parse_budget, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.noise_model import check_up, find_noise_models
+from noisewise.workflow.settings import check_settings
 from noisewise.workflow.training import Interrupted, Training
 
 FIRST_PASS_TILE = {2: 512, 3: 128}  # pixels along each side
@@ -93,7 +94,8 @@ def denoise(
 ) -> Result | list[Result]:
     """Denoise an image, training on it alone. Several images share one model; the result is then a list.
 
-    image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif".
+    image: a path, an array (NumPy, dask, zarr, xarray), a list of these, a folder, or a pattern such as "*.tif". Of an
+    xarray.DataArray the dimensions give the axes, and the results have its dimensions, coordinates and name.
     output: a file (or folder) to write to, tile by tile, with all metadata of the input.
     method: the name of a method, a `Method` with its settings, or `auto`: chosen by the measured noise.
     target: second images for methods that need them, in the same order.
@@ -104,20 +106,20 @@ def denoise(
     network as it is). seed: of all random numbers; with the same seed and steps, the result on the same machine is the
     same. device: `auto`, `cpu`, `cuda` or `mps`, see `load`.
     options: fields of `WriteOptions` (average, std, samples, overwrite, ...); model: a file to keep the model in;
-    report: called with the progress (`Stage`); series: number of the image in files that contain several (default:
-    all of them, and a list as result); failed: a dictionary that collects inputs that cannot be used, with the reason:
-    the others are denoised; and the settings of the method.
+    report: called with the progress (`Stage`; default: a line in a terminal or notebook); series: number of the image
+    in files that contain several (default: all of them, and a list as result); failed: a dictionary that collects
+    inputs that cannot be used, with the reason: the others are denoised; and the settings of the method.
 
     Returns a `Result`, or a list of them.
 
-    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on Ctrl-C, with the model so far.
+    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on Ctrl-C, or a `KeyboardInterrupt`
+    that `report` raises, with the model so far. Other exceptions of `report` stop the work too, and are raised.
     """
     started = time.perf_counter()
     write, settings = WriteOptions.split_from(options)
     write.check()
-    check_seed(seed)
-    refuse_both(budget, steps)
-    report, model_path = settings.pop("report", quiet), settings.pop("model", None)
+    check_settings(method=method, axes=axes, budget=budget, steps=steps, seed=seed, device=device)
+    given, model_path = settings.pop("report", None), settings.pop("model", None)
     series, failed = settings.pop("series", None), settings.pop("failed", None)
 
     def with_inputs(inputs: Inputs) -> list[Result]:
@@ -140,7 +142,7 @@ def denoise(
             model.save(model_path)
         return finish(model, inputs, write, average, checkup, seed, report)
 
-    with open_inputs(image, axes, output, write, series=series, failed=failed) as inputs:
+    with open_inputs(image, axes, output, write, series=series, failed=failed) as inputs, showing(given) as report:
         found = without_unreadable(inputs.usable(like_most(inputs.sources)), with_inputs) if inputs.sources else []
     return found if inputs.several or not found else found[0]
 
@@ -214,17 +216,18 @@ def train(
     target, noise, axes, seed, device: as for `denoise`. output: a model file, written every minute and at the end.
     budget: how long to train, seconds or "10 min"; it becomes a number of steps, which is kept in `provenance`.
     steps: number of training steps instead (default: the method's `default_steps`).
-    options: resume, an unfinished `Model` to continue; report, called with the progress (`Stage`); series, as for
-    `denoise`; the settings of the method.
+    options: resume, an unfinished `Model` to continue; report, called with the progress after each step (`Stage`;
+    default: a line in a terminal or notebook); series, as for `denoise`; the settings of the method.
 
-    Returns the trained `Model`. After Ctrl-C it is unfinished: it can be used, or continued with `resume`.
+    Returns the trained `Model`. After Ctrl-C, or a `KeyboardInterrupt` that `report` raises, it is unfinished: it can
+    be used, or continued with `resume`.
 
-    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on a second Ctrl-C.
+    Errors: `UserError` for images or settings that cannot be used; `Interrupted` on a second Ctrl-C; what else `report`
+    raises, after the model so far was written to `output`.
     """
-    resume, report, series = options.pop("resume", None), options.pop("report", quiet), options.pop("series", None)
+    resume, report, series = options.pop("resume", None), options.pop("report", None), options.pop("series", None)
     method = make_method(method, options)
-    check_seed(seed)
-    refuse_both(budget, steps)
+    check_settings(axes=axes, budget=budget, steps=steps, seed=seed, device=device)
     noisy, targets = images_of(images, axes, series), images_of(target, axes, series)
     if resume is not None:
         refuse_named_scenes(method, resume.method)
@@ -238,7 +241,8 @@ def train(
     training = Training(
         method, noisy, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device, resume=resume
     )
-    return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=report)
+    with showing(report) as shown:
+        return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=shown)
 
 
 def refuse_named_scenes(asked: Method, begun: Method) -> None:

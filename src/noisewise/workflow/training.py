@@ -26,9 +26,10 @@ from noisewise.io.files import Draft, user_path
 from noisewise.io.light import has_repeated_slices
 from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import ImageSpec, Method, Traits
-from noisewise.model import Model, check_size, pick_device
+from noisewise.model import Model, check_size
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.photon_counts import gain_and_offset
+from noisewise.predict.device import pick_device
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.run import Predictor
 from noisewise.progress import Progress, Report, Stage, quiet
@@ -132,8 +133,6 @@ class Training:
             self.notes.append(
                 f"{self.photons:.0f} photons are too few to learn from: the packaged network is used as it is"
             )
-        if self.notes:
-            report(Stage("notes", 0.0, notes=self.notes))
 
         def save() -> None:
             model.provenance |= {"steps": state.step, "planned_steps": state.steps}
@@ -142,6 +141,8 @@ class Training:
 
         claim = None if output is None else Draft(user_path(output), overwrite=True)
         try:
+            if self.notes:
+                report(Stage("notes", 0.0, notes=self.notes))
             with threads.limited(self.threads):
                 fit(
                     model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,

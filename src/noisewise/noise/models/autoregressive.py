@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from noisewise.errors import UserError
 from noisewise.noise.base import Noise, Value
 from noisewise.noise.models.correlated import Correlated, fit_pixel_noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.ops.arrays import refuse_single_pixels
 from noisewise.noise.ops.causal_mixture import CONTEXT_LENGTH, Axis, CausalMixture, causal_offsets
 from noisewise.noise.quantization import CONTINUOUS, Quantization, log_mass
 
@@ -66,12 +66,14 @@ class Autoregressive(Noise):
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw noise of each image (Y, X) of a signal (..., Y, X) independently."""
+        refuse_single_pixels(signal, "autoregressive")
         images = signal.reshape(-1, *signal.shape[-2:]).float()
         z = self.mixture.sample(self.condition(images), generator).reshape(signal.shape)
         return self.quantization((signal + self.std(signal) * z.to(signal)).to(signal.dtype))
 
     def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
         noisy, signal = noisy + 0 * signal, signal + 0 * noisy
+        refuse_single_pixels(signal, "autoregressive")
         shape = signal.shape
         x, s = (part.reshape(-1, *shape[-2:]).float() for part in (noisy, signal))
         std = self.std(s)
@@ -125,8 +127,7 @@ class Autoregressive(Noise):
 
         Errors: `UserError` for tensors that are not images.
         """
-        if noisy.ndim < 2 or min(noisy.shape[-2:]) < 2:
-            raise UserError("autoregressive noise needs images (..., Y, X); single pixels have no causal context")
+        refuse_single_pixels(noisy, "autoregressive", least=2)
         x, s = (part.reshape(-1, *part.shape[-2:]).double() for part in (noisy, signal))
         pixel_noise = fit_pixel_noise(x, s, quantization)
         low, high, std = float(s.min()), float(s.max()), float((x - s).std())

@@ -8,11 +8,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from noisewise.errors import UserError
 from noisewise.noise.base import Noise, Value
 from noisewise.noise.fit.variance_line import fit_line
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.ops.arrays import refuse_single_pixels
 from noisewise.noise.quantization import CONTINUOUS, Quantization
 
 SIGNALS, SCORES, VALUES = 96, 161, 1601  # of the quantile table: signals, normal scores, noisy values
@@ -61,6 +61,7 @@ class Correlated(Noise):
 
     def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw noise of each image (Y, X) of a signal (..., Y, X); only the field is correlated between slices."""
+        refuse_single_pixels(signal)
         field = correlate_slices(filtered_noise(signal, self.kernel, generator), float(self.slice_correlation))
         rows = filtered_noise(signal[..., :1], self.row_kernel[:, None], generator)
         columns = filtered_noise(signal[..., :1, :], self.column_kernel[None], generator)
@@ -166,6 +167,7 @@ class Correlated(Noise):
 
     def log_prob_image(self, noisy: Tensor, signal: Tensor) -> Tensor:
         signal = signal + 0 * noisy
+        refuse_single_pixels(signal)
         std = self.mean_var(signal)[1].sqrt()
         size = signal.shape[-2:]
         power = self.power_spectrum(float((std.detach() ** 2).mean()), (size[0], size[1])).to(signal)
@@ -200,8 +202,7 @@ class Correlated(Noise):
 
         Errors: `UserError` for tensors that are not images.
         """
-        if noisy.ndim < 2 or min(noisy.shape[-2:]) < 2:
-            raise UserError("correlated noise needs images (..., Y, X); single pixels have no neighbours")
+        refuse_single_pixels(noisy, least=2)
         residual = (noisy - signal).double()
         row_variance, column_variance = row_offset_variance(residual), row_offset_variance(residual.mT)
         rows, columns = residual.mean(-1, keepdim=True), residual.mean(-2, keepdim=True)

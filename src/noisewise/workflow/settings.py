@@ -1,0 +1,34 @@
+"""Values of settings that are wrong whatever the images are: refused before any file is opened or looked for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from noisewise import methods
+from noisewise.axes import check_letters
+from noisewise.errors import UserError, check_seed
+from noisewise.workflow.budget import parse_budget, refuse_both
+
+if TYPE_CHECKING:
+    from noisewise.methods.base import Method
+
+DEVICES = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+
+
+def check_settings(
+    *, method: str | Method | None = None, axes: str | None = None, budget: str | float | None = None,
+    steps: int | None = None, seed: int = 0, device: str = "auto",
+) -> None:  # fmt: skip
+    """Errors: `UserError` for values that are not possible. method: its name, where `auto` is allowed."""
+    if isinstance(method, str) and method != "auto" and method not in methods.modules():
+        methods.get(method)
+    if axes is not None:
+        check_letters(axes)
+    refuse_both(budget, steps)
+    parse_budget(budget)
+    if steps is not None and steps < 0:
+        raise UserError(f"steps {steps} is not a number of steps; give 0 or more")
+    check_seed(seed)
+    if not DEVICES.fullmatch(str(device)):
+        raise UserError(f"device '{device}' is not known; give auto, cpu, cuda (or cuda:1) or mps")
