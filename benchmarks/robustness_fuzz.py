@@ -245,11 +245,12 @@ def outputs(place: Path, before: dict[str, str]) -> Iterator[Path]:
 def unreadable(path: Path) -> str | None:
     """What is wrong with an output, if anything is."""
     try:
-        if path.suffix == ".safetensors":
+        start = path.read_bytes()[:12] if path.is_file() else b""
+        if start[8:10] == b'{"':  # a model, of any name
             from noisewise.container import holds_of, read_container
 
             read_container(path, holds_of(path))
-        elif path.read_bytes()[:4] != b"\x89PNG" if path.is_file() else True:  # a figure, of any name
+        elif not start.startswith(b"\x89PNG") or path.suffix == ".png":  # a figure, of any name
             with nw.io.open_source(path) as source:
                 pixels = source.read()
             if pixels.shape != source.shape:

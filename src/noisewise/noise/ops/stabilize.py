@@ -79,7 +79,9 @@ class Stabilizer:
     @property
     def knee(self) -> Tensor:
         """Value (ADU, times `sign`) at which v reaches the floor; far below all values for constant noise."""
-        lowest, slope = self.sign * self.mean - 1e6 * self.floor.sqrt(), self.slope.abs()
+        slope = self.slope.abs()
+        far = 1e6 * torch.where(slope > 0, self.variance(self.mean), self.floor).sqrt()
+        lowest = self.sign * self.mean - far
         knee = (self.floor - self.intercept) / slope.clamp(min=torch.finfo(slope.dtype).tiny)
         return torch.where(slope > 0, torch.maximum(knee, lowest), lowest)
 
