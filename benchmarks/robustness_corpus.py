@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +16,7 @@ import tifffile
 import torch
 import zarr
 from PIL import Image
-from safetensors.torch import load, safe_open, save
+from safetensors.torch import load, save
 
 import noisewise as nw
 from noisewise.cli import main
@@ -285,10 +284,8 @@ def parts(value: Any) -> Any:
 
 def damaged_container(data: bytes, rng: Rng) -> bytes:
     """Change the JSON of a model or noise model, with a checksum that fits: what a stranger may give."""
-    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        Path(file.name).write_bytes(data)
-        with safe_open(file.name, "pt") as opened:
-            text = opened.metadata()[KEY]
+    length = int.from_bytes(data[:8], "little")
+    text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]
     tensors = load(data)
     return resealed(changed(json.loads(text.rpartition(CHECKSUM)[0] + "}"), rng), tensors)
 

@@ -245,11 +245,12 @@ def outputs(place: Path, before: dict[str, str]) -> Iterator[Path]:
 def unreadable(path: Path) -> str | None:
     """What is wrong with an output, if anything is."""
     try:
-        if path.suffix == ".safetensors":
+        start = path.read_bytes()[:12] if path.is_file() else b""
+        if start[8:10] == b'{"':  # a model, of any name
             from noisewise.container import holds_of, read_container
 
             read_container(path, holds_of(path))
-        elif path.read_bytes()[:4] != b"\x89PNG" if path.is_file() else True:  # a figure, of any name
+        elif not start.startswith(b"\x89PNG") or path.suffix == ".png":  # a figure, of any name
             with nw.io.open_source(path) as source:
                 pixels = source.read()
             if pixels.shape != source.shape:
@@ -272,6 +273,15 @@ def serve(corpus: Path) -> None:
         answers.flush()
 
 
+def cpu_seconds(process: int) -> float:
+    """Processor time of a process, which does not depend on what else the machine does."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Watched:
     """A process that runs cases."""
 
@@ -289,10 +299,10 @@ class Watched:
         self.process.stdin.write(f"{number}\n")
         self.process.stdin.flush()
         self.done += 1
-        end, waited = self.cpu_seconds() + HANGS_S, 0
+        end, waited = cpu_seconds(self.process.pid) + HANGS_S, 0
         while not (answered := bool(select.select([self.process.stdout], [], [], 1.0)[0])):
             waited += 1
-            if self.cpu_seconds() > end or waited > LONGEST_WAIT_S:
+            if cpu_seconds(self.process.pid) > end or waited > LONGEST_WAIT_S:
                 break
         hung = not answered
         if not hung and (line := self.process.stdout.readline()):
@@ -310,14 +320,6 @@ class Watched:
 
     def __enter__(self) -> Watched:
         return self
-
-    def cpu_seconds(self) -> float:
-        """Processor time of the process, which does not depend on what else the machine does."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         """End the process, unless it has ended."""

@@ -21,11 +21,11 @@ from safetensors.numpy import load_file
 
 import noisewise as nw
 from robustness_corpus import QUICK_OPTIONS, image
-from robustness_fuzz import contents, environment
+from robustness_fuzz import contents, cpu_seconds, environment
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 EARLIEST_S = 0.5
-LONGEST_S = 300.0
+STANDSTILL_S = 60.0
 SIDE = 384
 
 
@@ -77,6 +77,19 @@ def command(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for a process and return its messages; one that uses no processor time any more is killed."""
+    used, messages = -1.0, ""
+    while True:
+        try:
+            return messages + process.communicate(timeout=STANDSTILL_S)[1]
+        except subprocess.TimeoutExpired:
+            before, used = used, cpu_seconds(process.pid)
+            if used - before < 0.01 * STANDSTILL_S:
+                process.kill()
+                messages = "hang: "
+
+
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The pixels of an image, or the tensors of a model or noise model."""
     if path.suffix == ".safetensors":
@@ -94,20 +107,22 @@ def kill(job: Job, kind: str, fraction: float, inputs: Path, place: Path) -> dic
     """Kill a command after a fraction of its usual time, and give it again; returns what was wrong."""
     shutil.copytree(inputs, place)
     before, output = contents(place), place / job.output
-    process = command(job.arguments, place)
+    process, hung = command(job.arguments, place), False
     try:
         process.communicate(timeout=EARLIEST_S + fraction * job.seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(getattr(signal, kind))
-        process.communicate(timeout=LONGEST_S)
-    faults = []
+        hung = finish(process).startswith("hang")
+    faults = ["hang"] if hung else []
     if process.returncode == 1:
         faults.append("traceback")
     if output.exists() and not (job.again or equal(arrays_of(output), job.arrays)):
         faults.append("broken output")
     complete = output.exists() and not job.again
     again = command([*job.arguments, *job.again], place)
-    stderr = again.communicate(timeout=LONGEST_S)[1]
+    stderr = finish(again)
+    if stderr.startswith("hang"):
+        faults.append("hang")
     if again.returncode != (2 if complete else 0):
         faults.append(f"second run: exit code {again.returncode}")
     if not output.exists():
@@ -168,7 +183,7 @@ def record(
     seed: int, count: int, counts: Counter[str], by_job: dict[str, Counter[str]], failures: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Counts under fixed names, and the failures."""
-    names = ("killed", "was not hit", "traceback", "broken output", "second run", "no output", "another result",
+    names = ("killed", "was not hit", "hang", "traceback", "broken output", "second run", "no output", "another result",
              "input changed", "draft left")  # fmt: skip
     return {"seed": seed, "commands": count, **{name.replace(" ", "_"): counts[name] for name in names},
             "by_job": {name: dict(values) for name, values in by_job.items()}, "failures": failures}  # fmt: skip

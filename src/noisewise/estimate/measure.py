@@ -26,6 +26,7 @@ from noisewise.noise.fit.variance_line import VarianceLine
 
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 MIN_SIDE = 32  # pixels
+COMPUTABLE = (1e-30, 1e30)  # the smallest range of pixel values, and the largest value
 FALLING, FALLING_ERRORS = 0.8, 4.0  # of the variance at the darkest signal; standard errors of the slope
 MIN_VALID = 0.25  # of the blocks must be free of clipped and missing pixels
 
@@ -123,6 +124,12 @@ def check_planes(name: str, planes: list[list[Array]]) -> None:
     finite = np.concatenate([plane[np.isfinite(plane)] for group in planes for plane in group])
     if finite.min() == finite.max():
         raise UserError(f"{name}: all pixels have the value {finite[0]:g}, so there is no noise; give another image")
+    largest, span = float(np.abs(finite).max()), float(finite.max() / 2 - finite.min() / 2)
+    if largest > COMPUTABLE[1] or span < COMPUTABLE[0]:
+        raise UserError(
+            f"{name}: pixel values of up to {largest:.0e}, within {2 * span:.0e}, are too large or too small for 32-bit "
+            f"floats; rescale the image"
+        )
 
 
 def valid_masks(name: str, planes: list[list[Array]], pixel_values: PixelValues) -> list[Array]:

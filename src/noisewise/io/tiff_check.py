@@ -156,7 +156,7 @@ def check_codec(path: Path, page: Any) -> None:
         try:
             table[code]
         except Exception as error:
-            name = getattr(code, "name", str(code))
+            name = one_line(getattr(code, "name", str(code)), 60)
             if "imagecodecs" in str(error):
                 _missing_codec(path, name)
             raise UserError(f"{path}: its compression ({name}) is unknown; export it uncompressed") from error

@@ -257,7 +257,7 @@ def _layout(page: Any, first: Any) -> dict[str, Any]:
         extras = tuple(int(e) for e in page.extrasamples or ())
         if extras and len(extras) == samples - (3 if photometric == 2 else 1):
             layout["extrasamples"] = extras
-    if photometric == 3:
+    if photometric == 3 and page.colormap is not None:
         layout["colormap"] = page.colormap
     tags = first.tags
     if "XResolution" in tags and "YResolution" in tags:
@@ -301,7 +301,7 @@ def _check_palette(path: Path, source: TiffSource) -> None:
     """Refuse pictures with a colour palette: indices into a look-up table are intensities only if it is a ramp."""
     if source.meta is None or source.meta.layout["photometric"] != 3:
         return
-    if source.meta.kind in ("ome", "imagej") or is_ramp(source.meta.layout["colormap"]):
+    if source.meta.kind in ("ome", "imagej") or is_ramp(source.meta.layout.get("colormap")):
         return
     raise UserError(f"{path}: is a picture with a colour palette; save it as greyscale or RGB")
 

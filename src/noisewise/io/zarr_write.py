@@ -12,7 +12,7 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source, naming, to_dtype
-from noisewise.io.files import Draft, SharedDraft, as_user_error
+from noisewise.io.files import Draft, SharedDraft, as_user_error, remove
 from noisewise.io.pyramid import shrink
 from noisewise.io.zarr_collection import place_of, write_groups
 from noisewise.io.zarr_read import ZarrSource, axes_of, readable
@@ -112,7 +112,10 @@ def _create_like(draft: Draft, like: ZarrSource, dtype: np.dtype[Any], provenanc
         if np.dtype(array.dtype) == dtype:
             _copy_metadata(source, target)
         else:
-            _create_with_dtype(target, array, dtype)
+            _create_with_dtype(target, array, dtype, {})
+        if not _can_be_written(target):
+            remove(target)
+            _create_with_dtype(target, array, dtype, {"compressors": "auto", "shards": None})
         if changed:
             _rename_dimensions(target, like.axes)
         arrays.append(zarr.open_array(str(target), mode="r+"))
@@ -157,8 +160,24 @@ def _copy_metadata(source: Path, target: Path) -> None:
             (target / name).write_bytes((source / name).read_bytes())
 
 
-def _create_with_dtype(target: Path, array: Any, dtype: np.dtype[Any]) -> None:
-    """Create an array with the same chunks and compressors, but without filters: many depend on the dtype."""
+def _can_be_written(target: Path) -> bool:
+    """Whether the codecs of an array can encode: those of a damaged file may not, though its chunks can be read."""
+    import zarr
+
+    try:
+        array = zarr.open_array(str(target), mode="r+")
+        for value in (1, 0):
+            array[(slice(0, 1),) * array.ndim] = value
+    except Exception:
+        return False
+    return True
+
+
+def _create_with_dtype(target: Path, array: Any, dtype: np.dtype[Any], other: Mapping[str, Any]) -> None:
+    """Create an array with the same chunks and compressors, but without filters: many depend on the dtype.
+
+    other: options to create it with, in place of these.
+    """
     import zarr
 
     options: dict[str, Any] = {"compressors": array.compressors or None}
@@ -179,7 +198,7 @@ def _create_with_dtype(target: Path, array: Any, dtype: np.dtype[Any]) -> None:
         zarr_format=array.metadata.zarr_format,
         attributes=dict(array.attrs),
         overwrite=True,
-        **options,
+        **options | {name: value for name, value in other.items() if name in ("compressors", *options)},
     )
 
 

@@ -72,6 +72,8 @@ def tried(noise_model: Noise) -> Noise:
         of_one = (*model.mean_var(one), model.log_prob(one, one))
     if any(part.shape != one.shape for part in of_one):
         raise ValueError("its parameters have wrong shapes")
-    if any(part.shape != signal.shape for part in found) or not all(bool(part.isfinite().all()) for part in found[:3]):
+    # As 32-bit numbers, in which images are.
+    finite = all(bool(part.float().isfinite().all()) for part in found[:3])
+    if any(part.shape != signal.shape for part in found) or not finite:
         raise ValueError("its parameters give no finite noise")
     return noise_model
