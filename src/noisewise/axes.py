@@ -86,7 +86,7 @@ def whole(shape: Sequence[int]) -> Region:
     return tuple(slice(0, size) for size in shape)
 
 
-def region_shape(region: Region) -> tuple[int, ...]:
+def region_shape(region: Sequence[slice]) -> tuple[int, ...]:
     """Shape of a region."""
     return tuple(part.stop - part.start for part in region)
 

@@ -123,6 +123,8 @@ class Model:
 
                 if path is not None:
                     results.extend(self.write(images, path, write, average, seed, progress))
+                    for source in images:
+                        source.release()
                     return
                 (source,) = images
                 part = scaled(progress, 0, source)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container or cluster job: microseconds per period, or "max"
+from noisewise import control_group
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -31,11 +31,8 @@ def available() -> int:
     counts = [_outer[0] if _outer else torch.get_num_threads()]
     if hasattr(os, "sched_getaffinity"):
         counts.append(len(os.sched_getaffinity(0)))
-    try:
-        quota, period = QUOTA.read_text().split()
-        counts.append(ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such group, or "max"
-        pass
+    if (cores := control_group.cpu_cores()) is not None:
+        counts.append(ceil(cores))
     return max(1, min(counts))
 
 

@@ -47,7 +47,7 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
 
 def plan_noise(path: str | None, overwrite: bool) -> Path | None:
     """The path of a noise model to write, or None. Errors: `UserError` if it cannot be written there."""
-    if path is not None and user_path(path).suffix != SUFFIX:
+    if path is not None and user_path(path).suffix != SUFFIX and not user_path(path).is_dir():
         name = user_path(path).with_suffix(SUFFIX).name
         raise UserError(f"{path}: a noise model's name ends in {SUFFIX}; give {name}")
     return plan_model(path, overwrite)

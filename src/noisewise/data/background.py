@@ -28,10 +28,10 @@ def tile_means(pieces: Sequence[tuple[Array, Array]], patch: Sequence[int]) -> A
     for image, valid in pieces:
         sides = [side for n, p in zip(image.shape, patch, strict=True) for side in (n // p, p)]
         kept = tuple(slice(count * p) for count, p in zip(sides[::2], patch, strict=True))
-        total, number = (
-            part[kept].reshape(sides).sum(tuple(range(1, len(sides), 2)), dtype=np.float64)
-            for part in (np.where(valid, image, 0), valid)
-        )
+        pixels, mask = (part[kept].reshape(sides) for part in (image, valid))
+        within = tuple(range(1, len(sides), 2))
+        number = mask.sum(within, dtype=np.float64)
+        total = pixels.sum(within, dtype=np.float64, where=mask)
         enough = number > np.prod(patch) / 2
         found.append(total[enough] / number[enough])
     return np.concatenate(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.errors import UserError
 from noisewise.io.base import Source
 from noisewise.io.light import read_with_mask
+
+BANDS, BAND_PIXELS = 16, 1 << 20  # images are read in about so many parts, of at least so many pixels each
+LINES = 1 << 10  # that are filled together
 
 
 @dataclass(frozen=True)
@@ -73,45 +77,95 @@ class Pixels:
 
 
 def load(image: TrainingImage, region: Region) -> Pixels:
-    """Read a region of one image; pixels that are not finite are filled. Those and saturated pixels are not valid."""
-    pixels, mask = read_with_mask(image.noisy, region)
-    raw, filled = (image.layout.to_network(part)[0] for part in (pixels, mask))
-    noisy, finite = fill(np.where(filled, np.nan, raw) if filled.any() else raw)
-    saturated = is_saturated(raw, image.noisy) & ~filled
-    valid = finite & ~saturated
-    pixel_counts = PixelCounts(raw.size, int((~finite & ~filled).sum()), int(saturated.sum()))
+    """Read a region of one image; pixels that are not finite are filled. Those and saturated pixels are not valid.
+
+    It is read in bands, so that little more memory is used than for what is returned.
+    """
+    pixel_counts = PixelCounts()
+    noisy, valid = read_bands(image, image.noisy, region, pixel_counts)
     if image.target is None:
         return Pixels(noisy, valid, None, pixel_counts)
-    target_raw = image.layout.to_network(image.target.read(region))[0]
-    target, target_finite = fill(target_raw)
-    return Pixels(noisy, valid & target_finite & ~is_saturated(target_raw, image.target), target, pixel_counts)
+    target, target_valid = read_bands(image, image.target, region, PixelCounts())
+    valid &= target_valid
+    return Pixels(noisy, valid, target, pixel_counts)
+
+
+def read_bands(image: TrainingImage, source: Source, region: Region, counts: PixelCounts) -> tuple[Array, Array]:
+    """float32 pixels (C, *spatial) and their valid mask; `counts` receives the numbers of excluded pixels."""
+    spatial = [image.layout.axes.index(letter) for letter in image.layout.spatial]
+    shape = (source.size_of("C"), *region_shape([region[at] for at in spatial]))
+    pixels, valid, finite = np.empty(shape, np.float32), np.empty(shape, bool), True
+    first, start = spatial[0], region[spatial[0]].start
+    for rows in bands(shape):
+        band = (*region[:first], slice(start + rows.start, start + rows.stop), *region[first + 1 :])
+        read, mask = read_with_mask(source, band) if source is image.noisy else (source.read(band), None)
+        raw = image.layout.to_network(read)[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # values outside the range of float32 become infinite
+            pixels[:, rows] = raw
+        good, saturated, left_out = np.isfinite(pixels[:, rows]), is_saturated(raw, source), 0
+        if mask is not None and mask.any():
+            filled = image.layout.to_network(mask)[0]
+            left_out = int((good & filled).sum())
+            pixels[:, rows][filled] = np.nan
+            good &= ~filled
+            saturated &= ~filled
+        counts.pixels += raw.size
+        counts.not_finite += raw.size - int(good.sum()) - left_out
+        counts.saturated += int(saturated.sum())
+        finite &= bool(good.all())
+        np.logical_and(good, np.logical_not(saturated, out=saturated), out=valid[:, rows])
+    if not finite:
+        fill_missing(pixels, np.isfinite(pixels))
+    return pixels, valid
+
+
+def bands(shape: Sequence[int], most: int = BANDS) -> list[slice]:
+    """Divide the first spatial axis of images (C, *spatial) into parts of `BAND_PIXELS` or more.
+
+    most: about so many; the default is for files, whose chunks are decoded again for each part that they reach into.
+    """
+    size, number = shape[1], max(1, min(most, prod(shape) // BAND_PIXELS))
+    step = max(1, size // number)
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
 
 
 def fill(image: Array) -> tuple[Array, Array]:
     """Replace NaN and ±inf by the nearest values; returns float32 (C, *spatial) and the mask of finite pixels."""
     with np.errstate(over="ignore", invalid="ignore"):  # values outside the range of float32 become infinite
-        values = image.astype(np.float32)
+        values = np.array(image, np.float32, order="C")
     finite = np.isfinite(values)
-    for channel, good in zip(values, finite, strict=True):
-        if not good.all():
-            channel[~good] = nearest(channel, good)[~good] if good.any() else 0.0
+    fill_missing(values, finite)
     return values, finite
 
 
-def nearest(image: Array, good: Array) -> Array:
-    """An image (*spatial) with values of good pixels, and elsewhere of the nearest good pixel along X, else along Y."""
-    known = good
-    for axis in (-1, -2):
-        size = image.shape[axis]
-        place = np.arange(size).reshape(-1, *[1] * (-axis - 1))
-        before = np.maximum.accumulate(np.where(known, place, -1), axis=axis)
-        after = np.flip(np.minimum.accumulate(np.flip(np.where(known, place, size), axis), axis=axis), axis)
-        first = (before >= 0) & ((after >= size) | (place - before <= after - place))
-        chosen = np.where(first, before, np.minimum(after, size - 1))
-        reached = (before >= 0) | (after < size)
-        image = np.where(reached, np.take_along_axis(image, chosen, axis), image)
-        known = np.broadcast_to(reached, image.shape)
-    return np.where(known, image, np.median(image[good]))
+def fill_missing(images: Array, good: Array) -> None:
+    """Replace the other pixels of images (C, *spatial), in place: by the nearest good one along X, else along Y.
+
+    In a slice without any, by the median of the channel; in a channel without any, by 0.
+    """
+    width = images.shape[-1]
+    for image, known in zip(images, good, strict=True):
+        if known.all():
+            continue
+        lines, known_lines = image.reshape(-1, width), known.reshape(-1, width)
+        for start in range(0, len(lines), LINES):
+            part, known_part = lines[start : start + LINES], known_lines[start : start + LINES]
+            if not known_part.all():
+                part[:] = np.take_along_axis(part, nearest(known_part), 1)
+        slices, whole = lines.reshape(-1, image.shape[-2], width), known_lines.any(1).reshape(-1, image.shape[-2])
+        empty = np.median(image[known]) if known.any() else np.float32(0)
+        for slice_yx, some, at in zip(slices, whole.any(1), nearest(whole), strict=True):
+            slice_yx[:] = slice_yx[at] if some else empty
+
+
+def nearest(known: Array) -> Array:
+    """For each place in lines (N, size), the nearest known one, the first of two; the last one if none is known."""
+    size = known.shape[1]
+    place = np.arange(size)
+    before = np.maximum.accumulate(np.where(known, place, -1), axis=1)
+    after = np.minimum.accumulate(np.where(known, place, size)[:, ::-1], axis=1)[:, ::-1]
+    first = (before >= 0) & ((after >= size) | (place - before <= after - place))
+    return np.where(first, before, np.minimum(after, size - 1))
 
 
 def is_saturated(image: Array, source: Source) -> Array:

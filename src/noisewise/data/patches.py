@@ -15,7 +15,7 @@ from torch import Tensor
 
 from noisewise.axes import Array, Region, Symmetry, whole
 from noisewise.data.background import Background, backgrounds
-from noisewise.data.images import PixelCounts, Pixels, TrainingImage, load, nbytes
+from noisewise.data.images import PixelCounts, Pixels, TrainingImage, bands, load, nbytes
 from noisewise.errors import UserError
 
 BLOCK = {2: (512, 512), 3: (32, 256, 256)}  # size of streamed blocks, pixels
@@ -99,9 +99,12 @@ class PatchSource:
         return self._collate(crops, corners, generator, self._symmetry(generator))
 
     def close(self) -> None:
-        """Stop the background thread."""
+        """Stop the background thread and release the images."""
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
+        self._pool.clear()
+        self._pending.clear()
+        self._first = -1  # they are read again if another step is drawn
 
     # -- blocks ------------------------------------------------------------------------------------------------
 
@@ -285,15 +288,19 @@ def of_light(found: Statistics) -> Statistics:
 
 
 def moments(pieces: Sequence[tuple[Array, Array]]) -> Statistics:
-    """Mean and standard deviation of each channel over the pixels in a mask, computed in float64."""
+    """Mean and standard deviation of each channel over the pixels in a mask, computed in float64, band by band."""
     channels = range(len(pieces[0][0]))
 
     def values(channel: int) -> Iterator[Array]:
-        return (image[channel][valid[channel]] for image, valid in pieces)
+        for image, valid in pieces:
+            for rows in bands(image.shape, most=image.shape[1]):
+                yield image[channel, rows][valid[channel, rows]]
 
-    counts = [max(1, sum(v.size for v in values(c))) for c in channels]
-    means = [sum(v.sum(dtype=np.float64) for v in values(c)) / counts[c] for c in channels]
-    squares = [sum(np.square(v - means[c], dtype=np.float64).sum() for v in values(c)) for c in channels]
-    return Statistics(
-        tuple(float(m) for m in means), tuple(float(np.sqrt(s / n)) for s, n in zip(squares, counts, strict=True))
-    )
+    means, stds = [], []
+    for channel in channels:
+        count = max(1, sum(v.size for v in values(channel)))
+        mean = np.float64(sum(v.sum(dtype=np.float64) for v in values(channel)) / count)
+        squares = sum(np.square(deviation, out=deviation).sum() for deviation in (v - mean for v in values(channel)))
+        means.append(float(mean))
+        stds.append(float(np.sqrt(squares / count)))
+    return Statistics(tuple(means), tuple(stds))

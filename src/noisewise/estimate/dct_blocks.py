@@ -27,13 +27,14 @@ class Blocks:
     """Blocks of side w: mean (N,), ADU, and power (N, w, w) by vertical and horizontal frequency, ADU².
 
     surround (N,): mean of the pixels around the block, which contains none of its noise, ADU. pixels (N, w, w): pixel
-    values of one frame, ADU.
+    values of one frame, ADU. place (N, 2): where it begins along Y and X, as a fraction of the image.
     """
 
     mean: Array
     surround: Array
     power: Array
     pixels: Array
+    place: Array
 
     @property
     def side(self) -> int:
@@ -70,6 +71,7 @@ def extract_blocks(sources: Sequence[BlockSource], side: int, valid: Sequence[Ar
             surround_mean(source.brightness, side)[::stride, ::stride][keep],
             dct(noisy - noisy.mean((-2, -1), keepdims=True)) ** 2,
             frame,
+            np.argwhere(keep) * stride / mask.shape,
         ))  # fmt: skip
     return Blocks(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 

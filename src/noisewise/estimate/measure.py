@@ -17,7 +17,7 @@ from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radi
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
-from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels
+from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels, field_ratio
 from noisewise.io import open_source
 from noisewise.io.base import Source, naming
 from noisewise.io.light import inspect_pixels
@@ -26,6 +26,7 @@ from noisewise.noise.fit.variance_line import VarianceLine
 
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 MIN_SIDE = 32  # pixels
+FALLING, FALLING_ERRORS = 0.8, 4.0  # of the variance at the darkest signal; standard errors of the slope
 MIN_VALID = 0.25  # of the blocks must be free of clipped and missing pixels
 
 
@@ -85,6 +86,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
         few_photons=few_photons,
         line_displacement=source.line_displacement,
+        field_ratio=1.0 if few_photons else field_ratio(blocks, levels),
     )
 
 
@@ -164,15 +166,22 @@ def noise_correlation(first: Array, second: Array, valid: Array) -> float:
 
 
 def variance_line(levels: NoiseLevels) -> VarianceLine:
-    """The line through the levels; their mean where they do not rise, as noise does not decrease with the signal."""
+    """The line through the levels; their mean where they neither rise nor clearly fall, as in inverted images."""
     if len(levels.signal) > 2 and np.ptp(levels.signal) > 0:
         line = levels.fit()
-        if line.slope > 0:
+        if line.slope > 0 or falls(line, levels):
             return line
     weight = levels.freedom / levels.variance**2
     mean = float((weight * levels.variance).sum() / weight.sum())
     error = float(np.sqrt(1 / (weight / 2).sum()))
     return VarianceLine(0.0, mean, ((np.inf, 0.0), (0.0, error**2)))
+
+
+def falls(line: VarianceLine, levels: NoiseLevels) -> bool:
+    """Whether the variance clearly decreases with the signal, and follows a line."""
+    ends = line(float(levels.signal.min())), line(float(levels.signal.max()))
+    clear = -line.slope > FALLING_ERRORS * line.slope_error
+    return clear and ends[1] < FALLING * ends[0] and ends[1] > 0 and not levels.is_nonlinear(line)
 
 
 def hot_fraction(source: Source, channel: int) -> float:

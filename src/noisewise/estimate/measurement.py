@@ -35,6 +35,7 @@ class NoiseMeasurement:
     signal_range: the 1st, 50th and 95th percentile of the signal. few_photons: photon counts, and few: the noise is
     that of the photons alone. variance_correction: factor by which a denoiser's residual corrected the variance
     (already applied to `line`), or None. line_displacement: pixels along X by which odd lines are displaced.
+    field_ratio: of the highest to the lowest noise variance at equal signals in parts of the image.
     """
 
     name: str
@@ -50,6 +51,7 @@ class NoiseMeasurement:
     signal_range: tuple[float, float, float]
     few_photons: bool = False
     line_displacement: float = 0.0
+    field_ratio: float = 1.0
     variance_correction: float | None = None
 
     def std(self, signal: float) -> float:

@@ -60,7 +60,7 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     line, quantization = found.line, found.pixel_values.quantization
     if found.few_photons:
         return PoissonGaussian(quantization.step, 0.0, 0.0, quantization)
-    if line.slope <= 0:
+    if line.slope == 0 or (line.slope < 0 and not line(found.levels.signal.max()) > 0):
         return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-3 * line.intercept)), quantization)
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MAX_PAIRS))
@@ -71,6 +71,9 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     if found.levels.is_nonlinear(measured):
         return follow_levels(mixture, found.levels, line.slope / measured.slope)
     darkest = found.signal_range[0]
+    if line.slope < 0:
+        brightest = float(found.levels.signal.max())
+        return follow_line(mixture, line.slope, line.intercept - quantization.step**2 / 12, brightest)
     offset = (found.levels.read_noise_variance(line) - line.intercept) / line.slope
     candidates: tuple[Noise, ...] = (
         PoissonGaussian.from_line(line, darkest, quantization, offset=offset),
@@ -91,6 +94,8 @@ def with_poisson_where_bright(noisy: Tensor, signal: Tensor, line: VarianceLine,
     There the noise is nearly Gaussian, and other shapes of its histogram are image texture. The spread of the signal of
     one photon fills the gaps between the photon numbers.
     """
+    if line.slope < 0:
+        return noisy
     pulse_std = PULSE_STD * line.slope
     offset = (pulse_std**2 + quantization.step**2 / 12 - line.intercept) / line.slope
     poisson = PoissonGaussian(line.slope, offset, pulse_std, quantization)
@@ -101,8 +106,8 @@ def with_poisson_where_bright(noisy: Tensor, signal: Tensor, line: VarianceLine,
 def follow_line(mixture: Mixture, slope: float, intercept: float, darkest: float) -> Mixture:
     """Give a mixture the variance slope · s + intercept at its knots.
 
-    Below the darkest signal of the image the variance is constant: on the line it would vanish, and without noise a
-    signal that the image does not have would be the likeliest one.
+    Below the darkest signal of the image (the brightest, where the line falls) the variance is constant: on the line it
+    would vanish, and without noise a signal that the image does not have would be the likeliest one.
     """
     mixture.least_std.fill_(max(slope * darkest + intercept, float(mixture.least_std) ** 2) ** 0.5)
     mixture.slope.fill_(slope)

@@ -16,6 +16,7 @@ from noisewise.noise.base import Noise
 
 HOT = 1e-5  # of the pixels
 DISPLACED = 0.3  # pixels
+UNEVEN = 1.8  # variance over the field at equal signals
 TEXTURED = 0.5  # of the noise variance: with so much image texture left, the correlation is uncertain
 CALIBRATE = "noisewise calibrate FRAMES -o NOISE"
 ORIGINAL = "use the file as the camera wrote it"
@@ -96,15 +97,27 @@ class NoiseReport(NoiseMeasurement):
         return f"The noise is correlated along {axis}: {what}. Methods for independent noise leave stripes."
 
     @property
+    def uneven(self) -> str:
+        """That the noise depends on the place, in a sentence; empty where it does not."""
+        if self.field_ratio <= UNEVEN or self.kind == "none":
+            return ""
+        what = f"at equal pixel values the variance of the noise differs {self.field_ratio:.2g}-fold over the image"
+        return f"{what}, as after a flat-field correction: denoise the image before it is corrected"
+
+    @property
     def warnings(self) -> list[str]:
         """What to be careful about, one sentence each."""
         return [*self._intensity_warnings(), *self._correlation_warnings(), *self._clipping_warnings()]
 
     def _intensity_warnings(self) -> Iterator[str]:
-        if self.gain_adu_per_e is None:
+        if self.line.slope < 0:
+            yield "the noise is weaker where pixel values are higher, as in images whose contrast was inverted"
+        elif self.gain_adu_per_e is None:
             low, _, high = self.signal_range
             signals = f"signals from {low:.4g} to {high:.4g} ADU"
             yield f"{signals} do not separate gain and read noise; record dark and bright parts: {CALIBRATE}"
+        if self.uneven:
+            yield self.uneven
         if self.pixel_values.stretched:
             what = "pixel values were stretched after recording: gain and quantization step are not the camera's"
             yield f"{what}; {ORIGINAL}"
@@ -165,6 +178,7 @@ class NoiseReport(NoiseMeasurement):
             "quantization_step_adu": self.pixel_values.step,
             "stretched": self.pixel_values.stretched,
             "hot_pixel_fraction": self.hot_fraction,
+            "field_ratio": self.field_ratio,
             "line_displacement_pixels": self.line_displacement,
             "jpeg": self.jpeg,
             "from_frames": self.from_frames,

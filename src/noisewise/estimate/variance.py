@@ -17,6 +17,7 @@ FRACTIONS = (0.1, 0.2, 0.4, 0.8)  # of the blocks, most homogeneous first; the l
 ADDED_TEXTURE = 0.05  # of the noise: texture that more blocks may add
 PIXEL_FRACTION = 0.2  # of the blocks, most homogeneous first, whose pixels show the distribution of the noise
 HIGH_FREQUENCY = 0.8  # from here on the noise is measured: the optics transmit little of the image there
+FIELD, FIELD_BLOCKS, FLAT = 3, 40, 1.2  # parts of the image along an axis; blocks in each; power, low over high
 CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # fraction of the texture at low frequencies that the high ones may contain too
 # The variance is nonlinear if this number of levels lie this far below the line, by this number of standard errors.
@@ -113,6 +114,23 @@ def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation) -> Noise
         levels.append(next((level for level in reversed(found) if level[3] <= most_texture), found[0]))
     signal, variance, freedom, texture = np.array(levels).T
     return NoiseLevels(signal, variance, freedom, texture, [homogeneous_pixels(blocks, members) for members in classes])
+
+
+def field_ratio(blocks: Blocks, levels: NoiseLevels) -> float:
+    """How much the noise variance differs over the field at equal signals: of the ninths of the image, high over low.
+
+    Compared are blocks without image texture, whose low frequencies have no more power than their high ones. 1 where
+    there are too few.
+    """
+    frequency = radial_frequency(blocks.side)
+    high = blocks.power[:, frequency >= HIGH_FREQUENCY].mean(1)
+    low = blocks.power[:, (frequency > 0) & (frequency < 0.6)].mean(1)
+    relative = high / np.maximum(np.interp(blocks.mean, levels.signal, levels.variance), SMALLEST)
+    cell = (blocks.place * FIELD).astype(int) @ np.array([FIELD, 1])
+    flat = low < FLAT * high
+    parts = [relative[flat & (cell == number)] for number in range(FIELD**2)]
+    medians = [float(np.median(part)) for part in parts if len(part) >= FIELD_BLOCKS]
+    return max(medians) / max(min(medians), SMALLEST) if len(medians) > 1 else 1.0
 
 
 def homogeneous_pixels(blocks: Blocks, members: Array) -> Array:

@@ -106,6 +106,12 @@ class Source(ABC):
         """
         return pixels
 
+    def release(self) -> None:
+        """Release decoded pixels that are kept for the next read; it decodes them again."""
+        release = getattr(getattr(self, "array", None), "release", None)  # of `Decoded`
+        if release is not None:
+            release()
+
     def close(self) -> None:  # noqa: B027  (most sources hold nothing open)
         """Close the files."""
 

@@ -30,7 +30,9 @@ def is_zarr(path: Path) -> bool:
 
 
 def user_path(name: str | Path) -> Path:
-    """The path of a name that a user gave, with `~` expanded. Errors: `UserError` if there is no such user."""
+    """The path of a name that a user gave, with `~` expanded. Errors: `UserError` for what cannot be a name."""
+    if "\0" in str(name):
+        raise UserError(f"{str(name)!r}: a name cannot contain a null character; check it")
     try:
         return Path(name).expanduser()
     except RuntimeError as error:

@@ -15,7 +15,7 @@ from noisewise.io.scan_lines import LEAST, line_displacement
 
 PLANES, BLOCK = 8, 2048  # that are searched: planes, and pixels along each side
 MOST_VALUES = 4  # of one channel
-HOT_BLOCK = 1024  # pixels along each side of the part of a plane in which hot pixels are searched
+HOT_PIXELS = 1 << 20  # of all planes together, in which hot pixels and displaced lines are searched
 
 
 def inspect_pixels(source: Source) -> None:
@@ -26,25 +26,30 @@ def inspect_pixels(source: Source) -> None:
     regions = list(layout.images(source.shape))
     chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
     chosen += [region for region in source.blank if region not in chosen]
-    planes = [[layout.to_network(source.read(part))[0] for part in corners(region, source.axes)] for region in chosen]
-    channels = [[part[channel] for parts in planes for part in parts] for channel in range(source.size_of("C"))]
-    fill = {channel: fill_values(parts) for channel, parts in enumerate(channels)}
-    sizes = [sum(part.size for part in parts) for parts in channels]
+    count = source.size_of("C")
+    fill: dict[int, dict[float, int]] = {channel: {} for channel in range(count)}
+    side = int((HOT_PIXELS / len(chosen)) ** 0.5)
+    sizes, blocks = [0] * count, [list[Array]() for _ in range(count)]
+    for region in chosen:
+        for first, part in enumerate(corners(region, source.axes)):
+            for channel, plane in enumerate(layout.to_network(source.read(part))[0]):
+                add_fill(fill[channel], plane)
+                sizes[channel] += plane.size
+                if not first:
+                    blocks[channel].append(plane[:side, :side].copy())
+    fill = {channel: dict(sorted(areas.items(), key=lambda item: -item[1])[:MOST_VALUES])
+            for channel, areas in fill.items()}  # fmt: skip
     empty = frozenset(channel for channel, areas in fill.items() if sum(areas.values()) == sizes[channel])
-    if len(empty) == len(channels):  # nothing is known of such an image
+    if len(empty) == count:  # nothing is known of such an image
         empty, fill = frozenset(), {}
-    hot = {
-        channel: find_hot_pixels([parts[0][channel][:HOT_BLOCK, :HOT_BLOCK] for parts in planes])
-        for channel in range(len(channels))
-        if channel not in empty
-    }
+    hot = {channel: find_hot_pixels(planes) for channel, planes in enumerate(blocks) if channel not in empty}
     source.not_light = NotLight(
         {channel: tuple(areas) for channel, areas in fill.items() if areas},
         {channel: found for channel, found in hot.items() if found is not None},
         empty,
     )
     source.notes += notes_of(source.not_light, fill, sizes)
-    source.line_displacement = line_displacement([channel for parts in planes for channel in parts[0]])
+    source.line_displacement = line_displacement([plane for planes in zip(*blocks, strict=True) for plane in planes])
     if abs(source.line_displacement) > LEAST:
         source.notes.append(
             f"odd lines are displaced by {source.line_displacement:.1f} pixels along X, as in bidirectional scans: "
@@ -52,13 +57,11 @@ def inspect_pixels(source: Source) -> None:
         )
 
 
-def fill_values(planes: Sequence[Array]) -> dict[float, int]:
-    """The values that fill parts of planes (Y, X) of one channel, and the number of their pixels, most first."""
-    areas: dict[float, int] = {}
-    for value, area in map(fill_value, planes):
-        if area:
-            areas[value] = areas.get(value, 0) + area
-    return dict(sorted(areas.items(), key=lambda item: -item[1])[:MOST_VALUES])
+def add_fill(areas: dict[float, int], plane: Array) -> None:
+    """Add the number of pixels (Y, X) of the value that fills parts of a plane, if there is one."""
+    value, area = fill_value(plane)
+    if area:
+        areas[value] = areas.get(value, 0) + area
 
 
 def notes_of(found: NotLight, fill: Mapping[int, Mapping[float, int]], sizes: Sequence[int]) -> Iterator[str]:
@@ -83,16 +86,16 @@ def notes_of(found: NotLight, fill: Mapping[int, Mapping[float, int]], sizes: Se
 
 
 def corners(region: Region, axes: str) -> list[Region]:
-    """The region itself, or blocks at the four corners of a large one."""
-    if all(part.stop - part.start <= 2 * BLOCK for part, axis in zip(region, axes, strict=True) if axis in "YX"):
-        return [region]
+    """Blocks of a region: the region itself, its halves along a longer axis, or the two ends of a very long one."""
 
-    def ends(part: slice) -> tuple[slice, slice]:
-        return slice(part.start, min(part.start + BLOCK, part.stop)), slice(
-            max(part.stop - BLOCK, part.start), part.stop
-        )
+    def ends(part: slice, axis: str) -> tuple[slice, ...]:
+        size = part.stop - part.start
+        if axis not in "YX" or size <= BLOCK:
+            return (part,)
+        first, last = min(BLOCK, size // 2), min(BLOCK, size - size // 2)
+        return slice(part.start, part.start + first), slice(part.stop - last, part.stop)
 
-    return list(product(*(ends(part) if axis in "YX" else (part,) for part, axis in zip(region, axes, strict=True))))
+    return list(product(*map(ends, region, axes)))
 
 
 def read_with_mask(source: Source, region: Region) -> tuple[Array, Array]:

@@ -16,6 +16,7 @@ from noisewise.axes import Array, Region, guess_notes
 from noisewise.errors import UserError, counted, one_line
 from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.decoded import Decoded
 from noisewise.io.mapped import FileArray
 from noisewise.io.tiff_check import (
     check_chain,
@@ -72,19 +73,19 @@ class TiffSource(Source):
     meta: TiffMeta | None = field(default=None, repr=False)
     file: Any = field(default=None, repr=False)
     stored: Any = field(default=None, repr=False)  # tifffile's series
-    pixels: Any = field(default=None, repr=False)
+    array: Any = field(default=None, repr=False)
     users: list[int] = field(default_factory=list, repr=False)
 
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all). Errors: `UserError` if the file is damaged."""
         with readable(self.path or Path(self.name)):
-            if self.pixels is None:
-                self.pixels = _map(self.stored)
-            return owned(self.pixels[region or self.everything], self.dtype)
+            if self.array is None:
+                self.array = _map(self.stored)
+            return owned(self.array[region or self.everything], self.dtype)
 
     def close(self) -> None:
         """Close the file, if no other source uses it."""
-        self.pixels = None
+        self.array = None
         release(self.users, id(self), self.file)
 
 
@@ -138,7 +139,7 @@ def _place(file: Any, every: list[Recorded]) -> None:
 
 def _share(file: Any, sources: list[TiffSource], others: list[Path]) -> None:
     """Let the last source close the file; at once, if all pixels are read by other means."""
-    users = [id(source) for source in sources if source.pixels is None]
+    users = [id(source) for source in sources if source.array is None]
     if not users:
         file.close()
     for source in sources:
@@ -146,7 +147,7 @@ def _share(file: Any, sources: list[TiffSource], others: list[Path]) -> None:
         if len(file.series) > 1 and source.meta is not None:
             source.series, source.in_file = source.meta.number, len(file.series)
             source.name += f", series {source.series}" if len(sources) > 1 else ""
-        if source.pixels is None:
+        if source.array is None:
             weakref.finalize(source, release, users, id(source), file)
 
 
@@ -175,7 +176,7 @@ def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: li
         source.notes += guess_notes(shape, letters, path.name)
     _check_palette(path, source)
     if offset_of(series) is not None:
-        source.pixels = _map(series)
+        source.array = _map(series)
     return source
 
 
@@ -201,12 +202,12 @@ def _notes(series: Any, messages: list[str]) -> list[str]:
 
 def _map(series: Any) -> Any:
     """An array to slice: read from the file if the pixels are contiguous, decoded as a whole if small, else lazy."""
+    file = series.keyframe.parent
     if (offset := offset_of(series)) is not None:
-        file = series.keyframe.parent
         dtype = np.dtype(file.byteorder + series.dtype.char)
         return FileArray(Path(file.filehandle.path), dtype, offset, tuple(map(int, series.shape)))
     if series.size * series.dtype.itemsize <= READ_WHOLE:
-        return series.asarray(maxworkers=1).reshape(series.shape)
+        return Decoded(Path(file.filehandle.path), lambda: series.asarray(maxworkers=1).reshape(series.shape))
     import zarr
 
     return zarr.open(series.aszarr(level=0), mode="r")

@@ -202,7 +202,7 @@ def out_of_distribution_reasons(features: NoiseFeatures) -> list[str]:
     """Reasons why this noise lies outside the pretrained network's training distribution (`training/pretrain.py`)."""
     step, *rho, rows, columns = features.features[0, 1:].tolist()
     stabilizer = features.stabilizer
-    photons = (stabilizer.variance(stabilizer.mean).sqrt() / stabilizer.slope.clamp(min=1e-30)) ** 2
+    photons = (stabilizer.variance(stabilizer.mean).sqrt() / stabilizer.slope.abs().clamp(min=1e-30)) ** 2
     far = [r for r, (y, x) in zip(rho, LAGS, strict=True) if max(y, x) == 2]
     checks = [
         (step > MAX_STEP, f"a quantization step of {step:.2g} standard deviations"),

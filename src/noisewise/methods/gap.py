@@ -59,7 +59,7 @@ class GAP(ConditionedSettings):
 
     faintest: Annotated[float, Interval(gt=0, lt=0.9)] = 0.3
     """smallest fraction of the photons that is input in training; choose it near 0 to generate new images"""
-    exposure: Annotated[float, Gt(0)] = 1.0
+    exposure: Annotated[float, Interval(ge=1e-3, le=1e3)] = 1.0
     """exposure of the images to be denoised, relative to that of the training images"""
     growth: Annotated[float, Gt(1)] = 3.0
     """number of photons in a sample, relative to the image"""

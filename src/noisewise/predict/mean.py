@@ -79,11 +79,12 @@ def measure_correction(net: Denoiser, pairs: Iterator[tuple[Array, Array]], leve
                 found.factor[c] = max(x.mean() - dark, 0.0) / (s.mean() - dark)
                 found.shift[c] = dark * (1 - found.factor[c])
             continue
-        difference = x - s
-        difference = difference[np.abs(difference) <= OUTLIER * np.sqrt(np.mean(difference**2))]
-        error = difference.std() / len(difference) ** 0.5
-        if abs(difference.mean()) > BY_CHANCE * error:
-            found.shift[c] = difference.mean()
+        with np.errstate(over="ignore", invalid="ignore"):  # values whose squares are too large for float64
+            difference = x - s
+            difference = difference[np.abs(difference) <= OUTLIER * np.sqrt(np.mean(difference**2))]
+            error = difference.std() / len(difference) ** 0.5
+            if abs(difference.mean()) > BY_CHANCE * error:
+                found.shift[c] = difference.mean()
     return found
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from noisewise import control_group
+
 FALLBACK = 2 << 30  # bytes, if the system does not say
 
 
@@ -18,7 +20,8 @@ def free_bytes(device: torch.device | str = "cpu") -> int:
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return min(_available(), _container_limit())
+    limit = control_group.memory_bytes()
+    return _available() if limit is None else max(0, min(_available(), limit))
 
 
 def _available() -> int:
@@ -32,19 +35,6 @@ def _available() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return FALLBACK
-
-
-def _container_limit() -> int:
-    """Bytes that a control group still allows (for a cluster job or a container), or a very large number."""
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            return int(Path(limit).read_text()) - int(Path(used).read_text())
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return 1 << 62
 
 
 @functools.cache

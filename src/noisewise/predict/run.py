@@ -34,6 +34,7 @@ from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
 LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often
 MEMORY_FRACTION = 0.5  # of the free memory
+TILE_BYTES = 64  # of each pixel beside the network: as read, filled and padded, its coordinates, the results
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
 T = TypeVar("T")
 Transform = Callable[[Tensor], Tensor]
@@ -91,7 +92,7 @@ class Predictor:
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
         self.parts = [(self.net.backbone, 1), *sampled]
-        most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
+        most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts) + TILE_BYTES
         fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels * self.workers)
         # The halo grows with the number of passes, and a tile should be large compared with its halo.
         several = any(passes > 1 for _, passes in self.parts)

@@ -218,6 +218,7 @@ class Trainer:
         }
 
     def _unpack(self, tensors: dict[str, Tensor]) -> None:
+        check_fits(tensors, self.live, self.weights)
         for name, group in (("live", self.live), ("average", self.average), ("best", self.best)):
             for i, tensor in enumerate(group):
                 tensor.copy_(tensors[f"{name}.{i}"])
@@ -229,6 +230,17 @@ class Trainer:
                     k: torch.empty_like(weight if v.ndim else v, device=weight.device).copy_(v)
                     for k, v in state.items()
                 }
+
+
+def check_fits(tensors: dict[str, Tensor], live: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    """Errors: `UserError` for the tensors of a training state, from a file, that are not those of this network."""
+    wanted = {f"{name}.{i}": t.shape for name in ("live", "average", "best") for i, t in enumerate(live)}
+    for i, weight in enumerate(weights):
+        if f"step.{i}" in tensors:
+            shapes = {"exp_avg": weight.shape, "exp_avg_sq": weight.shape, "step": torch.Size([])}
+            wanted |= {f"{name}.{i}": shape for name, shape in shapes.items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
+        raise UserError("the state of the training does not fit its network: the model file is damaged; train again")
 
 
 def parameter_groups(weights: Sequence[nn.Parameter], pretrained: Sequence[nn.Parameter]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ class TrainState:
     """State of a training: everything needed to resume it.
 
     steps: planned number of steps, 0 while unknown. step: steps done. recoveries: how often training diverged.
+    image_bytes: memory that was planned for training images, 0 while unknown; the patches depend on it.
     untrained: the network is used as it was built, without a step. calibrated: standard deviations were compared with
     errors afterwards. validation_losses: (step, loss). rises: validations in a row with a risen loss. tensors: weights
     and optimiser state.
@@ -27,6 +28,7 @@ class TrainState:
     step: int = 0
     recoveries: int = 0
     rises: int = 0
+    image_bytes: int = 0
     stopped_early: bool = False
     untrained: bool = False
     calibrated: bool = False

@@ -85,6 +85,8 @@ def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int)
     if checkup.kind not in traits.removes:
         suited = suited_methods(checkup)
         found.append(checkup.verdict + (f" {methods_for(suited)}" if suited else ""))
+    if checkup.uneven and traits.noise != "none":
+        found.append(checkup.uneven[0].upper() + checkup.uneven[1:] + ".")
     if dims == 3 and "rows" not in traits.removes and checkup.slice_correlation:
         found.append(
             f"Successive slices share their noise (correlation {checkup.slice_correlation:.2f}), which it keeps. "

@@ -30,6 +30,7 @@ from noisewise.workflow.noise_model import check_up, find_noise_models
 from noisewise.workflow.settings import check_settings
 from noisewise.workflow.training import Interrupted, Training
 
+FIRST_PASS_TILE = {2: 512, 3: 128}  # pixels along each side
 FIRST_PASS_STEPS = 300  # of a Noise2Void whose result stands for the signal where the noise cannot be measured
 
 
@@ -256,7 +257,9 @@ def from_first_pass(sources: Sequence[Source], seed: int, device: str) -> Callab
 
     def noise_models() -> list[Noise]:
         training = Training(methods.get("n2v")(), sources, seed=seed, device=device)
-        signal = training.run(steps=FIRST_PASS_STEPS).posterior(sources[0]).mean
+        model = training.run(steps=FIRST_PASS_STEPS)
+        # Tiles of a fixed size, so that not even rounding depends on the free memory.
+        signal = model.posterior(sources[0], tile=FIRST_PASS_TILE[model.spec.dims]).mean
         layout = Layout(sources[0].axes, "YX")
         noisy, denoised = (layout.to_network(image) for image in (sources[0].read(), signal))
         found = [bootstrap(noisy[:, c], denoised[:, c], axes="TYX") for c in range(noisy.shape[1])]

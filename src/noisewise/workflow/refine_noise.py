@@ -56,7 +56,7 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 
     Source: Stein 1981, doi:10.1214/aos/1176345632.
     """
-    if found.kind != "white":
+    if found.kind != "white" or found.line.slope < 0:
         return found
     source = open_source(image, axes)
     planes, counts = planes_of(source, found, channel)

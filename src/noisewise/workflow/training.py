@@ -14,8 +14,9 @@ import torch
 
 from noisewise import methods, threads
 from noisewise.axes import Layout
-from noisewise.data.images import TrainingImage
+from noisewise.data.images import TrainingImage, nbytes
 from noisewise.data.patches import PatchSource
+from noisewise.data.planned import memory_notes, plan_bytes
 from noisewise.data.repeats import pairs_of
 from noisewise.errors import UserError, counted
 from noisewise.estimate.report import NoiseReport
@@ -37,7 +38,6 @@ from noisewise.version import __version__
 from noisewise.workflow.calibrate_std import recalibrate_std, reliabilities
 from noisewise.workflow.choose import check_targets, suitability_warnings
 
-MEMORY_FRACTION = 0.4  # of the free memory, for images that training holds
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 ENOUGH_PHOTONS = 5000  # in all images together: from fewer, a pretrained network learns their noise
 CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
@@ -84,12 +84,14 @@ class Training:
         spatial = choose_spatial(method, noisy)
         images, pair_notes = training_images(traits, name, noisy, targets, spatial)
         dims = len(spatial)
+        wanted, planned = sum(map(nbytes, images)), 0 if resume is None else resume.train_state.image_bytes
+        image_bytes = plan_bytes(wanted, free_bytes(), planned)
         self.patches = PatchSource(
             images, patch_shape(method, dims), method.batch_size or traits.patches_per_step[dims - 2], seed=seed,
-            memory_bytes=MEMORY_FRACTION * free_bytes(self.device), device=self.device,
-            symmetry=traits.symmetry(noise_models, dims),
+            memory_bytes=image_bytes, device=self.device, symmetry=traits.symmetry(noise_models, dims),
         )  # fmt: skip
         self.model = resume or self._build(method, images, spatial, noise_models)
+        self.model.train_state.image_bytes = image_bytes
         self.model.to(self.device).provenance = self._provenance(name, noisy)
         warnings = self.model.net.warnings
         self.ready = traits.usable_untrained and not warnings
@@ -98,6 +100,7 @@ class Training:
         self.notes = [
             *(note for source in [*noisy, *targets] for note in source.notes), *pair_notes, *warnings,
             *first_pass_notes(noise_models),
+            *memory_notes(wanted, image_bytes, planned),
             *mismatch_warnings(noise_models, spec.mean, spec.std), *suitability_warnings(method, checkup, dims),
         ]  # fmt: skip
 

@@ -15,6 +15,7 @@ import numpy as np
 from noisewise.axes import Array, Region
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Sink, Source, check_pixels, given_axes, to_dtype
+from noisewise.io.decoded import Decoded
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.memory import MemorySource
 from noisewise.io.text import json_objects
@@ -91,8 +92,6 @@ def open_file(path: Path, axes: str | None = None) -> PngSource:
 
     Errors: `UserError` for damaged files, masks, and 16-bit colour, which Pillow would reduce to 8 bits.
     """
-    from PIL import Image
-
     with _readable(path):
         with path.open("rb") as stream:
             header = stream.read(26)
@@ -101,17 +100,24 @@ def open_file(path: Path, axes: str | None = None) -> PngSource:
         bits, colour = header[24], header[25]
         if bits == 16 and colour != GREY:
             raise UserError(f"{path}: 16-bit colour PNG cannot be read in full depth; save it as TIFF")
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            array = _pixels(image)
-            text = {str(k): str(v) for k, v in getattr(image, "text", {}).items()}
-            options = {k: image.info[k] for k in ("dpi", "icc_profile") if image.info.get(k)}
+        array, text, options = _decoded(path)
     label = str(path)
     check_pixels(label, array.shape, array.dtype)
     letters = given_axes(label, axes, array.ndim) if axes is not None else "YXC"[: array.ndim]
-    source = PngSource(path.name, letters, array.shape, array.dtype, _scale(options), path=path, array=array)
+    source = PngSource(path.name, letters, array.shape, array.dtype, _scale(options), path=path)
+    source.array = Decoded(path, lambda: _decoded(path)[0], array)
     source.text, source.options = text, options
     return source
+
+
+def _decoded(path: Path) -> tuple[Array, dict[str, str], dict[str, Any]]:
+    """Pixels, text, and resolution and colour profile, as Pillow takes them."""
+    from PIL import Image
+
+    with _readable(path), Image.open(path, formats=["PNG"]) as image:
+        image.load()
+        text = {str(k): str(v) for k, v in getattr(image, "text", {}).items()}
+        return _pixels(image), text, {k: image.info[k] for k in ("dpi", "icc_profile") if image.info.get(k)}
 
 
 def _pixels(image: Any) -> Array:

@@ -64,8 +64,9 @@ class Pairs:
         least_std: float | None = None,
     ) -> None:
         self.quantization, self.low, self.high = quantization, low, high
-        darkest = max(line(low), line(high) * 1e-6, sys.float_info.min) ** 0.5
-        least = max(LEAST_STD * darkest if least_std is None else least_std, 0.1 * quantization.step)
+        ends = sorted((line(low), line(high)))
+        quietest = max(ends[0], ends[1] * 1e-6, sys.float_info.min) ** 0.5
+        least = max(LEAST_STD * quietest if least_std is None else least_std, 0.1 * quantization.step)
         self.slope, self.intercept, self.least_std = (
             torch.tensor(value, dtype=torch.float64) for value in (line.slope, line.intercept, least)
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from noisewise.errors import UserError
@@ -40,7 +42,10 @@ def get(kind: str) -> type[Noise]:
 
 
 def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = "") -> Noise:
-    """Rebuild a noise model from JSON content and named tensors; the inverse of `base.pack`."""
+    """Rebuild a noise model from JSON content and named tensors; the inverse of `base.pack`.
+
+    Errors: any, for content that is wrong; `ValueError` for a model that gives no finite numbers.
+    """
     found: dict[str, Any] = {}
     for name, packed in content["arguments"].items():
         value = packed["value"]
@@ -50,4 +55,23 @@ def unpack(content: dict[str, Any], tensors: dict[str, Tensor], prefix: str = ""
             found[name] = unpack(value, tensors, f"{prefix}{name}.")
         else:
             found[name] = Quantization(**value) if packed["type"] == "quantization" else value
-    return get(content["kind"])(**found)
+    return tried(get(content["kind"])(**found))
+
+
+def tried(noise_model: Noise) -> Noise:
+    """The same noise model, after it was used for a few pixels: what a file holds may fail only then.
+
+    Errors: any; `ValueError` for results of another shape, or not finite.
+    """
+    signal = torch.linspace(1.0, 1000.0, 64, dtype=torch.float64).reshape(1, 8, 8)
+    model = copy.deepcopy(noise_model).typical()  # a model keeps tables of the signals that it was used for
+    with torch.no_grad():
+        noisy = model.sample(signal, torch.Generator().manual_seed(0))
+        found = (noisy, *model.mean_var(signal), model.log_prob(noisy, signal))
+        one = signal[0, 0, 0]
+        of_one = (*model.mean_var(one), model.log_prob(one, one))
+    if any(part.shape != one.shape for part in of_one):
+        raise ValueError("its parameters have wrong shapes")
+    if any(part.shape != signal.shape for part in found) or not all(bool(part.isfinite().all()) for part in found[:3]):
+        raise ValueError("its parameters give no finite noise")
+    return noise_model

@@ -16,7 +16,7 @@ COLUMN_SPAN, PER_STD = 9.0, 4  # standard deviations to each side of x; columns 
 ROW_SPAN = 20.0  # standard deviations of the image to each side of its mean
 GRID_SPAN = 1e4  # the same for the grid: of N pixels, none deviates by more than √N standard deviations
 LEAST_SLOPE = 0.1  # nats per standard deviation, outside the columns
-CHUNK = 1 << 20  # entries computed at a time
+CHUNK = 1 << 14  # entries computed at a time, each with all components of a mixture
 
 
 class LikelihoodTable:

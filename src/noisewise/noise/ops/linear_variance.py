@@ -19,8 +19,11 @@ def linear_variance(noise_model: Noise, mean: float, std: float) -> tuple[float,
     signal = torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
     variance = noise_model.typical().mean_var(signal)[1]
     slopes = variance.diff() / signal.diff()
-    rising = slopes > MIN_SLOPE * slopes.max()  # the variance has a floor below the signals of the image
-    if slopes.max() <= 0 or not rising.any():
+    sign = 1 if variance[-1] >= variance[0] else -1  # it falls in inverted images
+    steep = (
+        sign * slopes > MIN_SLOPE * (sign * slopes).max()
+    )  # the variance has a floor beyond the signals of the image
+    if (sign * slopes).max() <= 0 or not steep.any():
         return 0.0, float(variance.mean())
-    slope = float(slopes[rising].median())
-    return slope, float((variance - slope * signal)[1:][rising].median())
+    slope = float(slopes[steep].median())
+    return slope, float((variance - slope * signal)[1:][steep].median())

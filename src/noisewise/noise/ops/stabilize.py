@@ -18,6 +18,7 @@ class Stabilizer:
 
     The noise of T(x) has a variance of about one. T is the Anscombe transform for photon noise, (x − mean) / σ for
     Gaussian noise, and the generalised Anscombe transform for both. No expression divides by the slope, which may be 0.
+    Where the variance falls with the signal, as in inverted images, T is that of the inverted image, and falls too.
 
     slope (ADU), intercept (ADU²), floor (ADU²), mean (ADU): tensors that broadcast against images.
 
@@ -58,23 +59,30 @@ class Stabilizer:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Stabilise values: ADU -> noise standard deviations."""
+        x, mean = self.sign * x, self.sign * self.mean
         above = torch.maximum(x, self.knee)
-        root = self.variance(self.mean).sqrt()
-        return 2 * (above - self.mean) / (self.variance(above).sqrt() + root) + (x - above) / self.floor.sqrt()
+        roots = self.variance(self.sign * above).sqrt() + self.variance(self.mean).sqrt()
+        return 2 * (above - mean) / roots + (x - above) / self.floor.sqrt()
 
     def inverse(self, t: Tensor) -> Tensor:
         """Inverse transform: noise standard deviations -> ADU."""
         root = self.variance(self.mean).sqrt()
-        above = torch.maximum(t, self(self.knee))
-        return self.mean + above * (root + self.slope * above / 4) + (t - above) * self.floor.sqrt()
+        above = torch.maximum(t, self(self.sign * self.knee))
+        difference = above * (root + self.slope.abs() * above / 4) + (t - above) * self.floor.sqrt()
+        return self.mean + self.sign * difference
+
+    @property
+    def sign(self) -> Tensor:
+        """1 where the variance rises with the signal or is constant, -1 where it falls."""
+        return torch.where(self.slope < 0, -1.0, 1.0)
 
     @property
     def knee(self) -> Tensor:
-        """Value (ADU) at which v reaches the floor; far below all values for signal-independent noise."""
-        lowest = self.mean - 1e6 * self.floor.sqrt()
-        knee = (self.floor - self.intercept) / self.slope.clamp(min=torch.finfo(self.slope.dtype).tiny)
-        return torch.where(self.slope > 0, torch.maximum(knee, lowest), lowest)
+        """Value (ADU, times `sign`) at which v reaches the floor; far below all values for constant noise."""
+        lowest, slope = self.sign * self.mean - 1e6 * self.floor.sqrt(), self.slope.abs()
+        knee = (self.floor - self.intercept) / slope.clamp(min=torch.finfo(slope.dtype).tiny)
+        return torch.where(slope > 0, torch.maximum(knee, lowest), lowest)
 
     def relative_shot_noise(self, x: Tensor) -> Tensor:
-        """slope / √v(x), about 1 / √photons: zero for many photons, 1.6 for none."""
-        return self.slope / self.variance(x).sqrt()
+        """|slope| / √v(x), about 1 / √photons: zero for many photons, 1.6 for none."""
+        return self.slope.abs() / self.variance(x).sqrt()
