@@ -25,7 +25,8 @@ from common import machine, make_parser, parse_settings, write
 from noisewise.io import open_source
 from noisewise.io.base import Sink
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.predict.run import Outputs, Predictor, Samples
+from noisewise.predict.outputs import Outputs, Samples
+from noisewise.predict.run import Predictor
 
 SIDE, COUNT, REPEATS = 512, 100, 3
 NUMBERS = (10, 100, 400)

@@ -22,7 +22,7 @@ from noisewise.methods.base import Batch, Method
 from noisewise.noise.base import Noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.predict.run import Outputs
+from noisewise.predict.outputs import Outputs
 from noisewise.progress import Stage
 from noisewise.workflow.training import Training
 

@@ -27,7 +27,8 @@ from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.pixel_maps import PixelMaps
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.quantization import CONTINUOUS, Quantization
-from noisewise.predict.run import Outputs, Predictor
+from noisewise.predict.outputs import Outputs
+from noisewise.predict.run import Predictor
 from noisewise.workflow.training import Training
 
 from .conftest import blobs, denoiser

@@ -25,8 +25,9 @@ from noisewise.noise.base import Noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Posterior
 from noisewise.predict.fold import fold_batch_norm
+from noisewise.predict.outputs import Outputs
 from noisewise.predict.plan import plan_tiles, tile_within
-from noisewise.predict.run import Outputs, Predictor, flips_and_rotations
+from noisewise.predict.run import Predictor, flips_and_rotations
 
 from .conftest import denoiser, image_spec
 

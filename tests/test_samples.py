@@ -16,7 +16,8 @@ from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import choose_medoids
-from noisewise.predict.run import Outputs, Predictor, Samples
+from noisewise.predict.outputs import Outputs, Samples
+from noisewise.predict.run import Predictor
 
 from .conftest import blobs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -26,9 +26,10 @@ from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
 from noisewise.noise.base import Noise
 from noisewise.posterior import MODE, Labelled, Normal, Point, Posterior, Sampled, choose_medoids
+from noisewise.predict.device import arranged, pick_device
 from noisewise.predict.file_posterior import FilePosterior
-from noisewise.predict.memory import keep_pages
-from noisewise.predict.run import Outputs, Predictor, Samples
+from noisewise.predict.outputs import Outputs, Samples
+from noisewise.predict.run import Predictor
 from noisewise.progress import Report, Stage, showing
 from noisewise.train.modelfile import SavedModel, read_model, write_model
 from noisewise.train.state import TrainState
@@ -321,31 +322,3 @@ def check_size(source: Source, noise_models: Sequence[Noise]) -> None:
                 f"{source.name}: has {height} x {width} pixels, the noise model only {size[0]} x {size[1]}; crop the "
                 f"image, or calibrate the part of the sensor that it was taken with"
             )
-
-
-def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
-    """The device of a name; `auto`: an accelerator if there is one, and no noise model.
-
-    Errors: `UserError` for a device that is not available, and for an accelerator if there is a noise model: noise
-    models use the processor's random numbers and double precision, which Apple's accelerator lacks.
-    """
-    if name == "auto":
-        accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        name = next((kind for kind, there in accelerators.items() if there and not len(noise_models)), "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device '{name}' is not available here; leave the device out, or use cpu") from error
-    if device.type == "cpu":
-        keep_pages()
-    elif len(noise_models):
-        raise UserError(f"device '{name}': methods with a noise model run on the processor only; use cpu, or auto")
-    return device
-
-
-def arranged(net: Denoiser, device: torch.device) -> Denoiser:
-    """On the device, weights in channels-last order: the layout in which convolutions are fastest."""
-    layout = torch.channels_last if net.dims == 2 else torch.channels_last_3d
-    net.to(device).backbone.to(memory_format=layout)  # type: ignore[call-overload]
-    return net

@@ -51,7 +51,7 @@ def examine() -> dict[str, Any]:
     """Versions, hardware and speed, and a command to start with."""
     import torch
 
-    from noisewise.model import pick_device
+    from noisewise.predict.device import pick_device
     from noisewise.predict.memory import free_bytes
     from noisewise.train.loop import fast_precision
 

@@ -101,7 +101,8 @@ def class_spectra(blocks: Blocks) -> tuple[Array, Array]:
     ranges = (MOST_HOMOGENEOUS, LESS_HOMOGENEOUS)
     found = [homogeneous_spectra(blocks, members, ranges) for members in brightness_classes(blocks.surround, CLASSES)]
     most, less = (np.array([spectrum.power for spectrum in part]) for part in zip(*found, strict=True))
-    level = np.maximum(most[:, radial_frequency(blocks.side) > 0.8].mean(1)[:, None, None], SMALLEST)
+    least = max(1e-12 * float(less.mean()), SMALLEST)
+    level = np.maximum(most[:, radial_frequency(blocks.side) > 0.8].mean(1)[:, None, None], least)
     return most / level, less / level
 
 

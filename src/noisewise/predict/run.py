@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from math import prod
@@ -21,7 +20,7 @@ from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
 from noisewise.io.light import read_single, with_fill
-from noisewise.io.scan_lines import aligned, line_stride, put_back
+from noisewise.io.scan_lines import aligned, line_stride
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.unet import crop, pad_to_multiple
@@ -29,6 +28,7 @@ from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.mean import MeanCorrection, keep_mean
 from noisewise.predict.memory import free_bytes
+from noisewise.predict.outputs import Outputs, Placing, Samples
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
@@ -38,39 +38,7 @@ TILE_BYTES = 64  # of each pixel beside the network: as read, filled and padded,
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
 T = TypeVar("T")
 Transform = Callable[[Tensor], Tensor]
-Placing = Callable[[Region], Region]
 Estimates = tuple[Array, Array | None]  # mean, and standard deviation if there is one
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Requested samples: their numbers, the seed, the sink, and (region, number) -> the region in that sink."""
-
-    numbers: Sequence[int]
-    seed: int
-    sink: Sink
-    place: Callable[..., Region]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where mean, standard deviation and samples are written; None: not wanted."""
-
-    mean: Sink | None = None
-    std: Sink | None = None
-    samples: Samples | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of images written for each input image."""
-        samples = 0 if self.samples is None else len(self.samples.numbers)
-        return (self.mean is not None) + (self.std is not None) + samples
-
-    def put_back(self, source: Source) -> Outputs:
-        """The same for an image whose lines were aligned."""
-        mean, std = (None if sink is None else put_back(sink, source) for sink in (self.mean, self.std))
-        samples = self.samples and replace(self.samples, sink=put_back(self.samples.sink, source))
-        return Outputs(mean, std, samples)
 
 
 class Predictor:

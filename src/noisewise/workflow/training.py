@@ -26,9 +26,10 @@ from noisewise.io.files import Draft, user_path
 from noisewise.io.light import has_repeated_slices
 from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import ImageSpec, Method, Traits
-from noisewise.model import Model, check_size, pick_device
+from noisewise.model import Model, check_size
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.photon_counts import gain_and_offset
+from noisewise.predict.device import pick_device
 from noisewise.predict.memory import free_bytes
 from noisewise.predict.run import Predictor
 from noisewise.progress import Progress, Report, Stage, quiet

@@ -1,0 +1,43 @@
+"""Where results are written: sinks of mean, standard deviation and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from noisewise.axes import Region
+from noisewise.io.base import Sink, Source
+from noisewise.io.scan_lines import put_back
+
+Placing = Callable[[Region], Region]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Requested samples: their numbers, the seed, the sink, and (region, number) -> the region in that sink."""
+
+    numbers: Sequence[int]
+    seed: int
+    sink: Sink
+    place: Callable[..., Region]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where mean, standard deviation and samples are written; None: not wanted."""
+
+    mean: Sink | None = None
+    std: Sink | None = None
+    samples: Samples | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of images written for each input image."""
+        samples = 0 if self.samples is None else len(self.samples.numbers)
+        return (self.mean is not None) + (self.std is not None) + samples
+
+    def put_back(self, source: Source) -> Outputs:
+        """The same for an image whose lines were aligned."""
+        mean, std = (None if sink is None else put_back(sink, source) for sink in (self.mean, self.std))
+        samples = self.samples and replace(self.samples, sink=put_back(self.samples.sink, source))
+        return Outputs(mean, std, samples)
