@@ -483,6 +483,8 @@ SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6)
 @given(hnp.arrays(st.one_of(*REAL), SHAPES) | hnp.arrays(st.one_of(*ODD), SHAPES))
 @example(np.array([[1e38, -1e38], [3e38, 0]], np.float32))
 @example(np.array([[1e300, -1e300], [1e308, 0]], np.float64))
+@example(np.array([[0, 1, 1.34078079e154], [0, 9.48e153, 9.48e153]], np.float64))
+@example(np.array([[0, 1, 9.48075191e153, 9.48075191e153]], np.float64))
 @example(np.array([[2**63, 0], [2**64 - 1, 5]], np.uint64))
 @example(np.array([[1e-45, 0], [0, 0]], np.float32))
 def test_any_array(image):

@@ -61,14 +61,14 @@ def measure_correction(net: Denoiser, pairs: Iterator[tuple[Array, Array]], leve
     """The correction from images as read (N, C, *S) and their results: ⟨x⟩ = ⟨s⟩ for each channel.
 
     A constant is added where the means differ by more than chance; for photon counts, whose signals are never negative,
-    the light is multiplied. levels: at which the camera saturates, (C,). Pixels that are not finite, saturated, or near
-    a limit of the noise model do not count.
+    the light is multiplied. levels: at which the camera saturates, (C,). Pixels that are not finite (as float32),
+    saturated, or near a limit of the noise model do not count.
     """
     found = MeanCorrection.none(net)
     images = list(pairs)
     for c in range(len(net.mean)):
         x, s = (np.concatenate([part[i][:, c].ravel() for part in images]).astype(np.float64) for i in (0, 1))
-        recorded = np.isfinite(x) & (x != levels[c])
+        recorded = (np.abs(x) <= np.finfo(np.float32).max) & (x != levels[c])
         used = recorded & far_from_limits(net, c, s)
         if used.sum() <= LEAST * recorded.sum():
             continue
