@@ -127,8 +127,8 @@ def check_planes(name: str, planes: list[list[Array]]) -> None:
     largest, span = float(np.abs(finite).max()), float(finite.max() / 2 - finite.min() / 2)
     if largest > COMPUTABLE[1] or span < COMPUTABLE[0]:
         raise UserError(
-            f"{name}: pixel values of up to {largest:.0e}, within {2 * span:.0e}, are too large or too small for 32-bit "
-            f"floats; rescale the image"
+            f"{name}: pixel values of up to {largest:.0e}, within {2 * span:.0e}, are too large or too small for "
+            f"32-bit floats; rescale the image"
         )
 
 
