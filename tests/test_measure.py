@@ -426,3 +426,29 @@ def test_noise_that_depends_on_the_place_is_told():
     assert corrected.field_ratio > 1.8 and any("flat-field" in warning for warning in corrected.warnings)
     notes = nw.denoise((rng.poisson(signal * light) / light).astype(np.float32), steps=0).notes
     assert any("flat-field" in note for note in notes)
+
+
+def spots(photons, size=128, count=40, background=10.0, seed=0):
+    """Photons a pixel: point sources of some photons each, the width of an optical image, on an even background."""
+    rng, image = np.random.default_rng(seed), np.full((size, size), background)
+    y, x = np.mgrid[:size, :size]
+    for _ in range(count):
+        cy, cx = rng.uniform(6, size - 6, 2)
+        image += rng.uniform(*photons) / (2 * np.pi * 1.3**2) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 1.3**2))
+    return image
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_slope_of_sparse_spots_comes_from_the_shape_of_the_noise(frames):
+    """The homogeneous parts have one signal: their variance alone does not tell how noisy the spots are."""
+    scenes = np.stack([spots((150, 400), seed=seed) for seed in range(frames)])
+    found = nw.measure(np.random.default_rng(1).poisson(scenes) + 100.0, axes="TYX")
+    assert 0.6 < found.line.slope < 1.4
+    assert found.line(110.0) == pytest.approx(10, rel=0.05)
+    assert found.gain_adu_per_e is None  # a lower limit: the read noise is unknown
+
+
+def test_gaussian_noise_on_sparse_spots_has_no_slope():
+    rng = np.random.default_rng(2)
+    found = nw.measure(spots((150, 400)) + rng.normal(0, 3, (128, 128)), axes="YX")
+    assert found.line(140.0) == pytest.approx(9, rel=0.2)

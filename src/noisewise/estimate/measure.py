@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from noisewise.errors import UserError
 from noisewise.estimate.artifacts import is_jpeg
 from noisewise.estimate.autocorrelation import SMALLEST, estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radial_frequency
+from noisewise.estimate.measurement import MAX_GAIN_ERROR
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
@@ -175,13 +177,28 @@ def noise_correlation(first: Array, second: Array, valid: Array) -> float:
 def variance_line(levels: NoiseLevels) -> VarianceLine:
     """The line through the levels; their mean where they neither rise nor clearly fall, as in inverted images."""
     if len(levels.signal) > 2 and np.ptp(levels.signal) > 0:
-        line = levels.fit()
+        line = within_errors(levels.fit(), levels)
         if line.slope > 0 or falls(line, levels):
             return line
     weight = levels.freedom / levels.variance**2
     mean = float((weight * levels.variance).sum() / weight.sum())
     error = float(np.sqrt(1 / (weight / 2).sum()))
     return VarianceLine(0.0, mean, ((np.inf, 0.0), (0.0, error**2)))
+
+
+def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
+    """The line; where its slope is uncertain, with that which the shape of the noise suggests, as far as both agree.
+
+    Sparse spots on an even background are such images: the signals of their homogeneous parts hardly differ. The shape
+    shows a slope that is too small where there is read noise, so it may raise the slope more than lower it.
+    """
+    slope, error = levels.slope_from_shape(), line.slope_error
+    if error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
+        return line
+    slope = min(max(slope, line.slope - error), line.slope + 2 * error)
+    weight = levels.freedom / levels.variance**2
+    signal, variance = (float((weight * part).sum() / weight.sum()) for part in (levels.signal, levels.variance))
+    return replace(line, slope=slope, intercept=variance - slope * signal)
 
 
 def falls(line: VarianceLine, levels: NoiseLevels) -> bool:

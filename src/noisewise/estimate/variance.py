@@ -82,6 +82,14 @@ class NoiseLevels:
         estimate = float((weight * (self.variance - self.third_cumulant / line.slope)).sum() / weight.sum())
         return float(np.clip(estimate, 0.0, max(line(self.signal.min()), 0.0)))
 
+    def slope_from_shape(self) -> float:
+        """The slope from the skewness of the noise at one signal: κ₃ / v = g (1 − σ²/v), so with read noise less.
+
+        From the darker half of the levels, whose pixels contain least of the image.
+        """
+        half = slice(max(len(self.signal) // 2, 1))
+        return float(self.third_cumulant[half].mean() / self.variance[half].mean())
+
     def error_factor(self, line: VarianceLine, freedom: Array) -> float:
         """Factor by which errors exceed those expected from the degrees of freedom, at least 1: from the median χ²."""
         expected = np.maximum(line(self.signal), 1e-9 * self.variance.mean())
