@@ -35,7 +35,7 @@ def sealed_again(path, change):
     path.write_bytes(save(tensors, {KEY: with_checksum(header, tensors)}))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.zeros(0), torch.ones(3, 5)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, torch.zeros(0), torch.ones(3, 5)])
 def test_a_noise_model_that_gives_no_finite_noise(tmp_path, value, capsys):
     tifffile.imwrite(tmp_path / "in.tif", IMAGE)
     path = tmp_path / "noise.safetensors"
@@ -95,7 +95,8 @@ def test_names_that_cannot_be_used(tmp_path, capsys):
     tifffile.imwrite(tmp_path / "in.tif", np.stack([IMAGE] * 4), metadata={"axes": "TYX"}, photometric="minisblack")
     with pytest.raises(nw.UserError, match="null character"):
         user_path("a\0b.tif")
-    for arguments in (["measure", "--figure", "a\0b"], ["calibrate", "--output", ""], ["calibrate", "-o", "."]):
+    figures = [["measure", "--figure", name] for name in ("a\0b", "")]
+    for arguments in (*figures, ["calibrate", "--output", ""], ["calibrate", "-o", "."]):
         assert cli.main([arguments[0], str(tmp_path / "in.tif"), *arguments[1:]]) == 2
         assert capsys.readouterr().err.startswith("error: ")
 

@@ -51,5 +51,5 @@ def format_of(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         what = f"'{suffix}' is not a format for figures" if suffix else "the name of the figure has no suffix"
-        raise UserError(f"{path}: {what}; give .png, .pdf or .svg, such as {path.with_suffix('.png').name}")
+        raise UserError(f"{path}: {what}; give .png, .pdf or .svg, such as {path.stem or 'figure'}.png")
     return FORMATS[suffix]

@@ -74,6 +74,7 @@ def tried(noise_model: Noise) -> Noise:
         raise ValueError("its parameters have wrong shapes")
     # As 32-bit numbers, in which images are.
     finite = all(bool(part.float().isfinite().all()) for part in found[:3])
-    if any(part.shape != signal.shape for part in found) or not finite:
-        raise ValueError("its parameters give no finite noise")
+    noise = float(found[2].max()) > 0 and not bool(found[3].isnan().any())
+    if any(part.shape != signal.shape for part in found) or not (finite and noise):
+        raise ValueError("its parameters give no noise, or none that is finite")
     return noise_model
