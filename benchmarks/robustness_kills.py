@@ -26,6 +26,7 @@ from robustness_fuzz import contents, cpu_seconds, environment
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 EARLIEST_S = 0.5
 STANDSTILL_S = 60.0
+MOST_TRIALS = 3  # commands for each that is to be hit: some end before
 SIDE = 384
 
 
@@ -109,7 +110,7 @@ def kill(job: Job, kind: str, fraction: float, inputs: Path, place: Path) -> dic
     before, output = contents(place), place / job.output
     process, hung = command(job.arguments, place), False
     try:
-        process.communicate(timeout=EARLIEST_S + fraction * job.seconds)
+        process.communicate(timeout=EARLIEST_S + fraction * (job.seconds - EARLIEST_S))
     except subprocess.TimeoutExpired:
         process.send_signal(getattr(signal, kind))
         hung = finish(process).startswith("hang")
@@ -145,7 +146,7 @@ def kills(
     only: Sequence[int] = (),
     keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Kill commands at random times; returns the counts, and the failures.
+    """Kill commands at random times until `count` were hit before they ended; returns the counts, and the failures.
 
     only: numbers of the `jobs`; default all, one after the other. keep: called with the counts so far after each.
     """
@@ -156,7 +157,8 @@ def kills(
         inputs = Path(folder) / "inputs"
         prepare(inputs)
         ready: dict[str, Job] = {}
-        for number in range(count):
+        number = 0
+        while counts["killed"] < count and number < MOST_TRIALS * count:
             job = chosen[number % len(chosen)]
             if job.name not in ready:
                 reference = Path(folder) / "reference"
@@ -175,8 +177,9 @@ def kills(
             if found["faults"]:
                 failures.append({"case": number, **found})
                 print(json.dumps(failures[-1]), flush=True)
-            keep(record(seed, number + 1, counts, by_job, failures))
-    return record(seed, count, counts, by_job, failures)
+            number += 1
+            keep(record(seed, number, counts, by_job, failures))
+    return record(seed, number, counts, by_job, failures)
 
 
 def record(

@@ -46,3 +46,18 @@ def test_denoised_as_well_as_the_image_itself():
     usual, inverted = nw.denoise(NOISY, steps=0), nw.denoise(255 - NOISY, steps=0)
     error, expected = (np.std(part - SCENE) for part in (255 - inverted.mean, usual.mean))
     assert error < 1.06 * expected
+
+
+def test_noise_of_a_logarithm_is_followed():
+    """Var[log(1 + n)] is about 1 / n: it falls, and not along a line."""
+    photons = np.exp((SCENE - SCENE.min()) / np.ptp(SCENE) * np.log(30)) * 4
+    noisy = np.log1p(np.random.default_rng(0).poisson(photons))
+    found = nw.measure(noisy.astype("float32"))
+    assert any("logarithm" in warning for warning in found.warnings)
+    signal = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64)
+    variance = found.pixel_noise.mean_var(signal)[1].numpy()
+    assert variance[:2] == pytest.approx(np.exp(-signal[:2].numpy()), rel=0.5) and variance[2] < 0.4 * variance[0]
+    denoised = nw.denoise(noisy.astype("float32"), steps=0).mean
+    repeats = np.random.default_rng(1).poisson(photons, (300, *photons.shape))
+    truth = np.log1p(repeats).mean(0)
+    assert np.std(denoised - truth) < 0.5 * np.std(noisy - truth)

@@ -14,6 +14,7 @@ from noisewise.cli import main
 from noisewise.estimate.artifacts import is_jpeg
 from noisewise.estimate.autocorrelation import estimate_autocorrelation
 from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, homogeneous_spectra, surround_mean
+from noisewise.estimate.variance import before_clipping
 from noisewise.noise.base import pack
 from noisewise.noise.fit.pixel_values import PixelValueCounter
 from noisewise.noise.models import unpack
@@ -34,6 +35,10 @@ def scene(size=256, seed=0):
         centre, radius = rng.uniform(0, size, 2), rng.uniform(3, 15)
         image[np.hypot(y - centre[0], x - centre[1]) < radius] += rng.uniform(5, 40)
     return image.astype(np.float64)
+
+
+def one_frame(image):
+    return BlockSource(image, image, image, np.ones(image.shape, bool), np.zeros(image.shape, bool))
 
 
 def expose(photons, seed=0, **settings):
@@ -114,9 +119,7 @@ def test_the_independent_share_is_what_four_neighbours_do_not_predict(kernel):
     kernel = kernel / (kernel**2).sum().sqrt()
     noise = Correlated(Gaussian(1.0), kernel).sample(torch.zeros(400, 400, dtype=torch.float64)).numpy()
     residual = noise[1:-1, 1:-1] - (noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]) / 4
-    found = estimate_autocorrelation(
-        extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
-    ).independent_fraction
+    found = estimate_autocorrelation(extract_blocks([one_frame(noise)], 16)).independent_fraction
     assert found == pytest.approx(min(residual.var() / 1.25, 1), abs=0.04)
 
 
@@ -261,7 +264,7 @@ def test_channels_are_measured_one_by_one():
 def test_homogeneous_blocks_are_chosen_without_bias():
     """In pure noise the most homogeneous twentieth has the variance of all; choosing by the same numbers does not."""
     noise = np.random.default_rng(0).normal(0, 3, (512, 512))
-    blocks = extract_blocks([BlockSource(noise, noise, noise)], 8, [np.ones(noise.shape, bool)])
+    blocks = extract_blocks([one_frame(noise)], 8)
     chosen = homogeneous_spectra(blocks, np.arange(len(blocks.mean)), [(0.0, 0.05)])[0]
     assert chosen.power.sum() / 63 == pytest.approx(9, rel=0.02)
     naive = blocks.power.sum((1, 2)) / 63
@@ -290,9 +293,7 @@ def test_the_surround_mean_excludes_the_block():
 
 def test_the_autocorrelation_of_white_noise_is_zero():
     noise = np.random.default_rng(1).normal(size=(512, 512))
-    found = estimate_autocorrelation(
-        extract_blocks([BlockSource(noise, noise, noise)], 16, [np.ones(noise.shape, bool)])
-    )
+    found = estimate_autocorrelation(extract_blocks([one_frame(noise)], 16))
     assert np.abs(found.rho.ravel()[1:]).max() < 0.03
     assert found.row_variance_ratio < 0.01 and found.column_variance_ratio < 0.01
 
@@ -452,3 +453,27 @@ def test_gaussian_noise_on_sparse_spots_has_no_slope():
     rng = np.random.default_rng(2)
     found = nw.measure(spots((150, 400)) + rng.normal(0, 3, (128, 128)), axes="YX")
     assert found.line(140.0) == pytest.approx(9, rel=0.2)
+
+
+@pytest.mark.parametrize("level", [-5.0, 0.0, 8.0, 20.0])
+def test_variance_before_clipping(level):
+    """Closed form: normal noise (σ = 10) at a signal near the limit, of which the pixels below zero became zero."""
+    noisy = np.maximum(np.random.default_rng(0).normal(level, 10, 10**6), 0)
+    signal, variance = before_clipping(float(noisy.var()), float((noisy == 0).mean()), 0.0)
+    assert signal == pytest.approx(level, abs=0.1) and variance == pytest.approx(100, rel=0.02)
+
+
+def test_background_that_was_subtracted_and_clipped_at_zero():
+    """Half of the dark noise is cut off; measured is the noise before that, from all parts of the image."""
+    photons, background = 4 * scene() - 16, 60.0
+    noisy = np.random.default_rng(3).poisson(photons + background) - background
+    free, clipped = nw.measure(noisy.astype("float32")), nw.measure(np.clip(noisy, 0, None).astype("uint16"))
+    assert clipped.kind == "white" and any("clipped at 0 ADU" in warning for warning in clipped.warnings)
+    for signal in (0.0, 20.0, 100.0):
+        assert clipped.line(signal) == pytest.approx(free.line(signal), rel=0.2)
+
+
+def test_an_image_of_almost_only_clipped_pixels_is_measured():
+    noisy = np.clip(np.random.default_rng(4).normal(-20, 10, (128, 128)), 0, None).round().astype("uint16")
+    assert (noisy == 0).mean() > 0.95
+    assert np.isfinite(nw.measure(noisy).line(0.0))

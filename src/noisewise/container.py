@@ -107,6 +107,8 @@ def read_container(path: Path, holds: str) -> tuple[dict[str, Any], dict[str, Te
         raise UserError(
             f"{path}: the {NAMES.get(holds, holds)} file was edited or damaged (its checksum differs); use the original"
         )
+    if any(tensor.is_complex() for tensor in tensors.values()):
+        raise UserError(f"{path}: holds complex numbers, which no {NAMES.get(holds, holds)} file does; make it again")
     return header, tensors
 
 

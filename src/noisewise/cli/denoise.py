@@ -98,7 +98,7 @@ class Denoise:
                 )  # fmt: skip
         except Interrupted as stop:
             return keep_interrupted(stop.model, self, plan, targets)
-        display.say(results[0].notes if results else [])
+        display.say(all_notes(results))
         return self._finish(plan.done(failed), path, results, time.monotonic() - started, failed)
 
     def _finish(
@@ -108,7 +108,7 @@ class Denoise:
         if self.messages.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
             record |= options.written_beside(self.writing, plan.outputs) | {"failed": failures(failed)}
-            record |= {"notes": plan.notes + (results[0].notes if results else []), "model": path}
+            record |= {"notes": plan.notes + all_notes(results), "model": path}
             print_json(record | (training_record(results[0].model) if results else {}))
             return code
         for output in plan.outputs:
@@ -116,3 +116,8 @@ class Denoise:
         if results and not self.messages.quiet:
             say(f"{summary(results[0].model)}, {seconds:.0f} s", error=True)
         return code
+
+
+def all_notes(results: list[Result]) -> list[str]:
+    """The notes of all results, each once: images that share a model have the same."""
+    return list(dict.fromkeys(note for result in results for note in result.notes))

@@ -27,13 +27,15 @@ class Blocks:
     """Blocks of side w: mean (N,), ADU, and power (N, w, w) by vertical and horizontal frequency, ADU².
 
     surround (N,): mean of the pixels around the block, which contains none of its noise, ADU. pixels (N, w, w): pixel
-    values of one frame, ADU. place (N, 2): where it begins along Y and X, as a fraction of the image.
+    values of one frame, ADU. clipped (N,): fraction of the pixels at the lower limit. place (N, 2): where it begins
+    along Y and X, as a fraction of the image.
     """
 
     mean: Array
     surround: Array
     power: Array
     pixels: Array
+    clipped: Array
     place: Array
 
     @property
@@ -47,21 +49,33 @@ class BlockSource:
     """What blocks are cut from (Y, X), ADU: an image with the noise, one with the brightness, and a recorded frame.
 
     All the same for a single frame. For two frames: their difference over √2, their mean, and the first frame.
+    valid: pixels that may be used. clipped: pixels at the lower limit. Blocks with an invalid pixel, or with more than
+    a fraction of clipped ones, are left out.
     """
 
     noisy: Array
     brightness: Array
     frame: Array
+    valid: Array
+    clipped: Array
+    most_clipped: float = 1.0
+
+    def blocks(self, side: int, stride: int) -> tuple[Array, Array]:
+        """Which blocks are used (Y, X), and the clipped fraction of each."""
+        window, step = (side, side), slice(None, None, stride)
+        clipped = sliding_window_view(self.clipped, window)[step, step].mean((-2, -1))
+        valid = sliding_window_view(self.valid, window)[step, step].all((-2, -1))
+        return valid & (clipped <= self.most_clipped), clipped
 
 
-def extract_blocks(sources: Sequence[BlockSource], side: int, valid: Sequence[Array]) -> Blocks:
-    """Overlapping blocks of all images (Y, X), except those with an invalid pixel (False in the mask)."""
+def extract_blocks(sources: Sequence[BlockSource], side: int) -> Blocks:
+    """Overlapping blocks of all images (Y, X)."""
     parts = []
-    for source, mask in zip(sources, valid, strict=True):
+    for source in sources:
         rows, columns = source.noisy.shape
         stride = max(2, round((rows * columns / (MAX_BLOCKS / len(sources))) ** 0.5))
         window = (side, side)
-        keep = sliding_window_view(mask, window)[::stride, ::stride].all((-2, -1))
+        keep, clipped = source.blocks(side, stride)
         noisy, brightness, frame = (
             sliding_window_view(image, window)[::stride, ::stride][keep]
             for image in (source.noisy, source.brightness, source.frame)
@@ -71,7 +85,8 @@ def extract_blocks(sources: Sequence[BlockSource], side: int, valid: Sequence[Ar
             surround_mean(source.brightness, side)[::stride, ::stride][keep],
             dct(noisy - noisy.mean((-2, -1), keepdims=True)) ** 2,
             frame,
-            np.argwhere(keep) * stride / mask.shape,
+            clipped[keep],
+            np.argwhere(keep) * stride / source.valid.shape,
         ))  # fmt: skip
     return Blocks(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -133,11 +148,12 @@ def brightness_classes(brightness: Array, count: int, *, split_brightest: bool =
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Of selected blocks: mean power (w, w) by frequency, ADU²; mean signal, ADU; number of blocks."""
+    """Of selected blocks: mean power (w, w) by frequency, ADU²; mean signal, ADU; number; clipped fraction."""
 
     power: Array
     signal: float
     count: int
+    clipped: float
 
 
 def homogeneous_spectra(blocks: Blocks, members: Array, ranges: Sequence[tuple[float, float]]) -> list[Spectrum]:
@@ -162,5 +178,6 @@ def homogeneous_spectra(blocks: Blocks, members: Array, ranges: Sequence[tuple[f
             power[averaged] = blocks.power[selected[-1]].mean(0)[averaged]
         power[0, 0] = 0.0
         chosen = np.concatenate(selected)
-        spectra.append(Spectrum(power, float(blocks.mean[chosen].mean()), len(chosen) // 2))
+        signal, clipped = (float(part[chosen].mean()) for part in (blocks.mean, blocks.clipped))
+        spectra.append(Spectrum(power, signal, len(chosen) // 2, clipped))
     return spectra

@@ -13,13 +13,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.estimate.artifacts import is_jpeg
-from noisewise.estimate.autocorrelation import SMALLEST, estimate_autocorrelation
-from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radial_frequency
+from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation, estimate_autocorrelation
+from noisewise.estimate.dct_blocks import Blocks, BlockSource, dct, extract_blocks, radial_frequency
 from noisewise.estimate.measurement import MAX_GAIN_ERROR
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
-from noisewise.estimate.planes import MAX_PLANES, read_planes, valid_mask
+from noisewise.estimate.planes import MAX_PLANES, at_limit, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
-from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels, field_ratio
+from noisewise.estimate.variance import FALLING, NoiseLevels, estimate_noise_levels, field_ratio
 from noisewise.io import open_source
 from noisewise.io.base import Source, naming
 from noisewise.io.light import inspect_pixels
@@ -29,8 +29,9 @@ from noisewise.noise.fit.variance_line import VarianceLine
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 MIN_SIDE = 32  # pixels
 COMPUTABLE = (1e-30, 1e30)  # the smallest range of pixel values, and the largest value
-FALLING, FALLING_ERRORS = 0.8, 4.0  # of the variance at the darkest signal; standard errors of the slope
-MIN_VALID = 0.25  # of the blocks must be free of clipped and missing pixels
+FALLING_ERRORS = 4.0  # standard errors of the slope
+MIN_VALID = 0.25  # of the blocks must be free of saturated and missing pixels
+MOST_CLIPPED = 0.8  # of the pixels of a block: more leave too little to measure
 
 
 def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseReport:
@@ -61,17 +62,18 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     few_photons = has_few_photons([plane for group in planes for plane in group], pixel_values)
     if few_photons:
         pixel_values = count_values(pixel_values)
-    valid = valid_masks(source.name, planes, pixel_values)
-    block_sources = [block_source(group, along) for along, group in pairs]
-    blocks = extract_blocks(block_sources, VARIANCE_SIDE, valid)
+    block_sources = with_enough_blocks(
+        source.name, [block_source(group, along, pixel_values) for along, group in pairs]
+    )
+    blocks = extract_blocks(block_sources, VARIANCE_SIDE)
     with naming(source.name), as_unmeasurable():
         correlation = (
             count_correlation(SPECTRUM_SIDE)
             if few_photons
-            else estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE, valid))
+            else estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE))
         )
-    levels = count_levels(blocks) if few_photons else estimate_noise_levels(blocks, correlation)
-    frames = [part.frame for part in block_sources]
+    levels = count_levels(blocks) if few_photons else noise_levels(blocks, correlation, pixel_values)
+    valid = [part.valid for part in block_sources]
     between = [
         noise_correlation(group[0], group[1], mask) for group, mask in zip(planes, valid, strict=True) if len(group) > 1
     ]
@@ -85,7 +87,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         plane_correlation={axis: float(np.median(between))} if between else {},
         from_frames=axis == "T" and bool(between),
         hot_fraction=hot_fraction(source, channel),
-        jpeg=any(is_jpeg(frame, pixel_values.step) for frame in frames),
+        jpeg=any(is_jpeg(part.frame, pixel_values.step) for part in block_sources),
         signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
         few_photons=few_photons,
         line_displacement=source.line_displacement,
@@ -134,32 +136,42 @@ def check_planes(name: str, planes: list[list[Array]]) -> None:
         )
 
 
-def valid_masks(name: str, planes: list[list[Array]], pixel_values: PixelValues) -> list[Array]:
-    """The valid pixels of each group of planes. Errors: `UserError` if there are hardly any."""
-    valid = [valid_mask(group, pixel_values, exclude_low=True) for group in planes]
-    if valid_block_fraction(valid) < MIN_VALID:  # most pixels are dark and clipped, and have to be used
-        valid = [valid_mask(group, pixel_values, exclude_low=False) for group in planes]
-    fraction = valid_block_fraction(valid)
+def block_source(group: list[Array], axis: str, pixel_values: PixelValues) -> BlockSource:
+    """Difference and mean of successive frames, and the first one; three times the plane itself if there is one."""
+    first, second = (np.where(np.isfinite(plane), plane, 0.0) for plane in (group[0], group[-1]))
+    valid, clipped = valid_mask(group, pixel_values), at_limit(group, pixel_values.low)
+    if axis == "T" and len(group) > 1:
+        return BlockSource((second - first) / np.sqrt(2), (first + second) / 2, first, valid, clipped, MOST_CLIPPED)
+    return BlockSource(first, first, first, valid, clipped, MOST_CLIPPED)
+
+
+def with_enough_blocks(name: str, sources: list[BlockSource]) -> list[BlockSource]:
+    """The sources; also with the blocks that hardly have an unclipped pixel, where there are few others.
+
+    Errors: `UserError` if there are hardly any blocks.
+    """
+    if block_fraction(sources) < MIN_VALID:
+        sources = [replace(source, most_clipped=1.0) for source in sources]
+    fraction = block_fraction(sources)
     if fraction < MIN_VALID / 10:
         raise UserError(
             f"{name}: only {100 * fraction:.2g} % of the image is neither saturated nor missing, too little to measure "
             "noise; expose less, or give another image"
         )
-    return valid
+    return sources
 
 
-def valid_block_fraction(valid: list[Array]) -> float:
-    """Fraction of the blocks that contain valid pixels only."""
-    window = (VARIANCE_SIDE, VARIANCE_SIDE)
-    return float(np.mean([sliding_window_view(mask, window)[::4, ::4].all((-2, -1)).mean() for mask in valid]))
+def block_fraction(sources: list[BlockSource]) -> float:
+    """Fraction of the blocks that are used."""
+    return float(np.mean([source.blocks(VARIANCE_SIDE, VARIANCE_SIDE // 2)[0].mean() for source in sources]))
 
 
-def block_source(group: list[Array], axis: str) -> BlockSource:
-    """Difference and mean of successive frames, and the first one; three times the plane itself if there is one."""
-    first, second = (np.where(np.isfinite(plane), plane, 0.0) for plane in (group[0], group[-1]))
-    if axis == "T" and len(group) > 1:
-        return BlockSource((second - first) / np.sqrt(2), (first + second) / 2, first)
-    return BlockSource(first, first, first)
+def noise_levels(blocks: Blocks, correlation: Autocorrelation, pixel_values: PixelValues) -> NoiseLevels:
+    """The noise levels; before clipping, where dark noise was cut off at the lower limit of the pixel values."""
+    found, low = estimate_noise_levels(blocks, correlation), pixel_values.low
+    if low is None or not found.are_clipped(low.value):
+        return found
+    return estimate_noise_levels(blocks, correlation, low.value + pixel_values.step / 2)  # what rounds to it is cut off
 
 
 def noise_correlation(first: Array, second: Array, valid: Array) -> float:
@@ -180,10 +192,8 @@ def variance_line(levels: NoiseLevels) -> VarianceLine:
         line = within_errors(levels.fit(), levels)
         if line.slope > 0 or falls(line, levels):
             return line
-    weight = levels.freedom / levels.variance**2
-    mean = float((weight * levels.variance).sum() / weight.sum())
-    error = float(np.sqrt(1 / (weight / 2).sum()))
-    return VarianceLine(0.0, mean, ((np.inf, 0.0), (0.0, error**2)))
+    error = float(np.sqrt(2 / (levels.freedom / levels.variance**2).sum()))
+    return VarianceLine(0.0, levels.mean_variance, ((np.inf, 0.0), (0.0, error**2)))
 
 
 def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:

@@ -60,14 +60,18 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     line, quantization = found.line, found.pixel_values.quantization
     if found.few_photons:
         return PoissonGaussian(quantization.step, 0.0, 0.0, quantization)
-    if line.slope == 0 or (line.slope < 0 and not line(found.levels.signal.max()) > 0):
+    falls = line.slope == 0 and found.levels.fall
+    if not falls and (line.slope == 0 or (line.slope < 0 and not line(found.levels.signal.max()) > 0)):
         return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-3 * line.intercept)), quantization)
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MAX_PAIRS))
     noisy, signal = noisy[some].contiguous(), signal[some].contiguous()
     pairs = Pairs(line, *robust_range(signal), quantization)
     pairs.add(with_poisson_where_bright(noisy, signal, line, quantization), signal)
-    mixture, measured = Mixture.from_pairs(pairs), found.levels.fit()  # of which `line` may be a multiple
+    mixture = Mixture.from_pairs(pairs)
+    if falls:
+        return follow_levels(mixture, found.levels, line.intercept / found.levels.mean_variance)
+    measured = found.levels.fit()  # of which `line` may be a multiple
     if found.levels.is_nonlinear(measured):
         return follow_levels(mixture, found.levels, line.slope / measured.slope)
     darkest = found.signal_range[0]
@@ -94,7 +98,7 @@ def with_poisson_where_bright(noisy: Tensor, signal: Tensor, line: VarianceLine,
     There the noise is nearly Gaussian, and other shapes of its histogram are image texture. The spread of the signal of
     one photon fills the gaps between the photon numbers.
     """
-    if line.slope < 0:
+    if line.slope <= 0:
         return noisy
     pulse_std = PULSE_STD * line.slope
     offset = (pulse_std**2 + quantization.step**2 / 12 - line.intercept) / line.slope

@@ -60,7 +60,8 @@ def count_levels(blocks: Blocks) -> NoiseLevels:
     variance = np.array([blocks.power[members][:, high].mean() for members in classes])
     freedom = np.array([high.sum() * max(len(members) / 4, 1) for members in classes])  # blocks overlap
     pixels = [homogeneous_pixels(blocks, members) for members in classes]
-    return NoiseLevels(signal, np.maximum(variance, np.finfo(float).tiny), freedom, np.zeros(len(classes)), pixels)
+    none = np.zeros(len(classes))
+    return NoiseLevels(signal, np.maximum(variance, np.finfo(float).tiny), freedom, none, none, pixels)
 
 
 def count_correlation(side: int) -> Autocorrelation:

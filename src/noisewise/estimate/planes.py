@@ -8,7 +8,7 @@ from noisewise.axes import Array, Layout, Region
 from noisewise.io.base import Source
 from noisewise.io.light import read_light
 from noisewise.io.scan_lines import aligned
-from noisewise.noise.fit.pixel_values import PixelValues
+from noisewise.noise.fit.pixel_values import Limit, PixelValues
 
 MAX_PLANES = 8
 MAX_PIXELS = 2**21  # of all planes together: more cost time and add no precision
@@ -65,10 +65,14 @@ def central_region(region: Region, axes: str, max_pixels: int) -> Region:
     return tuple(central(part) if axis in "YX" else part for part, axis in zip(region, axes, strict=True))
 
 
-def valid_mask(group: list[Array], pixel_values: PixelValues, *, exclude_low: bool) -> Array:
-    """True where a pixel is finite and not saturated in any plane; exclude_low: nor clipped at the lower limit."""
+def valid_mask(group: list[Array], pixel_values: PixelValues) -> Array:
+    """True where a pixel is finite and not saturated in any plane."""
     valid = np.all([np.isfinite(plane) for plane in group], 0)
-    for limit in (pixel_values.low if exclude_low else None, pixel_values.high):
-        if limit is not None:
-            valid &= np.all([plane != limit.value for plane in group], 0)
-    return np.asarray(valid)
+    return np.asarray(valid & ~at_limit(group, pixel_values.high))
+
+
+def at_limit(group: list[Array], limit: Limit | None) -> Array:
+    """True where a pixel is clipped at a limit in any plane."""
+    return np.asarray(
+        np.any([np.zeros_like(plane, bool) if limit is None else plane == limit.value for plane in group], 0)
+    )

@@ -110,8 +110,9 @@ class NoiseReport(NoiseMeasurement):
         return [*self._intensity_warnings(), *self._correlation_warnings(), *self._clipping_warnings()]
 
     def _intensity_warnings(self) -> Iterator[str]:
-        if self.line.slope < 0:
-            yield "the noise is weaker where pixel values are higher, as in images whose contrast was inverted"
+        if self.line.slope < 0 or (self.line.slope == 0 and self.levels.fall):
+            cause = "was inverted, or that were scaled by a logarithm"
+            yield f"the noise is weaker where pixel values are higher, as in images whose contrast {cause}"
         elif self.gain_adu_per_e is None:
             low, _, high = self.signal_range
             signals = f"signals from {low:.4g} to {high:.4g} ADU"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ ADDED_TEXTURE = 0.05  # of the noise: texture that more blocks may add
 PIXEL_FRACTION = 0.2  # of the blocks, most homogeneous first, whose pixels show the distribution of the noise
 HIGH_FREQUENCY = 0.8  # from here on the noise is measured: the optics transmit little of the image there
 FIELD, FIELD_BLOCKS, FLAT = 3, 40, 1.2  # parts of the image along an axis; blocks in each; power, low over high
+HARDLY_CLIPPED, MOSTLY_CLIPPED = 0.02, 0.9  # of the pixels: too few to matter; too many to tell what was before
+MORE_CLIPPED = 1.12  # times as many pixels at the limit as photon noise leaves there
+FALLING = 0.8  # of the variance at the darkest signals
 CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # fraction of the texture at low frequencies that the high ones may contain too
 # The variance is nonlinear if this number of levels lie this far below the line, by this number of standard errors.
@@ -29,6 +33,7 @@ class NoiseLevels:
     """Noise variance (ADU²) at several signals (ADU), dark to bright, with its degrees of freedom.
 
     texture: power at low frequencies over that of noise, minus one: how much of the image remains in the blocks.
+    clipped: fraction of the pixels at the lower limit, for which signal and variance are corrected.
     pixels: at each level, half of the pixels (M, w² / 2) of the most homogeneous blocks, ADU.
     """
 
@@ -36,17 +41,24 @@ class NoiseLevels:
     variance: Array
     freedom: Array
     texture: Array
+    clipped: Array
     pixels: list[Array]
 
     @property
+    def whole(self) -> Array:
+        """Indices of the levels whose noise is not clipped, and has its shape; all, if there are none."""
+        found = np.flatnonzero(self.clipped <= HARDLY_CLIPPED)
+        return found if len(found) else np.arange(len(self.clipped))
+
+    @property
     def third_cumulant(self) -> Array:
-        """κ₃ (ADU³) at each signal."""
-        return np.array([third_cumulant(pixels) for pixels in self.pixels])
+        """κ₃ (ADU³) of the levels that are `whole`."""
+        return np.array([third_cumulant(self.pixels[level]) for level in self.whole])
 
     @property
     def pairs(self) -> tuple[Array, Array]:
         """Noisy values in homogeneous places and their signals, the means of their blocks; ADU, both (N,)."""
-        noisy = np.concatenate(self.pixels)
+        noisy = np.concatenate([self.pixels[level] for level in self.whole])
         return noisy.ravel(), np.repeat(noisy.mean(1), noisy.shape[1])
 
     def fit(self) -> VarianceLine:
@@ -69,6 +81,38 @@ class NoiseLevels:
         below = upper < (1 - NONLINEAR_DEVIATION) * line(self.signal)
         return bool(below.sum() >= NONLINEAR_LEVELS)
 
+    @property
+    def mean_variance(self) -> float:
+        """Mean over the levels, ADU², weighted by their errors."""
+        weight = self.freedom / self.variance**2
+        return float((weight * self.variance).sum() / weight.sum())
+
+    @property
+    def fall(self) -> bool:
+        """Whether the variance is clearly lower at high signals, along a line or not, as after taking a logarithm.
+
+        Image texture does the opposite: it adds to the variance, and mostly where the image is bright.
+        """
+        third = len(self.signal) // 3
+        if not third:
+            return False
+        dark, bright = float(np.median(self.variance[:third])), float(np.median(self.variance[-third:]))
+        error = float((2 / self.freedom[:third].sum() + 2 / self.freedom[-third:].sum()) ** 0.5)
+        return bright * (1 + STANDARD_ERRORS * error) < FALLING * dark
+
+    def are_clipped(self, limit: float) -> bool:
+        """Whether noise was cut off at a limit (ADU), and not that few photons left many pixels there.
+
+        Photon noise of gain g, counted from the limit, leaves exp(−(s − limit) / g) of the pixels there; more are
+        clipped. g is the slope of the variance. False where hardly any pixels are at the limit.
+        """
+        some = (self.clipped > HARDLY_CLIPPED) & (self.clipped < MOSTLY_CLIPPED)
+        if not some.any():
+            return False
+        slope = max(self.fit().slope if len(self.signal) > 2 and np.ptp(self.signal) > 0 else 0.0, SMALLEST)
+        by_chance = np.exp(-np.maximum(self.signal[some] - limit, 0) / slope)
+        return bool(self.clipped[some].mean() > MORE_CLIPPED * by_chance.mean())
+
     def read_noise_variance(self, line: VarianceLine) -> float:
         """σ² (ADU²) of the read noise, which is symmetric, unlike shot noise.
 
@@ -78,8 +122,9 @@ class NoiseLevels:
         """
         if line.slope <= 0:
             return float(max(line.intercept, 0.0))
-        weight = self.freedom / self.variance**3
-        estimate = float((weight * (self.variance - self.third_cumulant / line.slope)).sum() / weight.sum())
+        variance = self.variance[self.whole]
+        weight = self.freedom[self.whole] / variance**3
+        estimate = float((weight * (variance - self.third_cumulant / line.slope)).sum() / weight.sum())
         return float(np.clip(estimate, 0.0, max(line(self.signal.min()), 0.0)))
 
     def slope_from_shape(self) -> float:
@@ -87,8 +132,8 @@ class NoiseLevels:
 
         From the darker half of the levels, whose pixels contain least of the image.
         """
-        half = slice(max(len(self.signal) // 2, 1))
-        return float(self.third_cumulant[half].mean() / self.variance[half].mean())
+        half = slice(max(len(self.whole) // 2, 1))
+        return float(self.third_cumulant[half].mean() / self.variance[self.whole][half].mean())
 
     def error_factor(self, line: VarianceLine, freedom: Array) -> float:
         """Factor by which errors exceed those expected from the degrees of freedom, at least 1: from the median χ²."""
@@ -97,10 +142,10 @@ class NoiseLevels:
         return float(max(np.sqrt(np.median(chi2) / CHI2_MEDIAN), 1.0))
 
 
-def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation) -> NoiseLevels:
+def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation, limit: float | None = None) -> NoiseLevels:
     """Estimate the variance by brightness from blocks (8 pixels wide), without that of row and column offsets.
 
-    correlation: autocorrelation of the noise, which determines its spectrum.
+    correlation: autocorrelation of the noise, which determines its spectrum. limit: at which dark pixels are clipped.
     """
     side = blocks.side
     expected = correlation.spectrum(side)
@@ -117,11 +162,31 @@ def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation) -> Noise
         for selected in homogeneous_spectra(blocks, members, [(0.0, fraction) for fraction in FRACTIONS]):
             spectrum = selected.power / expected
             variance = max(float(spectrum[high].mean()), least)
-            found.append((selected.signal, variance, selected.count * high.sum(), spectrum[low].mean() / variance - 1))
+            texture, signal = spectrum[low].mean() / variance - 1, selected.signal
+            if limit is not None and HARDLY_CLIPPED < selected.clipped < MOSTLY_CLIPPED:
+                signal, variance = before_clipping(variance, selected.clipped, limit)
+            found.append((signal, variance, selected.count * high.sum(), texture, selected.clipped))
         most_texture = max(found[0][3], 0) + ADDED_TEXTURE
         levels.append(next((level for level in reversed(found) if level[3] <= most_texture), found[0]))
-    signal, variance, freedom, texture = np.array(levels).T
-    return NoiseLevels(signal, variance, freedom, texture, [homogeneous_pixels(blocks, members) for members in classes])
+    order = np.argsort([level[0] for level in levels], kind="stable")  # of classes alike, the signals may be swapped
+    signal, variance, freedom, texture, clipped = np.array(levels)[order].T
+    pixels = [homogeneous_pixels(blocks, classes[number]) for number in order]
+    return NoiseLevels(signal, variance, freedom, texture, clipped, pixels)
+
+
+def before_clipping(variance: float, clipped: float, limit: float) -> tuple[float, float]:
+    """Signal (ADU) and variance (ADU²) of normal noise of which a fraction is clipped at a limit.
+
+    With a = (s − limit) / σ the fraction is Φ(−a), and the variance after clipping σ² ((a² + 1) Φ + a φ − (a Φ + φ)²),
+    with the cumulative normal distribution Φ and the normal density φ at a.
+
+    Source: the moments of a censored normal distribution, Tobin 1958, doi:10.2307/1907382.
+    """
+    normal = NormalDist()
+    a = -normal.inv_cdf(clipped)
+    above, density = 1 - clipped, normal.pdf(a)
+    std = (variance / ((a**2 + 1) * above + a * density - (a * above + density) ** 2)) ** 0.5
+    return limit + a * std, std**2
 
 
 def field_ratio(blocks: Blocks, levels: NoiseLevels) -> float:
@@ -135,7 +200,7 @@ def field_ratio(blocks: Blocks, levels: NoiseLevels) -> float:
     low = blocks.power[:, (frequency > 0) & (frequency < 0.6)].mean(1)
     relative = high / np.maximum(np.interp(blocks.mean, levels.signal, levels.variance), SMALLEST)
     cell = (blocks.place * FIELD).astype(int) @ np.array([FIELD, 1])
-    flat = low < FLAT * high
+    flat = (low < FLAT * high) & (blocks.clipped == 0)
     parts = [relative[flat & (cell == number)] for number in range(FIELD**2)]
     medians = [float(np.median(part)) for part in parts if len(part) >= FIELD_BLOCKS]
     return max(medians) / max(min(medians), SMALLEST) if len(medians) > 1 else 1.0

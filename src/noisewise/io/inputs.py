@@ -50,13 +50,16 @@ class Inputs:
 
     def usable(self, check: Callable[[Source], object]) -> Inputs:
         """The same inputs without files of which an image does not pass a check. Errors: see `attempt`."""
-        kept = [
-            (path, images) for path, images in self.files() if self.attempt(images, partial(checked, images, check))
-        ]
-        sources = [source for _, images in kept for source in images]
-        outputs = None if self.outputs is None else [path for path, images in kept for _ in images if path is not None]
-        refuse_none(sources, self.failed)
-        return replace(self, sources=sources, outputs=outputs)
+        kept = [images for _, images in self.files() if self.attempt(images, partial(checked, images, check))]
+        found = self.only([source for images in kept for source in images])
+        refuse_none(found.sources, self.failed)
+        return found
+
+    def only(self, sources: Sequence[Source]) -> Inputs:
+        """The same inputs with some of the images, in their order."""
+        kept = [number for number, source in enumerate(self.sources) if any(source is one for one in sources)]
+        outputs = None if self.outputs is None else [self.outputs[number] for number in kept]
+        return replace(self, sources=[self.sources[number] for number in kept], outputs=outputs)
 
     def attempt(self, images: Sequence[Source], work: Callable[[], object]) -> bool:
         """Work on the images of a file; whether it could be done. Errors: `UserError`, if these are not collected."""

@@ -181,3 +181,10 @@ def has_repeated_slices(source: Source) -> bool:
         if np.array_equal(one, two, equal_nan=True) and np.isfinite(one).any():
             return True
     return False
+
+
+def with_light(source: Source) -> list[int]:
+    """The channels of an image that are not empty."""
+    inspect_pixels(source)
+    empty = source.not_light.empty if source.not_light else frozenset()
+    return [channel for channel in range(source.size_of("C")) if channel not in empty]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, overload
 
@@ -24,7 +26,8 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, showing
 from noisewise.scenes.pool import is_synthetic
-from noisewise.workflow.budget import parse_budget, training_seconds
+from noisewise.workflow.alike import in_groups, mixed_notes
+from noisewise.workflow.budget import DEFAULT_BUDGET, parse_budget, training_seconds
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.noise_model import check_up, find_noise_models
@@ -123,8 +126,8 @@ def denoise(
     given, model_path = settings.pop("report", None), settings.pop("model", None)
     series, failed, excluded = settings.pop("series", None), settings.pop("failed", None), Excluded.taken_from(settings)
 
-    def with_inputs(inputs: Inputs) -> list[Result]:
-        sources = inputs.sources
+    def with_inputs(inputs: Inputs, allotted: float) -> list[tuple[Source, Result]]:
+        begun, sources = time.perf_counter(), inputs.sources
         checkup = check_up(sources)
         chosen = make_method(choose_method(method, checkup, noise, write), settings)
         refuse_early(chosen, inputs, write)
@@ -134,10 +137,8 @@ def denoise(
             chosen, sources, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device
         )  # fmt: skip
         average = write.averages(sources, parse_budget(budget))
-        seconds = None
-        if steps is None:
-            predicted = training.seconds_to_predict(sources, average)
-            seconds = training_seconds(budget, started, predicted, training.ready)
+        predicted = training.seconds_to_predict(sources, average) if steps is None else 0.0
+        seconds = training_seconds(allotted, begun, predicted, training.ready) if steps is None else None
         model = training.run(steps=steps, seconds=seconds, report=report)
         if model_path is not None:
             model.save(model_path)
@@ -145,11 +146,43 @@ def denoise(
 
     opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
     with opening as inputs, showing(given) as report:
-        found = without_unreadable(inputs.usable(like_most(inputs.sources)), with_inputs) if inputs.sources else []
-    return found if inputs.several or not found else found[0]
+        parts = grouped(inputs, method, noise, target, model_path)
+        results = by_groups(parts, inputs.sources, allot(parts, budget, started), with_inputs)
+    return results if inputs.several or not results else results[0]
 
 
-def without_unreadable(inputs: Inputs, work: Callable[[Inputs], list[Result]]) -> list[Result]:
+def grouped(inputs: Inputs, method: str | Method, noise: Any, target: Any, path: Any) -> list[Inputs]:
+    """The images that can be denoised together, in groups of like noise; in one with targets. path: for the model.
+
+    Errors: `UserError` where one model file is to hold the models of several groups.
+    """
+    usable = inputs.usable(like_most(inputs.sources)) if inputs.sources else inputs
+    parts = in_groups(usable, method, noise) if target is None else [usable]
+    if path is not None and len(parts) > 1:
+        first = ", ".join(str(part.sources[0].name) for part in parts)
+        raise UserError(
+            f"{path}: the images have {len(parts)} different kinds of noise (as in {first}) and need a model each; "
+            f"denoise each kind separately, or leave out the model"
+        )
+    return parts
+
+
+def by_groups(
+    parts: Sequence[Inputs], sources: Sequence[Source], seconds: Iterator[float],
+    work: Callable[..., list[tuple[Source, Result]]],
+) -> list[Result]:  # fmt: skip
+    """Work on each group of images, with its seconds of the budget; the results in the order of the images."""
+    found: list[tuple[Source, Result]] = []
+    for part, allotted in zip(parts, seconds, strict=True):
+        if not part.sources:
+            continue  # all were refused
+        found += without_unreadable(part, partial(work, allotted=allotted))
+    return [result for source in sources for one, result in found if one is source]
+
+
+def without_unreadable(
+    inputs: Inputs, work: Callable[[Inputs], list[tuple[Source, Result]]]
+) -> list[tuple[Source, Result]]:
     """Work on the inputs; if it fails, again without those whose pixels cannot all be read, if these are collected."""
     try:
         return work(inputs)
@@ -158,6 +191,15 @@ def without_unreadable(inputs: Inputs, work: Callable[[Inputs], list[Result]]) -
         if len(readable.sources) == len(inputs.sources):
             raise
         return work(readable)
+
+
+def allot(parts: Sequence[Inputs], budget: str | float | None, started: float) -> Iterator[float]:
+    """For each group of images, its share by pixels of the seconds that are left of the budget; a tenth at least."""
+    seconds = parse_budget(budget) or DEFAULT_BUDGET
+    pixels = [sum(prod(source.shape) for source in part.sources) for part in parts]
+    for number in range(len(parts)):
+        left = max(seconds - (time.perf_counter() - started), 0.1 * seconds)
+        yield left * pixels[number] / max(sum(pixels[number:]), 1)
 
 
 def like_most(sources: Sequence[Source]) -> Callable[[Source], None]:
@@ -183,7 +225,7 @@ def refuse_early(method: Method, inputs: Inputs, write: WriteOptions) -> None:
 def finish(
     model: Model, inputs: Inputs, write: WriteOptions, average: bool, checkup: NoiseReport | None, seed: int,
     report: Report,
-) -> list[Result]:  # fmt: skip
+) -> list[tuple[Source, Result]]:  # fmt: skip
     """Predict all inputs. Errors: `Interrupted` if the training was interrupted, or this is."""
     if not model.train_state.finished:
         raise Interrupted(model)
@@ -194,8 +236,11 @@ def finish(
         raise Interrupted(model) from None
     paths: Sequence[Path | None] = inputs.outputs or [None] * len(inputs.sources)
     notes = inputs.notes + model.notes
-    done = [(one, path) for one, path in zip(posteriors, paths, strict=True) if one is not None]
-    return [Result(one, model, checkup, notes, path) for one, path in done]
+    return [
+        (source, Result(one, model, checkup, notes, path))
+        for source, one, path in zip(inputs.sources, posteriors, paths, strict=True)
+        if one is not None
+    ]
 
 
 def train(
@@ -244,6 +289,7 @@ def train(
     training = Training(
         method, noisy, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device, resume=resume
     )
+    training.notes += [] if resume is not None else mixed_notes(noisy, method, noise)
     with showing(report) as shown:
         return training.run(steps=steps, seconds=parse_budget(budget), output=output, report=shown)
 

@@ -11,7 +11,7 @@ from noisewise.errors import UserError, counted
 from noisewise.estimate.measure import measure
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
-from noisewise.io.light import inspect_pixels
+from noisewise.io.light import with_light
 from noisewise.methods.base import Method
 from noisewise.noise.base import Noise
 from noisewise.noise.files import load_noise
@@ -32,13 +32,6 @@ def check_up(sources: Sequence[Source]) -> NoiseReport | None:
         return measure(some_images(sources), channel=with_light(sources[0])[0])
     except UserError:  # too small, constant, saturated: no reason to refuse the image
         return None
-
-
-def with_light(source: Source) -> list[int]:
-    """The channels of an image that are not empty."""
-    inspect_pixels(source)
-    empty = source.not_light.empty if source.not_light else frozenset()
-    return [channel for channel in range(source.size_of("C")) if channel not in empty]
 
 
 def some_images(sources: Sequence[Source]) -> list[Source]:

@@ -86,7 +86,7 @@ def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor,
     groups = [group[0] for group in read_planes(source, channel, PLANES)[1]]
     side = int((MOST_PIXELS / len(groups)) ** 0.5)
     cut = np.stack([plane[tuple(middle(size, side) for size in plane.shape)] for plane in groups])[:, None]
-    counts = valid_mask([cut], found.pixel_values, exclude_low=False)
+    counts = valid_mask([cut], found.pixel_values)
     filled = np.where(np.isfinite(cut), cut, np.nanmedian(cut))
     return torch.from_numpy(filled).float(), torch.from_numpy(counts)
 

@@ -1,0 +1,67 @@
+"""Images of one call with different noise: each kind is denoised by a model of its own."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+import noisewise as nw
+from noisewise.cli import main
+from noisewise.evaluate.metrics import psnr
+from tests.test_measure import scene
+
+CAMERAS = {"a": (1.0, 1.0), "b": (8.0, 0.2), "c": (1.0, 1.0), "d": (8.0, 0.2)}  # gain, exposure
+
+
+def pair(number, gain, exposure, size=192):
+    """Truth and exposed image, ADU."""
+    photons = exposure * scene(size, number)
+    return 100 + gain * photons, (100 + gain * np.random.default_rng(number).poisson(photons)).astype("uint16")
+
+
+PAIRS = [pair(number, *camera) for number, camera in enumerate(CAMERAS.values())]
+
+
+def test_images_of_two_cameras_are_as_good_as_alone():
+    together = nw.denoise([noisy for _, noisy in PAIRS], steps=0)
+    for (truth, noisy), one in zip(PAIRS, together, strict=True):
+        alone = nw.denoise(noisy, steps=0)
+        assert psnr(one.mean, truth, np.ptp(truth)) > psnr(alone.mean, truth, np.ptp(truth)) - 0.3
+    assert together[0].model is together[2].model and together[0].model is not together[1].model
+    assert "2 different kinds of noise (2 images like number 0, 2 images like number 1)" in together[0].notes[0]
+
+
+def test_order_of_results_and_files(tmp_path, capsys):
+    for name, (_, noisy) in zip(CAMERAS, PAIRS, strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", noisy)
+    (tmp_path / "e.tif").write_bytes(b"not an image")
+    command = ["denoise", *(str(tmp_path / f"{name}.tif") for name in "abecd"), "--steps", "0", "--json"]
+    assert main(command) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert [path.rpartition("/")[2] for path in found["output"]] == [f"{name}_denoised.tif" for name in "abcd"]
+    assert any("2 images like a.tif, 2 images like b.tif" in note for note in found["notes"])
+    for name, (truth, noisy) in zip(CAMERAS, PAIRS, strict=True):
+        denoised = tifffile.imread(tmp_path / f"{name}_denoised.tif")
+        assert psnr(denoised, truth, np.ptp(truth)) > psnr(noisy, truth, np.ptp(truth)) + 3
+
+
+def test_one_model_file_cannot_hold_two_models(tmp_path):
+    images = [noisy for _, noisy in PAIRS[:2]]
+    with pytest.raises(nw.UserError, match="2 different kinds of noise"):
+        nw.denoise(images, steps=0, model=tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_on_both_tells_so():
+    images = [noisy for _, noisy in PAIRS]
+    assert any("train a model for each kind" in note for note in nw.train("simulated", images, steps=0).notes)
+    assert not any("kinds of noise" in note for note in nw.train("n2v", images, steps=1).notes)
+
+
+@pytest.mark.parametrize("method", ["auto", "simulated"])
+def test_dim_and_bright_images_of_one_camera_are_one_group(method):
+    images = [pair(number, 2.0, exposure)[1] for number, exposure in enumerate((0.1, 1, 10, 3))]
+    results = nw.denoise(images, steps=0, method=method)
+    assert all(one.model is results[0].model for one in results)
+    assert not any("kinds of noise" in note for note in results[0].notes)
