@@ -108,9 +108,10 @@ def kill(job: Job, kind: str, fraction: float, inputs: Path, place: Path) -> dic
     """Kill a command after a fraction of its usual time, and give it again; returns what was wrong."""
     shutil.copytree(inputs, place)
     before, output = contents(place), place / job.output
-    process, hung = command(job.arguments, place), False
+    process, hung, started = command(job.arguments, place), False, time.monotonic()
     try:
-        process.communicate(timeout=EARLIEST_S + fraction * (job.seconds - EARLIEST_S))
+        process.communicate(timeout=EARLIEST_S + fraction * max(job.seconds - EARLIEST_S, 0))
+        job.seconds = min(job.seconds, time.monotonic() - started)  # the machine was busier before
     except subprocess.TimeoutExpired:
         process.send_signal(getattr(signal, kind))
         hung = finish(process).startswith("hang")
