@@ -74,8 +74,14 @@ def command(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
     """The command, started as a user would."""
     return subprocess.Popen(
         [sys.executable, "-m", "noisewise", *arguments], cwd=folder, env=environment(), text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed_signals,  # noqa: PLW1509
     )  # fmt: skip
+
+
+def heed_signals() -> None:
+    """As in a terminal: a benchmark that runs in the background may ignore some, and its children would too."""
+    for name in SIGNALS[1:]:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
