@@ -74,7 +74,7 @@ def command(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
     """The command, started as a user would."""
     return subprocess.Popen(
         [sys.executable, "-m", "noisewise", *arguments], cwd=folder, env=environment(), text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed_signals,  # noqa: PLW1509
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed_signals,
     )  # fmt: skip
 
 
