@@ -58,7 +58,7 @@ class BlockSource:
     frame: Array
     valid: Array
     clipped: Array
-    most_clipped: float = 1.0
+    most_clipped: float = 0.0
 
     def blocks(self, side: int, stride: int) -> tuple[Array, Array]:
         """Which blocks are used (Y, X), and the clipped fraction of each."""

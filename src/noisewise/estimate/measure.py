@@ -19,7 +19,7 @@ from noisewise.estimate.measurement import MAX_GAIN_ERROR
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, at_limit, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
-from noisewise.estimate.variance import FALLING, NoiseLevels, estimate_noise_levels, field_ratio
+from noisewise.estimate.variance import FALLING, HARDLY_CLIPPED, NoiseLevels, estimate_noise_levels, field_ratio
 from noisewise.io import open_source
 from noisewise.io.base import Source, naming
 from noisewise.io.light import inspect_pixels
@@ -65,14 +65,8 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     block_sources = with_enough_blocks(
         source.name, [block_source(group, along, pixel_values) for along, group in pairs]
     )
-    blocks = extract_blocks(block_sources, VARIANCE_SIDE)
     with naming(source.name), as_unmeasurable():
-        correlation = (
-            count_correlation(SPECTRUM_SIDE)
-            if few_photons
-            else estimate_autocorrelation(extract_blocks(block_sources, SPECTRUM_SIDE))
-        )
-    levels = count_levels(blocks) if few_photons else noise_levels(blocks, correlation, pixel_values)
+        blocks, correlation, levels = (few_photon_levels if few_photons else noise_levels)(block_sources, pixel_values)
     valid = [part.valid for part in block_sources]
     between = [
         noise_correlation(group[0], group[1], mask) for group, mask in zip(planes, valid, strict=True) if len(group) > 1
@@ -141,12 +135,12 @@ def block_source(group: list[Array], axis: str, pixel_values: PixelValues) -> Bl
     first, second = (np.where(np.isfinite(plane), plane, 0.0) for plane in (group[0], group[-1]))
     valid, clipped = valid_mask(group, pixel_values), at_limit(group, pixel_values.low)
     if axis == "T" and len(group) > 1:
-        return BlockSource((second - first) / np.sqrt(2), (first + second) / 2, first, valid, clipped, MOST_CLIPPED)
-    return BlockSource(first, first, first, valid, clipped, MOST_CLIPPED)
+        return BlockSource((second - first) / np.sqrt(2), (first + second) / 2, first, valid, clipped)
+    return BlockSource(first, first, first, valid, clipped)
 
 
 def with_enough_blocks(name: str, sources: list[BlockSource]) -> list[BlockSource]:
-    """The sources; also with the blocks that hardly have an unclipped pixel, where there are few others.
+    """The sources, without blocks that have a clipped pixel; also with these, where there are few others.
 
     Errors: `UserError` if there are hardly any blocks.
     """
@@ -166,12 +160,33 @@ def block_fraction(sources: list[BlockSource]) -> float:
     return float(np.mean([source.blocks(VARIANCE_SIDE, VARIANCE_SIDE // 2)[0].mean() for source in sources]))
 
 
-def noise_levels(blocks: Blocks, correlation: Autocorrelation, pixel_values: PixelValues) -> NoiseLevels:
-    """The noise levels; before clipping, where dark noise was cut off at the lower limit of the pixel values."""
-    found, low = estimate_noise_levels(blocks, correlation), pixel_values.low
-    if low is None or not found.are_clipped(low.value):
-        return found
-    return estimate_noise_levels(blocks, correlation, low.value + pixel_values.step / 2)  # what rounds to it is cut off
+Measured = tuple[Blocks, Autocorrelation, NoiseLevels]
+
+
+def few_photon_levels(sources: list[BlockSource], _: PixelValues) -> Measured:
+    """Blocks, correlation and levels of photon counts."""
+    blocks = extract_blocks(sources, VARIANCE_SIDE)
+    return blocks, count_correlation(SPECTRUM_SIDE), count_levels(blocks)
+
+
+def noise_levels(sources: list[BlockSource], pixel_values: PixelValues) -> Measured:
+    """Blocks, correlation and levels; those before clipping, where dark noise was cut off at the lower limit."""
+    low = pixel_values.low
+    if low is not None and low.fraction > HARDLY_CLIPPED:
+        with_clipped = [replace(source, most_clipped=MOST_CLIPPED) for source in sources]
+        if block_fraction(with_clipped) >= MIN_VALID:
+            edge = low.value + pixel_values.step / 2  # what rounds to the limit is cut off
+            blocks, correlation, levels = estimated_levels(with_clipped)
+            if levels.are_clipped(low.value):
+                return blocks, correlation, estimate_noise_levels(blocks, correlation, edge)
+    return estimated_levels(sources)
+
+
+def estimated_levels(sources: list[BlockSource]) -> Measured:
+    """Blocks, correlation and levels, as they are."""
+    correlation = estimate_autocorrelation(extract_blocks(sources, SPECTRUM_SIDE))
+    blocks = extract_blocks(sources, VARIANCE_SIDE)
+    return blocks, correlation, estimate_noise_levels(blocks, correlation)
 
 
 def noise_correlation(first: Array, second: Array, valid: Array) -> float:
