@@ -1,5 +1,6 @@
 """Images of one call with different noise: each kind is denoised by a model of its own."""
 
+import importlib
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from noisewise.cli import main
 from noisewise.evaluate.metrics import psnr
 from tests.test_measure import scene
 
+workflow = importlib.import_module("noisewise.workflow.denoise")
 CAMERAS = {"a": (1.0, 1.0), "b": (8.0, 0.2), "c": (1.0, 1.0), "d": (8.0, 0.2)}  # gain, exposure
 
 
@@ -55,7 +57,7 @@ def test_one_model_file_cannot_hold_two_models(tmp_path):
 
 def test_a_training_on_both_tells_so():
     images = [noisy for _, noisy in PAIRS]
-    assert any("train a model for each kind" in note for note in nw.train("simulated", images, steps=0).notes)
+    assert any("train a model for each kind" in note for note in nw.train("simulated", images, steps=1).notes)
     assert not any("kinds of noise" in note for note in nw.train("n2v", images, steps=1).notes)
 
 
@@ -65,3 +67,25 @@ def test_dim_and_bright_images_of_one_camera_are_one_group(method):
     results = nw.denoise(images, steps=0, method=method)
     assert all(one.model is results[0].model for one in results)
     assert not any("kinds of noise" in note for note in results[0].notes)
+
+
+@pytest.mark.parametrize("order", ["abz", "zab"])
+def test_a_group_that_cannot_be_denoised_does_not_stop_the_others(tmp_path, order, monkeypatch):
+    """Its files are collected with the reason; without `failed`, it is an error."""
+    for name, (_, noisy) in zip("azb", PAIRS, strict=False):
+        tifffile.imwrite(tmp_path / f"{name}.tif", noisy)
+    original = workflow.check_up
+
+    def check_up(sources):
+        if sources[0].name == "z.tif":
+            raise nw.UserError("z.tif: is odd")
+        return original(sources)
+
+    monkeypatch.setattr(workflow, "check_up", check_up)
+    images = [tmp_path / f"{name}.tif" for name in order]
+    failed = {}
+    results = nw.denoise(images, output=tmp_path / "out", steps=0, failed=failed)
+    assert [one.path.name for one in results] == ["a_denoised.tif", "b_denoised.tif"]
+    assert failed == {str(tmp_path / "z.tif"): "z.tif: is odd"}
+    with pytest.raises(nw.UserError, match="is odd"):
+        nw.denoise(images, steps=0)

@@ -68,9 +68,21 @@ class Inputs:
         except UserError as error:
             if self.failed is None:
                 raise
-            self.failed[str(images[0].root or images[0].path or images[0].name)] = str(error)
+            self.failed[name_of(images)] = str(error)
             return False
         return True
+
+    def collect(self, error: UserError) -> None:
+        """Collect an error as the reason of all files that have none yet. Errors: the same, if these are errors."""
+        if self.failed is None:
+            raise error
+        for _, images in self.files():
+            self.failed.setdefault(name_of(images), str(error))
+
+
+def name_of(images: Sequence[Source]) -> str:
+    """The name under which a file is collected."""
+    return str(images[0].root or images[0].path or images[0].name)
 
 
 def checked(images: Sequence[Source], check: Callable[[Source], object]) -> None:

@@ -18,7 +18,7 @@ from noisewise.errors import UserError, counted, one_line
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.excluded import Excluded
-from noisewise.io.inputs import Inputs, images_of, open_inputs, read_completely
+from noisewise.io.inputs import Inputs, images_of, open_inputs, read_completely, refuse_none
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
@@ -171,12 +171,21 @@ def by_groups(
     parts: Sequence[Inputs], sources: Sequence[Source], seconds: Iterator[float],
     work: Callable[..., list[tuple[Source, Result]]],
 ) -> list[Result]:  # fmt: skip
-    """Work on each group of images, with its seconds of the budget; the results in the order of the images."""
+    """Work on each group of images, with its seconds of the budget; the results in the order of the images.
+
+    Where errors are collected, one of a group does not stop the others. Errors: `UserError`, if it stops all.
+    """
     found: list[tuple[Source, Result]] = []
     for part, allotted in zip(parts, seconds, strict=True):
         if not part.sources:
             continue  # all were refused
-        found += without_unreadable(part, partial(work, allotted=allotted))
+        try:
+            found += without_unreadable(part, partial(work, allotted=allotted))
+        except UserError as error:
+            if len(parts) == 1:
+                raise
+            part.collect(error)
+    refuse_none([source for source, _ in found], parts[0].failed)
     return [result for source in sources for one, result in found if one is source]
 
 
