@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 import noisewise as nw
 from noisewise.noise.ops.stabilize import Stabilizer
@@ -61,3 +62,13 @@ def test_noise_of_a_logarithm_is_followed():
     repeats = np.random.default_rng(1).poisson(photons, (300, *photons.shape))
     truth = np.log1p(repeats).mean(0)
     assert np.std(denoised - truth) < 0.5 * np.std(noisy - truth)
+
+
+def test_dark_texture_on_an_even_bright_field_does_not_make_the_noise_fall():
+    rng = np.random.default_rng(0)
+    texture = gaussian_filter(rng.normal(size=(256, 256)), 1.5)
+    y, x = np.mgrid[:256, :256]
+    inside = np.hypot(y - 128, x - 128) < 70
+    bright = 200 - inside * (60 + 25 * texture / texture.std())
+    found = nw.measure((bright + rng.normal(0, 5, bright.shape)).astype("float32"))
+    assert not any("logarithm" in warning for warning in found.warnings)

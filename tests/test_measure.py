@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from scipy.ndimage import gaussian_filter
 
 import noisewise as nw
 from noisewise.cli import main
@@ -20,6 +21,9 @@ from noisewise.noise.fit.pixel_values import PixelValueCounter
 from noisewise.noise.models import unpack
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.ops.linear_variance import linear_variance
+from noisewise.noise.ops.stabilize import Stabilizer
+from noisewise.noise.quantization import Quantization
 from tests.conftest import blobs
 
 GAIN, OFFSET = 2.0, 100.0
@@ -457,10 +461,14 @@ def test_gaussian_noise_on_sparse_spots_has_no_slope():
 
 @pytest.mark.parametrize("level", [-5.0, 0.0, 8.0, 20.0])
 def test_variance_before_clipping(level):
-    """Closed form: normal noise (σ = 10) at a signal near the limit, of which the pixels below zero became zero."""
-    noisy = np.maximum(np.random.default_rng(0).normal(level, 10, 10**6), 0)
-    signal, variance = before_clipping(float(noisy.var()), float((noisy == 0).mean()), 0.0)
-    assert signal == pytest.approx(level, abs=0.1) and variance == pytest.approx(100, rel=0.02)
+    """Closed form: normal noise near the limit, of which the pixels below zero became zero; rounded, and not."""
+    for step, std in ((0.0, 10.0), (1.0, 5.0), (4.0, 10.0)):
+        noisy = np.random.default_rng(0).normal(level * std / 10, std, 10**6)
+        noisy = np.maximum(step * np.round(noisy / step) if step else noisy, 0)
+        by = Quantization(step, 0.0, None)
+        signal, variance = before_clipping(float(noisy.var()), float((noisy == 0).mean()), by)
+        assert signal == pytest.approx(level * std / 10, abs=0.02 * std)
+        assert variance == pytest.approx(std**2 + step**2 / 12, rel=0.02)
 
 
 def test_background_that_was_subtracted_and_clipped_at_zero():
@@ -477,3 +485,58 @@ def test_an_image_of_almost_only_clipped_pixels_is_measured():
     noisy = np.clip(np.random.default_rng(4).normal(-20, 10, (128, 128)), 0, None).round().astype("uint16")
     assert (noisy == 0).mean() > 0.95
     assert np.isfinite(nw.measure(noisy).line(0.0))
+
+
+def pulses(photons, gain, seed=0):
+    """8-bit values of a photomultiplier: no photon is exactly zero."""
+    rng = np.random.default_rng(seed)
+    count = rng.poisson(photons)
+    return np.clip(rng.gamma(2.0 * np.maximum(count, 1e-9), gain / 2) * (count > 0), 0, 255).round().astype("uint8")
+
+
+@pytest.mark.parametrize("axes", ["TYX", "ZYX"])
+@pytest.mark.parametrize("background", [0.3, 1.0])
+def test_zeros_of_few_photons_in_frames_and_slices_are_not_clipped(axes, background):
+    photons = np.stack([background + 0.12 * (scene(160) - 4)] * 4)
+    found = nw.measure(pulses(photons, 8.0), axes=axes)
+    assert not found.levels.corrected
+    assert found.line(8 * background) == pytest.approx(12 * 8 * background, rel=0.2)  # 1.5 g s
+
+
+@pytest.mark.parametrize("axes", ["TYX", "ZYX"])
+def test_clipped_frames_and_slices(axes):
+    photons = np.stack([scene() - 4] * 4) + 30
+    noisy = np.clip(np.random.default_rng(0).poisson(photons) - 30, 0, None)
+    found = nw.measure(noisy.astype("uint16"), axes=axes)
+    assert found.levels.corrected and found.line(0.0) == pytest.approx(30, rel=0.35)
+
+
+@pytest.mark.parametrize("mean", [3, 5])
+def test_textured_images_of_few_photons_are_not_clipped(mean):
+    """Within a block the signals differ, and the dark ones leave more zeros than the mean of the block does."""
+    for seed in range(3):
+        texture = gaussian_filter(np.random.default_rng(seed).normal(size=(256, 256)), 2.5)
+        photons = mean * np.exp(0.7 * texture / texture.std())
+        found = nw.measure(np.random.default_rng(seed + 5).poisson(photons).astype("uint8"))
+        assert not found.levels.corrected
+
+
+def test_mostly_clipped_noise_gives_finite_results():
+    """Its variance seems to rise steeply in a part of the signals, and the line through it vanishes at the mean."""
+    photons = 30 + 40 * np.clip(scene() - 8, 0, None) / 50
+    noisy = np.clip(2 * np.random.default_rng(11).poisson(photons) - 70, 0, None).astype("uint16")
+    assert 0.4 < (noisy == 0).mean() < 0.9
+    assert np.isfinite(nw.denoise(noisy, steps=0).mean).all()
+
+
+class SteepFarAway(Gaussian):
+    """Variance of 120 up to a signal of 22, from where it rises steeply."""
+
+    def mean_var(self, signal):
+        return signal, 120 + 10 * (signal - 22).clamp(min=0)
+
+
+def test_line_of_a_noise_model_that_is_steep_far_from_the_mean():
+    assert linear_variance(SteepFarAway(11.0), 5.0, 11.0) == (0.0, 120.0)
+    zero = torch.zeros(())
+    assert Stabilizer.from_variance(zero + 9, zero - 90, zero, zero + 5).floor > 0

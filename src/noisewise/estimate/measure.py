@@ -133,7 +133,9 @@ def check_planes(name: str, planes: list[list[Array]]) -> None:
 def block_source(group: list[Array], axis: str, pixel_values: PixelValues) -> BlockSource:
     """Difference and mean of successive frames, and the first one; three times the plane itself if there is one."""
     first, second = (np.where(np.isfinite(plane), plane, 0.0) for plane in (group[0], group[-1]))
-    valid, clipped = valid_mask(group, pixel_values), at_limit(group, pixel_values.low)
+    valid = valid_mask(group, pixel_values)
+    used = group if axis == "T" else group[:1]
+    clipped = np.mean([at_limit([plane], pixel_values.low) for plane in used], 0)
     if axis == "T" and len(group) > 1:
         return BlockSource((second - first) / np.sqrt(2), (first + second) / 2, first, valid, clipped)
     return BlockSource(first, first, first, valid, clipped)
@@ -175,11 +177,11 @@ def noise_levels(sources: list[BlockSource], pixel_values: PixelValues) -> Measu
     if low is not None and low.fraction > HARDLY_CLIPPED:
         with_clipped = [replace(source, most_clipped=MOST_CLIPPED) for source in sources]
         if block_fraction(with_clipped) >= MIN_VALID:
-            edge = low.value + pixel_values.step / 2  # what rounds to the limit is cut off
             blocks, correlation, levels = estimated_levels(with_clipped)
             if levels.are_clipped(low.value):
-                return blocks, correlation, estimate_noise_levels(blocks, correlation, edge)
-    return estimated_levels(sources)
+                return blocks, correlation, estimate_noise_levels(blocks, correlation, pixel_values.quantization)
+    blocks, correlation, levels = estimated_levels(sources)
+    return blocks, correlation, replace(levels, clipped=np.zeros_like(levels.clipped))
 
 
 def estimated_levels(sources: list[BlockSource]) -> Measured:
@@ -218,7 +220,7 @@ def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
     shows a slope that is too small where there is read noise, so it may raise the slope more than lower it.
     """
     slope, error = levels.slope_from_shape(), line.slope_error
-    if error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
+    if levels.corrected or error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
         return line
     slope = min(max(slope, line.slope - error), line.slope + 2 * error)
     weight = levels.freedom / levels.variance**2

@@ -60,9 +60,11 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     line, quantization = found.line, found.pixel_values.quantization
     if found.few_photons:
         return PoissonGaussian(quantization.step, 0.0, 0.0, quantization)
-    falls = line.slope == 0 and found.levels.fall
+    falls = line.slope == 0 and found.levels.fall and not found.levels.corrected
     if not falls and (line.slope == 0 or (line.slope < 0 and not line(found.levels.signal.max()) > 0)):
         return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-3 * line.intercept)), quantization)
+    if found.levels.corrected:  # the pixels are clipped, and do not show the shape of the noise
+        return PoissonGaussian.from_line(line, found.signal_range[0], quantization)
     noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
     some = slice(None, None, max(1, len(noisy) // MAX_PAIRS))
     noisy, signal = noisy[some].contiguous(), signal[some].contiguous()

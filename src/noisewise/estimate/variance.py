@@ -12,6 +12,7 @@ from noisewise.axes import Array
 from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation
 from noisewise.estimate.dct_blocks import MIN_BLOCKS, Blocks, brightness_classes, homogeneous_spectra, radial_frequency
 from noisewise.noise.fit.variance_line import VarianceLine, fit_line
+from noisewise.noise.quantization import Quantization
 
 CLASSES = 16  # of brightness
 FRACTIONS = (0.1, 0.2, 0.4, 0.8)  # of the blocks, most homogeneous first; the largest that adds no texture is used
@@ -20,6 +21,7 @@ PIXEL_FRACTION = 0.2  # of the blocks, most homogeneous first, whose pixels show
 HIGH_FREQUENCY = 0.8  # from here on the noise is measured: the optics transmit little of the image there
 FIELD, FIELD_BLOCKS, FLAT = 3, 40, 1.2  # parts of the image along an axis; blocks in each; power, low over high
 HARDLY_CLIPPED, MOSTLY_CLIPPED = 0.02, 0.9  # of the pixels: too few to matter; too many to tell what was before
+LITTLE_TEXTURE = 0.2  # of the noise
 MORE_CLIPPED = 1.12  # times as many pixels at the limit as photon noise leaves there
 FALLING = 0.8  # of the variance at the darkest signals
 CHI2_MEDIAN = 0.455  # of one degree of freedom
@@ -33,7 +35,7 @@ class NoiseLevels:
     """Noise variance (ADU²) at several signals (ADU), dark to bright, with its degrees of freedom.
 
     texture: power at low frequencies over that of noise, minus one: how much of the image remains in the blocks.
-    clipped: fraction of the pixels at the lower limit, for which signal and variance are corrected.
+    clipped: fraction of the pixels at the lower limit, for which signal and variance are `corrected`; or zeros.
     pixels: at each level, half of the pixels (M, w² / 2) of the most homogeneous blocks, ADU.
     """
 
@@ -45,20 +47,19 @@ class NoiseLevels:
     pixels: list[Array]
 
     @property
-    def whole(self) -> Array:
-        """Indices of the levels whose noise is not clipped, and has its shape; all, if there are none."""
-        found = np.flatnonzero(self.clipped <= HARDLY_CLIPPED)
-        return found if len(found) else np.arange(len(self.clipped))
+    def corrected(self) -> bool:
+        """Whether signals and variances are those before clipping; the pixels are not."""
+        return bool(self.clipped.any())
 
     @property
     def third_cumulant(self) -> Array:
-        """κ₃ (ADU³) of the levels that are `whole`."""
-        return np.array([third_cumulant(self.pixels[level]) for level in self.whole])
+        """κ₃ (ADU³) at each signal."""
+        return np.array([third_cumulant(pixels) for pixels in self.pixels])
 
     @property
     def pairs(self) -> tuple[Array, Array]:
         """Noisy values in homogeneous places and their signals, the means of their blocks; ADU, both (N,)."""
-        noisy = np.concatenate([self.pixels[level] for level in self.whole])
+        noisy = np.concatenate(self.pixels)
         return noisy.ravel(), np.repeat(noisy.mean(1), noisy.shape[1])
 
     def fit(self) -> VarianceLine:
@@ -91,12 +92,14 @@ class NoiseLevels:
     def fall(self) -> bool:
         """Whether the variance is clearly lower at high signals, along a line or not, as after taking a logarithm.
 
-        Image texture does the opposite: it adds to the variance, and mostly where the image is bright.
+        Image texture adds to the variance of dark levels too, where the dark parts are the textured ones, as in bright
+        field: as far as it may explain the difference, nothing falls.
         """
         third = len(self.signal) // 3
         if not third:
             return False
-        dark, bright = float(np.median(self.variance[:third])), float(np.median(self.variance[-third:]))
+        without_texture = self.variance / (1 + TEXTURE_ERROR * np.maximum(self.texture, 0))
+        dark, bright = float(np.median(without_texture[:third])), float(np.median(self.variance[-third:]))
         error = float((2 / self.freedom[:third].sum() + 2 / self.freedom[-third:].sum()) ** 0.5)
         return bright * (1 + STANDARD_ERRORS * error) < FALLING * dark
 
@@ -104,13 +107,14 @@ class NoiseLevels:
         """Whether noise was cut off at a limit (ADU), and not that few photons left many pixels there.
 
         Photon noise of gain g, counted from the limit, leaves exp(−(s − limit) / g) of the pixels there; more are
-        clipped. g is the slope of the variance. False where hardly any pixels are at the limit.
+        clipped. g is the slope of the variance. Levels with texture do not count: they contain several
+        signals, and the darkest of these leave more. False where hardly any pixels are at the limit.
         """
-        some = (self.clipped > HARDLY_CLIPPED) & (self.clipped < MOSTLY_CLIPPED)
+        some = (self.clipped > HARDLY_CLIPPED) & (self.clipped < MOSTLY_CLIPPED) & (self.texture < LITTLE_TEXTURE)
         if not some.any():
             return False
-        slope = max(self.fit().slope if len(self.signal) > 2 and np.ptp(self.signal) > 0 else 0.0, SMALLEST)
-        by_chance = np.exp(-np.maximum(self.signal[some] - limit, 0) / slope)
+        gain = max(self.fit().slope if len(self.signal) > 2 and np.ptp(self.signal) > 0 else 0.0, SMALLEST)
+        by_chance = np.exp(-np.maximum(self.signal[some] - limit, 0) / gain)
         return bool(self.clipped[some].mean() > MORE_CLIPPED * by_chance.mean())
 
     def read_noise_variance(self, line: VarianceLine) -> float:
@@ -122,9 +126,8 @@ class NoiseLevels:
         """
         if line.slope <= 0:
             return float(max(line.intercept, 0.0))
-        variance = self.variance[self.whole]
-        weight = self.freedom[self.whole] / variance**3
-        estimate = float((weight * (variance - self.third_cumulant / line.slope)).sum() / weight.sum())
+        weight = self.freedom / self.variance**3
+        estimate = float((weight * (self.variance - self.third_cumulant / line.slope)).sum() / weight.sum())
         return float(np.clip(estimate, 0.0, max(line(self.signal.min()), 0.0)))
 
     def slope_from_shape(self) -> float:
@@ -132,8 +135,8 @@ class NoiseLevels:
 
         From the darker half of the levels, whose pixels contain least of the image.
         """
-        half = slice(max(len(self.whole) // 2, 1))
-        return float(self.third_cumulant[half].mean() / self.variance[self.whole][half].mean())
+        half = slice(max(len(self.signal) // 2, 1))
+        return float(self.third_cumulant[half].mean() / self.variance[half].mean())
 
     def error_factor(self, line: VarianceLine, freedom: Array) -> float:
         """Factor by which errors exceed those expected from the degrees of freedom, at least 1: from the median χ²."""
@@ -142,10 +145,13 @@ class NoiseLevels:
         return float(max(np.sqrt(np.median(chi2) / CHI2_MEDIAN), 1.0))
 
 
-def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation, limit: float | None = None) -> NoiseLevels:
+def estimate_noise_levels(
+    blocks: Blocks, correlation: Autocorrelation, clipped_by: Quantization | None = None
+) -> NoiseLevels:
     """Estimate the variance by brightness from blocks (8 pixels wide), without that of row and column offsets.
 
-    correlation: autocorrelation of the noise, which determines its spectrum. limit: at which dark pixels are clipped.
+    correlation: autocorrelation of the noise, which determines its spectrum. clipped_by: what cut off dark noise;
+    the levels are then those before.
     """
     side = blocks.side
     expected = correlation.spectrum(side)
@@ -163,8 +169,8 @@ def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation, limit: f
             spectrum = selected.power / expected
             variance = max(float(spectrum[high].mean()), least)
             texture, signal = spectrum[low].mean() / variance - 1, selected.signal
-            if limit is not None and HARDLY_CLIPPED < selected.clipped < MOSTLY_CLIPPED:
-                signal, variance = before_clipping(variance, selected.clipped, limit)
+            if clipped_by is not None and HARDLY_CLIPPED < selected.clipped < MOSTLY_CLIPPED:
+                signal, variance = before_clipping(variance, selected.clipped, clipped_by)
             found.append((signal, variance, selected.count * high.sum(), texture, selected.clipped))
         most_texture = max(found[0][3], 0) + ADDED_TEXTURE
         levels.append(next((level for level in reversed(found) if level[3] <= most_texture), found[0]))
@@ -174,19 +180,24 @@ def estimate_noise_levels(blocks: Blocks, correlation: Autocorrelation, limit: f
     return NoiseLevels(signal, variance, freedom, texture, clipped, pixels)
 
 
-def before_clipping(variance: float, clipped: float, limit: float) -> tuple[float, float]:
-    """Signal (ADU) and variance (ADU²) of normal noise of which a fraction is clipped at a limit.
+def before_clipping(variance: float, clipped: float, by: Quantization) -> tuple[float, float]:
+    """Signal (ADU) and variance (ADU²) of normal noise of which a fraction is at the lower limit.
 
-    With a = (s − limit) / σ the fraction is Φ(−a), and the variance after clipping σ² ((a² + 1) Φ + a φ − (a Φ + φ)²),
-    with the cumulative normal distribution Φ and the normal density φ at a.
+    All values below the edge, half a step d above the limit, are stored as the limit. With a = (s − edge) / σ, the
+    cumulative normal distribution Φ and the normal density φ at a, their fraction is p = Φ(−a), and the stored values
+    have the variance k σ² + 2 d p m σ + d² p (1 − p), where m = a Φ + φ and k = (a² + 1) Φ + a φ − m². This is solved
+    for σ.
 
     Source: the moments of a censored normal distribution, Tobin 1958, doi:10.2307/1907382.
     """
-    normal = NormalDist()
+    normal, below, low = NormalDist(), by.step / 2, by.low or 0.0
     a = -normal.inv_cdf(clipped)
     above, density = 1 - clipped, normal.pdf(a)
-    std = (variance / ((a**2 + 1) * above + a * density - (a * above + density) ** 2)) ** 0.5
-    return limit + a * std, std**2
+    mean = a * above + density
+    k, h = (a**2 + 1) * above + a * density - mean**2, below * clipped * mean
+    rest = max(variance - below**2 * clipped * above, 0.0)
+    std = (-h + (h**2 + k * rest) ** 0.5) / k
+    return low + below + a * std, max(std**2, SMALLEST)
 
 
 def field_ratio(blocks: Blocks, levels: NoiseLevels) -> float:

@@ -45,8 +45,8 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 
     c solves residual(c) = 1 (see `ConsistencyCheck`): under the noise model with c times the variance, the packaged
     denoiser removes as much as a posterior mean removes. Only pixels with a low predicted standard deviation and not
-    too few photons are used. Unchanged if there is no solution within a factor of two, and for other kinds of noise
-    than white.
+    too few photons are used. Unchanged if there is no solution within a factor of two, for other kinds of noise than
+    white, and where noise was clipped, so that the residual is not that of the noise.
 
     image: a path or an array. found: its check-up, from `measure`. axes, channel: as for `measure`.
 
@@ -56,7 +56,7 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 
     Source: Stein 1981, doi:10.1214/aos/1176345632.
     """
-    if found.kind != "white" or found.line.slope < 0:
+    if found.kind != "white" or found.line.slope < 0 or found.levels.corrected:
         return found
     source = open_source(image, axes)
     planes, counts = planes_of(source, found, channel)

@@ -10,6 +10,7 @@ from noisewise.noise.base import Noise
 
 SPAN = 3.0  # standard deviations of the image to each side of its mean, the range of signals
 POINTS = 65
+LEAST_AT_MEAN = 0.1  # of the variance at the mean of the image, which the line must have there
 MIN_SLOPE = 0.05  # of the steepest slope: flatter parts are the floor of the variance
 
 
@@ -26,4 +27,8 @@ def linear_variance(noise_model: Noise, mean: float, std: float) -> tuple[float,
     if (sign * slopes).max() <= 0 or not steep.any():
         return 0.0, float(variance.mean())
     slope = float(slopes[steep].median())
-    return slope, float((variance - slope * signal)[1:][steep].median())
+    intercept = float((variance - slope * signal)[1:][steep].median())
+    at_mean = float(variance[POINTS // 2])
+    if slope * mean + intercept < LEAST_AT_MEAN * at_mean:  # only a part far from the mean is steep
+        return 0.0, at_mean
+    return slope, intercept

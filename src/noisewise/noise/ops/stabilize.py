@@ -38,7 +38,7 @@ class Stabilizer:
         intercept = variance_at_zero + ANSCOMBE * slope**2
         typical = slope * mean + intercept
         floor = torch.maximum(read_variance + FLOOR * slope**2, LEAST * typical.abs())
-        return cls(slope, intercept, torch.minimum(floor, typical), mean)
+        return cls(slope, intercept, torch.where(typical > 0, torch.minimum(floor, typical), floor), mean)
 
     def exposed(self, fraction: float | Tensor) -> Stabilizer:
         """Transform for a fraction of the light (above 1: more light), rescaled to the same mean.
