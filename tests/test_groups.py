@@ -1,6 +1,7 @@
 """Images of one call with different noise: each kind is denoised by a model of its own."""
 
 import importlib
+import itertools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import tifffile
 import noisewise as nw
 from noisewise.cli import main
 from noisewise.evaluate.metrics import psnr
+from noisewise.workflow.alike import alike, group_channels, noise_of
 from tests.test_measure import scene
 
 workflow = importlib.import_module("noisewise.workflow.denoise")
@@ -89,3 +91,57 @@ def test_a_group_that_cannot_be_denoised_does_not_stop_the_others(tmp_path, orde
     assert failed == {str(tmp_path / "z.tif"): "z.tif: is odd"}
     with pytest.raises(nw.UserError, match="is odd"):
         nw.denoise(images, steps=0)
+
+
+def test_groups_do_not_depend_on_the_order():
+    """A dark frame is like the images of both cameras, and must not bring them together."""
+    rng = np.random.default_rng(0)
+    dark = (100 + rng.poisson(0.2, (192, 192))).astype("uint16")
+    images = [dark, *(noisy for _, noisy in PAIRS)]
+    for order in itertools.islice(itertools.permutations(range(5)), 0, None, 13):
+        found = group_channels([noise_of(nw.io.open_source(images[number])) for number in order])
+        cameras = [{order[number] % 2 for number in members if order[number]} for members in found]
+        assert sorted(map(len, cameras)) == [1, 1]
+
+
+def test_every_channel_counts():
+    """Of two images whose second channels differ, each gets its own models; an empty channel counts for nothing."""
+    (_, a), (_, b), (_, c), _ = PAIRS
+    empty = np.zeros_like(a)
+    same, other, lacking = np.stack([a, c]), np.stack([c, b]), np.stack([empty, a])
+    channels = [noise_of(nw.io.open_source(image, axes="CYX")) for image in (same, other, lacking)]
+    assert not alike(channels[0], channels[1]) and alike(channels[0], channels[2])
+
+
+def test_the_same_source_twice():
+    source = nw.io.open_source(PAIRS[0][1])
+    assert len(nw.denoise([source, source], steps=0)) == 2
+
+
+def test_outputs_of_all_groups_are_checked_before_the_first(tmp_path):
+    outputs = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    outputs[1].write_bytes(b"old")
+    with pytest.raises(nw.UserError, match="exists already"):
+        nw.denoise([noisy for _, noisy in PAIRS[:2]], output=outputs, steps=0)
+    assert not outputs[0].exists() and outputs[1].read_bytes() == b"old"
+
+
+def test_an_interruption_of_the_second_group(tmp_path, monkeypatch, capsys):
+    """No command with a model of another group is suggested."""
+    for name, (_, noisy) in zip("ab", PAIRS, strict=False):
+        tifffile.imwrite(tmp_path / f"{name}.tif", noisy)
+    original = workflow.Training.run
+
+    def run(self, **options):
+        if "b.tif" in str(self.model.provenance["trained_on"]):
+            raise workflow.Interrupted(self.model)
+        return original(self, **options)
+
+    monkeypatch.setattr(workflow.Training, "run", run)
+    command = ["denoise", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--steps", "0"]
+    assert main(command) == 130
+    message = capsys.readouterr().err
+    assert "--skip-existing" in message and "predict" not in message and "train" not in message.rpartition("error")[2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "a_denoised.tif", "b.tif"]
+    monkeypatch.undo()
+    assert main([*command, "--skip-existing"]) == 0 and (tmp_path / "b_denoised.tif").exists()

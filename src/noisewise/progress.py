@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-STAGES = {"train": "training", "predict": "denoising", "evaluate": "comparing"}
+STAGES = {"measure": "measuring", "train": "training", "predict": "denoising", "evaluate": "comparing"}
 REDRAWN_S = 0.1  # seconds between two drawings of the line
 
 
@@ -32,7 +32,8 @@ class Progress:
 
 @dataclass
 class Stage:
-    """A stage of the work: `train` with its progress, `predict` or `evaluate` with the fraction done, or `notes`.
+    """A stage of the work: `measure`, `predict` or `evaluate` with the fraction done, `train` also with its progress,
+    or `notes`.
 
     name: of the stage. fraction: done, 0 to 1. progress: of the training, for `train`. notes: messages to show before
     the work begins, for `notes`.

@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
-from noisewise.cli._exit import exit_code, failures
+from noisewise.cli._exit import INTERRUPTED, exit_code, fail, failures
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.cli._print import say
 from noisewise.errors import UserError
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Denoise:
     """Denoise images: measure the noise, train on the noisy images, write a denoised file for each.
 
-    One model is trained on all inputs together. No other option is needed: the method and its settings are chosen by
-    the noise that was measured.
+    One model is trained on all inputs together, or one for each kind of noise. No other option is needed: the method
+    and its settings are chosen by the noise that was measured.
     """
 
     inputs: options.Inputs
@@ -97,6 +97,8 @@ class Denoise:
                     failed=failed if self.target is None and len(plan.inputs) + len(failed) > 1 else None,
                 )  # fmt: skip
         except Interrupted as stop:
+            if stop.groups > 1:
+                return fail("interrupted; continue with the same command and --skip-existing", INTERRUPTED)
             return keep_interrupted(stop.model, self, plan, targets)
         display.say(all_notes(results))
         return self._finish(plan.done(failed), path, results, time.monotonic() - started, failed)

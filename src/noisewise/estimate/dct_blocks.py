@@ -68,12 +68,12 @@ class BlockSource:
         return valid & (clipped <= self.most_clipped), clipped
 
 
-def extract_blocks(sources: Sequence[BlockSource], side: int) -> Blocks:
-    """Overlapping blocks of all images (Y, X)."""
+def extract_blocks(sources: Sequence[BlockSource], side: int, most: int = MAX_BLOCKS) -> Blocks:
+    """Overlapping blocks of all images (Y, X). most: about how many."""
     parts = []
     for source in sources:
         rows, columns = source.noisy.shape
-        stride = max(2, round((rows * columns / (MAX_BLOCKS / len(sources))) ** 0.5))
+        stride = max(2, round((rows * columns / (most / len(sources))) ** 0.5))
         window = (side, side)
         keep, clipped = source.blocks(side, stride)
         noisy, brightness, frame = (

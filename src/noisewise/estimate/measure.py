@@ -28,6 +28,7 @@ from noisewise.noise.fit.variance_line import VarianceLine
 
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 MIN_SIDE = 32  # pixels
+QUICK_PLANES, QUICK_BLOCKS = 2, 4_000
 COMPUTABLE = (1e-30, 1e30)  # the smallest range of pixel values, and the largest value
 FALLING_ERRORS = 4.0  # standard errors of the slope
 MIN_VALID = 0.25  # of the blocks must be free of saturated and missing pixels
@@ -54,17 +55,7 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     read = [read_planes(one, channel, max(1, MAX_PLANES // len(sources))) for one in sources]
     axis, pairs = read[0][0], [(along, group) for along, part in read for group in part]
     planes = [group for _, group in pairs]
-    check_planes(source.name, planes)
-    counter = PixelValueCounter(source.dtype)
-    for plane in (plane for group in planes for plane in group):
-        counter.add(plane)
-    pixel_values = counter.measure()
-    few_photons = has_few_photons([plane for group in planes for plane in group], pixel_values)
-    if few_photons:
-        pixel_values = count_values(pixel_values)
-    block_sources = with_enough_blocks(
-        source.name, [block_source(group, along, pixel_values) for along, group in pairs]
-    )
+    pixel_values, few_photons, block_sources = prepared(source, pairs)
     with naming(source.name), as_unmeasurable():
         blocks, correlation, levels = (few_photon_levels if few_photons else noise_levels)(block_sources, pixel_values)
     valid = [part.valid for part in block_sources]
@@ -87,6 +78,38 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         line_displacement=source.line_displacement,
         field_ratio=1.0 if few_photons else field_ratio(blocks, levels),
     )
+
+
+def measure_levels(source: Source, channel: int) -> NoiseLevels:
+    """The noise levels of one channel, quickly: from a few planes, few blocks, and as if the noise were white.
+
+    Good for comparing images. Errors: `UserError`, as `measure`.
+    """
+    inspect_pixels(source)
+    axis, groups = read_planes(source, channel, QUICK_PLANES)
+    _, few_photons, sources = prepared(source, [(axis, group) for group in groups])
+    blocks = extract_blocks(sources, VARIANCE_SIDE, QUICK_BLOCKS)
+    with naming(source.name):
+        return count_levels(blocks) if few_photons else estimate_noise_levels(blocks, count_correlation(SPECTRUM_SIDE))
+
+
+def prepared(source: Source, pairs: list[tuple[str, list[Array]]]) -> tuple[PixelValues, bool, list[BlockSource]]:
+    """How pixel values are stored, whether they are counts of few photons, and what blocks are cut from.
+
+    pairs: groups of planes, each with the axis along which they follow each other. Errors: `UserError` for images
+    without noise to measure.
+    """
+    planes = [group for _, group in pairs]
+    check_planes(source.name, planes)
+    counter = PixelValueCounter(source.dtype)
+    for plane in (plane for group in planes for plane in group):
+        counter.add(plane)
+    pixel_values = counter.measure()
+    few_photons = has_few_photons([plane for group in planes for plane in group], pixel_values)
+    if few_photons:
+        pixel_values = count_values(pixel_values)
+    sources = [block_source(group, along, pixel_values) for along, group in pairs]
+    return pixel_values, few_photons, with_enough_blocks(source.name, sources)
 
 
 @contextmanager
@@ -210,7 +233,7 @@ def variance_line(levels: NoiseLevels) -> VarianceLine:
         if line.slope > 0 or falls(line, levels):
             return line
     error = float(np.sqrt(2 / (levels.freedom / levels.variance**2).sum()))
-    return VarianceLine(0.0, levels.mean_variance, ((np.inf, 0.0), (0.0, error**2)))
+    return VarianceLine(0.0, levels.centre[1], ((np.inf, 0.0), (0.0, error**2)))
 
 
 def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
@@ -223,8 +246,7 @@ def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
     if levels.corrected or error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
         return line
     slope = min(max(slope, line.slope - error), line.slope + 2 * error)
-    weight = levels.freedom / levels.variance**2
-    signal, variance = (float((weight * part).sum() / weight.sum()) for part in (levels.signal, levels.variance))
+    signal, variance = levels.centre
     return replace(line, slope=slope, intercept=variance - slope * signal)
 
 

@@ -72,7 +72,7 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
     pairs.add(with_poisson_where_bright(noisy, signal, line, quantization), signal)
     mixture = Mixture.from_pairs(pairs)
     if falls:
-        return follow_levels(mixture, found.levels, line.intercept / found.levels.mean_variance)
+        return follow_levels(mixture, found.levels, line.intercept / found.levels.centre[1])
     measured = found.levels.fit()  # of which `line` may be a multiple
     if found.levels.is_nonlinear(measured):
         return follow_levels(mixture, found.levels, line.slope / measured.slope)

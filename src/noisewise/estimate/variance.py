@@ -21,8 +21,7 @@ PIXEL_FRACTION = 0.2  # of the blocks, most homogeneous first, whose pixels show
 HIGH_FREQUENCY = 0.8  # from here on the noise is measured: the optics transmit little of the image there
 FIELD, FIELD_BLOCKS, FLAT = 3, 40, 1.2  # parts of the image along an axis; blocks in each; power, low over high
 HARDLY_CLIPPED, MOSTLY_CLIPPED = 0.02, 0.9  # of the pixels: too few to matter; too many to tell what was before
-LITTLE_TEXTURE = 0.2  # of the noise
-MORE_CLIPPED = 1.12  # times as many pixels at the limit as photon noise leaves there
+LEFT_AT_LIMIT = 0.35  # of the squared gain: variance that photon noise does not have where there are no photons
 FALLING = 0.8  # of the variance at the darkest signals
 CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # fraction of the texture at low frequencies that the high ones may contain too
@@ -83,10 +82,11 @@ class NoiseLevels:
         return bool(below.sum() >= NONLINEAR_LEVELS)
 
     @property
-    def mean_variance(self) -> float:
-        """Mean over the levels, ADU², weighted by their errors."""
+    def centre(self) -> tuple[float, float]:
+        """Mean signal (ADU) and variance (ADU²) of the levels, weighted by the errors of the variance."""
         weight = self.freedom / self.variance**2
-        return float((weight * self.variance).sum() / weight.sum())
+        signal, variance = (float((weight * part).sum() / weight.sum()) for part in (self.signal, self.variance))
+        return signal, variance
 
     @property
     def fall(self) -> bool:
@@ -106,16 +106,16 @@ class NoiseLevels:
     def are_clipped(self, limit: float) -> bool:
         """Whether noise was cut off at a limit (ADU), and not that few photons left many pixels there.
 
-        Photon noise of gain g, counted from the limit, leaves exp(−(s − limit) / g) of the pixels there; more are
-        clipped. g is the slope of the variance. Levels with texture do not count: they contain several
-        signals, and the darkest of these leave more. False where hardly any pixels are at the limit.
+        Photon noise of gain g, counted from the limit, vanishes at the limit. Where noise was cut off, some is left:
+        the line through the levels has a variance of more than about g² / 3 there, even if g is two standard errors
+        larger. False where hardly any pixels are at the limit, and where all signals are equal.
         """
-        some = (self.clipped > HARDLY_CLIPPED) & (self.clipped < MOSTLY_CLIPPED) & (self.texture < LITTLE_TEXTURE)
-        if not some.any():
+        some = (self.clipped > HARDLY_CLIPPED) & (self.clipped < MOSTLY_CLIPPED)
+        if not some.any() or len(self.signal) < 3 or not np.ptp(self.signal) > 0:
             return False
-        gain = max(self.fit().slope if len(self.signal) > 2 and np.ptp(self.signal) > 0 else 0.0, SMALLEST)
-        by_chance = np.exp(-np.maximum(self.signal[some] - limit, 0) / gain)
-        return bool(self.clipped[some].mean() > MORE_CLIPPED * by_chance.mean())
+        line, (signal, variance) = self.fit(), self.centre
+        gain = max(line.slope + STANDARD_ERRORS * line.slope_error, 0.0)
+        return variance - gain * (signal - limit) > LEFT_AT_LIMIT * gain**2
 
     def read_noise_variance(self, line: VarianceLine) -> float:
         """σ² (ADU²) of the read noise, which is symmetric, unlike shot noise.

@@ -130,13 +130,13 @@ def denoise(
         begun, sources = time.perf_counter(), inputs.sources
         checkup = check_up(sources)
         chosen = make_method(choose_method(method, checkup, noise, write), settings)
-        refuse_early(chosen, inputs, write)
+        refuse_unsupported(chosen, write)
         noise_models = find_noise_models(chosen, sources, noise, from_first_pass(sources, seed, device), checkup)
         targets = images_of(target, axes, series)
         training = Training(
             chosen, sources, targets, noise_models=noise_models, checkup=checkup, seed=seed, device=device
         )  # fmt: skip
-        average = write.averages(sources, parse_budget(budget))
+        average = write.averages(sources, allotted if budget is not None else None)
         predicted = training.seconds_to_predict(sources, average) if steps is None else 0.0
         seconds = training_seconds(allotted, begun, predicted, training.ready) if steps is None else None
         model = training.run(steps=steps, seconds=seconds, report=report)
@@ -146,25 +146,30 @@ def denoise(
 
     opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
     with opening as inputs, showing(given) as report:
-        parts = grouped(inputs, method, noise, target, model_path)
+        parts = grouped(inputs, method, noise, target, report)
+        refuse_early(parts, inputs, write, model_path)
         results = by_groups(parts, inputs.sources, allot(parts, budget, started), with_inputs)
     return results if inputs.several or not results else results[0]
 
 
-def grouped(inputs: Inputs, method: str | Method, noise: Any, target: Any, path: Any) -> list[Inputs]:
-    """The images that can be denoised together, in groups of like noise; in one with targets. path: for the model.
-
-    Errors: `UserError` where one model file is to hold the models of several groups.
-    """
+def grouped(inputs: Inputs, method: str | Method, noise: Any, target: Any, report: Report) -> list[Inputs]:
+    """The images that can be denoised together, in groups of like noise; in one with targets."""
     usable = inputs.usable(like_most(inputs.sources)) if inputs.sources else inputs
-    parts = in_groups(usable, method, noise) if target is None else [usable]
+    return [usable] if target is not None else in_groups(usable, method, noise, report)
+
+
+def refuse_early(parts: Sequence[Inputs], inputs: Inputs, write: WriteOptions, path: Any) -> None:
+    """Check all outputs before the work, and not after a part of it. path: for the model.
+
+    Errors: `UserError` for outputs that cannot be written, and where one model file is to hold several models.
+    """
     if path is not None and len(parts) > 1:
         first = ", ".join(str(part.sources[0].name) for part in parts)
         raise UserError(
             f"{path}: the images have {len(parts)} different kinds of noise (as in {first}) and need a model each; "
             f"denoise each kind separately, or leave out the model"
         )
-    return parts
+    write.refuse_early(inputs.files())
 
 
 def by_groups(
@@ -181,12 +186,20 @@ def by_groups(
             continue  # all were refused
         try:
             found += without_unreadable(part, partial(work, allotted=allotted))
+        except Interrupted as stop:
+            stop.groups = len(parts)
+            raise
         except UserError as error:
             if len(parts) == 1:
                 raise
             part.collect(error)
     refuse_none([source for source, _ in found], parts[0].failed)
-    return [result for source in sources for one, result in found if one is source]
+    left, results = list(found), []
+    for source in sources:  # which may be given twice
+        number = next((number for number, (one, _) in enumerate(left) if one is source), None)
+        if number is not None:
+            results.append(left.pop(number)[1])
+    return results
 
 
 def without_unreadable(
@@ -223,12 +236,6 @@ def like_most(sources: Sequence[Source]) -> Callable[[Source], None]:
             )
 
     return check
-
-
-def refuse_early(method: Method, inputs: Inputs, write: WriteOptions) -> None:
-    """Errors: `UserError` for what cannot be computed or written, before the work and not after it."""
-    refuse_unsupported(method, write)
-    write.refuse_early(inputs.files())
 
 
 def finish(

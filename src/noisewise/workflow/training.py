@@ -56,11 +56,14 @@ COLLAPSED = (
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; `model` holds what was learned so far, and is usable."""
+    """Ctrl-C; `model` holds what was learned so far, and is usable.
+
+    groups: of images with different noise, each with a model of its own; `model` is that of one of them.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__("interrupted")
-        self.model = model
+        self.model, self.groups = model, 1
 
 
 class Training:
