@@ -88,6 +88,7 @@ def test_denoise_needs_its_outputs_without_compression(
     with pytest.raises(Reached):
         main(["denoise", "a.tif", *map(str, arguments)])
     monkeypatch.delenv("NOISEWISE_DEBUG")
+    capsys.readouterr()  # the progress of the first
     disk(needed - 1)
     error = refused(capsys, "denoise", "a.tif", *arguments)
     assert f"the outputs need {in_bytes(needed)}, but only {in_bytes(needed - 1)} of the disk are free" in error

@@ -146,8 +146,9 @@ def denoise(
 
     opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
     with opening as inputs, showing(given) as report:
+        write.refuse_early(inputs.files())
         parts = grouped(inputs, method, noise, target, report)
-        refuse_early(parts, inputs, write, model_path)
+        refuse_one_model(parts, model_path)
         results = by_groups(parts, inputs.sources, allot(parts, budget, started), with_inputs)
     return results if inputs.several or not results else results[0]
 
@@ -158,18 +159,14 @@ def grouped(inputs: Inputs, method: str | Method, noise: Any, target: Any, repor
     return [usable] if target is not None else in_groups(usable, method, noise, report)
 
 
-def refuse_early(parts: Sequence[Inputs], inputs: Inputs, write: WriteOptions, path: Any) -> None:
-    """Check all outputs before the work, and not after a part of it. path: for the model.
-
-    Errors: `UserError` for outputs that cannot be written, and where one model file is to hold several models.
-    """
+def refuse_one_model(parts: Sequence[Inputs], path: Any) -> None:
+    """Errors: `UserError` where one model file is to hold several models."""
     if path is not None and len(parts) > 1:
         first = ", ".join(str(part.sources[0].name) for part in parts)
         raise UserError(
             f"{path}: the images have {len(parts)} different kinds of noise (as in {first}) and need a model each; "
             f"denoise each kind separately, or leave out the model"
         )
-    write.refuse_early(inputs.files())
 
 
 def by_groups(
