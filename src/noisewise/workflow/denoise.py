@@ -147,26 +147,27 @@ def denoise(
     opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
     with opening as inputs, showing(given) as report:
         write.refuse_early(inputs.files())
-        parts = grouped(inputs, method, noise, target, report)
-        refuse_one_model(parts, model_path)
+        parts = grouped(inputs, method, noise, target, model_path, report)
         results = by_groups(parts, inputs.sources, allot(parts, budget, started), with_inputs)
     return results if inputs.several or not results else results[0]
 
 
-def grouped(inputs: Inputs, method: str | Method, noise: Any, target: Any, report: Report) -> list[Inputs]:
-    """The images that can be denoised together, in groups of like noise; in one with targets."""
+def grouped(
+    inputs: Inputs, method: str | Method, noise: Any, target: Any, path: Any, report: Report
+) -> list[Inputs]:  # fmt: skip
+    """The images that can be denoised together, in groups of like noise; in one with targets.
+
+    path: for the model. Errors: `UserError` where one model file would have to hold several models.
+    """
     usable = inputs.usable(like_most(inputs.sources)) if inputs.sources else inputs
-    return [usable] if target is not None else in_groups(usable, method, noise, report)
-
-
-def refuse_one_model(parts: Sequence[Inputs], path: Any) -> None:
-    """Errors: `UserError` where one model file is to hold several models."""
+    parts = [usable] if target is not None else in_groups(usable, method, noise, report)
     if path is not None and len(parts) > 1:
         first = ", ".join(str(part.sources[0].name) for part in parts)
         raise UserError(
             f"{path}: the images have {len(parts)} different kinds of noise (as in {first}) and need a model each; "
             f"denoise each kind separately, or leave out the model"
         )
+    return parts
 
 
 def by_groups(
