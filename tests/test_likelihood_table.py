@@ -103,6 +103,14 @@ def test_the_gradient_points_to_the_value_from_far_away(kind, quantization):
         assert (side * signal.grad < -1e-4).all(), (side, signal.grad)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_likelihood_of_a_missing_signal_is_missing(kind):
+    noise_model = noise_model_of(kind, CLIPPED)
+    noisy, signal = torch.full((2,), 200.0), torch.tensor([float("nan"), 200.0])
+    for evaluate in (noise_model.log_prob, partial(noise_model.tabulated, image_statistics=STATISTICS)):
+        assert evaluate(noisy, signal).isnan().tolist() == [True, False]
+
+
 def test_the_gradient_points_to_the_value_where_that_of_the_noise_model_does_not():
     """With uniform outliers a darker signal is likelier, since its noise is weaker; a table avoids that gradient."""
     noise_model, noisy = heavy_tailed(fraction=1e-4, width=100.0), torch.full((2,), 2000.0)

@@ -56,6 +56,14 @@ def test_reading_leaves_a_noise_model_as_it_was(tmp_path):
     assert torch.equal(*samples)
 
 
+def test_a_seed_is_a_whole_number(tmp_path):
+    noise_model = Gaussian(3.0)
+    noise_model.provenance = {"seed": 0.0}
+    noise_model.save(tmp_path / "noise.safetensors")
+    with pytest.raises(nw.UserError, match=r"noise\.safetensors: noisewise cannot read this noise model"):
+        nw.load_noise(tmp_path / "noise.safetensors")
+
+
 @pytest.mark.parametrize("name", ["live.0", "average.1", "best.0", "exp_avg.0", "step.0"])
 @pytest.mark.parametrize("change", ["shape", "missing"])
 def test_a_training_state_that_does_not_fit(tmp_path, name, change, capsys):

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel
+from pydantic import BaseModel, Strict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -116,7 +116,7 @@ class Provenance(BaseModel, extra="allow"):
     """The parts of a provenance that are used, and not only shown."""
 
     method: str = ""
-    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Strict(), Interval(ge=0, lt=2**63)] = 0
     trained_on: list[str] = []
     signal_range: tuple[float, float] = (0.0, 1.0)
     warnings: list[str] = []

@@ -13,6 +13,7 @@ from noisewise.noise.fit.variance_line import fit_line
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.arrays import refuse_single_pixels
+from noisewise.noise.ops.lookup import index_below
 from noisewise.noise.quantization import CONTINUOUS, Quantization
 
 SIGNALS, SCORES, VALUES = 96, 161, 1601  # of the quantile table: signals, normal scores, noisy values
@@ -72,7 +73,7 @@ class Correlated(Noise):
         low, high, table = self.table(signal)
         row = ((signal - low) / (high - low) * (SIGNALS - 1)).clamp(0, SIGNALS - 1)
         column = ((normal / MAX_SCORE + 1) / 2 * (SCORES - 1)).clamp(0, SCORES - 1)
-        i, j = row.floor().clamp(max=SIGNALS - 2).long(), column.floor().clamp(max=SCORES - 2).long()
+        i, j = index_below(row, SIGNALS - 2), index_below(column, SCORES - 2)
         a, b = row - i, column - j
         flat = table.reshape(-1)
         corners = [flat[(i + di) * SCORES + j + dj] for di in (0, 1) for dj in (0, 1)]

@@ -13,6 +13,7 @@ from noisewise.errors import UserError
 from noisewise.noise.base import GaussianSum, Value, normal_like
 from noisewise.noise.fit.variance_line import VarianceLine, fit_line
 from noisewise.noise.models.poisson_gaussian import LEAST_ELECTRONS, LEAST_READ_NOISE
+from noisewise.noise.ops.lookup import index_below
 from noisewise.noise.quantization import CONTINUOUS, Quantization
 
 LEAST_RESPONSE_STD = 0.2
@@ -176,7 +177,7 @@ def log_wright_bessel(log_kappa: Tensor, shape: float) -> Tensor:
     table = log_wright_bessel_table(shape).to(log_kappa)
     low, high = math.log(LEAST), math.log(MOST)
     at = (log_kappa - low) * ((NODES - 1) / (high - low))
-    index = at.detach().clamp(0, NODES - 2).long()
+    index = index_below(at, NODES - 2)
     return table[index] + (at - index) * (table[1:] - table[:-1])[index]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from noisewise.noise.base import Noise, Value, normal_like
 from noisewise.noise.fit.pairs import INSIDE, WIDTH, Pairs, interval_of, standard_deviation
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.ops.lookup import index_below
 from noisewise.noise.quantization import CONTINUOUS, Quantization, log_mass
 
 BROAD = 5.0  # standard deviation of the outliers relative to the variance line
@@ -102,7 +103,7 @@ class Histogram(Noise):
     def _column(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the column below z, and the weight of the next column."""
         position = ((z - self.first) / self.width).clamp(0, self.table.shape[1] - 1)
-        index = position.detach().floor().long().clamp(max=self.table.shape[1] - 2)
+        index = index_below(position, self.table.shape[1] - 2)
         return index, position - index
 
     def _density(self, z: Tensor, row: Tensor, part: Tensor) -> Tensor:

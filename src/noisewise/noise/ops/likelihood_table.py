@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from noisewise.noise.ops.lookup import index_below
 from noisewise.noise.quantization import Quantization
 
 ROWS = 8192  # noisy values, at most
@@ -92,8 +93,8 @@ class LikelihoodTable:
         column = (self.u_at(signal) - self.u_at(noisy) + COLUMN_SPAN) * PER_STD
         row = self.row_at(noisy)
         if self.exact:
-            return self._in_row(row.round().long(), column)
-        first = row.floor().clamp(max=len(self.table) - 2).long()
+            return self._in_row(index_below(row.round(), len(self.table) - 1), column)
+        first = index_below(row, len(self.table) - 2)
         return torch.lerp(self._in_row(first, column), self._in_row(first + 1, column), (row - first).expand_as(column))
 
     def stretched(self, value: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class LikelihoodTable:
     def u_at(self, value: Tensor) -> Tensor:
         """u of values, linear on the stretched scale between grid points and outside."""
         at = (self.stretched(value) / math.asinh(GRID_SPAN) + 1) * ((GRID - 1) / 2)
-        left = at.detach().floor().clamp(0, GRID - 2).long()
+        left = index_below(at, GRID - 2)
         return self.u[left] + (at - left) * (self.u[left + 1] - self.u[left])
 
     def row_at(self, noisy: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class LikelihoodTable:
 
     def _in_row(self, row: Tensor, column: Tensor) -> Tensor:
         columns = self.table.shape[1]
-        left = column.detach().floor().clamp(0, columns - 2).long()
+        left = index_below(column, columns - 2)
         start = row * columns + left
         flat = self.table.reshape(-1)
         first, second = flat[start], flat[start + 1]
