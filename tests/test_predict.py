@@ -236,6 +236,17 @@ def test_pixels_that_are_not_finite_are_kept() -> None:
     assert np.isfinite(clean).all()
 
 
+@pytest.mark.parametrize("value", [float("nan"), 3e38])
+def test_a_network_that_computes_no_finite_values_is_refused(value: float) -> None:
+    """Written as integers they would be zeros."""
+    net = random_net(2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(value)
+    with pytest.raises(UserError, match="the model gives values that are not finite for this image"):
+        run(net, np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32), "YX", None, False)
+
+
 def test_standard_deviations_of_pixels_that_are_not_finite_are_nan() -> None:
     image = np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32)
     image[3, 4], image[20:22, 7] = np.nan, np.inf

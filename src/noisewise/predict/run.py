@@ -115,7 +115,7 @@ class Predictor:
 
     def _keep_mean(self, source: Source, layout: Layout) -> MeanCorrection:
         def denoise(raw: Array) -> Array:
-            return self.posterior(self._filled(raw)[0], transforms=1).mean.cpu().numpy()
+            return as_finite(self.posterior(self._filled(raw)[0], transforms=1).mean)
 
         return keep_mean(
             self.method, self.net, source, layout, together=self.workers, most=self.pixels, denoise=denoise
@@ -182,10 +182,10 @@ class Predictor:
         origin = [part.start for part in tile.read]
         posterior = self.posterior(noisy, origin)
         kept = (slice(None), slice(None), *tile.keep)
-        mean = np.where(finite, self.correction.mean(posterior.mean.cpu().numpy()), raw)[kept]
+        mean = np.where(finite, self.correction.mean(as_finite(posterior.mean)), raw)[kept]
         if posterior.std is None:
             return mean, None
-        return mean, np.where(finite, posterior.std.cpu().numpy() * self.correction.factor, np.nan)[kept]
+        return mean, np.where(finite, as_finite(posterior.std) * self.correction.factor, np.nan)[kept]
 
     def _draw(self, raw: Array, tile: Tile, samples: Samples) -> Iterator[Array]:
         """(N, C, *read) pixels as read -> (N, C, *write) for each sample."""
@@ -193,7 +193,7 @@ class Predictor:
         draw = self.sampler(noisy, [part.start for part in tile.read], samples.seed)
         together = max(1, SAMPLED_TOGETHER // noisy.numel())
         for start in range(0, len(samples.numbers), together):
-            for sample in draw(samples.numbers[start : start + together]).cpu().numpy():
+            for sample in as_finite(draw(samples.numbers[start : start + together])):
                 yield np.where(finite, self.correction.mean(sample), raw)[(slice(None), slice(None), *tile.keep)]
 
     def _filled(self, raw: Array) -> tuple[Tensor, Array]:
@@ -316,3 +316,14 @@ def flips_and_rotations(
                 return y.transpose(-1, -2) if swap else y
 
             yield transform, undo
+
+
+def as_finite(values: Tensor) -> Array:
+    """The values as an array. Errors: `UserError` if the network computed values that are not finite."""
+    array: Array = values.cpu().numpy()
+    if not np.isfinite(array).all():
+        raise UserError(
+            "the model gives values that are not finite for this image: its weights are damaged, or the image is too "
+            "unlike those it was trained on; train it again"
+        )
+    return array
