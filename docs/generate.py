@@ -72,6 +72,8 @@ def description(kind: type[Method]) -> str:
 
 def removed(traits: Traits) -> str:
     """The kinds of noise that a method removes."""
+    if traits.removes == ("none",):
+        return "none"
     return (
         "of every kind" if len(traits.removes) == len(REMOVES) else "; ".join(map(REMOVES.__getitem__, traits.removes))
     )

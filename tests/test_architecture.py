@@ -35,14 +35,15 @@ LEVELS = (
     ("train", "predict"),
     ("model",),
     ("workflow",),
-    ("report", "zoo", "quantify", "plots"),
+    ("plots",),
+    ("report", "zoo", "quantify"),
     ("cli", "napari"),
     ("__main__",),
 )
 HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-MOST_CODE_LINES = 17_600  # raise it for features, not for convenience
-LONGEST_CHAIN = 12
+MOST_CODE_LINES = 18_800  # raise it for features, not for convenience
+LONGEST_CHAIN = 13
 METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
 
 
@@ -143,7 +144,7 @@ def test_only_the_workflow_knows_which_methods_there_are():
 
 def test_figures_are_drawn_in_one_room():
     for path in FILES:
-        if unit(module_name(path)) not in ("plots", "cli"):
+        if unit(module_name(path)) not in ("plots", "report", "cli"):
             assert not any(module.startswith(("matplotlib", "noisewise.plots")) for module in imported(path)), path
 
 

@@ -335,7 +335,7 @@ def test_noise_models_that_are_none(refused, camera, model):
 @pytest.mark.parametrize("method", ["pn2v", "r2r", "sure"])
 def test_an_image_whose_noise_cannot_be_measured(refused, method, monkeypatch):
     """Too small for a check-up and for a bootstrapped noise model: the message names the file and the way out."""
-    monkeypatch.setattr("noisewise.workflow.denoise.FIRST_PASS_STEPS", 5)
+    monkeypatch.setattr("noisewise.workflow.first_pass.FIRST_PASS_STEPS", 5)
     message = refused("denoise", "good.tif", "--method", method, *STEPS)
     assert "good.tif" in message and "noisewise calibrate FRAMES -o NOISE" in message
 

@@ -485,7 +485,7 @@ def test_the_noise_is_measured_if_no_noise_model_is_given(run):
 @pytest.mark.usefixtures("cells")
 def test_an_image_too_small_to_measure_is_bootstrapped(run, monkeypatch):
     """30 rows are too few for a check-up: a short Noise2Void separates noise from signal."""
-    monkeypatch.setattr("noisewise.workflow.denoise.FIRST_PASS_STEPS", 15)
+    monkeypatch.setattr("noisewise.workflow.first_pass.FIRST_PASS_STEPS", 15)
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:30, :60]
     np.save("small.npy", (100 + rng.poisson(60 + 40 * np.sin(y / 6) * np.cos(x / 8))).astype(np.uint16))

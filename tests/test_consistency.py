@@ -49,6 +49,10 @@ def test_linear_shrinkage_agrees_with_its_closed_form(believed: float) -> None:
     taken = (1 - kept) ** 2 * (SPREAD**2 + SIGMA**2) / believed**2
     assert found.residual == pytest.approx(taken / (1 - kept), rel=0.02)  # 1 for the true noise
     assert found.residual_noise_fraction == pytest.approx(kept, rel=0.01)
+    error = kept**2 * SIGMA**2 + (1 - kept) ** 2 * SPREAD**2
+    if believed == SIGMA:
+        assert found.risk == pytest.approx(error / SIGMA**2, abs=5 * found.risk_error)
+        assert found.risk_error < 0.01
     assert found.correlation == pytest.approx({"Y": 0.0, "X": 0.0}, abs=0.01)
     again = (1 - kept) ** 2 * kept**2 * (SPREAD**2 + SIGMA**2) + kept**2 * believed**2
     assert found.stability == pytest.approx((again / (kept * believed**2)) ** 0.5, rel=0.02)
@@ -72,7 +76,7 @@ def test_invented_structure_shows_as_a_change() -> None:
 
     found = check_consistency(independent_pixels(), Gaussian(SIGMA), sharpens)
     assert any("invented" in warning for warning in described(found, white=True))
-    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8), white=True))
+    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8, 0.1, 0.0, 1.0), white=True))
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])

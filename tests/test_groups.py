@@ -76,14 +76,14 @@ def test_a_group_that_cannot_be_denoised_does_not_stop_the_others(tmp_path, orde
     """Its files are collected with the reason; without `failed`, it is an error."""
     for name, (_, noisy) in zip("azb", PAIRS, strict=False):
         tifffile.imwrite(tmp_path / f"{name}.tif", noisy)
-    original = workflow.check_up
+    original = workflow.MeasuredNoise
 
-    def check_up(sources):
+    def measured_noise(sources):
         if sources[0].name == "z.tif":
             raise nw.UserError("z.tif: is odd")
         return original(sources)
 
-    monkeypatch.setattr(workflow, "check_up", check_up)
+    monkeypatch.setattr(workflow, "MeasuredNoise", measured_noise)
     images = [tmp_path / f"{name}.tif" for name in order]
     failed = {}
     results = nw.denoise(images, output=tmp_path / "out", steps=0, failed=failed)

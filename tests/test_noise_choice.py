@@ -26,7 +26,7 @@ from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.workflow import noise_model as noise_model_file
 from noisewise.workflow.choose import choose_method
-from noisewise.workflow.noise_model import find_noise_models, open_noise_models
+from noisewise.workflow.noise_model import MeasuredNoise, find_noise_models, open_noise_models
 
 from .conftest import blobs
 
@@ -44,19 +44,28 @@ def never() -> list[Noise]:
     raise AssertionError("a denoised image was asked for without need")
 
 
+def find_models(
+    method: Method, sources: list[Source], given: Any = None, from_denoised: Any = None, checkup: Any = None
+) -> tuple[Noise, ...]:
+    measured = MeasuredNoise(sources)
+    if checkup is not None:
+        measured.checkup = checkup
+    return find_noise_models(method, measured, given, from_denoised)
+
+
 def std_of(noise_model: Noise) -> float:
     return float(noise_model.mean_var(torch.tensor([60.0], dtype=torch.float64))[1].sqrt())
 
 
 def test_a_method_without_noise_models_gets_none_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise_model_file, "measure", None)
-    assert find_noise_models(N2V(), [source(noisy(5.0))], from_denoised=never) == ()
+    assert find_models(N2V(), [source(noisy(5.0))], from_denoised=never) == ()
 
 
 @pytest.mark.parametrize("method", [N2V(), N2V(blind_shape="1x11")])
 def test_a_noise_model_that_is_not_used_is_refused(method: N2V) -> None:
     with pytest.raises(UserError, match=r"'n2v' does not use a noise model; .*: .*hdn, pn2v, .*simulated, sure$"):
-        find_noise_models(method, [source(noisy(5.0))], Gaussian(5.0))
+        find_models(method, [source(noisy(5.0))], Gaussian(5.0))
 
 
 @pytest.mark.parametrize("method", [PN2V(), R2R(), N2V(blind_shape="auto")], ids=["pn2v", "r2r", "n2v"])
@@ -65,7 +74,7 @@ def test_pixelwise_methods_get_the_noise_that_a_pixel_does_not_share(method: Met
     kernel = torch.tensor([[0.25, 1.0, 0.25]])
     signal = torch.from_numpy(blobs((256, 256))).double()
     image = Correlated(Gaussian(5.0), kernel).sample(signal, torch.Generator().manual_seed(0)).numpy()
-    (noise_model,) = find_noise_models(method, [source(image)], from_denoised=never)
+    (noise_model,) = find_models(method, [source(image)], from_denoised=never)
     if isinstance(method, N2V):
         assert isinstance(noise_model, Correlated)
         return
@@ -77,7 +86,7 @@ def test_pixelwise_methods_get_the_noise_that_a_pixel_does_not_share(method: Met
 
 def test_n2v_uses_one_where_its_blind_shape_follows_the_noise() -> None:
     noise_model = Gaussian(5.0)
-    assert find_noise_models(N2V(blind_shape="auto"), [source(noisy(5.0))], noise_model, never) == (noise_model,)
+    assert find_models(N2V(blind_shape="auto"), [source(noisy(5.0))], noise_model, never) == (noise_model,)
 
 
 def test_what_is_given_is_taken_and_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,10 +94,10 @@ def test_what_is_given_is_taken_and_nothing_is_measured(monkeypatch: pytest.Monk
     one, two = Gaussian(5.0), Gaussian(7.0)
     two.save(tmp_path / "two.safetensors")
     colour = source(np.stack([noisy(5.0), noisy(7.0)]), "CYX")
-    assert find_noise_models(PN2V(), [colour], one, never) == (one,)
-    found = find_noise_models(PN2V(), [colour], [one, tmp_path / "two.safetensors"], never)
+    assert find_models(PN2V(), [colour], one, never) == (one,)
+    found = find_models(PN2V(), [colour], [one, tmp_path / "two.safetensors"], never)
     assert found[0] is one and float(found[1].std) == 7.0  # type: ignore[arg-type]
-    (alone,) = find_noise_models(PN2V(), [colour], str(tmp_path / "two.safetensors"), never)
+    (alone,) = find_models(PN2V(), [colour], str(tmp_path / "two.safetensors"), never)
     assert float(alone.std) == 7.0  # type: ignore[arg-type]
 
 
@@ -101,9 +110,9 @@ def test_one_noise_model_or_one_a_channel(count: int, channels: int) -> None:
 
 def test_each_channel_is_measured() -> None:
     image = np.stack([noisy(12.0), noisy(18.0, seed=1), noisy(30.0, seed=2)])
-    found = find_noise_models(PN2V(), [source(image, "CYX")], from_denoised=never)
+    found = find_models(PN2V(), [source(image, "CYX")], from_denoised=never)
     assert [std_of(noise_model) for noise_model in found] == pytest.approx([12.0, 18.0, 30.0], rel=0.15)
-    last = find_noise_models(R2R(), [source(np.moveaxis(image, 0, -1), "YXC")], from_denoised=never)
+    last = find_models(R2R(), [source(np.moveaxis(image, 0, -1), "YXC")], from_denoised=never)
     assert [std_of(noise_model) for noise_model in last] == pytest.approx(
         [std_of(noise_model) for noise_model in found], rel=1e-6
     )
@@ -119,9 +128,9 @@ def test_the_check_up_that_was_made_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 
     checkup = measure(image, axes="CYX")
     monkeypatch.setattr(noise_model_file, "measure", counted)
-    found = find_noise_models(PN2V(), [source(image, "CYX")], from_denoised=never, checkup=checkup)
+    found = find_models(PN2V(), [source(image, "CYX")], from_denoised=never, checkup=checkup)
     assert asked == [1] and found[0] is checkup.pixel_noise and std_of(found[1]) == pytest.approx(18.0, rel=0.15)
-    find_noise_models(PN2V(), [source(image[:1], "CYX")] * 2, from_denoised=never, checkup=checkup)
+    find_models(PN2V(), [source(image[:1], "CYX")] * 2, from_denoised=never, checkup=checkup)
     assert asked == [1]  # the check-up is that of all images together
 
 
@@ -135,26 +144,26 @@ def test_of_many_images_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(noise_model_file, "measure", counted)
     for count in (1, 8, 9, 40):
-        find_noise_models(PN2V(), [source(noisy(5.0))] * count, from_denoised=never)
+        find_models(PN2V(), [source(noisy(5.0))] * count, from_denoised=never)
     assert seen[:2] == [1, 8] and max(seen) <= noise_model_file.MEASURED_IMAGES and min(seen[2:]) > 3
 
 
 def test_where_measuring_fails_the_noise_model_is_made_from_a_denoised_image() -> None:
     small, noise_model = source(noisy(5.0, (20, 20))), Gaussian(3.0)
-    assert find_noise_models(PN2V(), [small], from_denoised=lambda: [noise_model]) == (noise_model,)
+    assert find_models(PN2V(), [small], from_denoised=lambda: [noise_model]) == (noise_model,)
     with pytest.raises(UserError, match="give 32 x 32 or more"):
-        find_noise_models(PN2V(), [small])
+        find_models(PN2V(), [small])
 
 
 def test_a_noise_model_from_a_denoised_image_is_about_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """30 rows, too few for a check-up, two channels of different noise; a short Noise2Void stands in for the signal."""
     import importlib
 
-    workflow = importlib.import_module("noisewise.workflow.denoise")
+    workflow = importlib.import_module("noisewise.workflow.first_pass")
     monkeypatch.setattr(workflow, "FIRST_PASS_STEPS", 60)
     image = np.stack([noisy(6.0, (30, 100)), noisy(18.0, (30, 100), seed=1)])
     images = [source(image, "CYX")]
-    found = find_noise_models(PN2V(), images, from_denoised=workflow.from_first_pass(images, 0, "cpu"))
+    found = find_models(PN2V(), images, from_denoised=workflow.from_first_pass(images, 0, "cpu"))
     assert [std_of(noise_model) for noise_model in found] == pytest.approx([6.0, 18.0], rel=0.3)
 
 
@@ -164,16 +173,16 @@ def test_an_image_without_noise_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"^array: has no noise worth removing \(.* ADU\); .* give a noise model .* n2v$"
     ):
-        find_noise_models(PN2V(), [source(clean)], from_denoised=never)
+        find_models(PN2V(), [source(clean)], from_denoised=never)
     with pytest.raises(UserError, match="no noise worth removing"):
         denoise(clean, method="sure", steps=10**9)
-    assert find_noise_models(PN2V(), [source(clean)], Gaussian(5.0), never) != ()
-    assert find_noise_models(N2V(), [source(clean)], from_denoised=never) == ()
+    assert find_models(PN2V(), [source(clean)], Gaussian(5.0), never) != ()
+    assert find_models(N2V(), [source(clean)], from_denoised=never) == ()
 
 
 def test_one_channel_may_be_without_noise() -> None:
     image = np.stack([100 * blobs((96, 96)), noisy(12.0)])
-    clean, other = find_noise_models(PN2V(), [source(image, "CYX")], from_denoised=never)
+    clean, other = find_models(PN2V(), [source(image, "CYX")], from_denoised=never)
     assert std_of(clean) < 20 and std_of(other) == pytest.approx(12.0, rel=0.15)
 
 

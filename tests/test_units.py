@@ -12,7 +12,9 @@ RNG = np.random.default_rng(0)
 SCENE = 20 + 2 * blobs((64, 64))
 IMAGES = [RNG.poisson(SCENE) + RNG.normal(0, 2, SCENE.shape) for _ in range(2)]
 UNITS = [(1e-12, 1e-8), (1e9, 0.0)]  # the offset is a thousand standard deviations of the noise
-METHODS = methods.having(lambda traits: traits.needs != "clean" and not traits.counts_only)
+METHODS = methods.having(
+    lambda traits: traits.needs != "clean" and not traits.counts_only and traits.removes != ("none",)
+)
 FAST = {"network": "classic", "depth": 1, "features": 4}
 
 

@@ -43,13 +43,14 @@ if TYPE_CHECKING:
     from noisewise.noise.camera import Camera as Camera
     from noisewise.noise.files import load_noise as load_noise
     from noisewise.posterior import Posterior as Posterior
+    from noisewise.report.files import report as report
     from noisewise.workflow.denoise import Result as Result
     from noisewise.workflow.denoise import denoise as denoise
-    from noisewise.workflow.denoise import train as train
     from noisewise.workflow.predict import predict as predict
     from noisewise.workflow.refine_noise import refine as refine
     from noisewise.workflow.simulate import Simulated as Simulated
     from noisewise.workflow.simulate import simulate as simulate
+    from noisewise.workflow.train import train as train
 
 PUBLIC = {
     "Camera": "noisewise.noise.camera",
@@ -69,8 +70,9 @@ PUBLIC = {
     "measure": "noisewise.estimate.measure",
     "predict": "noisewise.workflow.predict",
     "refine": "noisewise.workflow.refine_noise",
+    "report": "noisewise.report.files",
     "simulate": "noisewise.workflow.simulate",
-    "train": "noisewise.workflow.denoise",
+    "train": "noisewise.workflow.train",
 }
 __all__ = list(PUBLIC)
 

@@ -89,7 +89,7 @@ class Train:
     def _train(
         self, inputs: list[Path], targets: list[Path], noise: list[Path], path: Path, begun: Model | None
     ) -> int:
-        from noisewise.workflow.denoise import train
+        from noisewise.workflow.train import train
         from noisewise.workflow.training import Interrupted
 
         started = time.monotonic()

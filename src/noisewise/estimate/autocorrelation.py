@@ -109,17 +109,18 @@ def class_spectra(blocks: Blocks) -> tuple[Array, Array]:
 def class_weights(spectra: Array) -> Array:
     """Weights of the brightness classes: low where the power at low frequencies shows texture.
 
-    The reference is the class with the second lowest power there.
+    The reference is the class with the second lowest power there. Classes without any noise have no weight.
     """
     frequency = radial_frequency(spectra.shape[-1])
     low = spectra[:, (frequency > 0) & (frequency < 0.4)].mean(1)
-    reference = np.sort(low)[min(1, len(low) - 1)]
-    if not reference > 0:
+    noisy = low > 0
+    if not noisy.any():
         raise UserError(
             "its most homogeneous places hold a single pixel value: there are too few photons, or the noise is weaker "
             "than a quantization step; give a noise model, or use a method that needs none (noisewise methods)"
         )
-    weight = 1 / (np.maximum(low - reference, 0) + 0.15 * reference) ** 2
+    reference = np.sort(low[noisy])[min(1, noisy.sum() - 1)]
+    weight = noisy / (np.maximum(low - reference, 0) + 0.15 * reference) ** 2
     return np.asarray(weight / weight.sum())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.estimate.artifacts import is_jpeg
 from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation, estimate_autocorrelation
+from noisewise.estimate.block_statistics import BlockStatistics, block_statistics
 from noisewise.estimate.dct_blocks import Blocks, BlockSource, dct, extract_blocks, radial_frequency
+from noisewise.estimate.learned import LearnedNoise, is_trained, read_noise
 from noisewise.estimate.measurement import MAX_GAIN_ERROR
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, at_limit, read_planes, valid_mask
@@ -28,9 +31,11 @@ from noisewise.noise.fit.variance_line import VarianceLine
 
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 MIN_SIDE = 32  # pixels
-QUICK_PLANES, QUICK_BLOCKS = 2, 4_000
+QUICK_PLANES, QUICK_BLOCKS, STATISTICS_BLOCKS = 2, 4_000, 10_000
 COMPUTABLE = (1e-30, 1e30)  # the smallest range of pixel values, and the largest value
 FALLING_ERRORS = 4.0  # standard errors of the slope
+CLASSICAL_ERROR = 0.3  # of the network's standard deviation: that of classical estimates which it finds likely
+POSSIBLE = 0.05  # an explanation that is less probable is left out
 MIN_VALID = 0.25  # of the blocks must be free of saturated and missing pixels
 MOST_CLIPPED = 0.8  # of the pixels of a block: more leave too little to measure
 
@@ -57,27 +62,37 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
     planes = [group for _, group in pairs]
     pixel_values, few_photons, block_sources = prepared(source, pairs)
     with naming(source.name), as_unmeasurable():
-        blocks, correlation, levels = (few_photon_levels if few_photons else noise_levels)(block_sources, pixel_values)
+        explanations = (few_photon_levels if few_photons else noise_levels)(block_sources, pixel_values)
     valid = [part.valid for part in block_sources]
     between = [
         noise_correlation(group[0], group[1], mask) for group, mask in zip(planes, valid, strict=True) if len(group) > 1
     ]
-    return NoiseReport(
+    report = partial(
+        NoiseReport,
         name=source.name,
         channel=channel if "C" in source.axes else None,
         pixel_values=pixel_values,
-        levels=levels,
-        line=count_line(pixel_values.step, levels) if few_photons else variance_line(levels),
-        correlation=correlation,
         plane_correlation={axis: float(np.median(between))} if between else {},
         from_frames=axis == "T" and bool(between),
         hot_fraction=hot_fraction(source, channel),
         jpeg=any(is_jpeg(part.frame, pixel_values.step) for part in block_sources),
-        signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
         few_photons=few_photons,
         line_displacement=source.line_displacement,
-        field_ratio=1.0 if few_photons else field_ratio(blocks, levels),
     )
+    found: list[NoiseReport] = []
+    for measured in reversed(explanations):
+        blocks, levels = measured.blocks, measured.levels
+        one = report(
+            levels=levels,
+            line=count_line(pixel_values.step, levels) if few_photons else variance_line(levels),
+            correlation=measured.correlation,
+            signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
+            field_ratio=1.0 if few_photons else field_ratio(blocks, levels),
+            probability=measured.probability,
+            other=found[-1] if found else None,
+        )
+        found.append(one)
+    return found[-1]
 
 
 def measure_levels(source: Source, channel: int) -> NoiseLevels:
@@ -110,6 +125,13 @@ def prepared(source: Source, pairs: list[tuple[str, list[Array]]]) -> tuple[Pixe
         pixel_values = count_values(pixel_values)
     sources = [block_source(group, along, pixel_values) for along, group in pairs]
     return pixel_values, few_photons, with_enough_blocks(source.name, sources)
+
+
+def single_image_statistics(image: Any) -> BlockStatistics | None:
+    """What the network reads of one plane; None for images that it is not meant for: few photons, clipped noise."""
+    source = open_source(image)
+    pixel_values, few_photons, sources = prepared(source, [("", [source.read().astype(np.float64)])])
+    return None if few_photons else plane_statistics(sources, pixel_values)[1]
 
 
 @contextmanager
@@ -185,33 +207,80 @@ def block_fraction(sources: list[BlockSource]) -> float:
     return float(np.mean([source.blocks(VARIANCE_SIDE, VARIANCE_SIDE // 2)[0].mean() for source in sources]))
 
 
-Measured = tuple[Blocks, Autocorrelation, NoiseLevels]
+@dataclass(frozen=True)
+class Measured:
+    """One explanation of what is seen: its noise, and the probability that it is right."""
+
+    blocks: Blocks
+    correlation: Autocorrelation
+    levels: NoiseLevels
+    probability: float = 1.0
 
 
-def few_photon_levels(sources: list[BlockSource], _: PixelValues) -> Measured:
-    """Blocks, correlation and levels of photon counts."""
+def few_photon_levels(sources: list[BlockSource], _: PixelValues) -> list[Measured]:
+    """The noise of photon counts."""
     blocks = extract_blocks(sources, VARIANCE_SIDE)
-    return blocks, count_correlation(SPECTRUM_SIDE), count_levels(blocks)
+    return [Measured(blocks, count_correlation(SPECTRUM_SIDE), count_levels(blocks))]
 
 
-def noise_levels(sources: list[BlockSource], pixel_values: PixelValues) -> Measured:
-    """Blocks, correlation and levels; those before clipping, where dark noise was cut off at the lower limit."""
+def noise_levels(sources: list[BlockSource], pixel_values: PixelValues) -> list[Measured]:
+    """Explanations, the most probable one first; before clipping, where dark noise was cut off at the lower limit.
+
+    Of single planes they are what the network reads; differences of frames show nothing but noise.
+    """
     low = pixel_values.low
     if low is not None and low.fraction > HARDLY_CLIPPED:
         with_clipped = [replace(source, most_clipped=MOST_CLIPPED) for source in sources]
         if block_fraction(with_clipped) >= MIN_VALID:
-            blocks, correlation, levels = estimated_levels(with_clipped)
-            if levels.are_clipped(low.value):
-                return blocks, correlation, estimate_noise_levels(blocks, correlation, pixel_values.quantization)
-    blocks, correlation, levels = estimated_levels(sources)
-    return blocks, correlation, replace(levels, clipped=np.zeros_like(levels.clipped))
+            found = estimated_levels(with_clipped)
+            if found.levels.are_clipped(low.value):
+                before = estimate_noise_levels(found.blocks, found.correlation, pixel_values.quantization)
+                return [replace(found, levels=before)]
+    if is_trained() and all(source.noisy is source.brightness for source in sources):
+        return learned_levels(sources, pixel_values)
+    found = estimated_levels(sources)
+    return [replace(found, levels=replace(found.levels, clipped=np.zeros_like(found.levels.clipped)))]
+
+
+def learned_levels(sources: list[BlockSource], pixel_values: PixelValues) -> list[Measured]:
+    """The noise of single planes: with correlation, without it, or both where that is uncertain.
+
+    The classical estimates, where they are likely by what the network reads; otherwise what it reads.
+    """
+    classical, statistics = plane_statistics(sources, pixel_values)
+    correlated = read_noise(statistics).correlated
+    found = []
+    for given, probability in ((True, correlated), (False, 1 - correlated)):
+        if probability > POSSIBLE:
+            found.append(combined(read_noise(statistics, given), classical, probability))
+    return sorted(found, key=lambda one: -one.probability)
+
+
+def combined(noise: LearnedNoise, classical: Measured, probability: float) -> Measured:
+    """The classical estimates, if the network finds them likely; otherwise its own."""
+    levels = replace(classical.levels, clipped=np.zeros_like(classical.levels.clipped))
+    if noise.holds(classical.correlation, levels):
+        relative = CLASSICAL_ERROR * float(np.median(noise.total_std))
+        return Measured(classical.blocks, classical.correlation, replace(levels, relative_error=relative), probability)
+    correlation = noise.autocorrelation(classical.correlation)
+    return Measured(classical.blocks, correlation, noise.levels, probability)
+
+
+def plane_statistics(sources: list[BlockSource], pixel_values: PixelValues) -> tuple[Measured, BlockStatistics]:
+    """The classical estimates from single planes, and what the network reads."""
+    coarse, fine = (extract_blocks(sources, side, STATISTICS_BLOCKS) for side in (SPECTRUM_SIDE, VARIANCE_SIDE))
+    correlation = estimate_autocorrelation(coarse)
+    white = count_correlation(SPECTRUM_SIDE)
+    levels = [estimate_noise_levels(fine, one) for one in (white, correlation)]
+    statistics = block_statistics(fine, coarse, correlation, list(map(variance_line, levels)), pixel_values.step)
+    return Measured(fine, correlation, levels[1]), statistics
 
 
 def estimated_levels(sources: list[BlockSource]) -> Measured:
-    """Blocks, correlation and levels, as they are."""
+    """The classical estimates."""
     correlation = estimate_autocorrelation(extract_blocks(sources, SPECTRUM_SIDE))
     blocks = extract_blocks(sources, VARIANCE_SIDE)
-    return blocks, correlation, estimate_noise_levels(blocks, correlation)
+    return Measured(blocks, correlation, estimate_noise_levels(blocks, correlation))
 
 
 def noise_correlation(first: Array, second: Array, valid: Array) -> float:
@@ -243,7 +312,7 @@ def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
     shows a slope that is too small where there is read noise, so it may raise the slope more than lower it.
     """
     slope, error = levels.slope_from_shape(), line.slope_error
-    if levels.corrected or error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
+    if levels.corrected or levels.shared is not None or error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
         return line
     slope = min(max(slope, line.slope - error), line.slope + 2 * error)
     signal, variance = levels.centre

@@ -24,7 +24,13 @@ ORIGINAL = "use the file as the camera wrote it"
 
 @dataclass(frozen=True)
 class NoiseReport(NoiseMeasurement):
-    """A check-up: the measurement, a verdict and warnings in words, and noise models fitted to it."""
+    """A check-up: the measurement, a verdict and warnings in words, and noise models fitted to it.
+
+    probability: that this explanation of the image is right. other: the next most probable one, or None.
+    """
+
+    probability: float = 1.0
+    other: NoiseReport | None = None
 
     def __repr__(self) -> str:
         gain, stds = self.gain_adu_per_e, ", ".join(f"{self.std(s):.3g} at {s:.4g}" for s in self.signal_range)

@@ -11,7 +11,7 @@ import torch
 from noisewise.axes import Array
 from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation
 from noisewise.estimate.dct_blocks import MIN_BLOCKS, Blocks, brightness_classes, homogeneous_spectra, radial_frequency
-from noisewise.noise.fit.variance_line import VarianceLine, fit_line
+from noisewise.noise.fit.variance_line import VarianceLine, fit_line, fit_log_line
 from noisewise.noise.quantization import Quantization
 
 CLASSES = 16  # of brightness
@@ -35,7 +35,9 @@ class NoiseLevels:
 
     texture: power at low frequencies over that of noise, minus one: how much of the image remains in the blocks.
     clipped: fraction of the pixels at the lower limit, for which signal and variance are `corrected`; or zeros.
-    pixels: at each level, half of the pixels (M, w² / 2) of the most homogeneous blocks, ADU.
+    pixels: at each level, half of the pixels (M, w² / 2) of the most homogeneous blocks, ADU. shared (levels, ·):
+    errors of the logarithm of the variance that the levels have in common, as factors of its covariance matrix; None
+    where each has only errors of its own. relative_error: of all variances together.
     """
 
     signal: Array
@@ -44,6 +46,8 @@ class NoiseLevels:
     texture: Array
     clipped: Array
     pixels: list[Array]
+    shared: Array | None = None
+    relative_error: float = 0.0
 
     @property
     def corrected(self) -> bool:
@@ -66,10 +70,13 @@ class NoiseLevels:
 
         Errors: `UserError` for a single level.
         """
+        if self.shared is not None:
+            covariance = np.diag(2 / self.freedom) + self.shared @ self.shared.T
+            return fit_log_line(*(torch.as_tensor(part) for part in (self.signal, self.variance, covariance)))
         uncertainty = 1 + self.freedom / 2 * (TEXTURE_ERROR * np.maximum(self.texture, 0)) ** 2
         freedom = self.freedom / uncertainty
         line = fit_line(*(torch.as_tensor(part) for part in (self.signal, self.variance, freedom)))
-        return line.with_scaled_errors(self.error_factor(line, freedom))
+        return line.with_scaled_errors(self.error_factor(line, freedom)).with_relative_error(self.relative_error)
 
     def is_nonlinear(self, line: VarianceLine) -> bool:
         """Whether the variance does not follow the line: several levels lie clearly below it.

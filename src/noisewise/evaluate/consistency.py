@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 
 STEP = 0.3  # standard deviations of the noise, by which an image is changed to estimate a denoiser's divergence
+BLOCK, BLOCK_SHARE = 16, 0.5  # pixels; fraction of a block that must count
 SEED = 1_000_003  # not one from which others draw noise
 
 DenoiseFunction = Callable[[Tensor], Posterior[Tensor]]
@@ -26,6 +31,9 @@ class ConsistencyCheck:
     too little (or structure was removed with the noise).
     residual_noise_fraction: (Σ n · dD/dt) / Σ n², the fraction of the noise that is left in D.
     correlation: by axis, of neighbours in (x − D)/√v, minus that of the noise itself: structure removed, or noise left.
+    risk: expected squared error of D, mean of ((x − D)² − n² + 2 n · dD/dt) w (Stein's estimate); risk_error: its
+    standard error. noise: that of x itself, mean of n² w. Where D is better than x, risk is below noise; it is clearly
+    below zero only where the noise model has too much noise.
     stability: √ mean (D(D + n) − D)² / σ²: D with new noise, denoised again, compared with D in units of the predicted
     standard deviation σ; well above 1 where D contains what the denoiser itself takes for noise. None without σ.
     """
@@ -34,17 +42,50 @@ class ConsistencyCheck:
     residual_noise_fraction: float
     correlation: dict[str, float]
     stability: float | None
+    risk: float
+    risk_error: float
+    noise: float
+
+
+class NoiseLike(Protocol):
+    """What is needed of a noise model."""
+
+    def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of x at signals."""
+
+    def sample(self, signal: Tensor, generator: torch.Generator) -> Tensor:
+        """Noisy images of signals."""
+
+
+@dataclass(frozen=True)
+class ChannelNoise:
+    """The noise models of all channels of images (N, C, *S): one for all, or one each."""
+
+    models: Sequence[Noise]
+
+    def mean_var(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of x at signals."""
+        found = [model.mean_var(part) for model, part in self._parts(signal)]
+        mean, variance = (torch.stack(part, 1) for part in zip(*found, strict=True))
+        return mean, variance
+
+    def sample(self, signal: Tensor, generator: torch.Generator) -> Tensor:
+        """Noisy images of signals."""
+        return torch.stack([model.sample(part, generator) for model, part in self._parts(signal)], 1)
+
+    def _parts(self, signal: Tensor) -> Iterator[tuple[Noise, Tensor]]:
+        return zip(cycle(self.models), signal.unbind(1), strict=False)
 
 
 def check_consistency(
-    noisy: Tensor, noise_model: Noise, denoise: DenoiseFunction, *, valid: Tensor | None = None,
-    lowest_std_fraction: float = 1.0, stability: bool = True,
+    noisy: Tensor, noise_model: NoiseLike, denoise: DenoiseFunction, *, valid: Tensor | None = None,
+    lowest_std_fraction: float = 1.0, stability: bool = True, weight: Tensor | None = None,
 ) -> ConsistencyCheck:  # fmt: skip
-    """Check a denoiser's result on images (N, 1, Y, X), ADU; four passes of the denoiser.
+    """Check a denoiser's result on images (N, C, *S), ADU; four passes of the denoiser.
 
-    valid: True where pixels count. lowest_std_fraction: only this fraction of them is used, that with the lowest
-    predicted standard deviation in units of the noise, where little structure can be mistaken for noise.
-    stability: whether to compute it, one of the passes.
+    valid: True where pixels count. weight: w, of squared errors (default: 1 / v). lowest_std_fraction: only this
+    fraction of the pixels is used, that with the lowest predicted standard deviation in units of the noise, where
+    little structure can be mistaken for noise. stability: whether to compute it, one of the passes.
 
     Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
     (Stein 1981, doi:10.1214/aos/1176345632; Raphan and Simoncelli 2011, doi:10.1162/NECO_a_00076); the divergence along
@@ -77,7 +118,25 @@ def check_consistency(
     if stability and found.std is not None:
         again = (denoise(noise_model.sample(mean, generator)).mean - mean) / found.std
         change = average(again**2) ** 0.5
-    return ConsistencyCheck(residual / max(power - kept_power, 1e-12), kept_power / power, correlation, change)
+    weight = 1 / variance if weight is None else weight
+    terms = ((noisy - mean) ** 2 - noise**2 + 2 * kept) * weight
+    return ConsistencyCheck(
+        residual / max(power - kept_power, 1e-12), kept_power / power, correlation, change, average(terms),
+        error_of_mean(terms, counts), average(noise**2 * weight),
+    )  # fmt: skip
+
+
+def error_of_mean(values: Tensor, counts: Tensor) -> float:
+    """Standard error of the mean of correlated pixels: from the means of squares of 16 x 16 pixels."""
+    side = min(BLOCK, *values.shape[-2:])
+
+    def blocks(part: Tensor) -> Tensor:
+        return avg_pool2d(part.flatten(0, -3)[:, None].double(), side).flatten()
+
+    share = blocks(counts.double())
+    mean = blocks(torch.where(counts, values, 0.0)) / share.clamp(min=1e-9)
+    mean = mean[share > BLOCK_SHARE]
+    return float(mean.std() / len(mean) ** 0.5) if len(mean) > 1 else math.inf
 
 
 def neighbour_correlation(residual: Tensor, variance: Tensor, counts: Tensor, axis: str) -> float:

@@ -19,8 +19,8 @@ DENOISE_OPTIONS = "output, method, target, noise, axes, budget, steps, seed, dev
 def choose_method(
     asked: str | Method, checkup: NoiseReport | None, noise: Any = None, write: WriteOptions | None = None
 ) -> str | Method:
-    """The method asked for; for `auto`: gap for photon counts, simulated where a noise model is known, otherwise n2v,
-    which needs none.
+    """The method asked for; for `auto`: unchanged without noise, gap for photon counts, simulated where a noise model
+    is known, otherwise n2v, which needs none.
 
     checkup: of the first channel, or None if it failed. noise: noise models that were given. write: what is wanted.
     """
@@ -31,6 +31,8 @@ def choose_method(
         return "gap"
     if write.samples or write.mode:
         return "hdn"
+    if checkup is not None and checkup.kind == "none" and not noise and not write.std:
+        return "unchanged"
     if noise or (checkup is not None and checkup.kind in methods.get("simulated")().traits.removes):
         return "simulated"
     return "pn2v" if write.std else "n2v"
@@ -110,8 +112,11 @@ def methods_for(suited: Sequence[str]) -> str:
 
 
 def recommended(condition: Callable[[Traits], bool]) -> list[str]:
-    """Methods whose traits with default settings meet a condition, the recommended ones first."""
-    found = methods.having(condition)
+    """Methods whose traits with default settings meet a condition, the recommended ones first.
+
+    Without `unchanged`, which removes nothing.
+    """
+    found = methods.having(lambda traits: condition(traits) and traits.removes != ("none",))
     return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 

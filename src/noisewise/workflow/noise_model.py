@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,43 @@ INSTEAD = (
 )
 
 
+class MeasuredNoise:
+    """The noise of images, measured together when it is needed.
+
+    sources: the images; all have the channels of the first one. Those with light are measured.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources, self.channels = sources, sources[0].size_of("C")
+
+    @cached_property
+    def light(self) -> list[int]:
+        """The channels with light."""
+        return with_light(self.sources[0])
+
+    @cached_property
+    def checkup(self) -> NoiseReport | None:
+        """The check-up of the first channel; None where it cannot be made."""
+        try:
+            return measure(some_images(self.sources), channel=self.light[0])
+        except UserError:  # too small, constant, saturated: no reason to refuse the image
+            return None
+
+    @cached_property
+    def checkups(self) -> list[NoiseReport]:
+        """Those of all channels. Errors: `UserError` where one cannot be made."""
+        found = [] if self.checkup is None else [self.checkup]
+        return found + [measure(some_images(self.sources), channel=c) for c in self.light[len(found) :]]
+
+    def of_all_channels(self, found: Sequence[Noise]) -> tuple[Noise, ...]:
+        """The noise models of the channels with light, and for the others that of the first one."""
+        of_channel = dict(zip(self.light, found, strict=True))
+        return tuple(of_channel.get(c, found[0]) for c in range(self.channels))
+
+
 def check_up(sources: Sequence[Source]) -> NoiseReport | None:
     """The check-up of the first channel with light of the images, together; None where it cannot be made."""
-    try:
-        return measure(some_images(sources), channel=with_light(sources[0])[0])
-    except UserError:  # too small, constant, saturated: no reason to refuse the image
-        return None
+    return MeasuredNoise(sources).checkup
 
 
 def some_images(sources: Sequence[Source]) -> list[Source]:
@@ -40,13 +72,12 @@ def some_images(sources: Sequence[Source]) -> list[Source]:
 
 
 def find_noise_models(
-    method: Method, sources: Sequence[Source], given: Any = None, from_denoised: FromDenoised | None = None,
-    checkup: NoiseReport | None = None,
-) -> tuple[Noise, ...]:  # fmt: skip
+    method: Method, measured: MeasuredNoise, given: Any = None, from_denoised: FromDenoised | None = None
+) -> tuple[Noise, ...]:
     """One noise model for all channels, or one per channel; none if the method does not use any.
 
-    given: noise models (files, `Noise`), one or one per channel; or None. from_denoised: makes noise models where
-    measuring fails. checkup: of the first channel, if it was made already.
+    measured: the noise of the images. given: noise models (files, `Noise`), one or one per channel; or None.
+    from_denoised: makes noise models where measuring fails.
 
     Errors: `UserError` for noise models that cannot be used, or if none can be obtained.
     """
@@ -58,23 +89,25 @@ def find_noise_models(
                 f"{', '.join(methods.having(lambda other: other.noise != 'none'))}"
             )
         return ()
-    channels = sources[0].size_of("C")
     if given is not None:
-        return open_noise_models(given, channels)
+        return open_noise_models(given, measured.channels)
     try:
-        light = with_light(sources[0])
-        found = [] if checkup is None else [checkup]
-        found += [measure(some_images(sources), channel=c) for c in light[len(found) :]]
+        checkups = measured.checkups
     except UserError as error:
         if from_denoised is None:
             raise
         return noise_models_from_denoised(from_denoised, error)
-    if traits.pretrained:
-        found = [
-            one if one.few_photons else refine(sources[0], one, channel=c) for c, one in zip(light, found, strict=True)
-        ]
-    of_channel = dict(zip(light, measured_noise_models(found, method), strict=True))
-    return tuple(of_channel.get(c, of_channel[light[0]]) for c in range(channels))
+    return measured.of_all_channels(measured_noise_models(refined(measured, checkups, method), method))
+
+
+def refined(measured: MeasuredNoise, checkups: Sequence[NoiseReport], method: Method) -> list[NoiseReport]:
+    """The check-ups, corrected by what a pretrained network removes under them."""
+    if not method.traits.pretrained:
+        return list(checkups)
+    return [
+        one if one.few_photons else refine(measured.sources[0], one, channel=c)
+        for c, one in zip(measured.light, checkups, strict=True)
+    ]
 
 
 def noise_models_from_denoised(make: FromDenoised, failure: UserError) -> tuple[Noise, ...]:

@@ -131,7 +131,8 @@ class Training:
         if steps is not None and steps < least:
             raise UserError(f"this method needs at least {counted(least, 'training step')}, not {steps}")
         too_little = seconds is not None and (seconds < WORTH_TRAINING or self.photons < ENOUGH_PHOTONS)
-        state.untrained = self.ready and (steps == 0 or too_little)
+        trainable = any(parameter.requires_grad for parameter in model.net.parameters())
+        state.untrained = self.ready and (steps == 0 or too_little or not trainable)
         if state.untrained and self.photons < ENOUGH_PHOTONS:
             self.notes.append(
                 f"{self.photons:.0f} photons are too few to learn from: the packaged network is used as it is"

@@ -15,6 +15,7 @@ Signal = TypeVar("Signal", float, Array, Tensor)
 
 OUTLIER = 16.0  # times the variance of its signal: larger squared deviations are left out
 ITERATIONS = 8
+LOG_ITERATIONS, LARGEST_RATIO = 30, 12.0  # of the logarithms of the variances at both ends
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class VarianceLine:
             self.slope, self.intercept, ((a * factor**2, b * factor**2), (b * factor**2, c * factor**2))
         )
 
+    def with_relative_error(self, error: float) -> VarianceLine:
+        """The same line, whose slope and intercept may also be wrong by a common factor with this relative error."""
+        (a, b), (_, c) = self.covariance
+        slope, intercept = self.slope * error, self.intercept * error
+        mixed = b + slope * intercept
+        return replace(self, covariance=((a + slope**2, mixed), (mixed, c + intercept**2)))
+
 
 def fit_line(signal: Tensor, squares: Tensor, freedom: Tensor | float = 1.0) -> VarianceLine:
     """Fit variances to signals by iteratively reweighted least squares without outliers (flat float64 tensors).
@@ -69,3 +77,39 @@ def fit_line(signal: Tensor, squares: Tensor, freedom: Tensor | float = 1.0) -> 
     transform = torch.tensor([[1 / span, 0.0], [-float(centre) / span, 1.0]], dtype=design.dtype)
     covariance = (transform @ inverse @ transform.T).tolist()
     return VarianceLine(slope, float(solution[1]) - slope * float(centre), (tuple(covariance[0]), tuple(covariance[1])))
+
+
+def fit_log_line(signal: Tensor, variance: Tensor, covariance: Tensor) -> VarianceLine:
+    """Fit variances whose logarithms have normal errors that may be correlated (flat float64 tensors).
+
+    Minimises rᵀ C⁻¹ r, r = log v − log line(s), by Gauss-Newton steps over the logarithms of the line at both ends, so
+    that it is positive there. covariance: C (K, K), of the logarithms.
+
+    Errors: `UserError` if the signals do not span a range.
+    """
+    low, span = float(signal.min()), float(signal.max() - signal.min())
+    if not span > 0:
+        raise UserError("all signals are equal; a noise model needs a range of signals, so give images with contrast")
+    t = (signal - low) / span
+    share = torch.stack([1 - t, t], 1)
+    whiten = torch.linalg.inv(torch.linalg.cholesky(covariance))
+    ends = torch.stack([variance[t <= 0.5].log().mean(), variance[t >= 0.5].log().mean()])
+
+    def linearised(ends: Tensor) -> tuple[Tensor, Tensor]:
+        parts = share * ends.exp()
+        line = parts.sum(1)
+        return whiten @ (variance / line).log(), whiten @ (parts / line[:, None])
+
+    ridge = 1e-9 * torch.eye(2, dtype=ends.dtype)
+    for _ in range(LOG_ITERATIONS):
+        residual, jacobian = linearised(ends)
+        step = torch.linalg.solve(jacobian.T @ jacobian + ridge, jacobian.T @ residual)
+        ends = ends + step.clamp(-1, 1)
+        ends = ends.clamp(min=float(ends.max()) - LARGEST_RATIO)
+    _, jacobian = linearised(ends)
+    inverse = torch.linalg.inv(jacobian.T @ jacobian + ridge)
+    at_ends = ends.exp()
+    transform = torch.tensor([[-1 / span, 1 / span], [1 + low / span, -low / span]], dtype=ends.dtype) * at_ends
+    slope, intercept = (transform.sum(1)).tolist()
+    covariance_list = (transform @ inverse @ transform.T).tolist()
+    return VarianceLine(slope, intercept, (tuple(covariance_list[0]), tuple(covariance_list[1])))

@@ -1,0 +1,40 @@
+"""How well a denoiser predicts pixels that are hidden from it: a comparison that needs no truth and no noise model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from noisewise.evaluate.consistency import DenoiseFunction
+
+SPACING = 4  # pixels between hidden ones, along Y and X
+PHASES = ((0, 0), (2, 1), (1, 3), (3, 2))  # where the grid of hidden pixels begins
+
+
+def held_out_errors(noisy: Tensor, denoise: DenoiseFunction) -> Tensor:
+    """Squared errors (N, C, *S) at hidden pixels, a quarter of all; NaN elsewhere. Four passes of the denoiser.
+
+    A hidden pixel is replaced by the mean of its eight neighbours; the error is the difference of the prediction from
+    the hidden value. For spatially independent noise its expectation is the noise variance plus the squared error of a
+    prediction from the neighbours alone: so two denoisers can be compared, whatever the noise model.
+
+    Source: Krull et al. 2019, doi:10.1109/CVPR.2019.00223; Batson and Royer 2019 (J-invariance), arXiv:1901.11365.
+    """
+    neighbours = neighbour_mean(noisy)
+    errors = torch.full_like(noisy, torch.nan)
+    for y, x in PHASES:
+        hidden = torch.zeros_like(noisy, dtype=torch.bool)
+        hidden[..., y::SPACING, x::SPACING] = True
+        predicted = denoise(torch.where(hidden, neighbours, noisy)).mean
+        errors = torch.where(hidden, (predicted - noisy) ** 2, errors)
+    return errors
+
+
+def neighbour_mean(images: Tensor) -> Tensor:
+    """Mean of the eight neighbours along Y and X, with replicated borders."""
+    kernel = torch.full((1, 1, 3, 3), 1 / 8, dtype=images.dtype, device=images.device)
+    kernel[..., 1, 1] = 0
+    planes = images.reshape(-1, 1, *images.shape[-2:])
+    padded = torch.nn.functional.pad(planes, (1, 1, 1, 1), mode="replicate")
+    return conv2d(padded, kernel).reshape(images.shape)

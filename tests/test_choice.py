@@ -1,0 +1,114 @@
+"""The choice between methods by an expected error that needs no truth: never worse than the image itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import noisewise as nw
+from noisewise import methods
+from noisewise.evaluate.consistency import ChannelNoise, check_consistency
+from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
+from noisewise.io import open_source
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.posterior import Point, Posterior
+from noisewise.scenes import draw
+from noisewise.workflow.candidates import Candidate, lowest
+from noisewise.workflow.judge import Explanation, Judge, Judgement
+
+SIGMA, SPREAD = 3.0, 4.0
+
+
+def independent_pixels(shape: tuple[int, ...] = (1, 1, 256, 256)) -> tuple[Tensor, Tensor]:
+    """Signals N(0, SPREAD²), each pixel for itself, and noisy images of noise N(0, SIGMA²)."""
+    generator = torch.Generator().manual_seed(0)
+    signal = SPREAD * torch.randn(shape, generator=generator)
+    return signal, signal + SIGMA * torch.randn(shape, generator=generator)
+
+
+def shrinking(kept: float) -> Any:
+    def denoise(noisy: Tensor) -> Posterior[Tensor]:
+        return Point(kept * noisy)
+
+    return denoise
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.64, 1.0, 1.3])
+def test_the_expected_error_is_the_error(kept: float) -> None:
+    signal, noisy = independent_pixels()
+    found = check_consistency(noisy, Gaussian(SIGMA), shrinking(kept), stability=False)
+    error = float(((kept * noisy - signal) ** 2).mean()) / SIGMA**2
+    assert found.risk == pytest.approx(error, abs=4 * found.risk_error)
+    assert found.noise == pytest.approx(1.0, abs=0.02)
+    assert found.risk_error < 0.03
+
+
+def test_each_channel_has_its_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = ChannelNoise([Gaussian(1.0), Gaussian(5.0)])
+    signal = torch.zeros(2, 2, 64, 64)
+    assert noise.mean_var(signal)[1].mean((0, 2, 3)).tolist() == pytest.approx([1.0, 25.0])
+    assert noise.sample(signal, generator).std((0, 2, 3)).tolist() == pytest.approx([1.0, 5.0], rel=0.05)
+
+
+def test_hidden_pixels_are_not_seen() -> None:
+    """Their error is that of a prediction from the neighbours, plus the noise."""
+    _, noisy = independent_pixels()
+    errors = held_out_errors(noisy, shrinking(1.0))
+    expected = (neighbour_mean(noisy) - noisy) ** 2
+    scored = errors.isfinite()
+    assert float(scored.float().mean()) == pytest.approx(0.25)
+    torch.testing.assert_close(errors[scored], expected[scored])
+    assert float(errors[scored].mean()) == pytest.approx((SPREAD**2 + SIGMA**2) * 9 / 8, rel=0.03)
+
+
+def judgement(risk: float, held_out: float | None) -> Judgement:
+    _, noisy = independent_pixels((1, 1, 32, 32))
+    check = check_consistency(noisy, Gaussian(SIGMA), shrinking(0.64), stability=False)
+    return Judgement(risk, 0.01, held_out, check)
+
+
+def trial(name: str, risk: float, held_out: float | None) -> Any:
+    from noisewise.workflow.candidates import Trial
+
+    return Trial(Candidate(methods.get(name)(), ()), None, judgement(risk, held_out), {}, False)  # type: ignore[arg-type]
+
+
+def test_the_lowest_expected_error_is_taken_of_those_that_predict_hidden_pixels() -> None:
+    assert lowest([trial("simulated", 0.3, 1.2), trial("n2v", 0.2, 1.25)]).candidate.name == "n2v"
+    assert lowest([trial("simulated", 0.1, 1.9), trial("n2v", 0.2, 1.2)]).candidate.name == "n2v"
+    assert lowest([trial("simulated", 1.4, 1.3), trial("unchanged", 1.0, 9.0)]).candidate.name == "unchanged"
+
+
+def test_a_judge_prefers_the_denoiser_to_the_image_and_the_image_to_harm() -> None:
+    signal = 100 + 100 * draw("mixed", (96, 96), 3)
+    noisy = (signal + 15 * torch.randn(96, 96, generator=torch.Generator().manual_seed(0))).numpy()
+    judge = Judge([open_source(noisy)], [Explanation((Gaussian(15.0),), 1.0, True)])
+    found = {}
+    for name, std in (("simulated", 15.0), ("harm", 60.0), ("unchanged", 15.0)):
+        method = methods.get("unchanged" if name == "unchanged" else "simulated")()
+        model = nw.train(method, noisy, noise=None if name == "unchanged" else Gaussian(std), steps=0)
+        found[name] = judge.judge(method, model.net, "YX")
+    assert found["simulated"].risk < 0.4 < found["unchanged"].risk == pytest.approx(1.0, abs=0.02)
+    assert not found["simulated"].in_doubt and found["harm"].in_doubt
+    assert found["simulated"].held_out is not None and found["harm"].held_out is not None
+    assert found["simulated"].held_out < found["harm"].held_out
+
+
+def test_unchanged_returns_the_image(tmp_path: Any) -> None:
+    image = np.random.default_rng(0).poisson(50, (64, 64)).astype(np.uint16)
+    result = nw.denoise(image, method="unchanged")
+    np.testing.assert_array_equal(result.mean, image)
+    result.model.save(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(nw.load(tmp_path / "m.safetensors").predict(image).mean, image)
+
+
+def test_an_image_without_noise_comes_back_untouched() -> None:
+    image = np.rint(1000 + 2000 * draw("nuclei", (96, 96), 3).numpy()).astype(np.uint16)
+    result = nw.denoise(image, steps=0)
+    np.testing.assert_array_equal(result.mean, image)
+    assert result.model.provenance["method"] == "unchanged"

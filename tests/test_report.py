@@ -1,0 +1,171 @@
+"""Reports: checks of a finished result find planted harm; the page is complete in itself; JSON says the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scipy.ndimage import gaussian_filter
+
+import noisewise as nw
+from noisewise import cli
+from noisewise.evaluate.finished import LIMITS, Finding, check_finished, spot
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.report.verdict import SENTENCES, verdict_of
+from noisewise.scenes import draw
+
+SIGMA = 10.0
+SIGNAL = 100 + 200 * draw("filaments", (160, 160), 7).numpy().astype(np.float64)
+PLACE = tuple(
+    int(i) + 10 for i in np.unravel_index(gaussian_filter(SIGNAL, 6)[10:-10, 10:-10].argmin(), (140, 140))
+)  # in the darkest part
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """A noisy image and its result: the truth with a little of the noise."""
+    noise = SIGMA * np.random.default_rng(0).normal(size=SIGNAL.shape)
+    return SIGNAL + noise, SIGNAL + gaussian_filter(0.3 * noise, 1.5)
+
+
+def excesses(noisy: np.ndarray, result: np.ndarray) -> dict[str, float]:
+    found = check_finished(torch.from_numpy(noisy), torch.from_numpy(result), Gaussian(SIGMA))
+    return {one.check: one.excess for one in found}
+
+
+def with_spot(image: np.ndarray, strength: float) -> np.ndarray:
+    """A spot in the darkest part."""
+    kernel, changed, (y, x) = spot(1.3).numpy(), image.copy(), PLACE
+    changed[y - 5 : y + 6, x - 5 : x + 6] += strength * SIGMA * kernel
+    return changed
+
+
+def test_an_honest_result_is_believed(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    noisy, result = pair
+    found = check_finished(torch.from_numpy(noisy), torch.from_numpy(result), Gaussian(SIGMA))
+    assert {one.check for one in found} == set(LIMITS) == set(SENTENCES)
+    assert verdict_of(found).word == "believe", verdict_of(found).reasons
+
+
+@pytest.mark.parametrize(
+    ("harm", "check"),
+    [
+        (lambda d: gaussian_filter(d, 1.5), "blurred"),
+        (lambda d: 2 * d - gaussian_filter(d, 1.0), "sharpened"),
+        (lambda d: d.mean() + 1.03 * (d - d.mean()), "scale"),
+        (lambda d: np.roll(d, 1, 1), "shift"),
+        (lambda d: with_spot(d, 7.0), "invented"),
+        (lambda d: np.where(np.arange(160)[:, None] < 70, d, d + 0.4 * SIGMA), "blocks"),
+        (lambda d: np.where(np.arange(160)[:, None] == 70, d + 0.6 * SIGMA, d), "stripes"),
+    ],
+    ids=["blurred", "sharpened", "scaled", "shifted", "spot", "seam", "stripe"],
+)
+def test_planted_harm_is_found(pair: tuple[np.ndarray, np.ndarray], harm: Any, check: str) -> None:
+    noisy, result = pair
+    assert excesses(noisy, harm(result))[check] > 1
+
+
+def test_an_erased_spot_is_found_where_it_was(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    noisy, result = pair
+    found = check_finished(torch.from_numpy(with_spot(noisy, 7.0)), torch.from_numpy(result), Gaussian(SIGMA))
+    erased = next(one for one in found if one.check == "spots")
+    assert erased.excess > 1 and erased.place is not None
+    assert abs(erased.place[0] - PLACE[0]) < 3 and abs(erased.place[1] - PLACE[1]) < 3
+
+
+def test_verdicts() -> None:
+    assert verdict_of([Finding("shift", 0.05)]).word == "believe"
+    assert verdict_of([Finding("spots", 6.0, (3, 4))]).word == "look here"
+    assert verdict_of([Finding("spots", 6.0, (3, 4))]).places == ((3, 4),)
+    assert verdict_of([Finding("shift", 1.0)]).word == "do not believe"
+    assert verdict_of([], ["It may be wrong."]).word == "look here"
+    for check, limit in LIMITS.items():
+        assert re.search(r"[.]$", verdict_of([Finding(check, 2 * limit)]).reasons[0])
+
+
+# -- pages -------------------------------------------------------------------------------------------
+
+
+class Addresses(HTMLParser):
+    """Collects what a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")]
+
+
+@pytest.fixture
+def files(tmp_path: Path, pair: tuple[np.ndarray, np.ndarray]) -> Path:
+    tifffile.imwrite(tmp_path / "cells.tif", pair[0].astype(np.float32))
+    nw.denoise(tmp_path / "cells.tif", output=tmp_path / "cells_denoised.tif", method="simulated", steps=0)
+    return tmp_path
+
+
+def test_a_report_is_one_file_that_loads_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(files / "cells_denoised.tif")]) == 0
+    page = files / "cells_denoised_report.html"
+    assert capsys.readouterr().out.strip() == str(page)
+    text = page.read_text(encoding="utf-8")
+    parser = Addresses()
+    parser.feed(text)
+    assert parser.found and all(address.startswith(("data:", "#")) for address in parser.found)
+    assert page.stat().st_size < 5_000_000
+    assert "How to repeat it" in text and "noisewise denoise" in text
+    record = json.loads(re.search(r'id="record">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert record["verdict"] in ("believe", "look here", "do not believe")
+    assert cli.main(["report", str(files / "cells_denoised.tif"), "--json", "--overwrite"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == record["verdict"]
+
+
+def test_a_report_that_exists_is_kept(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "cells_denoised_report.html").write_text("mine")
+    assert cli.main(["report", str(files / "cells_denoised.tif")]) == 2
+    assert (files / "cells_denoised_report.html").read_text() == "mine"
+    (files / "cells.tif").rename(files / "elsewhere.tif")
+    assert cli.main(["report", str(files / "cells_denoised.tif"), "--overwrite"]) == 2
+    assert "the noisy image cells.tif is not beside it" in capsys.readouterr().err
+    arguments = ["report", str(files / "cells_denoised.tif"), "--input", str(files / "elsewhere.tif"), "--overwrite"]
+    assert cli.main(arguments) == 0
+
+
+def test_names_cannot_change_the_page(files: Path) -> None:
+    strange = files / "a<script>alert(1)<b>.tif"
+    shutil.copy(files / "cells_denoised.tif", strange)
+    assert cli.main(["report", str(strange), "--input", str(files / "cells.tif"), "-o", str(files / "page.html")]) == 0
+    text = (files / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "<b>" not in text
+
+
+def test_other_shapes_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(files / "small.tif", np.ones((40, 40), np.float32))
+    arguments = ["report", str(files / "cells_denoised.tif"), "--input", str(files / "small.tif")]
+    assert cli.main(arguments) == 2
+    assert "their shapes differ" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
+def test_a_browser_shows_the_page_and_moves_its_slider(files: Path) -> None:
+    assert cli.main(["report", str(files / "cells_denoised.tif")]) == 0
+    page = files / "cells_denoised_report.html"
+    script = """<script>
+      cut.value = 20; cut.dispatchEvent(new Event("input"));
+      document.title = [viewer.style.getPropertyValue("--cut"), document.getElementById("noisy").naturalWidth,
+        document.body.scrollWidth <= window.innerWidth].join(" ");
+    </script></body>"""
+    text = page.read_text(encoding="utf-8").replace("</body>", script)
+    page.write_text(text, encoding="utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,900", "--dump-dom"]
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    assert re.search(r"<title>20% 160 true</title>", shown), shown[:400]
