@@ -17,6 +17,7 @@ from noisewise.io import open_source
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Point, Posterior
 from noisewise.scenes import draw
+from noisewise.workflow import noise_model as noise_model_file
 from noisewise.workflow.candidates import Candidate, lowest
 from noisewise.workflow.judge import Explanation, Judge, Judgement
 
@@ -87,7 +88,7 @@ def test_the_lowest_expected_error_is_taken_of_those_that_predict_hidden_pixels(
 def test_a_judge_prefers_the_denoiser_to_the_image_and_the_image_to_harm() -> None:
     signal = 100 + 100 * draw("mixed", (96, 96), 3)
     noisy = (signal + 15 * torch.randn(96, 96, generator=torch.Generator().manual_seed(0))).numpy()
-    judge = Judge([open_source(noisy)], [Explanation((Gaussian(15.0),), 1.0, True)])
+    judge = Judge([open_source(noisy)], [Explanation((Gaussian(15.0),), 1.0, ("white",))])
     found = {}
     for name, std in (("simulated", 15.0), ("harm", 60.0), ("unchanged", 15.0)):
         method = methods.get("unchanged" if name == "unchanged" else "simulated")()
@@ -112,3 +113,30 @@ def test_an_image_without_noise_comes_back_untouched() -> None:
     result = nw.denoise(image, steps=0)
     np.testing.assert_array_equal(result.mean, image)
     assert result.model.provenance["method"] == "unchanged"
+
+
+def test_channels_may_have_noise_of_different_kinds() -> None:
+    scene = 80 * draw("nuclei", (96, 96), 3).numpy()
+    cameras = [nw.Camera(gain=2, read_noise=2, offset=100, row_noise_e=rows) for rows in (0, 8)]
+    image = np.stack([camera.expose(scene, seed=seed) for seed, camera in enumerate(cameras)])
+    assert [nw.measure(image, axes="CYX", channel=c).kind for c in (0, 1)] == ["white", "rows"]
+    result = nw.denoise(image, axes="CYX", steps=0)
+    assert result.model.provenance["method"] == "simulated"
+    assert all(np.std(result.mean[c] - 100 - 2 * scene) < 0.7 * np.std(image[c] - 100 - 2 * scene) for c in (0, 1))
+
+
+def test_a_channel_that_cannot_be_measured_leaves_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its noise model comes from a first denoised version, as without the choice."""
+    scene = 80 * draw("nuclei", (96, 96), 3).numpy()
+    white = nw.Camera(gain=2, read_noise=2, offset=100).expose(scene, seed=0)
+    measure = noise_model_file.measure
+
+    def first_alone(image: Any, *, channel: int = 0) -> nw.NoiseReport:
+        if channel:
+            raise nw.UserError("cannot be measured")
+        return measure(image, channel=channel)
+
+    monkeypatch.setattr(noise_model_file, "measure", first_alone)
+    monkeypatch.setattr("noisewise.workflow.first_pass.FIRST_PASS_STEPS", 5)
+    result = nw.denoise(np.stack([white, white]), axes="CYX", steps=0)
+    assert result.model.provenance["method"] == "simulated" and "choice" not in result.model.provenance

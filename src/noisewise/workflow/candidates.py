@@ -47,65 +47,66 @@ class Trial:
     trained: bool
 
 
-def other_candidates(first: Candidate, measured: MeasuredNoise, write: WriteOptions) -> Iterator[Candidate]:
-    """What else may denoise images, if the result of the first candidate is in doubt; the image itself at last."""
-    checkup = measured.checkup
-    if checkup is None or checkup.kind == "none":
-        return
+def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]:
+    """Explanations of the noise of all channels, the most probable one first.
+
+    A channel with a single explanation keeps it. first: the candidate for the first explanation, with its noise models.
+
+    Errors: `UserError` where the noise of a channel cannot be measured.
+    """
+    checkups, simulated = measured.checkups, methods.get("simulated")()
+    noise_models = first.noise_models or measured.of_all_channels([one.noise for one in checkups])
+    found = [explanation(checkups, noise_models)]
+    if any(one.other for one in checkups):
+        others = [one.other or one for one in checkups]
+        models = measured_noise_models(refined(measured, others, simulated), simulated)
+        found.append(explanation(others, measured.of_all_channels(models)))
+    return found
+
+
+def explanation(checkups: Sequence[NoiseReport], noise_models: tuple[Noise, ...]) -> Explanation:
+    """An explanation with these check-ups and noise models."""
+    kinds = tuple(one.kind for one in checkups)
+    return Explanation(noise_models, min(one.probability for one in checkups), kinds)
+
+
+def other_candidates(
+    first: Candidate, explained: Sequence[Explanation], write: WriteOptions
+) -> Iterator[Candidate]:  # fmt: skip
+    """What else may denoise images, if the result of the first candidate is in doubt; the image itself at last.
+
+    explained: all explanations of the noise, that of the first candidate first.
+    """
     simulated = methods.get("simulated")()
-    if not checkup.few_photons:
-        for white in (True, False):
-            found = explanation_of(measured, white)
-            if found is not None and found[0] is not checkup and found[0].kind in simulated.traits.removes:
-                models = measured_noise_models(refined(measured, found, simulated), simulated)
-                yield Candidate(simulated, measured.of_all_channels(models))
+    for one in explained[1:]:
+        if set(one.kinds) <= set(simulated.traits.removes):
+            yield Candidate(simulated, one.noise_models)
     for name in ("n2v", LAST_RESORT):
         if name != first.name and not write.std:
             yield Candidate(methods.get(name)(), ())
 
 
-def explanation_of(measured: MeasuredNoise, white: bool) -> list[NoiseReport] | None:
-    """Check-ups of all channels if their noise is white, or if it is not; None if this is not possible."""
-    found = [
-        next((one for one in (checkup, checkup.other) if one and (one.kind == "white") == white), None)
-        for checkup in measured.checkups
-    ]
-    return [one for one in found if one] if all(found) else None
-
-
-def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]:
-    """Explanations of the noise, the most probable one first. first: with the refined noise models of that one."""
-    found = []
-    for white in (True, False):
-        checkups = explanation_of(measured, white)
-        if checkups is not None:
-            models = measured.of_all_channels([one.noise for one in checkups])
-            if checkups[0] is measured.checkup and first.noise_models:
-                models = first.noise_models
-            found.append(Explanation(models, min(one.probability for one in checkups), white))
-    return sorted(found, key=lambda one: -one.probability)
-
-
 def choose_and_train(
-    candidates: Sequence[Candidate], measured: MeasuredNoise, begin: Callable[[Candidate], Training],
-    run: Callable[[Training, float], Model],
+    candidates: Sequence[Candidate], explained: Sequence[Explanation], measured: MeasuredNoise,
+    begin: Callable[[Candidate], Training], run: Callable[[Training, float], Model],
 ) -> Model:  # fmt: skip
     """Train the first candidate; or if there are several, the one whose result has the lowest expected error.
 
-    begin: builds the network of a candidate. run: trains it for a share of the time that is left. A pretrained network
-    is judged before it is trained, for each explanation of the noise; others follow where all of them are in doubt.
+    explained: explanations of the noise. begin: builds the network of a candidate. run: trains it for a share of the
+    time that is left. A pretrained network is judged before it is trained, for each explanation; other candidates
+    follow where all of them are in doubt.
     """
     if len(candidates) == 1:
         return run(begin(candidates[0]), 1.0)
     limits = [None if one.pixel_values.high is None else one.pixel_values.high.value for one in measured.checkups]
-    judge = Judge(measured.sources, explanations(measured, candidates[0]), limits)
+    judge = Judge(measured.sources, explained, limits)
     trials: list[Trial] = []
     for number, candidate in enumerate(candidates, 1):
         training = begin(candidate)
         if not training.ready:
             run(training, SHARE)
         trials.append(trial(judge, candidate, training))
-        if number >= len(judge.explanations) and not all(one.judgement.in_doubt for one in trials):
+        if number >= len(explained) and not all(one.judgement.in_doubt for one in trials):
             break
     best = lowest(trials)
     if not best.trained:

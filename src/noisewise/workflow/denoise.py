@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from noisewise.axes import Array
+from noisewise.errors import UserError
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.excluded import Excluded
@@ -19,11 +20,12 @@ from noisewise.model import Model
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, showing
 from noisewise.workflow.budget import training_seconds
-from noisewise.workflow.candidates import Candidate, choose_and_train, other_candidates
+from noisewise.workflow.candidates import Candidate, choose_and_train, explanations, other_candidates
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import consistency_warnings
 from noisewise.workflow.first_pass import from_first_pass
 from noisewise.workflow.groups import allot, by_groups, grouped
+from noisewise.workflow.judge import Explanation
 from noisewise.workflow.noise_model import MeasuredNoise, find_noise_models
 from noisewise.workflow.settings import check_settings
 from noisewise.workflow.training import Interrupted, Training
@@ -149,7 +151,9 @@ class Recipe:
         """Denoise images in a time (seconds). Returns each image with its result."""
         begun, sources = time.perf_counter(), inputs.sources
         noise = MeasuredNoise(sources)
-        candidates = self.candidates(noise)
+        first = self.first_candidate(noise)
+        explained = self.explanations(noise, first)
+        candidates = [first, *self.others(first, explained)]
         average = self.write.averages(sources, allotted if self.budget is not None else None)
 
         def begin(candidate: Candidate) -> Training:
@@ -158,31 +162,39 @@ class Recipe:
                 seed=self.seed, device=self.device,
             )  # fmt: skip
 
-        def run(training: Training, share: float = 1.0) -> Model:
+        def run(training: Training, share: float) -> Model:
             seconds = None
             if self.steps is None:
                 predicted = training.seconds_to_predict(sources, average)
                 seconds = share * training_seconds(allotted, begun, predicted, training.ready)
             return training.run(steps=self.steps, seconds=seconds, report=self.report)
 
-        model = choose_and_train(candidates, noise, begin, run)
+        model = choose_and_train(candidates, explained, noise, begin, run)
         if self.model_path is not None:
             model.save(self.model_path)
         return finish(model, inputs, self.write, average, noise.checkup, self.seed, self.report)
 
-    def candidates(self, noise: MeasuredNoise) -> list[Candidate]:
-        """The method asked for; for `auto`, those that suit the noise, the most promising one first."""
+    def first_candidate(self, noise: MeasuredNoise) -> Candidate:
+        """The method asked for; for `auto`, the most promising one for this noise."""
         chosen = make_method(choose_method(self.method, noise.checkup, self.noise, self.write), self.settings)
         refuse_unsupported(chosen, self.write)
         first_pass = from_first_pass(noise.sources, self.seed, self.device)
-        first = Candidate(chosen, find_noise_models(chosen, noise, self.noise, first_pass))
-        fixed = (
-            self.method != "auto" or self.noise is not None or self.settings or self.write.samples or self.write.mode
-        )
-        if fixed:
-            return [first]
-        others = other_candidates(first, noise, self.write)
-        return [first, *(one for one in others if self.steps != 0 or one.method.traits.usable_untrained)]
+        return Candidate(chosen, find_noise_models(chosen, noise, self.noise, first_pass))
+
+    def explanations(self, noise: MeasuredNoise, first: Candidate) -> list[Explanation]:
+        """What the noise may be; nothing where there is no choice, or it cannot be measured in all channels."""
+        free = self.method == "auto" and self.noise is None and not self.settings
+        if not free or self.write.samples or self.write.mode or noise.checkup is None or noise.checkup.kind == "none":
+            return []
+        try:
+            return explanations(noise, first)
+        except UserError:  # the first candidate does without
+            return []
+
+    def others(self, first: Candidate, explained: Sequence[Explanation]) -> list[Candidate]:
+        """Candidates beside the first one, if there is a choice; only those that can do with the steps."""
+        found = other_candidates(first, explained, self.write) if explained else iter(())
+        return [one for one in found if self.steps != 0 or one.method.traits.usable_untrained]
 
 
 def finish(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from noisewise.axes import Array, Layout, Region
+from noisewise.estimate.measurement import Kind
 from noisewise.evaluate.consistency import ChannelNoise, ConsistencyCheck, DenoiseFunction, check_consistency
 from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
 from noisewise.io.base import Source
@@ -28,11 +29,16 @@ STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
 
 @dataclass(frozen=True)
 class Explanation:
-    """Noise models of the channels, and the probability that they are right. white: whether pixels are independent."""
+    """Noise models of all channels, the probability that they are right, and the kinds of noise that were found."""
 
     noise_models: tuple[Noise, ...]
     probability: float
-    white: bool
+    kinds: tuple[Kind, ...]
+
+    @property
+    def white(self) -> bool:
+        """Whether the noise of each pixel is independent of its neighbours'."""
+        return set(self.kinds) == {"white"}
 
 
 @dataclass(frozen=True)
