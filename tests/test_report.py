@@ -140,6 +140,17 @@ def test_a_report_that_exists_is_kept(files: Path, capsys: pytest.CaptureFixture
     assert cli.main(arguments) == 0
 
 
+def test_an_image_of_another_program_needs_its_noisy_image(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(files / "cells.tif")]) == 2
+    assert "names no noisy image; give it: noisewise report cells.tif --input IMAGE" in capsys.readouterr().err
+
+
+def test_a_page_has_the_name_of_one(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(files / "cells_denoised.tif"), "-o", str(files / "page.pdf")]) == 2
+    assert "give a name with .html, such as page.html" in capsys.readouterr().err
+    assert not (files / "page.pdf").exists()
+
+
 def test_names_cannot_change_the_page(files: Path) -> None:
     strange = files / "a<script>alert(1)<b>.tif"
     shutil.copy(files / "cells_denoised.tif", strange)

@@ -1,7 +1,7 @@
 """Trains the network that measures noise: block statistics of synthetic noisy scenes in, noise and its errors out.
 
-    python training/noise_estimator.py draw --images 100000     (an hour on two cores; adds to what is there)
-    python training/noise_estimator.py train --install          (minutes; then writes the weights into the package)
+    python training/noise_estimator.py draw --images 100000     (100 minutes on two cores; adds to what is there)
+    python training/noise_estimator.py train                    (minutes; writes net.safetensors beside the images)
 
 Every image is a scene (drawn, or a dense field), exposed with noise of its own. What is kept of it are its statistics
 (`block_statistics`) and its true noise. See `training/README.md`.
@@ -27,19 +27,19 @@ from noisewise.errors import UserError
 from noisewise.estimate.block_statistics import COARSE, FINE, LAGS, RATIOS, WHOLE, BlockStatistics
 from noisewise.estimate.measure import single_image_statistics
 from noisewise.nets.noise_estimator import NoiseEstimator
-from noisewise.noise.models.correlated import filtered_noise, kernel_autocovariance
+from noisewise.noise.models.correlated import kernel_autocovariance
 from noisewise.scenes import draw
 from noisewise.scenes.fields import frequencies
 from noisewise.scenes.pool import random_patch
 from noisewise.scenes.rng import Rng
-from pretrain import PatchNoise, random_kernel
+from pretrain import PatchNoise, add_noise, random_kernel
 
-SCENES, SIDE = 2500, 256
+SCENES, SIDE = 1500, 256
 FAINT = 0.1  # of the range of values: added before a power or a logarithm
 KERNEL = 10  # pixels: half a kernel
 SMALLEST = 64  # pixels: side of an image
+LARGE = 0.08  # part of the images that are larger than the scenes
 SHARD = 250  # images
-TARGETS = LAGS**2 - 1 + 3
 
 
 # -- scenes ------------------------------------------------------------------------------------------
@@ -47,7 +47,8 @@ TARGETS = LAGS**2 - 1 + 3
 
 def random_signal(pool: np.ndarray, rng: Rng) -> Tensor:
     """A scene (Y, X) from 0 to 1: drawn, a dense field, or both."""
-    size = [int(rng.log_uniform(SMALLEST, SIDE + 0.99)) for _ in "YX"]
+    sides = (SIDE, 2 * SIDE) if rng.bernoulli(LARGE) else (SMALLEST, SIDE)
+    size = [int(rng.log_uniform(sides[0], sides[1] + 0.99)) for _ in "YX"]
     kind = rng.uniform(0, 1)
     if kind < 0.5:
         signal = drawn(pool, size, rng)
@@ -67,9 +68,10 @@ def random_signal(pool: np.ndarray, rng: Rng) -> Tensor:
 
 
 def drawn(pool: np.ndarray, size: list[int], rng: Rng) -> Tensor:
-    """A part of one of the drawn scenes."""
-    scene = torch.from_numpy(np.array(pool[rng.integer(0, len(pool) - 1)]))
-    return random_patch(scene, size, rng.generator)
+    """A part of one of the drawn scenes, mirrored where it is larger."""
+    scene = np.array(pool[rng.integer(0, len(pool) - 1)])
+    scene = np.pad(scene, [(0, max(side - SIDE, 0)) for side in size], mode="symmetric")
+    return random_patch(torch.from_numpy(scene), size, rng.generator)
 
 
 def dense_field(size: list[int], rng: Rng) -> Tensor:
@@ -113,16 +115,14 @@ def random_noise(signal: Tensor, rng: Rng) -> tuple[Tensor, PatchNoise]:
             noise.slope = 1 + noise.excess**2
         unit = math.sqrt(noise.slope * float(signal.mean()) + noise.read_variance)
     if rng.bernoulli(0.45):
-        kinds = {"round": 1.0, "resampled": 1.0, "any": 1.0}
-        noise.kernel = {"round": round_kernel, "resampled": resampled_kernel, "any": random_kernel}[rng.choice(kinds)](
-            rng
-        )
+        kinds = {"round": round_kernel, "resampled": resampled_kernel, "any": random_kernel}
+        noise.kernel = kinds[rng.choice(dict.fromkeys(kinds, 1.0))](rng)
     if rng.bernoulli(0.12):
         noise.rows = rng.log_uniform(0.05, 2) * unit
     if rng.bernoulli(0.06):
         noise.columns = rng.log_uniform(0.05, 2) * unit
     if rng.bernoulli(0.6):
-        noise.step = rng.log_uniform(0.02, 1.5) * ((rng.choice({"unit": 1.0, "photon": 1.0}) == "unit" and unit) or 1.0)
+        noise.step = rng.log_uniform(0.02, 1.5) * (unit if rng.bernoulli(0.5) else 1.0)
     noise.clipped = rng.bernoulli(0.5) and noise.slope > 0
     return signal, noise
 
@@ -151,22 +151,6 @@ def resampled_kernel(rng: Rng) -> Tensor:
     window = torch.hann_window(2 * KERNEL + 3, periodic=False)[1:-1]
     kernel = kernel[middle, middle] * torch.outer(window, window)
     return kernel / (kernel**2).sum().sqrt()
-
-
-def expose(signal: Tensor, noise: PatchNoise, rng: Rng) -> Tensor:
-    """The noisy image; correlated noise has the marginal distribution of a normal or, without kernel, of photons."""
-    if noise.kernel is not None:
-        std = (noise.slope * signal + noise.read_variance).sqrt()
-        noisy = signal + filtered_noise(signal, noise.kernel, rng.generator) * std
-    elif noise.slope:
-        photons = torch.poisson(signal, generator=rng.generator)
-        noisy = photons + (noise.read_variance + photons * noise.excess**2).sqrt() * rng.normal(*signal.shape)
-    else:
-        noisy = signal + noise.read_variance**0.5 * rng.normal(*signal.shape)
-    noisy = noisy + noise.rows * rng.normal(len(signal), 1) + noise.columns * rng.normal(1, len(signal[0]))
-    if noise.step:
-        noisy = (noisy / noise.step).round() * noise.step
-    return noisy.clamp(min=0) if noise.clipped else noisy
 
 
 @dataclass(frozen=True)
@@ -223,7 +207,7 @@ def example(pool: np.ndarray, seed: int) -> tuple[BlockStatistics, np.ndarray, n
     """
     rng = Rng.from_seed(seed)
     signal, noise = random_noise(random_signal(pool, rng), rng)
-    noisy = expose(signal, noise, rng)
+    noisy = add_noise(noise, signal, rng)
     contrast = Contrast.random(noisy, rng)
     try:
         found = single_image_statistics(contrast.apply(noisy).numpy().astype(np.float32))

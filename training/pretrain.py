@@ -139,7 +139,7 @@ def add_noise(noise: PatchNoise, signal: Tensor, rng: Rng) -> Tensor:
         noisy = photons + (noise.read_variance + photons * noise.excess**2).sqrt() * rng.normal(*signal.shape)
     else:
         noisy = signal + noise.read_variance**0.5 * rng.normal(*signal.shape)
-    noisy = noisy + noise.rows * rng.normal(len(signal), 1) + noise.columns * rng.normal(1, len(signal))
+    noisy = noisy + noise.rows * rng.normal(len(signal), 1) + noise.columns * rng.normal(1, len(signal[0]))
     if noise.step:
         noisy = (noisy / noise.step).round() * noise.step
     return noisy.clamp(min=0) if noise.clipped else noisy

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from shlex import quote
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from noisewise.errors import UserError
 LETTERS = "STCZYX"
 OFTEN = {1: ("Z", "T"), 2: ("TZ", "TC"), 3: ("TZC", "TCZ")}  # axes before YX, by their number
 Region = tuple[slice, ...]
+T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -79,6 +80,11 @@ def guess_notes(shape: Sequence[int], axes: str, name: str = "") -> list[str]:
         f"the dimensions ({sizes}) are not named and were taken as {axes}{meaning}; if they are others, give axes, such"
         f" as {stack}{tail} or {series}{tail} (Z: depth, T: time, C: channel): {how}"
     ]
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """Some of the items, at most this number, evenly spread from the first to the last."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]
 
 
 def whole(shape: Sequence[int]) -> Region:

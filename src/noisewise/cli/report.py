@@ -50,7 +50,7 @@ class Report:
         refuse_inputs([denoised, noisy], [path])
         found = report(denoised, noisy, axes=self.axes)
         command = repeat(found, noisy, denoised)
-        write_page(render(found, command, []), path, self.overwrite)
+        write_page(render(found, command), path, self.overwrite)
         if self.messages.json:
             print_json(record_of(found) | {"page": path})
         else:

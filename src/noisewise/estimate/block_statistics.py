@@ -33,7 +33,7 @@ WHOLE = GLOBAL + LAGS**2 - 1
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """Logarithms of power by class of brightness, relative to `unit` (ADU²), and what else tells of the noise.
+    """Logarithms of power by class of brightness, relative to their median, and what else tells of the noise.
 
     fine (K, FINE): blocks of 8 pixels, dark to bright; of the most homogeneous ones: signal (K,), ADU; floor (K,), the
     power at the highest frequencies, ADU²; pixels, half of them as in `NoiseLevels`. coarse (M, COARSE): blocks of 16
@@ -45,7 +45,6 @@ class BlockStatistics:
     whole: Array
     signal: Array
     floor: Array
-    unit: float
     pixels: list[Array]
 
 
@@ -82,7 +81,7 @@ def block_statistics(
         )
     return BlockStatistics(
         np.array(rows), coarse_rows(coarse, unit, signal.min(), span),
-        whole_row(fine, correlation, quantization_step, unit, span), signal, floor, unit, pixels,
+        whole_row(fine, correlation, quantization_step, unit, span), signal, floor, pixels,
     )  # fmt: skip
 
 

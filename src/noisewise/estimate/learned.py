@@ -1,7 +1,7 @@
 """The noise of a single image as a network reads it from block statistics, with its uncertainty.
 
-The network was trained on synthetic scenes with synthetic noise (simulation-based inference): its answer is the
-posterior p(noise | statistics) over such images. See `training/README.md`.
+The network is trained on synthetic scenes with synthetic noise (simulation-based inference): its answer is the
+posterior p(noise | statistics) over such images. See `training/README.md`. Its weights are not part of the package yet.
 
 Source: amortised inference by simulation, Cranmer et al. 2020, doi:10.1073/pnas.1912789117.
 """

@@ -79,20 +79,18 @@ def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseRe
         few_photons=few_photons,
         line_displacement=source.line_displacement,
     )
-    found: list[NoiseReport] = []
-    for measured in reversed(explanations):
-        blocks, levels = measured.blocks, measured.levels
-        one = report(
-            levels=levels,
-            line=count_line(pixel_values.step, levels) if few_photons else variance_line(levels),
-            correlation=measured.correlation,
-            signal_range=tuple(np.quantile(blocks.mean, (0.01, 0.5, 0.95)).tolist()),
-            field_ratio=1.0 if few_photons else field_ratio(blocks, levels),
-            probability=measured.probability,
-            other=found[-1] if found else None,
+    first, *others = [
+        report(
+            levels=one.levels,
+            line=count_line(pixel_values.step, one.levels) if few_photons else variance_line(one.levels),
+            correlation=one.correlation,
+            signal_range=tuple(np.quantile(one.blocks.mean, (0.01, 0.5, 0.95)).tolist()),
+            field_ratio=1.0 if few_photons else field_ratio(one.blocks, one.levels),
+            probability=one.probability,
         )
-        found.append(one)
-    return found[-1]
+        for one in explanations
+    ]
+    return replace(first, other=others[0]) if others else first
 
 
 def measure_levels(source: Source, channel: int) -> NoiseLevels:
@@ -128,7 +126,7 @@ def prepared(source: Source, pairs: list[tuple[str, list[Array]]]) -> tuple[Pixe
 
 
 def single_image_statistics(image: Any) -> BlockStatistics | None:
-    """What the network reads of one plane; None for images that it is not meant for: few photons, clipped noise."""
+    """What the network reads of one plane; None for photon counts, which it is not meant for."""
     source = open_source(image)
     pixel_values, few_photons, sources = prepared(source, [("", [source.read().astype(np.float64)])])
     return None if few_photons else plane_statistics(sources, pixel_values)[1]
@@ -226,7 +224,7 @@ def few_photon_levels(sources: list[BlockSource], _: PixelValues) -> list[Measur
 def noise_levels(sources: list[BlockSource], pixel_values: PixelValues) -> list[Measured]:
     """Explanations, the most probable one first; before clipping, where dark noise was cut off at the lower limit.
 
-    Of single planes they are what the network reads; differences of frames show nothing but noise.
+    With a trained network, it judges those of single planes; differences of frames show nothing but noise.
     """
     low = pixel_values.low
     if low is not None and low.fraction > HARDLY_CLIPPED:

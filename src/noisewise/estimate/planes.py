@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from noisewise.axes import Array, Layout, Region
+from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.io.base import Source
 from noisewise.io.light import read_light
 from noisewise.io.scan_lines import aligned
@@ -26,10 +26,10 @@ def read_planes(source: Source, channel: int, max_planes: int = MAX_PLANES) -> t
     if axis:
         position, size = source.axes.index(axis), source.size_of(axis)
         regions = [region for region in regions if region[position].stop < size]
-    chosen = np.unique(np.linspace(0, len(regions) - 1, max_planes).round().astype(int))
+    chosen = evenly(regions, max_planes)
     pixels = MAX_PIXELS // (MAX_PLANES // max_planes * len(chosen))
     groups = []
-    for region in (central_region(regions[i], source.axes, pixels) for i in chosen):
+    for region in (central_region(one, source.axes, pixels) for one in chosen):
         group = different(read_channel(source, layout, region, channel))
         for later in (1, 2) if axis else ():  # the next plane, or the one after it if that is a copy
             if len(group) < 2:

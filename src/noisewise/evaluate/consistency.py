@@ -16,6 +16,8 @@ from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
 
 STEP = 0.3  # standard deviations of the noise, by which an image is changed to estimate a denoiser's divergence
+TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a result is in doubt
+STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
 BLOCK, BLOCK_SHARE = 16, 0.5  # pixels; fraction of a block that must count
 SEED = 1_000_003  # not one from which others draw noise
 
@@ -45,6 +47,15 @@ class ConsistencyCheck:
     risk: float
     risk_error: float
     noise: float
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the result is not consistent with the noise."""
+        return (
+            not TOO_LITTLE <= self.residual <= TOO_MUCH
+            or max(self.correlation.values()) > STRUCTURED
+            or (self.stability is not None and self.stability > UNSTABLE)
+        )
 
 
 class NoiseLike(Protocol):

@@ -23,7 +23,7 @@ SIGNAL_TO_NOISE = 1.0  # of a frequency band, from which its transfer is known
 ROUGHNESS = 8  # classes of the gradient, in each of which the residual has its own spread
 CONTRAST = 3.0  # of a spot of the result, in standard deviations of the noise, to count as one
 STRIPE_FLOOR = 0.05  # standard deviations of the noise
-# Limits, so that one or two honest results in a hundred are above each; see `benchmarks/harm.py`.
+# Preliminary: they still blame many honest results, and are to be calibrated with `benchmarks/harm.py`.
 LIMITS = {
     "amount": 0.4, "scale": 0.015, "blocks": 5.0, "shift": 0.1, "blurred": 0.15, "sharpened": 0.1, "structure": 0.2,
     "spots": 5.0, "invented": 3.4, "stripes": 6.0,

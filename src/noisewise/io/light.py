@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from noisewise.axes import Array, Layout, Region
+from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.io.base import NotLight, Source
 from noisewise.io.fill import SIDE, fill_value, opened
 from noisewise.io.hot_pixels import find_hot_pixels, without_hot_pixels
@@ -29,7 +29,7 @@ def inspect_pixels(source: Source, given: NotLight | None = None) -> None:
     source.not_light = given = given or NotLight()
     layout = Layout(source.axes, "YX")
     regions = list(layout.images(source.shape))
-    chosen = [regions[i] for i in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int))]
+    chosen = evenly(regions, PLANES)
     chosen += [region for region in source.blank if region not in chosen]
     count = source.size_of("C")
     fill: dict[int, dict[float, int]] = {channel: {} for channel in range(count)}

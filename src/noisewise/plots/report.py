@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,13 +52,4 @@ def residual_figure(signal: Array, mean: Array, error: Array, ratio: Array) -> s
     right.plot(signal, ratio, "o-", color="tab:green", markersize=4)
     right.axhline(1, color="0.6", linewidth=0.8)
     right.set(xlabel="signal (pixel value)", ylabel="power of the residual / noise", ylim=(0, None))
-    return svg_of(figure)
-
-
-def loss_figure(losses: Sequence[tuple[int, float]]) -> str:
-    """Validation loss over the training."""
-    figure, panel = panels(1, 1, SIZE)
-    steps, values = zip(*losses, strict=True)
-    panel.plot(steps, values, "o-", color="tab:purple", markersize=3)
-    panel.set(xlabel="training step", ylabel="validation loss")
     return svg_of(figure)

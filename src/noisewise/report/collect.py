@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisewise.axes import Array, Layout, Region
+from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.errors import UserError
 from noisewise.estimate.measure import measure
+from noisewise.estimate.planes import central_region
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import ChannelNoise
 from noisewise.evaluate.finished import Finding, check_finished
@@ -84,27 +85,15 @@ def planes_of(noisy: Source, denoised: Source, std: Source | None) -> Iterator[P
     """Some planes of the first channel, evenly chosen, their middle."""
     layout = Layout(noisy.axes, "YX")
     regions = list(layout.images(noisy.shape))
-    for number in np.unique(np.linspace(0, len(regions) - 1, PLANES).round().astype(int)):
-        region = middle(regions[number], noisy.axes)
+    for number, whole in evenly(list(enumerate(regions, 1)), PLANES):
+        region = central_region(whole, noisy.axes, CHECKED)
 
         def read(source: Source, region: Region = region) -> Array:
             plane: Array = layout.to_network(source.read(region))[0, 0].astype(np.float64)
             return plane
 
-        label = "" if len(regions) == 1 else f"plane {number + 1} of {len(regions)}"
+        label = "" if len(regions) == 1 else f"plane {number} of {len(regions)}"
         yield Plane(label, read(noisy), read(denoised), None if std is None else read(std))
-
-
-def middle(region: Region, axes: str) -> Region:
-    """The middle of a plane, up to as many pixels as are checked."""
-    limit = int(CHECKED**0.5)
-
-    def cut(part: slice) -> slice:
-        size = part.stop - part.start
-        start = part.start + max(size - limit, 0) // 2
-        return slice(start, start + min(size, limit))
-
-    return tuple(cut(part) if axis in "YX" else part for part, axis in zip(region, axes, strict=True))
 
 
 def checks_of(plane: Plane, checkup: NoiseReport) -> list[Finding]:

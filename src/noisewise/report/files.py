@@ -22,15 +22,10 @@ def find_input(denoised: Path) -> Path:
     with open_source(denoised) as source:
         record = read_provenance(source) or {}
     name = Path(str(record.get("input", ""))).name
-    found = denoised.with_name(name)
-    if not name or not found.exists():
-        what = (
-            f"the noisy image {one_line(name)} is not beside it"
-            if name
-            else "does not say from which image it was made"
-        )
-        raise UserError(f"{denoised}: {what}; give it: noisewise report {denoised.name} --input IMAGE")
-    return found
+    if name and denoised.with_name(name).exists():
+        return denoised.with_name(name)
+    what = f"the noisy image {one_line(name)} is not beside it" if name else "names no noisy image"
+    raise UserError(f"{denoised}: {what}; give it: noisewise report {denoised.name} --input IMAGE")
 
 
 def report(denoised: str | Path, noisy: str | Path | None = None, *, axes: str | None = None) -> Collected:

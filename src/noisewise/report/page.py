@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from noisewise.errors import UserError
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.text import finite
-from noisewise.plots.report import loss_figure, noise_figure, profile_figure, residual_figure
+from noisewise.plots.report import noise_figure, profile_figure, residual_figure
 from noisewise.report.collect import Collected, Plane
 from noisewise.report.pictures import as_png, as_signed_png, contrast
 from noisewise.report.verdict import MARKED, table
@@ -38,10 +39,9 @@ def record_of(found: Collected) -> dict[str, Any]:
     return record
 
 
-def render(found: Collected, command: str, losses: list[tuple[int, float]]) -> str:
-    """The page as text. command: that repeats the run. losses: of the training."""
+def render(found: Collected, command: str) -> str:
+    """The page as text. command: that repeats the run."""
     environment = Environment(loader=PackageLoader("noisewise.report"), autoescape=select_autoescape(default=True))
-    row = middle_row(found.planes[0])
     figures = {"Noise against signal": None if found.checkup is None else noise_figure(found.checkup)}
     if found.classes:
         parts = (
@@ -49,11 +49,10 @@ def render(found: Collected, command: str, losses: list[tuple[int, float]]) -> s
         )
         figures["Residual by brightness"] = residual_figure(*parts)
     plane = found.planes[0]
+    row = len(plane.noisy) // 2
     figures["Profile along the middle line"] = profile_figure(
         plane.noisy[row], plane.denoised[row], None if plane.std is None else plane.std[row]
     )
-    if len(losses) > 1:
-        figures["Validation loss"] = loss_figure(losses)
     record = record_of(found)
     side = SIDE if len(found.planes) == 1 else SIDE_OF_STACKS
     planes = [shown(plane, found.verdict.places, side) for plane in found.planes]
@@ -66,11 +65,6 @@ def render(found: Collected, command: str, losses: list[tuple[int, float]]) -> s
         reason=(found.record.get("choice") or {}).get("reason", ""), command=command, version=__version__,
         data=json.dumps(record, ensure_ascii=False).replace("<", "\\u003c"),
     )  # fmt: skip
-
-
-def middle_row(plane: Plane) -> int:
-    """The line that is shown as a profile."""
-    return int(plane.noisy.shape[0] // 2)
 
 
 def shown(plane: Plane, places: tuple[tuple[int, int], ...], side: int) -> dict[str, Any]:
@@ -97,7 +91,9 @@ def shown(plane: Plane, places: tuple[tuple[int, int], ...], side: int) -> dict[
 
 
 def write_page(text: str, path: Path, overwrite: bool) -> None:
-    """Write a page, complete or not at all. Errors: `UserError` if it cannot be written."""
+    """Write a page, complete or not at all. Errors: `UserError` if it cannot be written, or is not named as one."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{path}: a report is an HTML page; give a name with .html, such as {path.stem}.html")
     draft = Draft(path, overwrite)
     try:
         with as_user_error(path, "cannot be written"):

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from noisewise.estimate.report import NoiseReport
-from noisewise.evaluate.consistency import ConsistencyCheck, check_consistency
+from noisewise.evaluate.consistency import (
+    STRUCTURED,
+    TOO_LITTLE,
+    TOO_MUCH,
+    UNSTABLE,
+    ConsistencyCheck,
+    check_consistency,
+)
 from noisewise.io.base import Source
 from noisewise.model import Model
 from noisewise.workflow.refine_noise import as_function, planes_of
 
-TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a warning is given
-STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
 COMPARE = "compare with: noisewise denoise IMAGE --method n2v -o COMPARE"
 COMPARE_CORRELATED = "compare with the result of: noisewise train n2v IMAGE --blind-shape auto -o MODEL"
 

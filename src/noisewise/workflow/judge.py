@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisewise.axes import Array, Layout, Region
+from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.estimate.measurement import Kind
 from noisewise.evaluate.consistency import ChannelNoise, ConsistencyCheck, DenoiseFunction, check_consistency
 from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
@@ -22,9 +22,7 @@ from noisewise.posterior import Posterior
 from noisewise.predict.run import Predictor
 
 MOST_PIXELS, PARTS, DEPTH = 1 << 16, 4, 8  # of all parts together; parts; slices of a part
-TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a result is in doubt
 TYPICAL = 0.98  # of the hidden pixels: without those that no method predicts, such as letters in a data bar
-STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,7 @@ class Judgement:
     @property
     def in_doubt(self) -> bool:
         """Whether the result is not consistent with the noise."""
-        check = self.check
-        return (
-            not TOO_LITTLE <= check.residual <= TOO_MUCH
-            or max(check.correlation.values()) > STRUCTURED
-            or (check.stability is not None and check.stability > UNSTABLE)
-            or self.risk > 1
-        )
+        return self.check.in_doubt or self.risk > 1
 
 
 @dataclass
@@ -118,7 +110,7 @@ class Judge:
         found = [
             (source, region) for source in self.sources for region in Layout(source.axes, spatial).images(source.shape)
         ]
-        chosen = [found[i] for i in np.unique(np.linspace(0, len(found) - 1, PARTS).round().astype(int))]
+        chosen = evenly(found, PARTS)
         sizes = [min(source.size_of(axis) for source, _ in chosen) for axis in spatial]
         if len(spatial) == 3:
             sizes[0] = min(sizes[0], DEPTH)

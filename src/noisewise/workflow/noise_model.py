@@ -61,11 +61,6 @@ class MeasuredNoise:
         return tuple(of_channel.get(c, found[0]) for c in range(self.channels))
 
 
-def check_up(sources: Sequence[Source]) -> NoiseReport | None:
-    """The check-up of the first channel with light of the images, together; None where it cannot be made."""
-    return MeasuredNoise(sources).checkup
-
-
 def some_images(sources: Sequence[Source]) -> list[Source]:
     """All of a few images, or some of many, evenly chosen."""
     return list(sources[:: max(1, -(-len(sources) // MEASURED_IMAGES))])
