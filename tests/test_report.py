@@ -18,8 +18,12 @@ from scipy.ndimage import gaussian_filter
 
 import noisewise as nw
 from noisewise import cli
-from noisewise.evaluate.finished import LIMITS, Finding, check_finished, spot
+from noisewise.cli import denoise
+from noisewise.cli._parse import parse
+from noisewise.evaluate.finished import LIMITS, Finding, check_finished, spot_profile
 from noisewise.noise.models.gaussian import Gaussian
+from noisewise.report.files import report
+from noisewise.report.page import render
 from noisewise.report.verdict import SENTENCES, verdict_of
 from noisewise.scenes import draw
 
@@ -37,21 +41,27 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return SIGNAL + noise, SIGNAL + gaussian_filter(0.3 * noise, 1.5)
 
 
+def findings(noisy: np.ndarray, result: np.ndarray, signal: np.ndarray = SIGNAL) -> list[Finding]:
+    """All checks; the second result is a signal with another part of the noise."""
+    second = signal + gaussian_filter(0.3 * (noisy - signal), 1.0)
+    return check_finished(*map(torch.from_numpy, (noisy, result, second)), Gaussian(SIGMA))
+
+
 def excesses(noisy: np.ndarray, result: np.ndarray) -> dict[str, float]:
-    found = check_finished(torch.from_numpy(noisy), torch.from_numpy(result), Gaussian(SIGMA))
-    return {one.check: one.excess for one in found}
+    return {one.check: one.excess for one in findings(noisy, result)}
 
 
 def with_spot(image: np.ndarray, strength: float) -> np.ndarray:
     """A spot in the darkest part."""
-    kernel, changed, (y, x) = spot(1.3).numpy(), image.copy(), PLACE
+    profile, changed, (y, x) = spot_profile(1.3).numpy(), image.copy(), PLACE
+    kernel = np.outer(profile, profile)
     changed[y - 5 : y + 6, x - 5 : x + 6] += strength * SIGMA * kernel
     return changed
 
 
 def test_an_honest_result_is_believed(pair: tuple[np.ndarray, np.ndarray]) -> None:
     noisy, result = pair
-    found = check_finished(torch.from_numpy(noisy), torch.from_numpy(result), Gaussian(SIGMA))
+    found = findings(noisy, result)
     assert {one.check for one in found} == set(LIMITS) == set(SENTENCES)
     assert verdict_of(found).word == "believe", verdict_of(found).reasons
 
@@ -64,8 +74,8 @@ def test_an_honest_result_is_believed(pair: tuple[np.ndarray, np.ndarray]) -> No
         (lambda d: d.mean() + 1.03 * (d - d.mean()), "scale"),
         (lambda d: np.roll(d, 1, 1), "shift"),
         (lambda d: with_spot(d, 7.0), "invented"),
-        (lambda d: np.where(np.arange(160)[:, None] < 70, d, d + 0.4 * SIGMA), "blocks"),
-        (lambda d: np.where(np.arange(160)[:, None] == 70, d + 0.6 * SIGMA, d), "stripes"),
+        (lambda d: np.where(np.arange(160)[:, None] < 70, d, d + 0.4 * SIGMA), "seam"),
+        (lambda d: np.where(np.arange(160)[:, None] == 70, d + 0.6 * SIGMA, d), "stripe"),
     ],
     ids=["blurred", "sharpened", "scaled", "shifted", "spot", "seam", "stripe"],
 )
@@ -76,16 +86,17 @@ def test_planted_harm_is_found(pair: tuple[np.ndarray, np.ndarray], harm: Any, c
 
 def test_an_erased_spot_is_found_where_it_was(pair: tuple[np.ndarray, np.ndarray]) -> None:
     noisy, result = pair
-    found = check_finished(torch.from_numpy(with_spot(noisy, 7.0)), torch.from_numpy(result), Gaussian(SIGMA))
-    erased = next(one for one in found if one.check == "spots")
+    erased = next(
+        one for one in findings(with_spot(noisy, 7.0), result, with_spot(SIGNAL, 5.0)) if one.check == "erased"
+    )
     assert erased.excess > 1 and erased.place is not None
     assert abs(erased.place[0] - PLACE[0]) < 3 and abs(erased.place[1] - PLACE[1]) < 3
 
 
 def test_verdicts() -> None:
     assert verdict_of([Finding("shift", 0.05)]).word == "believe"
-    assert verdict_of([Finding("spots", 6.0, (3, 4))]).word == "look here"
-    assert verdict_of([Finding("spots", 6.0, (3, 4))]).places == ((3, 4),)
+    assert verdict_of([Finding("erased", 6.0, (3, 4))]).word == "look here"
+    assert verdict_of([Finding("erased", 6.0, (3, 4))]).places == ((3, 4),)
     assert verdict_of([Finding("shift", 1.0)]).word == "do not believe"
     assert verdict_of([], ["It may be wrong."]).word == "look here"
     for check, limit in LIMITS.items():
@@ -135,7 +146,7 @@ def test_a_report_that_exists_is_kept(files: Path, capsys: pytest.CaptureFixture
     assert (files / "cells_denoised_report.html").read_text() == "mine"
     (files / "cells.tif").rename(files / "elsewhere.tif")
     assert cli.main(["report", str(files / "cells_denoised.tif"), "--overwrite"]) == 2
-    assert "the noisy image cells.tif is not beside it" in capsys.readouterr().err
+    assert "the noisy image cells.tif is not in" in capsys.readouterr().err
     arguments = ["report", str(files / "cells_denoised.tif"), "--input", str(files / "elsewhere.tif"), "--overwrite"]
     assert cli.main(arguments) == 0
 
@@ -164,6 +175,59 @@ def test_other_shapes_are_refused(files: Path, capsys: pytest.CaptureFixture[str
     arguments = ["report", str(files / "cells_denoised.tif"), "--input", str(files / "small.tif")]
     assert cli.main(arguments) == 2
     assert "their shapes differ" in capsys.readouterr().err
+
+
+def test_denoise_writes_reports_and_a_summary(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(files / "cells.tif", files / "b.tif")
+    arguments = ["denoise", str(files / "cells.tif"), str(files / "b.tif"), "-o", str(files / "out"), "--steps", "0"]
+    assert cli.main([*arguments, "--report", "--json"]) == 0
+    pages = [files / "out" / f"{name}_denoised_report.html" for name in ("b", "cells")]
+    found = json.loads(capsys.readouterr().out)["reports"]
+    assert {one["page"] for one in found} == {str(page) for page in pages}
+    summary = (files / "out" / "noisewise_report.html").read_text(encoding="utf-8")
+    assert all(page.exists() and f'href="{page.name}"' in summary for page in pages)
+    pages[0].write_text("mine")
+    (files / "out" / "b_denoised.tif").unlink()
+    assert cli.main([*arguments, "--report"]) == 2, "a page that exists is kept"
+    assert pages[0].read_text() == "mine" and "exists already" in capsys.readouterr().err
+    assert cli.main(["report", *(str(files / "out" / f"{n}_denoised.tif") for n in ("cells", "b"))]) == 2
+    assert cli.main([*arguments, "--overwrite"]) == 0, "no report is asked for, and nobody looks"
+    assert pages[0].read_text() == "mine"
+
+
+def test_reports_of_several_find_their_inputs_in_a_folder(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "raw").mkdir()
+    (files / "cells.tif").rename(files / "raw" / "cells.tif")
+    shutil.copy(files / "cells_denoised.tif", files / "b_denoised.tif")
+    several = [str(files / name) for name in ("cells_denoised.tif", "b_denoised.tif")]
+    assert cli.main(["report", *several]) == 2
+    assert "is not in" in capsys.readouterr().err
+    assert cli.main(["report", *several, "--input", str(files / "raw"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["reports"]) == 2
+
+
+def test_in_a_terminal_reports_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*options: str) -> bool:
+        return parse("denoise", denoise, ["a.tif", *options]).reports
+
+    assert asked("--report") and not asked()
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert asked() and not asked("--no-report") and not asked("--quiet")
+
+
+def test_stacks_have_all_channels_a_projection_and_samples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = rng.poisson(50 * np.ones((3, 2, 64, 64)) + 20 * SIGNAL[None, None, :64, :64] / SIGNAL.max())
+    tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.uint16), imagej=True, metadata={"axes": "ZCYX"})
+    result = nw.denoise(tmp_path / "a.tif", output=tmp_path / "b.tif", method="hdn", steps=1)
+    found = report(tmp_path / "b.tif", tmp_path / "a.tif", model=result.model)
+    assert {plane.channel for plane in found.planes} == {0, 1}
+    assert found.planes[0].label == "channel 0, plane 1 of 3"
+    assert found.projection is not None
+    np.testing.assert_array_equal(found.projection.noisy, noisy[:, 0].max(0))
+    assert found.trained is not None and found.trained.samples is not None
+    assert found.trained.samples.shape == (4, 64, 64)
+    assert render(found, "").count('alt="sample') == 4
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")

@@ -14,6 +14,7 @@ from noisewise.io.files import check_regular, user_path
 from noisewise.io.write import WriteOptions
 
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
+Outputs = Positional[Annotated[list[str], arg(metavar="OUTPUT...", help_behavior_hint="")]]
 Out = Annotated[str | None, arg(aliases=("-o",), metavar="OUT", help_behavior_hint="")]
 File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")]
 Files = Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")]

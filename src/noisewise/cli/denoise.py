@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +18,11 @@ from noisewise.cli._exit import INTERRUPTED, exit_code, fail, failures
 from noisewise.cli._models import keep_interrupted, plan_model, summary, training_record
 from noisewise.cli._print import say
 from noisewise.errors import UserError
+from noisewise.io.paths import companions
 from noisewise.io.plan import Plan, find_images, folders_for
 
 if TYPE_CHECKING:
+    from noisewise.report.collect import Collected
     from noisewise.workflow.denoise import Result
 
 
@@ -53,6 +58,10 @@ class Denoise:
     """number of training steps, instead of a time; with the same seed, the result is the same"""
     model: options.File = None
     """also write the trained model, for noisewise predict"""
+    report: options.Switch = False
+    """write a page beside each output that shows whether to believe it (default: in a terminal)"""
+    no_report: options.Switch = False
+    """do not write such pages"""
     seed: int = 0
     """random seed"""
     device: str = "auto"
@@ -71,26 +80,38 @@ class Denoise:
         model = plan_model(self.model, self.writing.overwrite)
         if model in plan.outputs:
             raise UserError(f"{model}: is the name of both the model and the denoised image; choose another --model")
+        if self.report and self.no_report:
+            raise UserError("--report and --no-report exclude each other; give one")
+        if self.reports:
+            refuse_pages(plan.outputs, self.writing.overwrite)
         say_notes(plan.notes, self.messages.quiet)
         if not plan.inputs:
             return self._finish(plan, None, [], 0.0, failed)
         with folders_for(plan.outputs):
             return self._denoise(plan, model, noise, targets, failed)
 
+    @property
+    def reports(self) -> bool:
+        """Whether to write reports: by default where somebody looks."""
+        return self.report or (not self.no_report and not self.messages.quiet and sys.stderr.isatty())
+
     def _denoise(
         self, plan: Plan, path: Path | None, noise: list[Path], targets: list[Path], failed: dict[str, str]
     ) -> int:
-        from noisewise.workflow.budget import remaining
+        from noisewise.workflow.budget import for_reports, remaining
         from noisewise.workflow.denoise import denoise
         from noisewise.workflow.training import Interrupted
 
         started = time.monotonic()
+        seconds, reserved = remaining(self.budget), 0.0
+        if self.reports:
+            reserved = for_reports(seconds, len(plan.outputs))
         try:
             with Display(self.messages.quiet) as display:
                 results = denoise(
                     plan.inputs, output=plan.outputs, method=self.method, target=targets or None,
                     noise=noise or None, axes=self.axes,
-                    budget=remaining(self.budget) if self.steps is None else None, steps=self.steps, seed=self.seed,
+                    budget=seconds - reserved if self.steps is None else None, steps=self.steps, seed=self.seed,
                     device=self.device,
                     **vars(self.writing), model=path, report=display, series=self.series,
                     ignore=self.ignore, mask=self.mask,
@@ -101,23 +122,49 @@ class Denoise:
                 return fail("interrupted; continue with the same command and --skip-existing", INTERRUPTED)
             return keep_interrupted(stop.model, self, plan, targets)
         display.say(all_notes(results))
-        return self._finish(plan.done(failed), path, results, time.monotonic() - started, failed)
+        done = plan.done(failed)
+        pages = self._write_reports(done, results, reserved) if self.reports else {}
+        return self._finish(done, path, results, time.monotonic() - started, failed, pages)
+
+    def _write_reports(self, plan: Plan, results: list[Result], seconds: float) -> dict[Path, Collected]:
+        """A page for each output."""
+        from noisewise.report.files import write_reports
+
+        models = {result.path: result.model for result in results if result.path is not None}
+        pairs = dict(zip(plan.outputs, plan.inputs, strict=True))
+        limit = seconds if self.steps is None else math.inf
+        found, notes = write_reports(pairs, axes=self.axes, overwrite=True, models=models, seconds=limit)
+        say_notes(notes, self.messages.quiet)
+        return found
 
     def _finish(
-        self, plan: Plan, path: Path | None, results: list[Result], seconds: float, failed: dict[str, str]
-    ) -> int:
+        self, plan: Plan, path: Path | None, results: list[Result], seconds: float, failed: dict[str, str],
+        pages: Mapping[Path, Collected] | None = None,
+    ) -> int:  # fmt: skip
         code = exit_code(failed, len(plan.outputs))
         if self.messages.json:
             record = {"input": plan.inputs, "output": plan.outputs, "seconds": round(seconds, 2)}
             record |= options.written_beside(self.writing, plan.outputs) | {"failed": failures(failed)}
             record |= {"notes": plan.notes + all_notes(results), "model": path}
+            if pages:
+                record["reports"] = [{"page": page, "verdict": one.verdict.word} for page, one in pages.items()]
             print_json(record | (training_record(results[0].model) if results else {}))
             return code
         for output in plan.outputs:
             say(output)
         if results and not self.messages.quiet:
             say(f"{summary(results[0].model)}, {seconds:.0f} s", error=True)
+            for page, one in (pages or {}).items():
+                say(f"{page}: {one.verdict.text}", error=True)
         return code
+
+
+def refuse_pages(outputs: Sequence[Path], overwrite: bool) -> None:
+    """Errors: `UserError` if the page of an output exists."""
+    for output in outputs:
+        page = companions(output)["report"]
+        if page.exists() and not overwrite:
+            raise UserError(f"{page}: exists already; move it, or allow to replace it with --overwrite")
 
 
 def all_notes(results: list[Result]) -> list[str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from noisewise.cli._display import print_json
-from noisewise.cli._exit import OK
-from noisewise.cli._options import Axes, File, MessageOptions, Messages, Switch
+from noisewise.cli._display import print_json, say_notes
+from noisewise.cli._exit import OK, PARTLY
+from noisewise.cli._options import Axes, File, MessageOptions, Messages, Outputs, Switch
 from noisewise.cli._print import say
+from noisewise.errors import UserError
 from noisewise.io.files import user_path
-from noisewise.io.plan import refuse_inputs
+from noisewise.io.paths import companions
+from noisewise.io.plan import find_images, refuse_inputs
 
 if TYPE_CHECKING:
     from noisewise.report.collect import Collected
@@ -22,49 +23,52 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Report:
-    """Check a denoised image against the noisy one, and write a page that shows whether to believe it.
+    """Check denoised images against the noisy ones, and write a page for each that shows whether to believe it.
 
-    The page is one HTML file that works without a network; JSON has `verdict`: believe, look here or do not believe.
+    Each page is one HTML file that works without a network; of several images, a further page lists all of them, worst
+    first. JSON has `verdict`: believe, look here or do not believe.
     """
 
-    output: Positional[Annotated[str, arg(metavar="OUTPUT")]]
-    """the denoised image"""
+    outputs: Outputs
+    """denoised images"""
     input: File = None
-    """the noisy image (default: the one that the output names, beside it)"""
+    """the noisy image, or the folder of the noisy images (default: those that the outputs name, beside them)"""
     page: Annotated[str | None, arg(aliases=["-o"], metavar="OUT.html", help_behavior_hint="")] = None
-    """the page to write (default: <output>_report.html)"""
+    """the page to write, of one denoised image (default: <output>_report.html)"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     overwrite: Switch = False
-    """replace a page that exists"""
+    """replace pages that exist"""
     messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
         """Collect, check, write."""
-        from noisewise.report.files import find_input, page_beside, report
-        from noisewise.report.page import record_of, render, write_page
+        from noisewise.report.files import find_input, write_report, write_reports
+        from noisewise.report.page import record_of
 
-        denoised = user_path(self.output)
-        noisy = find_input(denoised) if self.input is None else user_path(self.input)
-        path = page_beside(denoised) if self.page is None else user_path(self.page)
-        refuse_inputs([denoised, noisy], [path])
-        found = report(denoised, noisy, axes=self.axes)
-        command = repeat(found, noisy, denoised)
-        write_page(render(found, command), path, self.overwrite)
-        if self.messages.json:
-            print_json(record_of(found) | {"page": path})
+        outputs, given = find_images(self.outputs), None if self.input is None else user_path(self.input)
+        if len(outputs) > 1:
+            if self.page is not None or (given is not None and not given.is_dir()):
+                raise UserError("of several images, -o cannot be given, and --input is the folder of the noisy ones")
+            found, notes = write_reports(dict.fromkeys(outputs, given), axes=self.axes, overwrite=self.overwrite)
+            if not found:
+                raise UserError(notes[0])
         else:
-            say(path)
-            reasons = " ".join(found.verdict.reasons) or "no check found anything against it"
-            say(f"{found.verdict.word}: {reasons}", error=True)
-        return OK
+            noisy = find_input(outputs[0], given)
+            page = companions(outputs[0])["report"] if self.page is None else user_path(self.page)
+            refuse_inputs([outputs[0], noisy], [page])
+            found, notes = {page: write_report(outputs[0], noisy, page, axes=self.axes, overwrite=self.overwrite)}, []
+        say_notes(notes, self.messages.quiet)
+        if self.messages.json:
+            records = [record_of(one) | {"page": page} for page, one in found.items()]
+            print_json(records[0] if len(outputs) == 1 else {"reports": records, "notes": notes})
+        else:
+            say_verdicts(found)
+        return OK if len(found) == len(outputs) else PARTLY
 
 
-def repeat(found: Collected, noisy: Path, denoised: Path) -> str:
-    """The command that makes the output again."""
-    record: dict[str, Any] = found.record
-    words = ["noisewise", "denoise", str(noisy), "-o", str(denoised), "--method", str(record.get("method", "auto"))]
-    for name in ("steps", "seed"):
-        if name in record:
-            words += [f"--{name}", str(record[name])]
-    return shlex.join(words)
+def say_verdicts(found: dict[Path, Collected]) -> None:
+    """The pages on stdout, and the verdicts on stderr."""
+    for page, one in found.items():
+        say(page)
+        say(one.verdict.text, error=True)

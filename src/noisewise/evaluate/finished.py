@@ -1,7 +1,8 @@
-"""Checks of a finished result against the noisy image and its noise model: from the two images alone, without a model.
+"""Checks of a finished result: against the noisy image, and against a second result of the same image.
 
-The residual of an honest result is noise. What was blurred, sharpened, shifted, scaled, erased or invented is left in
-it; stripes are seen in the result itself. Each check gives a number that is small for honest results.
+The residual of an honest result is noise. What was blurred, sharpened, shifted, scaled, erased or invented differs from
+another honest result by more than these differ from each other, in a way that tells what happened. Each check gives a
+number that is small for honest results.
 """
 
 from __future__ import annotations
@@ -12,21 +13,18 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from noisewise.evaluate.consistency import NoiseLike
 
-SPOT_WIDTHS = (1.0, 1.6)  # pixels: standard deviation of the spots of the matched filters
-BLOCK = 16  # pixels: side of the blocks whose means are compared
+SPOT_WIDTHS, HALF = (1.0, 1.6), 5  # pixels: standard deviations of the spots of the matched filters; half of a filter
+BLOCK, STEP = 16, 24  # pixels: side of the blocks whose means are compared; rows on either side of a seam
 BANDS = (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.43, 0.5)  # cycles per pixel
-SIGNAL_TO_NOISE = 1.0  # of a frequency band, from which its transfer is known
-ROUGHNESS = 8  # classes of the gradient, in each of which the residual has its own spread
-CONTRAST = 3.0  # of a spot of the result, in standard deviations of the noise, to count as one
-STRIPE_FLOOR = 0.05  # standard deviations of the noise
-# Preliminary: they still blame many honest results, and are to be calibrated with `benchmarks/harm.py`.
+SIGNAL_TO_NOISE, FEWEST = 0.15, 20  # of a frequency band that is compared; its Fourier components
+# Calibrated on honest and on harmed results with `benchmarks/harm.py`.
 LIMITS = {
-    "amount": 0.4, "scale": 0.015, "blocks": 5.0, "shift": 0.1, "blurred": 0.15, "sharpened": 0.1, "structure": 0.2,
-    "spots": 5.0, "invented": 3.4, "stripes": 6.0,
+    "amount": 0.45, "structure": 0.3, "scale": 0.012, "shift": 0.1, "blurred": 0.27, "sharpened": 0.06, "blocks": 0.45,
+    "seam": 0.1, "stripe": 0.1, "erased": 3.1, "invented": 3.1,
 }  # fmt: skip
 
 
@@ -44,55 +42,42 @@ class Finding:
         return abs(self.value) / LIMITS[self.check]
 
 
-def check_finished(noisy: Tensor, denoised: Tensor, noise: NoiseLike, valid: Tensor | None = None) -> list[Finding]:
-    """All checks of one plane (Y, X), ADU. noise: its model. valid: pixels that count."""
-    signal = denoised.double()
-    variance = noise.mean_var(signal)[1]
+def check_finished(
+    noisy: Tensor, denoised: Tensor, second: Tensor, noise: NoiseLike, valid: Tensor | None = None
+) -> list[Finding]:
+    """All checks of one plane (Y, X), ADU. second: another result. noise: its model. valid: pixels that count."""
+    variance = noise.mean_var(second.double())[1]
     std = variance.clamp(min=1e-3 * float(variance.mean())).sqrt()
     counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
-    unit = torch.where(counts, (noisy.double() - signal) / std, 0.0)
+    residual, change = (
+        torch.where(counts, (one.double() - other.double()) / std, 0.0)
+        for one, other in ((noisy, denoised), (denoised, second))
+    )
+    signal = second.double()
     return [
-        Finding("amount", float((unit[counts] ** 2).mean()) - 1), *blocks(unit, signal, std),
-        *geometry(unit, signal, std), *transfer(unit, signal, std), *structure(unit), *spots(unit, signal, std),
-        *stripes(signal, std),
+        Finding("amount", float((residual[counts] ** 2).mean()) - 1), structure(residual),
+        *geometry(change, signal, std), *transfer(change, signal, std), *means(change), *lines(change),
+        *spots(residual, change),
     ]  # fmt: skip
 
 
-def blocks(unit: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """Scale: slope of block means of the residual against those of the result. Blocks: their largest mean.
-
-    At low frequencies a denoiser leaves the image as it is: these residuals are smaller than noise.
-    """
-    side = min(BLOCK, *unit.shape)
-
-    def means(image: Tensor) -> Tensor:
-        return avg_pool2d(image[None, None], side)[0, 0]
-
-    residual, level, error = means(unit * std), means(signal), means(std)
-    weight = 1 / error**2
-    centred = level - (weight * level).sum() / weight.sum()
-    power = float((weight * centred**2).sum())
-    slope = float((weight * centred * residual).sum()) / power if power > 0 else 0.0
-    yield Finding("scale", shrunk(slope, 2 / side * power**-0.5 if power > 0 else 0.0))
-    found = (residual / error).abs() * side
-    at = int(found.argmax())
-    place = (at // found.shape[1] * side, at % found.shape[1] * side)
-    yield Finding("blocks", float(found.flatten()[at]), place)
+def structure(residual: Tensor) -> Finding:
+    """The largest correlation of neighbours in the residual."""
+    both = [float((residual[1:] * residual[:-1]).mean()), float((residual[:, 1:] * residual[:, :-1]).mean())]
+    return Finding("structure", max(both) / max(float((residual**2).mean()), 1e-12))
 
 
-def shrunk(value: float, error: float) -> float:
-    """A value reduced by an error, towards zero."""
-    return max(abs(value) - error, 0.0) * (1 if value > 0 else -1)
-
-
-def geometry(unit: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """Shift (pixels): the residual's regression on the gradient."""
-    design = torch.stack([(part / std).flatten() for part in gradient(signal)], 1)
-    normal = design.T @ design
-    normal = normal + 1e-9 * normal.diagonal().mean().clamp(min=1e-30) * torch.eye(2, dtype=normal.dtype)
-    inverse = torch.linalg.inv(normal)
-    found, errors = inverse @ (design.T @ unit.flatten()), 3 * inverse.diagonal().sqrt()
-    shifts = [shrunk(float(value), float(error)) for value, error in zip(found, errors, strict=True)]
+def geometry(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
+    """Scale: regression of the change on the signal. Shift (pixels): on its gradient."""
+    weight = 1 / std**2
+    centred = (signal - (weight * signal).sum() / weight.sum()) / std
+    power = float((centred**2).sum())
+    yield Finding("scale", float((centred * change).sum()) / power if power > 0 else 0.0)
+    shifts = [0.0]
+    for part in gradient(signal):
+        slope = part / std
+        steepness = float((slope**2).sum())
+        shifts.append(float((slope * change).sum()) / steepness if steepness > 0 else 0.0)
     yield Finding("shift", max(shifts, key=abs))
 
 
@@ -102,101 +87,84 @@ def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
     return (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
 
 
-def transfer(unit: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """How much of the image's spectrum is in the result, in bands of frequency where there is more image than noise.
-
-    With X = S + N and independent noise of power σ², E[X D*] / (E|X|² − σ²) is 1 for D = S, and up to 1 + σ² / E|S|²
-    where noise is left. Less: blurred. More: sharpened.
-    """
-    window = torch.outer(*(torch.hann_window(size, periodic=False, dtype=torch.float64) for size in signal.shape))
+def transfer(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
+    """How much weaker (blurred) or stronger (sharpened) the result is at any scale: E[D R*] / E|R|² − 1."""
     scale = float(std.mean())
-    result = signal / scale
-    noisy = result + unit * std / scale
-    x, d = (torch.fft.rfft2(window * (image - image.mean())) for image in (noisy, result))
+    window = torch.outer(*(torch.hann_window(size, periodic=False, dtype=torch.float64) for size in signal.shape))
+    second = torch.fft.rfft2(window * (signal - signal.mean()) / scale)
+    moved = change * std / scale
+    difference = torch.fft.rfft2(window * (moved - moved.mean()))
     fy, fx = torch.fft.fftfreq(signal.shape[0])[:, None], torch.fft.rfftfreq(signal.shape[1])[None]
-    radius = (fy**2 + fx**2).sqrt()
-    power = float((window**2 * (std / scale) ** 2).sum())
-    low, high = [0.0], [0.0]
+    radius, power = (fy**2 + fx**2).sqrt(), float((window**2).sum())
+    found = [0.0]
     for start, stop in pairwise(BANDS):
         band = (radius >= start) & (radius < stop)
-        count = int(band.sum())
-        if count < 20:
+        strength = float((second[band].abs() ** 2).mean())
+        if int(band.sum()) >= FEWEST and strength > SIGNAL_TO_NOISE * power:
+            found.append(float((difference[band] * second[band].conj()).real.mean()) / strength)
+    yield Finding("blurred", max(-min(found), 0.0))
+    yield Finding("sharpened", max(found))
+
+
+def means(change: Tensor) -> Iterator[Finding]:
+    """The largest mean of a block."""
+    side = min(BLOCK, *change.shape)
+    found = avg_pool2d(change[None, None], side)[0, 0].abs()
+    at = int(found.argmax())
+    yield Finding("blocks", float(found.flatten()[at]), (at // found.shape[1] * side, at % found.shape[1] * side))
+
+
+def lines(change: Tensor) -> Iterator[Finding]:
+    """Seam: the largest step between the rows (columns) on either side of one. Stripe: a row that differs from both."""
+    seam, stripe = Finding("seam", 0.0), Finding("stripe", 0.0)
+    for turned in (False, True):
+        image = change.T if turned else change
+        if len(image) <= 2 * STEP:
             continue
-        total, cross = float((x[band].abs() ** 2).mean()), float((x[band] * d[band].conj()).real.mean())
-        of_signal = total - power
-        if of_signal < SIGNAL_TO_NOISE * power:
-            continue
-        error = 2 * total / of_signal / count**0.5
-        low.append(max(1 - cross / of_signal - error, 0.0))
-        high.append(max(cross / total - 1, 0.0))
-    yield Finding("blurred", max(low))
-    yield Finding("sharpened", max(high))
+        total = torch.cat([image.new_zeros(1), image.median(1).values.cumsum(0)])
+        middle = total[STEP:-STEP]
+        step = (total[2 * STEP :] - middle - (middle - total[: -2 * STEP])) / STEP
+        offset = (image[1:-1] - (image[:-2] + image[2:]) / 2).median(1).values
+        seam = max(seam, along("seam", step, STEP, turned), key=lambda one: one.value)
+        stripe = max(stripe, along("stripe", offset, 1, turned), key=lambda one: one.value)
+    yield from (seam, stripe)
 
 
-def structure(unit: Tensor) -> Iterator[Finding]:
-    """The largest correlation of neighbours in the residual."""
-    both = [float((unit[1:] * unit[:-1]).mean()), float((unit[:, 1:] * unit[:, :-1]).mean())]
-    yield Finding("structure", max(both) / max(float((unit**2).mean()), 1e-12))
+def along(check: str, values: Tensor, first: int, turned: bool) -> Finding:
+    """The largest of the values of rows, or of columns; first: the number of the first one."""
+    at = int(values.abs().argmax())
+    place = at + first
+    return Finding(check, float(values[at].abs()), (0, place) if turned else (place, 0))
 
 
-def spots(unit: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """The largest matched-filter value of the residual anywhere (erased), and at spots of the result (invented)."""
-    erased, invented = Finding("spots", 0.0), Finding("invented", 0.0)
-    down, right = gradient(signal)
-    rough = max_pool2d(((down**2 + right**2).sqrt() / std)[None, None], 5, 1, 2)[0, 0]
+def spots(residual: Tensor, change: Tensor) -> Iterator[Finding]:
+    """Spots, in standard deviations of a matched filter: seen in the image and not in the result, or the reverse.
+
+    Both the residual and the change must show one.
+    """
+    erased, invented = Finding("erased", 0.0), Finding("invented", 0.0)
     for width in SPOT_WIDTHS:
-        kernel = spot(width)
-        found = evened(filtered(unit, kernel), rough)
-        erased = max(erased, largest("spots", found), key=lambda one: one.value)
-        contrast = filtered(signal / std, kernel - kernel.mean())
-        peaks = (contrast == max_pool2d(contrast[None], 5, 1, 2)[0]) & (contrast > CONTRAST)
-        invented = max(invented, largest("invented", torch.where(peaks, -found, 0.0)), key=lambda one: one.value)
+        left, moved = (filtered(image, width) for image in (residual, change))
+        erased = max(erased, largest("erased", torch.minimum(left, -moved)), key=lambda one: one.value)
+        invented = max(invented, largest("invented", torch.minimum(-left, moved)), key=lambda one: one.value)
     yield from (erased, invented)
 
 
-def evened(values: Tensor, rough: Tensor) -> Tensor:
-    """Values over their spread in places that are equally rough; the spread is at least that of noise."""
-    edges = rough.flatten().quantile(torch.linspace(0, 1, ROUGHNESS + 1, dtype=rough.dtype)[1:-1])
-    which = torch.bucketize(rough, edges)
-    result = torch.zeros_like(values)
-    for number in range(ROUGHNESS):
-        inside = which == number
-        if inside.any():
-            spread = float(values[inside].abs().quantile(0.98)) / 2.33
-            result[inside] = values[inside] / max(spread, 0.9)
-    return result
+def spot_profile(width: float) -> Tensor:
+    """A Gaussian of unit energy: the outer product with itself is a round spot of unit energy."""
+    profile = torch.exp(-0.5 * (torch.arange(-HALF, HALF + 1, dtype=torch.float64) / width) ** 2)
+    unit: Tensor = profile / profile.norm()
+    return unit
 
 
-def spot(width: float) -> Tensor:
-    """A round Gaussian of unit energy."""
-    along = torch.arange(-5, 6, dtype=torch.float64)
-    profile = torch.exp(-0.5 * (along / width) ** 2)
-    kernel = torch.outer(profile, profile)
-    return kernel / (kernel**2).sum().sqrt()
-
-
-def filtered(image: Tensor, kernel: Tensor) -> Tensor:
-    """Correlation of an image with a kernel, with replicated borders."""
-    half = kernel.shape[-1] // 2
-    return conv2d(pad(image[None, None], (half,) * 4, mode="replicate"), kernel[None, None])[0, 0]
+def filtered(image: Tensor, width: float) -> Tensor:
+    """Correlation of an image with a round spot of unit energy, with replicated borders."""
+    profile, padded = spot_profile(width), pad(image[None, None], (HALF,) * 4, mode="replicate")
+    found: Tensor = conv2d(conv2d(padded, profile[None, None, :, None]), profile[None, None, None, :])[0, 0]
+    return found
 
 
 def largest(check: str, values: Tensor) -> Finding:
     """The largest value and its place."""
     at = int(values.argmax())
-    return Finding(check, float(values.flatten()[at]), (at // values.shape[1], at % values.shape[1]))
-
-
-def stripes(signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """The row or column that differs most from its neighbours along all of its length, in spreads of all rows."""
-    best = Finding("stripes", 0.0)
-    for turned in (False, True):
-        unit = (signal / std).T if turned else signal / std
-        if len(unit) < 16:
-            continue
-        offset = (unit[1:-1] - (unit[:-2] + unit[2:]) / 2).median(1).values
-        score = offset.abs() / (1.4826 * float(offset.abs().median()) + STRIPE_FLOOR)
-        at = int(score.argmax())
-        if float(score[at]) > best.value:
-            best = Finding("stripes", float(score[at]), (0, at + 1) if turned else (at + 1, 0))
-    yield best
+    return Finding(check, max(float(values.flatten()[at]), 0.0), (at // values.shape[1], at % values.shape[1]))

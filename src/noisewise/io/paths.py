@@ -109,9 +109,11 @@ def split_extension(path: Path) -> tuple[str, str]:
 
 
 def companions(output: Path) -> dict[str, Path]:
-    """All files that may be written beside a denoised image: standard deviation, samples, mode, animation."""
+    """All files that may be written beside a denoised image: standard deviation, samples, mode, animation, report."""
     found = {name: default_output(output, f"_{name}") for name in ("std", "samples", "mode")}
-    return found | {"gif": output.with_name(f"{split_extension(output)[0]}_samples.gif")}
+    stem = split_extension(output)[0]
+    pages = {"gif": f"{stem}_samples.gif", "report": f"{stem}_report.html"}
+    return found | {name: output.with_name(page) for name, page in pages.items()}
 
 
 def animation_output(output: Path) -> Path:

@@ -121,7 +121,7 @@ class WriteOptions:
         output: the file of the denoised image.
         """
         wanted = {"std": self.std, "samples": self.samples > 0, "gif": self.gif, "mode": self.mode}
-        return {name: path for name, path in companions(output).items() if wanted[name]}
+        return {name: path for name, path in companions(output).items() if wanted.get(name)}
 
     def files(self, path: Path, sources: Sequence[Source]) -> Iterator[tuple[str, Path, Sequence[Source], Any]]:
         """Yield the output of the images of a file and its further files: name, file, images of their shapes, and type.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,4 +53,12 @@ def residual_figure(signal: Array, mean: Array, error: Array, ratio: Array) -> s
     right.plot(signal, ratio, "o-", color="tab:green", markersize=4)
     right.axhline(1, color="0.6", linewidth=0.8)
     right.set(xlabel="signal (pixel value)", ylabel="power of the residual / noise", ylim=(0, None))
+    return svg_of(figure)
+
+
+def losses_figure(losses: Sequence[tuple[int, float]]) -> str:
+    """Validation loss against steps."""
+    figure, panel = panels(1, 1, SIZE)
+    panel.plot(*zip(*losses, strict=True), "o-", color="tab:purple", markersize=3)
+    panel.set(xlabel="training steps", ylabel="validation loss")
     return svg_of(figure)

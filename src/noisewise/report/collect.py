@@ -17,13 +17,18 @@ from noisewise.estimate.planes import central_region
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import ChannelNoise
 from noisewise.evaluate.finished import Finding, check_finished
+from noisewise.io import open_source
 from noisewise.io.base import Source
-from noisewise.report.verdict import Verdict, verdict_of
+from noisewise.model import Model
+from noisewise.report.verdict import Verdict, unusual, verdict_of
+from noisewise.workflow.refine_noise import packaged_result
 
 PLANES = 8  # of a stack that are shown
-CHECKED = 1 << 20  # pixels of a plane that is checked
+CHECKED = 1 << 18  # pixels of a plane that is checked and shown
 CLASSES = 10  # of brightness
 ENOUGH = 1000  # pixels of a class
+PROJECTED, MOST_PROJECTED = 1 << 16, 64  # pixels of a plane, and planes, of a maximum projection
+SAMPLES, SAMPLED = 4, 1 << 14  # samples, and pixels of their cut-out
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Plane:
     noisy: Array
     denoised: Array
     std: Array | None = None
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,18 @@ class BrightnessClass:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What only the model tells: validation losses (step, loss); samples (4, Y, X) of a cut-out, if it draws any."""
+
+    losses: list[tuple[int, float]]
+    samples: Array | None = None
+
+
+@dataclass(frozen=True)
 class Collected:
-    """All that is shown. record: how the result was made. checkup: of the noisy image; None where it has none."""
+    """All that is shown. record: how the result was made. checkup: of the noisy image's first channel; None where it
+    has none. trained: of its model, if that was at hand. projection: of stacks and movies.
+    """
 
     name: str
     planes: list[Plane]
@@ -58,53 +74,98 @@ class Collected:
     classes: list[BrightnessClass]
     checkup: NoiseReport | None
     record: dict[str, Any] = field(default_factory=dict)
+    trained: Trained | None = None
+    projection: Plane | None = None
 
 
-def collect(noisy: Source, denoised: Source, std: Source | None, record: dict[str, Any]) -> Collected:
-    """Check a result against its noisy image.
+def collect(
+    noisy: Source, denoised: Source, std: Source | None, record: dict[str, Any], model: Model | None = None
+) -> Collected:
+    """Check a result against its noisy image. model: that made it, if it is at hand.
 
     Errors: `UserError` for images of different shapes.
     """
     if noisy.shape != denoised.shape or noisy.axes != denoised.axes:
         shapes = " and ".join(f"{one.axes} {' x '.join(map(str, one.shape))}" for one in (noisy, denoised))
         raise UserError(f"{denoised.name}: is not a result of {noisy.name}: their shapes differ ({shapes})")
-    try:
-        checkup = measure(noisy)
-    except UserError:
-        checkup = None
+    checkups = {channel: checkup_of(noisy, channel) for channel in range(noisy.size_of("C"))}
     planes = list(planes_of(noisy, denoised, std))
-    findings, classes = [], []
-    if checkup is not None:
-        noise = ChannelNoise([checkup.noise])
-        findings = strongest([checks_of(plane, checkup) for plane in planes])
-        classes = brightness_classes(planes, noise)
-    return Collected(denoised.name, planes, findings, verdict_of(findings), classes, checkup, record)
+    checked = [(plane, checkups[plane.channel]) for plane in planes]
+    findings = strongest([checks_of(plane, checkup) for plane, checkup in checked if checkup is not None])
+    first = checkups[0]
+    classes = []
+    if first is not None:
+        classes = brightness_classes([plane for plane in planes if plane.channel == 0], ChannelNoise([first.noise]))
+    trained = None if model is None else Trained(model.train_state.validation_losses, samples_of(model, noisy))
+    verdict = verdict_of(findings, unusual(record.get("checks") or {}))
+    return Collected(
+        denoised.name, planes, findings, verdict, classes, first, record, trained, projection(noisy, denoised),
+    )  # fmt: skip
+
+
+def checkup_of(source: Source, channel: int) -> NoiseReport | None:
+    """The measured noise of a channel; None where it cannot be measured."""
+    try:
+        return measure(source, channel=channel)
+    except UserError:
+        return None
 
 
 def planes_of(noisy: Source, denoised: Source, std: Source | None) -> Iterator[Plane]:
-    """Some planes of the first channel, evenly chosen, their middle."""
-    layout = Layout(noisy.axes, "YX")
+    """Some planes of all channels, evenly chosen, their middle."""
+    layout, channels = Layout(noisy.axes, "YX"), noisy.size_of("C")
     regions = list(layout.images(noisy.shape))
-    for number, whole in evenly(list(enumerate(regions, 1)), PLANES):
-        region = central_region(whole, noisy.axes, CHECKED)
+    several = {"channel": channels > 1, "plane": len(regions) > 1}
+    pairs = [(number, channel) for channel in range(channels) for number in range(len(regions))]
+    for number, channel in evenly(pairs, PLANES):
+        region = central_region(regions[number], noisy.axes, CHECKED)
 
-        def read(source: Source, region: Region = region) -> Array:
-            plane: Array = layout.to_network(source.read(region))[0, 0].astype(np.float64)
+        def read(source: Source, region: Region = region, channel: int = channel) -> Array:
+            plane: Array = layout.to_network(source.read(region))[0, channel].astype(np.float64)
             return plane
 
-        label = "" if len(regions) == 1 else f"plane {number} of {len(regions)}"
-        yield Plane(label, read(noisy), read(denoised), None if std is None else read(std))
+        names = {"channel": f"channel {channel}", "plane": f"plane {number + 1} of {len(regions)}"}
+        label = ", ".join(names[what] for what, shown in several.items() if shown)
+        yield Plane(label, read(noisy), read(denoised), None if std is None else read(std), channel)
+
+
+def projection(noisy: Source, denoised: Source) -> Plane | None:
+    """Maxima over the planes of the first channel, their middle; None for a single plane."""
+    layout = Layout(noisy.axes, "YX")
+    regions = list(layout.images(noisy.shape))
+    if len(regions) == 1:
+        return None
+    chosen = [central_region(region, noisy.axes, PROJECTED) for region in evenly(regions, MOST_PROJECTED)]
+    before, after = (
+        np.fmax.reduce([layout.to_network(source.read(region))[0, 0].astype(np.float64) for region in chosen])
+        for source in (noisy, denoised)
+    )
+    return Plane(f"maximum of {len(chosen)} planes", before, after)
+
+
+def samples_of(model: Model, noisy: Source) -> Array | None:
+    """Samples of a cut-out from the middle, of the first channel; None if the model draws none."""
+    if not model.method.traits.samples:
+        return None
+    layout = Layout(noisy.axes, model.spec.spatial)
+    region = central_region(next(iter(layout.images(noisy.shape))), noisy.axes, SAMPLED)
+    with open_source(noisy.read(region), noisy.axes) as part:
+        drawn = [layout.to_network(one)[0, 0] for one in model.draw(part, range(SAMPLES))]
+    return np.stack([one if one.ndim == 2 else one[len(one) // 2] for one in drawn])
 
 
 def checks_of(plane: Plane, checkup: NoiseReport) -> list[Finding]:
-    """The checks of one plane."""
+    """The checks of one plane, against the image and against the result of the packaged denoiser."""
     valid = np.isfinite(plane.noisy) & np.isfinite(plane.denoised)
     for limit in (checkup.pixel_values.high, checkup.pixel_values.low):
         if limit is not None:
             valid &= plane.noisy != limit.value
-    noisy, denoised = (np.nan_to_num(image, nan=float(np.nanmedian(image))) for image in (plane.noisy, plane.denoised))
-    before, after = (torch.from_numpy(image) for image in (noisy, denoised))
-    return check_finished(before, after, checkup.noise, torch.from_numpy(valid))
+    noisy, denoised = (
+        torch.from_numpy(np.nan_to_num(image, nan=float(np.nanmedian(image))))
+        for image in (plane.noisy, plane.denoised)
+    )
+    second = packaged_result(noisy.float(), checkup.noise)
+    return check_finished(noisy, denoised, second, checkup.noise, torch.from_numpy(valid))
 
 
 def strongest(found: Sequence[Sequence[Finding]]) -> list[Finding]:

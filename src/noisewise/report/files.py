@@ -1,49 +1,122 @@
-"""Reports of results in files."""
+"""Reports of results in files: the pages beside them, and a page that summarises several."""
 
 from __future__ import annotations
 
+import math
+import shlex
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from noisewise.errors import UserError, one_line
+from noisewise.errors import UserError, counted, one_line
 from noisewise.io import open_source
-from noisewise.io.files import user_path
-from noisewise.io.paths import companions, split_extension
+from noisewise.io.files import is_zarr, user_path
+from noisewise.io.paths import companions
 from noisewise.io.provenance import read_provenance
+from noisewise.model import Model
 from noisewise.report.collect import Collected, collect
+from noisewise.report.page import render, render_summary, write_page
+
+SUMMARY = "noisewise_report.html"
 
 
-def page_beside(denoised: Path) -> Path:
-    """The page of an output: its name with `_report.html`."""
-    return denoised.with_name(f"{split_extension(denoised)[0]}_report.html")
+def find_input(denoised: Path, given: Path | None = None) -> Path:
+    """The noisy image of an output. given: that image; or the folder of the one it names; None: that is beside it.
 
-
-def find_input(denoised: Path) -> Path:
-    """The noisy image that an output names, beside it. Errors: `UserError` if it is not there."""
+    Errors: `UserError` if it is not there.
+    """
+    if given is not None and not (given.is_dir() and not is_zarr(given)):
+        return given
     with open_source(denoised) as source:
         record = read_provenance(source) or {}
-    name = Path(str(record.get("input", ""))).name
-    if name and denoised.with_name(name).exists():
-        return denoised.with_name(name)
-    what = f"the noisy image {one_line(name)} is not beside it" if name else "names no noisy image"
-    raise UserError(f"{denoised}: {what}; give it: noisewise report {denoised.name} --input IMAGE")
+    name, folder = Path(str(record.get("input", ""))).name, given or denoised.parent
+    if name and (folder / name).exists():
+        return folder / name
+    missing = f"the noisy image {one_line(name)} is not in {folder}" if name else "names no noisy image"
+    raise UserError(f"{denoised}: {missing}; give it: noisewise report {denoised.name} --input IMAGE")
 
 
-def report(denoised: str | Path, noisy: str | Path | None = None, *, axes: str | None = None) -> Collected:
+def report(
+    denoised: str | Path, noisy: str | Path | None = None, *, axes: str | None = None, model: Model | None = None
+) -> Collected:
     """Check a denoised image in a file against the noisy one, and collect what a report shows.
 
-    denoised, noisy: files; without `noisy`, the file that the denoised one names, beside it. axes: letters from
-    `STCZYX`, one per dimension, if the files do not give them or they are wrong.
+    denoised, noisy: files; the noisy one may be a folder that holds the file which the denoised one names (default: its
+    own folder). axes: letters from
+    `STCZYX`, one per dimension, if the files do not give them or they are wrong. model: that made the result, if it is
+    at hand: then its losses are shown, and samples where it draws them.
 
     Returns a `Collected`: `verdict` (believe, look here, do not believe, and why), `findings`, `checkup`.
 
     Errors: `UserError` for files that cannot be read, or are not of the same shape.
     """
     denoised = user_path(denoised)
-    noisy = find_input(denoised) if noisy is None else user_path(noisy)
+    noisy = find_input(denoised, None if noisy is None else user_path(noisy))
     std = companions(denoised)["std"]
     with open_source(noisy, axes) as before, open_source(denoised, axes) as after:
         record = read_provenance(after) or {}
         if std.exists():
             with open_source(std, axes) as deviation:
-                return collect(before, after, deviation, record)
-        return collect(before, after, None, record)
+                return collect(before, after, deviation, record, model)
+        return collect(before, after, None, record, model)
+
+
+def write_report(
+    denoised: Path, noisy: Path, page: Path, *, axes: str | None = None, overwrite: bool = False,
+    model: Model | None = None,
+) -> Collected:  # fmt: skip
+    """Check a denoised image, and write the page. Errors: `UserError`, as `report`, or if it cannot be written."""
+    found = report(denoised, noisy, axes=axes, model=model)
+    write_page(render(found, repeat(found, noisy, denoised)), page, overwrite)
+    return found
+
+
+def write_reports(
+    outputs: Mapping[Path, Path | None], *, axes: str | None = None, overwrite: bool = False,
+    models: Mapping[Path, Model] | None = None, seconds: float = math.inf,
+) -> tuple[dict[Path, Collected], list[str]]:  # fmt: skip
+    """Write a page beside each output, and one that lists several, worst first, in the folder of the first.
+
+    outputs: with their noisy images, or folders of these, as for `report`. models: that made them, by output. seconds:
+    no report but the first is begun later than this.
+
+    Returns what was found, by page, and notes on outputs without a page.
+    """
+    started, notes, late = time.perf_counter(), list[str](), list[str]()
+    found: dict[Path, Collected] = {}
+    for denoised, noisy in outputs.items():
+        if found and time.perf_counter() - started > seconds:
+            late.append(str(denoised))
+            continue
+        page, model = companions(denoised)["report"], (models or {}).get(denoised)
+        try:
+            found[page] = write_report(
+                denoised, find_input(denoised, noisy), page, axes=axes, overwrite=overwrite, model=model
+            )
+        except UserError as error:
+            notes.append(f"no report: {error}")
+    if late:
+        command = shlex.join(["noisewise", "report", *late[:2]]) + (" ..." if len(late) > 2 else "")
+        notes.append(f"no report of {counted(len(late), 'output')}, for lack of time; make them: {command}")
+    if len(found) > 1:
+        summary = next(iter(found)).with_name(SUMMARY)
+        write_page(render_summary(found), summary, overwrite=True)
+        notes.append(f"{summary}: all reports, worst first")
+    return found, notes
+
+
+def repeat(found: Collected, noisy: Path, denoised: Path) -> str:
+    """The command that makes the output again: with the same number of steps."""
+    words = [
+        "noisewise",
+        "denoise",
+        str(noisy),
+        "-o",
+        str(denoised),
+        "--method",
+        str(found.record.get("method", "auto")),
+    ]
+    for name in ("steps", "seed"):
+        if name in found.record:
+            words += [f"--{name}", str(found.record[name])]
+    return shlex.join(words)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from noisewise.evaluate.consistency import UNSTABLE
 from noisewise.evaluate.finished import LIMITS, Finding
 
 Word = Literal["believe", "look here", "do not believe"]
 MUCH = 3.0  # times the limit: the image as a whole is not believed
-WHOLE = ("amount", "scale", "shift", "blurred", "sharpened", "structure")  # checks of the image as a whole
+WHOLE = ("amount", "structure", "scale", "shift", "blurred", "sharpened")  # checks of the image as a whole
+NOT_EMPTY, TOO_NARROW, EXPECTED_QUANTILE = 0.35, 1.15, 1.645  # of a normal distribution: 90 %
 MARKED = 24  # pixels: side of a marked region
 
 SENTENCES = {
-    "amount": "The residual has {value:+.0%} of the power of the noise more than it should: {more}.",
-    "scale": "Contrasts are wrong by {value:+.1%}: bright parts of the result differ from those of the image.",
-    "blocks": "A region is brighter or darker than in the image, by {value:.1f} standard errors of its mean.",
-    "shift": "The result is shifted by {value:+.2f} pixels.",
-    "blurred": "Fine structure is lost: up to {value:.0%} of the image's contrast at one scale.",
-    "sharpened": "The result is sharper than the image, by up to {value:.0%} at one scale.",
+    "amount": "What was removed has {value:+.0%} more power than the noise: {more}.",
     "structure": "What was removed has structure: its neighbouring pixels are correlated by {value:.2f}.",
-    "spots": "A spot of the image was removed: {value:.1f} standard deviations of the noise.",
+    "scale": "Contrasts are wrong by {value:+.1%}.",
+    "shift": "The result is shifted by {value:+.2f} pixels.",
+    "blurred": "Fine structure is lost: up to {value:.0%} of the contrast at one scale.",
+    "sharpened": "The result is sharper than the image, by up to {value:.0%} at one scale.",
+    "blocks": "A region is brighter or darker than it should be, by {value:.2f} standard deviations of the noise.",
+    "seam": "There is a step along a row or column, of {value:.2f} standard deviations of the noise.",
+    "stripe": "A row or column differs from its neighbours, by {value:.2f} standard deviations of the noise.",
+    "erased": "A spot of the image was removed: {value:.1f} standard deviations of the noise.",
     "invented": "A spot of the result is not in the image: {value:.1f} standard deviations of the noise.",
-    "stripes": "A row or column differs from its neighbours along all of its length, as if noise were left.",
 }
 
 
@@ -35,6 +38,11 @@ class Verdict:
     reasons: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
 
+    @property
+    def text(self) -> str:
+        """The verdict and its reasons as one line."""
+        return f"{self.word}: {' '.join(self.reasons) or 'no check found anything against it'}"
+
 
 def verdict_of(findings: Sequence[Finding], others: Sequence[str] = ()) -> Verdict:
     """The verdict of all checks. others: what else speaks against the result, one sentence each."""
@@ -43,6 +51,23 @@ def verdict_of(findings: Sequence[Finding], others: Sequence[str] = ()) -> Verdi
     word: Word = "do not believe" if bad else "look here" if found or others else "believe"
     places = tuple(one.place for one in found if one.place is not None)
     return Verdict(word, (*map(sentence, found), *others), places)
+
+
+def unusual(checks: Mapping[str, Any]) -> list[str]:
+    """What speaks against a result by the checks of its model, one sentence each. checks: as in the metadata."""
+    found = []
+    stability = (checks.get("consistency") or {}).get("stability")
+    if stability is not None and stability > UNSTABLE:
+        found.append(
+            f"With new noise and denoised again, the result changes by {stability:.1f} times its standard deviation."
+        )
+    left = (checks.get("empty") or {}).get("std")
+    if left is not None and left > NOT_EMPTY:
+        found.append(f"In an empty image with the same noise, {left:.0%} of the noise is left.")
+    widest = max((one["quantile"] for one in checks.get("coverage") or []), default=0.0) / EXPECTED_QUANTILE
+    if widest > TOO_NARROW:
+        found.append(f"Intervals from the standard deviation are too narrow, by a factor of up to {widest:.2f}.")
+    return found
 
 
 def sentence(finding: Finding) -> str:

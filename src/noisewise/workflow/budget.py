@@ -9,6 +9,7 @@ import noisewise
 from noisewise.errors import UserError
 
 DEFAULT_BUDGET = 60.0  # seconds, if neither a budget nor a number of steps is given
+REPORT_START, REPORT_EACH, REPORT_SHARE = 3.0, 4.0, 0.3  # seconds; largest share of a budget
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
@@ -26,6 +27,11 @@ def remaining(budget: str | float | None) -> float:
     """Seconds of a budget that are left of it since this program was started: at least a tenth."""
     seconds = parse_budget(budget) or DEFAULT_BUDGET
     return max(seconds - (time.perf_counter() - noisewise.STARTED), 0.1 * seconds)
+
+
+def for_reports(seconds: float, count: int) -> float:
+    """Seconds of those that are left to keep for reports of some images."""
+    return min(REPORT_START + REPORT_EACH * count, REPORT_SHARE * seconds)
 
 
 def refuse_both(budget: str | float | None, steps: int | None) -> None:

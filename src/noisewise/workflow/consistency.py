@@ -1,9 +1,15 @@
-"""Warnings where a denoised image is inconsistent with the measured noise."""
+"""What is checked of a trained model before its result is written: notes for the user, and a record of all numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from noisewise import methods
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import (
     STRUCTURED,
@@ -11,30 +17,64 @@ from noisewise.evaluate.consistency import (
     TOO_MUCH,
     UNSTABLE,
     ConsistencyCheck,
+    DenoiseFunction,
     check_consistency,
 )
+from noisewise.evaluate.coverage import Coverage, coverages
 from noisewise.io.base import Source
+from noisewise.io.text import finite
+from noisewise.methods.losses.conditioned import conditioning, moments
+from noisewise.methods.losses.thinning import thinned_pair
 from noisewise.model import Model
+from noisewise.noise.base import Noise
 from noisewise.workflow.refine_noise import as_function, planes_of
 
 COMPARE = "compare with: noisewise denoise IMAGE --method n2v -o COMPARE"
 COMPARE_CORRELATED = "compare with the result of: noisewise train n2v IMAGE --blind-shape auto -o MODEL"
+HELD_OUT = 0.5  # of the light, taken out to test the intervals
+EMPTY_SIDE, SEED = 128, 1_000_037  # pixels; not a seed from which others draw noise
 
 
-def consistency_warnings(model: Model, source: Source, checkup: NoiseReport | None) -> list[str]:
-    """Warnings for one image: where the result of a pretrained model is inconsistent with the noise model.
+def check_result(model: Model, source: Source, checkup: NoiseReport | None) -> tuple[list[str], dict[str, Any]]:
+    """Notes on one image where the result of a pretrained model is inconsistent with the noise, and all numbers.
 
     checkup: the measured noise of the image. Only for methods whose mean comes from a pretrained network, and images
-    with one channel that are denoised plane by plane; otherwise none.
+    with one channel that are denoised plane by plane; otherwise nothing.
     """
     traits = model.method.traits
     checked = traits.pretrained and not traits.mean_from_samples
     if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:
-        return []
+        return [], {}
     planes, counts = planes_of(source, checkup, 0)
-    denoise = as_function(model.method, model.net)
-    check = check_consistency(planes, model.noise_models[0].typical(), denoise, valid=counts)
-    return list(described(check, checkup.kind == "white"))
+    denoise, noise = as_function(model.method, model.net), model.noise_models[0].typical()
+    check = check_consistency(planes, noise, denoise, valid=counts)
+    record: dict[str, Any] = {"consistency": asdict(check), "empty": empty_region(denoise, noise, checkup)}
+    if checkup.kind == "white" and methods.name_of(model.method) == "simulated":
+        record["coverage"] = [asdict(one) for one in held_out(model, planes, counts)]
+    return list(described(check, checkup.kind == "white")), finite(record)
+
+
+def empty_region(denoise: DenoiseFunction, noise: Noise, checkup: NoiseReport) -> dict[str, float]:
+    """A constant dark signal with the same noise, denoised: what is left, in standard deviations of the noise.
+
+    std: of all pixels. most: the largest deviation of one. An empty region must stay empty.
+    """
+    signal = torch.full((1, 1, EMPTY_SIDE, EMPTY_SIDE), checkup.signal_range[0])
+    noisy = noise.sample(signal, torch.Generator().manual_seed(SEED)).float()
+    unit = float(noise.mean_var(signal.double())[1].mean()) ** 0.5
+    left = (denoise(noisy).mean - signal) / unit
+    return {"std": float(left.std()), "most": float(left.abs().max())}
+
+
+def held_out(model: Model, planes: Tensor, counts: Tensor) -> list[Coverage]:
+    """Half of the light is taken out, predicted from the other half, and compared with the intervals for it."""
+    net, generator = model.net, torch.Generator().manual_seed(SEED)
+    features = conditioning(net, len(planes)).thinned(HELD_OUT)
+    with torch.no_grad():
+        rest, target = thinned_pair(net, planes.to(net.mean.device), HELD_OUT, generator)
+        mean, width = moments(net, rest, features)
+    variance = features.stabilizer.variance(mean)
+    return coverages(mean, width * variance.sqrt(), target, variance, counts.to(mean.device))
 
 
 def described(check: ConsistencyCheck, white: bool) -> Iterator[str]:

@@ -22,7 +22,7 @@ from noisewise.progress import Report, showing
 from noisewise.workflow.budget import training_seconds
 from noisewise.workflow.candidates import Candidate, choose_and_train, explanations, other_candidates
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
-from noisewise.workflow.consistency import consistency_warnings
+from noisewise.workflow.consistency import check_result
 from noisewise.workflow.first_pass import from_first_pass
 from noisewise.workflow.groups import allot, by_groups, grouped
 from noisewise.workflow.judge import Explanation
@@ -205,14 +205,16 @@ def finish(
     if not model.train_state.finished:
         raise Interrupted(model)
     try:
-        model.notes = model.notes + consistency_warnings(model, inputs.sources[0], checkup)
+        notes, checks = check_result(model, inputs.sources[0], checkup)
+        model.notes = model.notes + notes
+        if checks:
+            model.provenance["checks"] = checks
         posteriors = model.predict_all(inputs, write, average, seed, report)
     except KeyboardInterrupt:
         raise Interrupted(model) from None
     paths: Sequence[Path | None] = inputs.outputs or [None] * len(inputs.sources)
-    notes = inputs.notes + model.notes
     return [
-        (source, Result(one, model, checkup, notes, path))
+        (source, Result(one, model, checkup, inputs.notes + model.notes, path))
         for source, one, path in zip(inputs.sources, posteriors, paths, strict=True)
         if one is not None
     ]

@@ -116,6 +116,15 @@ def packaged_denoiser(planes: Tensor, noise_model: Noise) -> DenoiseFunction:
     return as_function(method, net)
 
 
+def packaged_result(noisy: Tensor, noise_model: Noise) -> Tensor:
+    """The result of the packaged denoiser, as it is, for an image (Y, X) of any size."""
+    height, width = noisy.shape
+    padded = np.pad(noisy, [(0, -size % STRIDE) for size in noisy.shape], mode="symmetric")[None, None]
+    image = torch.from_numpy(padded)
+    found: Tensor = packaged_denoiser(image, noise_model)(image).mean[0, 0, :height, :width]
+    return found
+
+
 def as_function(method: Method, net: Denoiser) -> DenoiseFunction:
     """A trained network as a function of images (N, C, Y, X)."""
     device = next(net.parameters()).device
