@@ -107,16 +107,9 @@ def write_reports(
 
 def repeat(found: Collected, noisy: Path, denoised: Path) -> str:
     """The command that makes the output again: with the same number of steps."""
-    words = [
-        "noisewise",
-        "denoise",
-        str(noisy),
-        "-o",
-        str(denoised),
-        "--method",
-        str(found.record.get("method", "auto")),
-    ]
-    for name in ("steps", "seed"):
-        if name in found.record:
-            words += [f"--{name}", str(found.record[name])]
+    record = {"method": "auto"} | found.record
+    words = ["noisewise", "denoise", str(noisy), "-o", str(denoised)]
+    for name in ("method", "steps", "seed"):
+        if name in record:
+            words += [f"--{name}", str(record[name])]
     return shlex.join(words)
