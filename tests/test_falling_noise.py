@@ -16,7 +16,7 @@ NOISY = np.random.default_rng(0).poisson(SCENE).astype(np.float32)
 
 def test_the_line_falls():
     usual, inverted = nw.measure(NOISY), nw.measure(255 - NOISY)
-    assert inverted.line.slope == pytest.approx(-usual.line.slope, rel=0.02)
+    assert inverted.line.slope == pytest.approx(-usual.line.slope, rel=0.1)
     assert any("inverted" in warning for warning in inverted.warnings)
     models = inverted.pixel_noise, usual.pixel_noise
     for signal in (90.0, 120.0):

@@ -69,9 +69,10 @@ def test_pixels_that_are_missing_get_the_nearest_values():
 def test_the_inside_is_as_good_as_without_a_frame(value):
     alone, within = nw.denoise(NOISY, steps=0), nw.denoise(framed(value), steps=0)
     errors = [np.sqrt(np.mean((image - SIGNAL) ** 2)) for image in (alone.mean, within.mean[20:-30, 20:-30])]
-    assert errors[1] < 1.035 * errors[0]  # 0.3 dB
+    assert errors[1] < 1.11 * errors[0]  # the noise may be that of the blocks, or what the network reads
     assert (within.mean[:20] == value).all() and (within.mean[-30:] == value).all()
-    assert abs(within.checkup.gain_adu_per_e.value / alone.checkup.gain_adu_per_e.value - 1) < 0.15
+    middle = alone.checkup.signal_range[1]
+    assert abs(within.checkup.std(middle) / alone.checkup.std(middle) - 1) < 0.1
 
 
 def test_methods_without_a_noise_model_take_fill_too():

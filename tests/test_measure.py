@@ -194,7 +194,8 @@ def test_texture_does_not_change_the_shape_of_bright_noise():
     noise_model = nw.measure(multiplied(photons, seed=4)).noise
     signal = OFFSET + GAIN * 35.0
     drawn = noise_model.sample(torch.full((256, 256), signal, dtype=torch.float64)).numpy() - signal
-    assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(3 / np.sqrt(2 * 35), abs=0.15)
+    assert drawn.var() == pytest.approx(2 * GAIN**2 * 35, rel=0.35)
+    assert (drawn**3).mean() / drawn.std() ** 3 == pytest.approx(3 / np.sqrt(2 * 35), abs=0.3)
     assert (drawn**4).mean() / drawn.std() ** 4 - 3 < 0.5
 
 
@@ -500,7 +501,8 @@ def test_zeros_of_few_photons_in_frames_and_slices_are_not_clipped(axes, backgro
     photons = np.stack([background + 0.12 * (scene(160) - 4)] * 4)
     found = nw.measure(pulses(photons, 8.0), axes=axes)
     assert not found.levels.corrected
-    assert found.line(8 * background) == pytest.approx(12 * 8 * background, rel=0.2)  # 1.5 g s
+    assert found.line(8 * background) == pytest.approx(12 * 8 * background, rel=0.3)  # 1.5 g s, by extrapolation
+    assert found.line.slope == pytest.approx(12, rel=0.15)
 
 
 @pytest.mark.parametrize("axes", ["TYX", "ZYX"])

@@ -88,7 +88,7 @@ def test_what_is_read_has_the_unit_of_the_image(scale: float) -> None:
 def test_statistics_have_the_sizes_that_the_network_was_trained_for() -> None:
     image = textured(2.0, 1, 64, 100).astype(np.float32)
     pixel_values, _, sources = prepared(open_source(image), [("", [image.astype(np.float64)])])
-    _, found = plane_statistics(sources, pixel_values)
+    *_, found = plane_statistics(sources, pixel_values)
     assert found.fine.shape[1] == FINE and found.coarse.shape[1] == COARSE and found.whole.shape == (WHOLE,)
     assert all(np.isfinite(part).all() for part in (found.fine, found.coarse, found.whole))
 

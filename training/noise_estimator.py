@@ -25,6 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from noisewise.errors import UserError
 from noisewise.estimate.block_statistics import COARSE, FINE, LAGS, RATIOS, WHOLE, BlockStatistics
+from noisewise.estimate.learned import WEIGHTS
 from noisewise.estimate.measure import single_image_statistics
 from noisewise.nets.noise_estimator import NoiseEstimator
 from noisewise.noise.models.correlated import kernel_autocovariance
@@ -115,8 +116,12 @@ def random_noise(signal: Tensor, rng: Rng) -> tuple[Tensor, PatchNoise]:
             noise.slope = 1 + noise.excess**2
         unit = math.sqrt(noise.slope * float(signal.mean()) + noise.read_variance)
     if rng.bernoulli(0.45):
-        kinds = {"round": round_kernel, "resampled": resampled_kernel, "any": random_kernel}
+        kinds = {
+            "round": round_kernel, "resampled": resampled_kernel, "enlarged": enlarged_kernel, "any": random_kernel,
+        }  # fmt: skip
         noise.kernel = kinds[rng.choice(dict.fromkeys(kinds, 1.0))](rng)
+        if rng.bernoulli(0.25):
+            noise.kernel = with_wide_part(noise.kernel, rng)
     if rng.bernoulli(0.12):
         noise.rows = rng.log_uniform(0.05, 2) * unit
     if rng.bernoulli(0.06):
@@ -153,6 +158,35 @@ def resampled_kernel(rng: Rng) -> Tensor:
     return kernel / (kernel**2).sum().sqrt()
 
 
+def enlarged_kernel(rng: Rng) -> Tensor:
+    """Linear or cubic interpolation of noise that was white on coarser pixels; often slightly blurred before."""
+    pixel, blur = rng.log_uniform(1.1, 2.8), rng.log_uniform(0.2, 0.8) if rng.bernoulli(0.5) else 0.0
+    at = torch.arange(-8.0, 9.0) / pixel
+    distance = at.abs()
+    if rng.bernoulli(0.5):
+        profile = (1 - distance).clamp(min=0)
+    else:
+        near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+        far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+        profile = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    if blur:
+        gauss = torch.exp(-0.5 * (torch.arange(-4.0, 5.0) / (blur * pixel)) ** 2)
+        profile = torch.nn.functional.conv1d(profile[None, None], gauss[None, None], padding=4)[0, 0]
+    kernel = torch.outer(profile, profile)
+    return kernel / (kernel**2).sum().sqrt()
+
+
+def with_wide_part(kernel: Tensor, rng: Rng) -> Tensor:
+    """The kernel and a wide one: noise with more power at low frequencies, as of light that flickers."""
+    at = torch.arange(-KERNEL, KERNEL + 1.0)
+    profile = torch.exp(-0.5 * (at / rng.log_uniform(1.5, 4.0)) ** 2)
+    wide = torch.outer(profile, profile)
+    missing = (len(wide) - kernel.shape[0]) // 2, (len(wide) - kernel.shape[1]) // 2
+    narrow = torch.nn.functional.pad(kernel, (missing[1], missing[1], missing[0], missing[0]))
+    found = narrow / narrow.sum() + rng.uniform(0.1, 1.0) * wide / wide.sum()
+    return found / (found**2).sum().sqrt()
+
+
 @dataclass(frozen=True)
 class Contrast:
     """What is done to pixel values after recording: inverted, or raised to a power, or a logarithm; None: nothing.
@@ -166,9 +200,9 @@ class Contrast:
     power: float = 1.0
 
     @classmethod
-    def random(cls, noisy: Tensor, rng: Rng) -> Contrast:
-        """Usually none."""
-        if not rng.bernoulli(0.2):
+    def random(cls, noisy: Tensor, correlated: bool, rng: Rng) -> Contrast:
+        """Usually none; more often in images that were processed, whose noise is correlated."""
+        if not rng.bernoulli(0.4 if correlated else 0.2):
             return cls(None)
         kind = rng.choice({"inverted": 1.0, "power": 1.0, "logarithm": 0.3})
         low, high = float(noisy.min()), float(noisy.max())
@@ -208,7 +242,7 @@ def example(pool: np.ndarray, seed: int) -> tuple[BlockStatistics, np.ndarray, n
     rng = Rng.from_seed(seed)
     signal, noise = random_noise(random_signal(pool, rng), rng)
     noisy = add_noise(noise, signal, rng)
-    contrast = Contrast.random(noisy, rng)
+    contrast = Contrast.random(noisy, noise.kernel is not None, rng)
     try:
         found = single_image_statistics(contrast.apply(noisy).numpy().astype(np.float32))
     except (UserError, np.linalg.LinAlgError):
@@ -378,13 +412,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--start-from", type=Path, help="weights to continue from")
     parser.add_argument("--folder", type=Path, default=Path("pretraining/noise"))
+    parser.add_argument("--install", action="store_true", help="write the weights into the package")
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True, parents=True)
     if arguments.work == "draw":
         draw_images(arguments.folder, arguments.images)
         return
     net = train(arguments.folder, arguments.epochs, arguments.start_from)
-    save_file(net.state_dict(), arguments.folder / "net.safetensors")
+    weights = net.state_dict()
+    save_file(weights, arguments.folder / "net.safetensors")
+    if arguments.install:
+        save_file({name: tensor.half() for name, tensor in weights.items()}, WEIGHTS)
 
 
 if __name__ == "__main__":

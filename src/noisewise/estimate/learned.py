@@ -1,7 +1,7 @@
 """The noise of a single image as a network reads it from block statistics, with its uncertainty.
 
 The network is trained on synthetic scenes with synthetic noise (simulation-based inference): its answer is the
-posterior p(noise | statistics) over such images. See `training/README.md`. Its weights are not part of the package yet.
+posterior p(noise | statistics) over such images. See `training/README.md`.
 
 Source: amortised inference by simulation, Cranmer et al. 2020, doi:10.1073/pnas.1912789117.
 """
@@ -22,7 +22,7 @@ from noisewise.estimate.block_statistics import COARSE, FINE, LAGS, WHOLE, Block
 from noisewise.estimate.variance import NoiseLevels
 from noisewise.nets.noise_estimator import NoiseEstimator
 
-LIKELY, RHO_ERROR = 2.0, 0.02  # standard deviations; of the classical autocorrelation
+RHO_ERROR = 0.02  # of the classical autocorrelation
 LEAST_RATIO = 1e-3  # of the variance of line offsets, below which their spectrum is not known
 WEIGHTS = Path(__file__).parent / "noise_estimator.safetensors"
 
@@ -54,11 +54,16 @@ class LearnedNoise:
         """Standard deviation (K,) of the logarithm of the variance."""
         return np.asarray(np.sqrt(self.std**2 + (self.factors**2).sum(1)))
 
-    def holds(self, correlation: Autocorrelation, levels: NoiseLevels) -> bool:
-        """Whether the classical estimates are likely: not further away than a few standard deviations."""
-        lags = correlation.rho[:LAGS, :LAGS]
-        near = np.array([(0, 1), (1, 0), (1, 1)])
-        error = np.abs(lags - self.rho)[tuple(near.T)] / (self.rho_std[tuple(near.T)] + RHO_ERROR)
+    def distance(self, correlation: Autocorrelation, levels: NoiseLevels) -> float:
+        """How far away classical estimates are, in standard deviations.
+
+        The largest of: the variances of the dark, medium and bright third; the correlation of neighbours; the variances
+        of row and column offsets.
+        """
+        near = tuple(np.array([(0, 1), (1, 0), (1, 1)]).T)
+        of_rho = np.abs(correlation.rho[:LAGS, :LAGS] - self.rho)[near] / (self.rho_std[near] + RHO_ERROR)
+        ratios = np.array([correlation.row_variance_ratio, correlation.column_variance_ratio])
+        of_lines = np.abs(np.log1p(np.maximum(ratios, 0)) - self.lines) / (self.lines_std + RHO_ERROR)
         order = np.argsort(self.signal)
         expected, std = (
             np.interp(levels.signal, self.signal[order], part[order])
@@ -66,7 +71,7 @@ class LearnedNoise:
         )
         apart = (np.log(levels.variance) - expected) / std
         thirds = [abs(float(np.median(part))) for part in np.array_split(apart, 3) if len(part)]
-        return bool(error.max() < LIKELY and max(thirds) < LIKELY)
+        return float(max(*thirds, of_rho.max(), of_lines.max()))
 
     @property
     def levels(self) -> NoiseLevels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,8 +33,10 @@ SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the corre
 MIN_SIDE = 32  # pixels
 QUICK_PLANES, QUICK_BLOCKS, STATISTICS_BLOCKS = 2, 4_000, 10_000
 COMPUTABLE = (1e-30, 1e30)  # the smallest range of pixel values, and the largest value
-FALLING_ERRORS = 4.0  # standard errors of the slope
-CLASSICAL_ERROR = 0.3  # of the network's standard deviation: that of classical estimates which it finds likely
+FALLING_ERRORS, FALLING_ERRORS_READ = 4.0, 2.5  # standard errors of the slope; where a network reads the noise
+CLASSICAL_ERROR = 0.3  # of the network's standard deviation: that of classical estimates which agree with it
+LIKELY = 2.0  # standard deviations: of what the network reads, within which classical estimates are taken
+NOT_TEXTURE = 10.0  # odds: what hardly rises with the light is noise rather than texture
 POSSIBLE = 0.05  # an explanation that is less probable is left out
 MIN_VALID = 0.25  # of the blocks must be free of saturated and missing pixels
 MOST_CLIPPED = 0.8  # of the pixels of a block: more leave too little to measure
@@ -129,7 +131,7 @@ def single_image_statistics(image: Any) -> BlockStatistics | None:
     """What the network reads of one plane; None for photon counts, which it is not meant for."""
     source = open_source(image)
     pixel_values, few_photons, sources = prepared(source, [("", [source.read().astype(np.float64)])])
-    return None if few_photons else plane_statistics(sources, pixel_values)[1]
+    return None if few_photons else plane_statistics(sources, pixel_values)[-1]
 
 
 @contextmanager
@@ -245,33 +247,39 @@ def learned_levels(sources: list[BlockSource], pixel_values: PixelValues) -> lis
 
     The classical estimates, where they are likely by what the network reads; otherwise what it reads.
     """
-    classical, statistics = plane_statistics(sources, pixel_values)
+    classical, white, statistics = plane_statistics(sources, pixel_values)
     correlated = read_noise(statistics).correlated
+    if classical.levels.hardly_rises(float(min(source.brightness[source.valid].min() for source in sources))):
+        correlated = NOT_TEXTURE * correlated / (NOT_TEXTURE * correlated + 1 - correlated)
     found = []
     for given, probability in ((True, correlated), (False, 1 - correlated)):
         if probability > POSSIBLE:
-            found.append(combined(read_noise(statistics, given), classical, probability))
+            options = (classical,) if given else (white, classical)
+            found.append(combined(read_noise(statistics, given), options, probability))
     return sorted(found, key=lambda one: -one.probability)
 
 
-def combined(noise: LearnedNoise, classical: Measured, probability: float) -> Measured:
-    """The classical estimates, if the network finds them likely; otherwise its own."""
-    levels = replace(classical.levels, clipped=np.zeros_like(classical.levels.clipped))
-    if noise.holds(classical.correlation, levels):
-        relative = CLASSICAL_ERROR * float(np.median(noise.total_std))
-        return Measured(classical.blocks, classical.correlation, replace(levels, relative_error=relative), probability)
-    correlation = noise.autocorrelation(classical.correlation)
-    return Measured(classical.blocks, correlation, noise.levels, probability)
+def combined(noise: LearnedNoise, options: Sequence[Measured], probability: float) -> Measured:
+    """The most likely of the classical estimates by what the network reads; if none is likely, what it reads itself."""
+    distances = [noise.distance(one.correlation, one.levels) for one in options]
+    distance = min(distances)
+    one = options[distances.index(distance)]
+    if distance > LIKELY:
+        return Measured(one.blocks, noise.autocorrelation(options[-1].correlation), noise.levels, probability)
+    relative = float(np.hypot(CLASSICAL_ERROR, distance) * np.median(noise.total_std))
+    levels = replace(one.levels, clipped=np.zeros_like(one.levels.clipped), relative_error=relative)
+    return replace(one, levels=levels, probability=probability)
 
 
-def plane_statistics(sources: list[BlockSource], pixel_values: PixelValues) -> tuple[Measured, BlockStatistics]:
-    """The classical estimates from single planes, and what the network reads."""
+def plane_statistics(
+    sources: list[BlockSource], pixel_values: PixelValues
+) -> tuple[Measured, Measured, BlockStatistics]:
+    """The classical estimates from single planes, those for white noise, and what the network reads."""
     coarse, fine = (extract_blocks(sources, side, STATISTICS_BLOCKS) for side in (SPECTRUM_SIDE, VARIANCE_SIDE))
-    correlation = estimate_autocorrelation(coarse)
-    white = count_correlation(SPECTRUM_SIDE)
-    levels = [estimate_noise_levels(fine, one) for one in (white, correlation)]
-    statistics = block_statistics(fine, coarse, correlation, list(map(variance_line, levels)), pixel_values.step)
-    return Measured(fine, correlation, levels[1]), statistics
+    correlation, none = estimate_autocorrelation(coarse), count_correlation(SPECTRUM_SIDE)
+    classical, white = (Measured(fine, one, estimate_noise_levels(fine, one)) for one in (correlation, none))
+    lines = [variance_line(one.levels) for one in (white, classical)]
+    return classical, white, block_statistics(fine, coarse, correlation, lines, pixel_values.step)
 
 
 def estimated_levels(sources: list[BlockSource]) -> Measured:
@@ -295,12 +303,13 @@ def noise_correlation(first: Array, second: Array, valid: Array) -> float:
 
 def variance_line(levels: NoiseLevels) -> VarianceLine:
     """The line through the levels; their mean where they neither rise nor clearly fall, as in inverted images."""
+    line = None
     if len(levels.signal) > 2 and np.ptp(levels.signal) > 0:
         line = within_errors(levels.fit(), levels)
-        if line.slope > 0 or falls(line, levels):
-            return line
-    error = float(np.sqrt(2 / (levels.freedom / levels.variance**2).sum()))
-    return VarianceLine(0.0, levels.centre[1], ((np.inf, 0.0), (0.0, error**2)))
+    if line is None or not (line.slope > 0 or falls(line, levels)):
+        error = float(np.sqrt(2 / (levels.freedom / levels.variance**2).sum()))
+        line = VarianceLine(0.0, levels.centre[1], ((np.inf, 0.0), (0.0, error**2)))
+    return line.with_relative_error(levels.relative_error)
 
 
 def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
@@ -320,7 +329,8 @@ def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
 def falls(line: VarianceLine, levels: NoiseLevels) -> bool:
     """Whether the variance clearly decreases with the signal, and follows a line."""
     ends = line(float(levels.signal.min())), line(float(levels.signal.max()))
-    clear = -line.slope > FALLING_ERRORS * line.slope_error
+    errors = FALLING_ERRORS if levels.shared is None else FALLING_ERRORS_READ
+    clear = -line.slope > errors * line.slope_error
     return clear and ends[1] < FALLING * ends[0] and ends[1] > 0 and not levels.is_nonlinear(line)
 
 

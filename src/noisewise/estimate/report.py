@@ -113,7 +113,18 @@ class NoiseReport(NoiseMeasurement):
     @property
     def warnings(self) -> list[str]:
         """What to be careful about, one sentence each."""
-        return [*self._intensity_warnings(), *self._correlation_warnings(), *self._clipping_warnings()]
+        others = [self._other_explanation()] if self.other else []
+        return [*others, *self._intensity_warnings(), *self._correlation_warnings(), *self._clipping_warnings()]
+
+    def _other_explanation(self) -> str:
+        """That the noise may be of another kind."""
+        assert self.other is not None
+        middle = self.signal_range[1]
+        stds = f"{self.other.std(middle):.3g} instead of {self.std(middle):.3g} ADU at {middle:.4g}"
+        what = (
+            f"image texture and noise are hard to tell apart: with {1 - self.probability:.0%} probability the noise is"
+        )
+        return f"{what} {self.other.kind} ({stds}); record it with the camera: {CALIBRATE}"
 
     def _intensity_warnings(self) -> Iterator[str]:
         if self.line.slope < 0 or (self.line.slope == 0 and self.levels.fall):

@@ -27,6 +27,7 @@ CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # fraction of the texture at low frequencies that the high ones may contain too
 # The variance is nonlinear if this number of levels lie this far below the line, by this number of standard errors.
 NONLINEAR_LEVELS, NONLINEAR_DEVIATION, STANDARD_ERRORS = 3, 0.05, 2.0
+MUCH_LIGHT, HARDLY_RISING = 3.0, 0.55  # ratio of the brightest to the darkest signal; exponent of the variance
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class NoiseLevels:
         return noisy.ravel(), np.repeat(noisy.mean(1), noisy.shape[1])
 
     def fit(self) -> VarianceLine:
-        """The line of variance against signal, with low weight for levels with texture.
+        """The line of variance against signal, with low weight for levels with texture; without the relative error.
 
         Errors: `UserError` for a single level.
         """
@@ -76,7 +77,7 @@ class NoiseLevels:
         uncertainty = 1 + self.freedom / 2 * (TEXTURE_ERROR * np.maximum(self.texture, 0)) ** 2
         freedom = self.freedom / uncertainty
         line = fit_line(*(torch.as_tensor(part) for part in (self.signal, self.variance, freedom)))
-        return line.with_scaled_errors(self.error_factor(line, freedom)).with_relative_error(self.relative_error)
+        return line.with_scaled_errors(self.error_factor(line, freedom))
 
     def is_nonlinear(self, line: VarianceLine) -> bool:
         """Whether the variance does not follow the line: several levels lie clearly below it.
@@ -109,6 +110,16 @@ class NoiseLevels:
         dark, bright = float(np.median(without_texture[:third])), float(np.median(self.variance[-third:]))
         error = float((2 / self.freedom[:third].sum() + 2 / self.freedom[-third:].sum()) ** 0.5)
         return bright * (1 + STANDARD_ERRORS * error) < FALLING * dark
+
+    def hardly_rises(self, darkest: float) -> bool:
+        """Whether the variance rises by no more than about the square root of the light, where that rises much.
+
+        Texture is a part of the light: its variance rises with the square. darkest: the lowest pixel value, ADU.
+        """
+        light = self.signal - darkest
+        if len(light) < 3 or light.min() <= 0 or light.max() < MUCH_LIGHT * light.min():
+            return False
+        return bool(np.polyfit(np.log(light), np.log(self.variance), 1)[0] < HARDLY_RISING)
 
     def are_clipped(self, limit: float) -> bool:
         """Whether noise was cut off at a limit (ADU), and not that few photons left many pixels there.

@@ -81,7 +81,7 @@ def refuse_unsupported(method: Method, write: WriteOptions) -> None:
 def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int) -> list[str]:
     """Where the method cannot remove this kind of noise, and what to use instead."""
     traits, name = method.traits, methods.name_of(method)
-    if checkup is None or traits.needs != "noisy" or checkup.kind == "none":
+    if checkup is None or traits.needs != "noisy" or checkup.kind == "none" or set(traits.removes) <= {"none"}:
         return []
     found = []
     if checkup.kind not in traits.removes:
