@@ -112,7 +112,6 @@ def row(scene: str, image: np.ndarray, name: str) -> dict[str, Any]:
     signal, variance = camera.moments(np.array([low, middle, high]))
     measured = np.array([max(found.line(s), 1e-9) for s in signal])
     slope, error = found.line.slope, found.line.slope_error
-    intervals = getattr(found, "variance_intervals", None)
     return {
         "scene": scene, "camera": name, "kind": found.kind,
         "gain": slope / camera.gain, "gain_error": error / camera.gain,
@@ -120,7 +119,6 @@ def row(scene: str, image: np.ndarray, name: str) -> dict[str, Any]:
         "variance": (measured / variance).tolist(),
         "rho": max(abs(found.rho[a][0]) for a in "XY"), "rho_true": camera.rho,
         "row_std": found.row_std_adu / (camera.gain * camera.rows) if camera.rows else None,
-        "intervals": None if intervals is None else intervals(signal, variance),
     }  # fmt: skip
 
 

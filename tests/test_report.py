@@ -237,10 +237,11 @@ def test_a_browser_shows_the_page_and_moves_its_slider(files: Path) -> None:
     script = """<script>
       cut.value = 20; cut.dispatchEvent(new Event("input"));
       document.title = [viewer.style.getPropertyValue("--cut"), document.getElementById("noisy").naturalWidth,
-        document.body.scrollWidth <= window.innerWidth].join(" ");
+        document.body.scrollWidth <= window.innerWidth,
+        document.getElementById("noisy").clientHeight === document.getElementById("denoised").clientHeight].join(" ");
     </script></body>"""
     text = page.read_text(encoding="utf-8").replace("</body>", script)
     page.write_text(text, encoding="utf-8")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,900", "--dump-dom"]
     shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
-    assert re.search(r"<title>20% 160 true</title>", shown), shown[:400]
+    assert re.search(r"<title>20% 160 true true</title>", shown), shown[:400]

@@ -15,7 +15,7 @@ from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
 from noisewise.io.paths import companions
-from noisewise.io.plan import find_images, refuse_inputs
+from noisewise.io.plan import find_images
 
 if TYPE_CHECKING:
     from noisewise.report.collect import Collected
@@ -43,7 +43,7 @@ class Report:
 
     def run(self) -> int:
         """Collect, check, write."""
-        from noisewise.report.files import find_input, write_report, write_reports
+        from noisewise.report.files import write_report, write_reports
         from noisewise.report.page import record_of
 
         outputs, given = find_images(self.outputs), None if self.input is None else user_path(self.input)
@@ -54,10 +54,8 @@ class Report:
             if not found:
                 raise UserError(notes[0])
         else:
-            noisy = find_input(outputs[0], given)
             page = companions(outputs[0])["report"] if self.page is None else user_path(self.page)
-            refuse_inputs([outputs[0], noisy], [page])
-            found, notes = {page: write_report(outputs[0], noisy, page, axes=self.axes, overwrite=self.overwrite)}, []
+            found, notes = {page: write_report(outputs[0], given, page, axes=self.axes, overwrite=self.overwrite)}, []
         say_notes(notes, self.messages.quiet)
         if self.messages.json:
             records = [record_of(one) | {"page": page} for page, one in found.items()]

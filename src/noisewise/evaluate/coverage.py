@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from math import sqrt
 from statistics import NormalDist
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 COVERAGE, CONFIDENCE = 0.9, 0.95
+EXPECTED_QUANTILE = NormalDist().inv_cdf(0.5 + COVERAGE / 2)  # where all errors are normal and known
 CLASSES, ENOUGH = 8, 1000  # of brightness; held-out pixels of a class
 SQUARE = 8  # pixels: sides of squares that are used in turn to set the intervals, and to test them
 
@@ -54,9 +54,7 @@ def coverages(mean: Tensor, std: Tensor, target: Tensor, variance: Tensor, valid
 def by_brightness(signal: Tensor, scores: Tensor, sets: Tensor) -> Iterator[Coverage]:
     """Coverage in classes of equally many pixels. sets: scores that set the intervals; the others test them."""
     count = max(1, min(CLASSES, len(signal) // (2 * ENOUGH)))
-    order = signal.argsort(stable=True)
-    ends = torch.linspace(0, len(order), count + 1).long().tolist()
-    for part in (order[start:stop] for start, stop in pairwise(ends)):
+    for part in signal.argsort(stable=True).tensor_split(count):
         setting, testing = scores[part][sets[part]], scores[part][~sets[part]]
         if min(len(setting), len(testing)) < ENOUGH // 2:
             continue

@@ -102,7 +102,7 @@ def transfer(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
         strength = float((second[band].abs() ** 2).mean())
         if int(band.sum()) >= FEWEST and strength > SIGNAL_TO_NOISE * power:
             found.append(float((difference[band] * second[band].conj()).real.mean()) / strength)
-    yield Finding("blurred", max(-min(found), 0.0))
+    yield Finding("blurred", max(0.0, -min(found)))
     yield Finding("sharpened", max(found))
 
 

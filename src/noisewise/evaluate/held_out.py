@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 from noisewise.evaluate.consistency import DenoiseFunction
+from noisewise.noise.ops import thinning
 
 SPACING = 4  # pixels between hidden ones, along Y and X
 PHASES = ((0, 0), (2, 1), (1, 3), (3, 2))  # where the grid of hidden pixels begins
@@ -32,9 +32,6 @@ def held_out_errors(noisy: Tensor, denoise: DenoiseFunction) -> Tensor:
 
 
 def neighbour_mean(images: Tensor) -> Tensor:
-    """Mean of the eight neighbours along Y and X, with replicated borders."""
-    kernel = torch.full((1, 1, 3, 3), 1 / 8, dtype=images.dtype, device=images.device)
-    kernel[..., 1, 1] = 0
+    """Mean of the eight neighbours along Y and X of each pixel of images (N, C, *S); at borders of those there are."""
     planes = images.reshape(-1, 1, *images.shape[-2:])
-    padded = torch.nn.functional.pad(planes, (1, 1, 1, 1), mode="replicate")
-    return conv2d(padded, kernel).reshape(images.shape)
+    return thinning.neighbour_mean(planes).reshape(images.shape)

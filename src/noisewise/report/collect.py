@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.errors import UserError
 from noisewise.estimate.measure import measure
-from noisewise.estimate.planes import central_region
+from noisewise.estimate.planes import at_limit, central_region, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import ChannelNoise
 from noisewise.evaluate.finished import Finding, check_finished
@@ -156,10 +155,8 @@ def samples_of(model: Model, noisy: Source) -> Array | None:
 
 def checks_of(plane: Plane, checkup: NoiseReport) -> list[Finding]:
     """The checks of one plane, against the image and against the result of the packaged denoiser."""
-    valid = np.isfinite(plane.noisy) & np.isfinite(plane.denoised)
-    for limit in (checkup.pixel_values.high, checkup.pixel_values.low):
-        if limit is not None:
-            valid &= plane.noisy != limit.value
+    values = checkup.pixel_values
+    valid = valid_mask([plane.noisy], values) & ~at_limit([plane.noisy], values.low) & np.isfinite(plane.denoised)
     noisy, denoised = (
         torch.from_numpy(np.nan_to_num(image, nan=float(np.nanmedian(image))))
         for image in (plane.noisy, plane.denoised)
@@ -181,13 +178,11 @@ def brightness_classes(planes: Sequence[Plane], noise: ChannelNoise) -> list[Bri
     signal, residual = signal[finite], residual[finite]
     variance = noise.mean_var(torch.from_numpy(signal)[:, None])[1][:, 0].numpy()
     count = max(1, min(CLASSES, len(signal) // ENOUGH))
-    order = np.argsort(signal, kind="stable")
-    ends = np.linspace(0, len(order), count + 1).astype(int)
     return [
         BrightnessClass(
             float(signal[part].mean()), float(residual[part].mean()), float((variance[part].mean() / len(part)) ** 0.5),
             float((residual[part] ** 2).mean() / max(variance[part].mean(), 1e-30)), len(part),
         )
-        for part in (order[start:stop] for start, stop in pairwise(ends))
+        for part in np.array_split(np.argsort(signal, kind="stable"), count)
         if len(part)
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from noisewise.errors import UserError, counted, one_line
 from noisewise.io import open_source
 from noisewise.io.files import is_zarr, user_path
 from noisewise.io.paths import companions
+from noisewise.io.plan import refuse_inputs
 from noisewise.io.provenance import read_provenance
 from noisewise.model import Model
 from noisewise.report.collect import Collected, collect
@@ -62,10 +63,15 @@ def report(
 
 
 def write_report(
-    denoised: Path, noisy: Path, page: Path, *, axes: str | None = None, overwrite: bool = False,
+    denoised: Path, noisy: Path | None, page: Path, *, axes: str | None = None, overwrite: bool = False,
     model: Model | None = None,
 ) -> Collected:  # fmt: skip
-    """Check a denoised image, and write the page. Errors: `UserError`, as `report`, or if it cannot be written."""
+    """Check a denoised image, and write the page.
+
+    noisy: as for `report`. Errors: `UserError`, as `report`, or if the page is an image or cannot be written.
+    """
+    noisy = find_input(denoised, noisy)
+    refuse_inputs([denoised, noisy], [page])
     found = report(denoised, noisy, axes=axes, model=model)
     write_page(render(found, repeat(found, noisy, denoised)), page, overwrite)
     return found
@@ -90,9 +96,7 @@ def write_reports(
             continue
         page, model = companions(denoised)["report"], (models or {}).get(denoised)
         try:
-            found[page] = write_report(
-                denoised, find_input(denoised, noisy), page, axes=axes, overwrite=overwrite, model=model
-            )
+            found[page] = write_report(denoised, noisy, page, axes=axes, overwrite=overwrite, model=model)
         except UserError as error:
             notes.append(f"no report: {error}")
     if late:

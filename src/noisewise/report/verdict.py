@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noisewise.evaluate.consistency import UNSTABLE
+from noisewise.evaluate.coverage import EXPECTED_QUANTILE
 from noisewise.evaluate.finished import LIMITS, Finding
 
 Word = Literal["believe", "look here", "do not believe"]
 MUCH = 3.0  # times the limit: the image as a whole is not believed
 WHOLE = ("amount", "structure", "scale", "shift", "blurred", "sharpened")  # checks of the image as a whole
-NOT_EMPTY, TOO_NARROW, EXPECTED_QUANTILE = 0.35, 1.15, 1.645  # of a normal distribution: 90 %
+NOT_EMPTY, TOO_NARROW = 0.35, 1.15  # part of the noise that is left; factor of intervals
 MARKED = 24  # pixels: side of a marked region
 
 SENTENCES = {
