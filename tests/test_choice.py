@@ -12,13 +12,14 @@ from torch import Tensor
 import noisewise as nw
 from noisewise import methods
 from noisewise.evaluate.consistency import ChannelNoise, check_consistency
+from noisewise.evaluate.expected_gain import Power, Weights
 from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
 from noisewise.io import open_source
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Point, Posterior
 from noisewise.scenes import draw
 from noisewise.workflow import noise_model as noise_model_file
-from noisewise.workflow.candidates import Candidate, lowest
+from noisewise.workflow.candidates import Candidate, highest
 from noisewise.workflow.judge import Explanation, Judge, Judgement
 
 SIGMA, SPREAD = 3.0, 4.0
@@ -67,41 +68,81 @@ def test_hidden_pixels_are_not_seen() -> None:
     assert float(errors[scored].mean()) == pytest.approx((SPREAD**2 + SIGMA**2) * 9 / 8, rel=0.03)
 
 
-def judgement(risk: float, held_out: float | None) -> Judgement:
-    _, noisy = independent_pixels((1, 1, 32, 32))
-    check = check_consistency(noisy, Gaussian(SIGMA), shrinking(0.64), stability=False)
-    return Judgement(risk, 0.01, held_out, check)
+def test_the_expected_error_with_more_noise_follows_from_that_with_less() -> None:
+    """For noise of c times the variance, n is √c times as large, and a linear denoiser keeps the same part of it."""
+    _, noisy = independent_pixels()
+    weight = torch.ones_like(noisy)
+    found = [
+        Power.of(check_consistency(noisy, Gaussian(std), shrinking(0.64), stability=False, weight=weight))
+        for std in (SIGMA, 2 * SIGMA)
+    ]
+    assert found[0].relative_risk(4.0) == pytest.approx(found[1].relative_risk(), abs=1e-4)
+    assert found[0].likelihood(1.0) == 1.0
+    strong = Power.of(check_consistency(noisy, Gaussian(SIGMA), shrinking(0.2), stability=False, weight=weight))
+    assert strong.likelihood(8.0) < 1e-6  # 16 were removed, less than 80 % of a variance of 72
+
+
+def power(risk: float) -> Power:
+    """Of a posterior mean with this squared error; above 1, of one that removed too much."""
+    kept = min(risk, 0.2) if risk > 1 else risk
+    return Power(removed=risk + 1 - 2 * kept, noise=1.0, kept=kept, error=0.01)
+
+
+def test_an_uncertain_variance_favours_results_that_remove_less() -> None:
+    strong, weak, unchanged = power(0.1), Power(0.2, 1.0, 0.5, 0.01), power(1.0)
+    certain = Weights.found([1.0], [0.05], [[strong], [weak], [unchanged]])
+    assert certain.expected_gain([strong]) > certain.expected_gain([weak]) > 1
+    assert certain.probability_of_loss([strong]) == 0
+    uncertain = Weights.found([1.0], [1.0], [[strong], [weak], [unchanged]])
+    assert uncertain.probability_of_loss([strong]) > 0.1 > uncertain.probability_of_loss([weak])
+    assert uncertain.expected_gain([unchanged]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_negative_expected_error_refutes_a_noise_model() -> None:
+    """Whatever the denoiser: a squared error is not negative."""
+    results = [[Power(0.5, 1.0, 0.05, 0.01), Power(0.5, 0.6, 0.05, 0.01)]]
+    probability = Weights.found([0.9, 0.1], [0.0, 0.0], results).probability.sum(1)
+    assert probability[1] > 0.99
 
 
 def trial(name: str, risk: float, held_out: float | None) -> Any:
     from noisewise.workflow.candidates import Trial
 
-    return Trial(Candidate(methods.get(name)(), ()), None, judgement(risk, held_out), {}, False)  # type: ignore[arg-type]
+    judgement = Judgement((power(risk),), False, held_out)
+    return Trial(Candidate(methods.get(name)(), ()), None, judgement, {}, 0)  # type: ignore[arg-type]
 
 
-def test_the_lowest_expected_error_is_taken_of_those_that_predict_hidden_pixels() -> None:
-    assert lowest([trial("simulated", 0.3, 1.2), trial("n2v", 0.2, 1.25)]).candidate.name == "n2v"
-    assert lowest([trial("simulated", 0.1, 1.9), trial("n2v", 0.2, 1.2)]).candidate.name == "n2v"
-    assert lowest([trial("simulated", 1.4, 1.3), trial("unchanged", 1.0, 9.0)]).candidate.name == "unchanged"
+def test_the_highest_expected_gain_is_taken_of_those_that_predict_hidden_pixels() -> None:
+    explained = [Explanation((Gaussian(1.0),), 1.0, ("white",))]
+
+    def chosen(*trials: Any) -> str:
+        return highest(trials, explained).candidate.name
+
+    assert chosen(trial("simulated", 0.3, 1.2), trial("n2v", 0.2, 1.25)) == "n2v"
+    assert chosen(trial("simulated", 0.1, 1.9), trial("n2v", 0.2, 1.2)) == "n2v"
+    assert chosen(trial("simulated", 1.4, 1.3), trial("unchanged", 1.0, 9.0)) == "unchanged"
 
 
 def test_a_judge_prefers_the_denoiser_to_the_image_and_the_image_to_harm() -> None:
     signal = 100 + 100 * draw("mixed", (96, 96), 3)
     noisy = (signal + 15 * torch.randn(96, 96, generator=torch.Generator().manual_seed(0))).numpy()
     judge = Judge([open_source(noisy)], [Explanation((Gaussian(15.0),), 1.0, ("white",))])
-    found = {}
+    found, held_out = {}, {}
     for name, std in (("simulated", 15.0), ("harm", 60.0), ("unchanged", 15.0)):
         method = methods.get("unchanged" if name == "unchanged" else "simulated")()
         model = nw.train(method, noisy, noise=None if name == "unchanged" else Gaussian(std), steps=0)
         found[name] = judge.judge(method, model.net, "YX")
-    assert found["simulated"].risk < 0.4 < found["unchanged"].risk == pytest.approx(1.0, abs=0.02)
+        held_out[name] = judge.held_out(method, model.net, "YX")
+    risk = {name: one.powers[0].relative_risk() for name, one in found.items()}
+    assert risk["simulated"] < 0.4 < risk["unchanged"] == pytest.approx(1.0, abs=0.02)
     assert not found["simulated"].in_doubt and found["harm"].in_doubt
-    assert found["simulated"].held_out is not None and found["harm"].held_out is not None
-    assert found["simulated"].held_out < found["harm"].held_out
+    assert held_out["simulated"] is not None and held_out["harm"] is not None
+    assert held_out["simulated"] < held_out["harm"]
 
 
 def test_unchanged_returns_the_image(tmp_path: Any) -> None:
     image = np.random.default_rng(0).poisson(50, (64, 64)).astype(np.uint16)
+    image[10:12, 10], image[20, 30], image[40, 41] = 0, 900, 3000  # hot pixels stay too
     result = nw.denoise(image, method="unchanged")
     np.testing.assert_array_equal(result.mean, image)
     result.model.save(tmp_path / "m.safetensors")

@@ -76,7 +76,7 @@ def test_invented_structure_shows_as_a_change() -> None:
 
     found = check_consistency(independent_pixels(), Gaussian(SIGMA), sharpens)
     assert any("invented" in warning for warning in described(found, white=True))
-    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.8, 0.1, 0.0, 1.0), white=True))
+    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.0, 0.8, 0.1, 0.0, 1.0, 1.0, 0.05), white=True))
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])

@@ -10,8 +10,9 @@ from scipy.ndimage import gaussian_filter
 import noisewise as nw
 from noisewise import UserError
 from noisewise.estimate.block_statistics import COARSE, FINE, WHOLE
+from noisewise.estimate.explanations import plane_statistics
 from noisewise.estimate.learned import is_trained
-from noisewise.estimate.measure import plane_statistics, prepared
+from noisewise.estimate.measure import prepared
 from noisewise.io import open_source
 from noisewise.noise.fit.variance_line import fit_line, fit_log_line
 
@@ -94,7 +95,7 @@ def test_statistics_have_the_sizes_that_the_network_was_trained_for() -> None:
 
 
 def test_differences_of_frames_are_measured_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("noisewise.estimate.measure.read_noise", None)
+    monkeypatch.setattr("noisewise.estimate.explanations.read_noise", None)
     scene = gaussian_filter(np.random.default_rng(0).normal(size=(96, 96)), 2)
     frames = [nw.Camera(gain=GAIN, offset=OFFSET).expose(100 + 500 * scene.clip(0), seed=s) for s in range(3)]
     assert nw.measure(np.stack(frames), axes="TYX").line.slope == pytest.approx(GAIN, rel=0.1)

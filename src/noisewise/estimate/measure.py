@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,32 +14,30 @@ from numpy.lib.stride_tricks import sliding_window_view
 from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.estimate.artifacts import is_jpeg
-from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation, estimate_autocorrelation
-from noisewise.estimate.block_statistics import BlockStatistics, block_statistics
-from noisewise.estimate.dct_blocks import Blocks, BlockSource, dct, extract_blocks, radial_frequency
-from noisewise.estimate.learned import LearnedNoise, is_trained, read_noise
-from noisewise.estimate.measurement import MAX_GAIN_ERROR
+from noisewise.estimate.autocorrelation import SMALLEST
+from noisewise.estimate.block_statistics import BlockStatistics
+from noisewise.estimate.dct_blocks import BlockSource, dct, extract_blocks, radial_frequency
+from noisewise.estimate.explanations import (
+    MIN_VALID,
+    SPECTRUM_SIDE,
+    VARIANCE_SIDE,
+    block_fraction,
+    few_photon_levels,
+    noise_levels,
+    plane_statistics,
+)
 from noisewise.estimate.photon_counts import count_correlation, count_levels, count_line, count_values, has_few_photons
 from noisewise.estimate.planes import MAX_PLANES, at_limit, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
-from noisewise.estimate.variance import FALLING, HARDLY_CLIPPED, NoiseLevels, estimate_noise_levels, field_ratio
+from noisewise.estimate.variance import NoiseLevels, estimate_noise_levels, field_ratio, variance_line
 from noisewise.io import open_source
 from noisewise.io.base import Source, naming
 from noisewise.io.light import inspect_pixels
 from noisewise.noise.fit.pixel_values import PixelValueCounter, PixelValues
-from noisewise.noise.fit.variance_line import VarianceLine
 
-SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 MIN_SIDE = 32  # pixels
-QUICK_PLANES, QUICK_BLOCKS, STATISTICS_BLOCKS = 2, 4_000, 10_000
+QUICK_PLANES, QUICK_BLOCKS = 2, 4_000
 COMPUTABLE = (1e-30, 1e30)  # the smallest range of pixel values, and the largest value
-FALLING_ERRORS, FALLING_ERRORS_READ = 4.0, 2.5  # standard errors of the slope; where a network reads the noise
-CLASSICAL_ERROR = 0.3  # of the network's standard deviation: that of classical estimates which agree with it
-LIKELY = 2.0  # standard deviations: of what the network reads, within which classical estimates are taken
-NOT_TEXTURE = 10.0  # odds: what hardly rises with the light is noise rather than texture
-POSSIBLE = 0.05  # an explanation that is less probable is left out
-MIN_VALID = 0.25  # of the blocks must be free of saturated and missing pixels
-MOST_CLIPPED = 0.8  # of the pixels of a block: more leave too little to measure
 
 
 def measure(image: Any, *, axes: str | None = None, channel: int = 0) -> NoiseReport:
@@ -202,93 +200,6 @@ def with_enough_blocks(name: str, sources: list[BlockSource]) -> list[BlockSourc
     return sources
 
 
-def block_fraction(sources: list[BlockSource]) -> float:
-    """Fraction of the blocks that are used."""
-    return float(np.mean([source.blocks(VARIANCE_SIDE, VARIANCE_SIDE // 2)[0].mean() for source in sources]))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One explanation of what is seen: its noise, and the probability that it is right."""
-
-    blocks: Blocks
-    correlation: Autocorrelation
-    levels: NoiseLevels
-    probability: float = 1.0
-
-
-def few_photon_levels(sources: list[BlockSource], _: PixelValues) -> list[Measured]:
-    """The noise of photon counts."""
-    blocks = extract_blocks(sources, VARIANCE_SIDE)
-    return [Measured(blocks, count_correlation(SPECTRUM_SIDE), count_levels(blocks))]
-
-
-def noise_levels(sources: list[BlockSource], pixel_values: PixelValues) -> list[Measured]:
-    """Explanations, the most probable one first; before clipping, where dark noise was cut off at the lower limit.
-
-    With a trained network, it judges those of single planes; differences of frames show nothing but noise.
-    """
-    low = pixel_values.low
-    if low is not None and low.fraction > HARDLY_CLIPPED:
-        with_clipped = [replace(source, most_clipped=MOST_CLIPPED) for source in sources]
-        if block_fraction(with_clipped) >= MIN_VALID:
-            found = estimated_levels(with_clipped)
-            if found.levels.are_clipped(low.value):
-                before = estimate_noise_levels(found.blocks, found.correlation, pixel_values.quantization)
-                return [replace(found, levels=before)]
-    if is_trained() and all(source.noisy is source.brightness for source in sources):
-        return learned_levels(sources, pixel_values)
-    found = estimated_levels(sources)
-    return [replace(found, levels=replace(found.levels, clipped=np.zeros_like(found.levels.clipped)))]
-
-
-def learned_levels(sources: list[BlockSource], pixel_values: PixelValues) -> list[Measured]:
-    """The noise of single planes: with correlation, without it, or both where that is uncertain.
-
-    The classical estimates, where they are likely by what the network reads; otherwise what it reads.
-    """
-    classical, white, statistics = plane_statistics(sources, pixel_values)
-    correlated = read_noise(statistics).correlated
-    if classical.levels.hardly_rises(float(min(source.brightness[source.valid].min() for source in sources))):
-        correlated = NOT_TEXTURE * correlated / (NOT_TEXTURE * correlated + 1 - correlated)
-    found = []
-    for given, probability in ((True, correlated), (False, 1 - correlated)):
-        if probability > POSSIBLE:
-            options = (classical,) if given else (white, classical)
-            found.append(combined(read_noise(statistics, given), options, probability))
-    return sorted(found, key=lambda one: -one.probability)
-
-
-def combined(noise: LearnedNoise, options: Sequence[Measured], probability: float) -> Measured:
-    """The most likely of the classical estimates by what the network reads; if none is likely, what it reads itself."""
-    distances = [noise.distance(one.correlation, one.levels) for one in options]
-    distance = min(distances)
-    one = options[distances.index(distance)]
-    if distance > LIKELY:
-        return Measured(one.blocks, noise.autocorrelation(options[-1].correlation), noise.levels, probability)
-    relative = float(np.hypot(CLASSICAL_ERROR, distance) * np.median(noise.total_std))
-    levels = replace(one.levels, clipped=np.zeros_like(one.levels.clipped), relative_error=relative)
-    return replace(one, levels=levels, probability=probability)
-
-
-def plane_statistics(
-    sources: list[BlockSource], pixel_values: PixelValues
-) -> tuple[Measured, Measured, BlockStatistics]:
-    """The classical estimates from single planes, those for white noise, and what the network reads."""
-    coarse, fine = (extract_blocks(sources, side, STATISTICS_BLOCKS) for side in (SPECTRUM_SIDE, VARIANCE_SIDE))
-    correlation, none = estimate_autocorrelation(coarse), count_correlation(SPECTRUM_SIDE)
-    classical, white = (Measured(fine, one, estimate_noise_levels(fine, one)) for one in (correlation, none))
-    lines = [variance_line(one.levels) for one in (white, classical)]
-    return classical, white, block_statistics(fine, coarse, correlation, lines, pixel_values.step)
-
-
-def estimated_levels(sources: list[BlockSource]) -> Measured:
-    """The classical estimates."""
-    correlation = estimate_autocorrelation(extract_blocks(sources, SPECTRUM_SIDE))
-    blocks = extract_blocks(sources, VARIANCE_SIDE)
-    return Measured(blocks, correlation, estimate_noise_levels(blocks, correlation))
-
-
 def noise_correlation(first: Array, second: Array, valid: Array) -> float:
     """Correlation of the noise of two planes: of the high frequencies of the most homogeneous tenth of the blocks."""
     window = (VARIANCE_SIDE, VARIANCE_SIDE)
@@ -299,39 +210,6 @@ def noise_correlation(first: Array, second: Array, valid: Array) -> float:
     chosen = np.argsort(low)[: max(len(low) // 10, 1)]
     x, y = (part[chosen][:, frequency > 0.8] for part in (a, b))
     return float((x * y).sum() / max(float(np.sqrt((x**2).sum() * (y**2).sum())), SMALLEST))
-
-
-def variance_line(levels: NoiseLevels) -> VarianceLine:
-    """The line through the levels; their mean where they neither rise nor clearly fall, as in inverted images."""
-    line = None
-    if len(levels.signal) > 2 and np.ptp(levels.signal) > 0:
-        line = within_errors(levels.fit(), levels)
-    if line is None or not (line.slope > 0 or falls(line, levels)):
-        error = float(np.sqrt(2 / (levels.freedom / levels.variance**2).sum()))
-        line = VarianceLine(0.0, levels.centre[1], ((np.inf, 0.0), (0.0, error**2)))
-    return line.with_relative_error(levels.relative_error)
-
-
-def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
-    """The line; where its slope is uncertain, with that which the shape of the noise suggests, as far as both agree.
-
-    Sparse spots on an even background are such images: the signals of their homogeneous parts hardly differ. The shape
-    shows a slope that is too small where there is read noise, so it may raise the slope more than lower it.
-    """
-    slope, error = levels.slope_from_shape(), line.slope_error
-    if levels.corrected or levels.shared is not None or error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
-        return line
-    slope = min(max(slope, line.slope - error), line.slope + 2 * error)
-    signal, variance = levels.centre
-    return replace(line, slope=slope, intercept=variance - slope * signal)
-
-
-def falls(line: VarianceLine, levels: NoiseLevels) -> bool:
-    """Whether the variance clearly decreases with the signal, and follows a line."""
-    ends = line(float(levels.signal.min())), line(float(levels.signal.max()))
-    errors = FALLING_ERRORS if levels.shared is None else FALLING_ERRORS_READ
-    clear = -line.slope > errors * line.slope_error
-    return clear and ends[1] < FALLING * ends[0] and ends[1] > 0 and not levels.is_nonlinear(line)
 
 
 def hot_fraction(source: Source, channel: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from noisewise.axes import Array
 from noisewise.estimate.autocorrelation import SMALLEST, Autocorrelation
-from noisewise.estimate.variance import NoiseLevels
+from noisewise.estimate.variance import MAX_GAIN_ERROR, NoiseLevels
 from noisewise.noise.fit.interval import Estimate
 from noisewise.noise.fit.pixel_values import PixelValues
 from noisewise.noise.fit.variance_line import VarianceLine
@@ -17,12 +17,12 @@ from noisewise.noise.fit.variance_line import VarianceLine
 Kind = Literal["none", "white", "rows", "columns", "correlated", "smoothed"]
 
 NO_NOISE = 0.004  # of the range of signals: noise of this strength is not visible
+BRIGHT = 5.0  # noise must be so much stronger in bright parts to be visible there alone
 BELOW_STEP = 0.5  # of a quantization step: noise of this strength is lost in rounding
 WEAK, STRONG = 0.05, 0.2  # autocorrelation of neighbouring pixels: noticeable; too much for pixel-wise methods
 SMOOTHED = 0.85  # autocorrelation of neighbouring pixels that no camera produces
 LINES = 0.015  # variance of row or column offsets over that of the remaining noise
 CORRELATED_PLANES = 0.1
-MAX_GAIN_ERROR = 0.3  # relative standard error of the gain, above which it is not reported
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ class NoiseMeasurement:
     def std(self, signal: float) -> float:
         """Standard deviation of the noise (ADU) at a signal (ADU), including row and column offsets."""
         return float(np.sqrt(max(self.line(signal), 0.0) + self.row_std_adu**2 + self.column_std_adu**2))
+
+    @property
+    def variance_spread(self) -> float:
+        """Standard error of the logarithm of the variance, typical of the levels: what all may be wrong by together.
+
+        That of row and column offsets is known better, and counts as known.
+        """
+        levels, typical = self.levels, self.typical_variance
+        spread = levels.relative_error
+        if levels.shared is not None:
+            spread = float(np.median(np.sqrt(2 / levels.freedom + (levels.shared**2).sum(1))))
+        return spread * typical / (typical + self.row_std_adu**2 + self.column_std_adu**2)
 
     @property
     def gain_adu_per_e(self) -> Estimate | None:
@@ -122,9 +134,11 @@ class NoiseMeasurement:
         low, median, high = self.signal_range
         y, x = self.correlation.along("Y"), self.correlation.along("X")
         # What is correlated over many pixels may belong to the image; the finest frequencies hold noise only.
-        high_frequency_ratio = self.correlation.high_frequency_ratio
-        step = BELOW_STEP * self.pixel_values.step * high_frequency_ratio**0.5
-        if self.std(median) * high_frequency_ratio**0.5 < max(NO_NOISE * (high - low), step):
+        at_median, at_high = (
+            self.std(signal) * self.correlation.high_frequency_ratio**0.5 for signal in (median, high)
+        )
+        visible = max(at_median, at_high / BRIGHT) >= NO_NOISE * (high - low)
+        if not visible or max(at_median, at_high) < BELOW_STEP * self.pixel_values.step:
             return "none"
         if min(x, y) > SMOOTHED:
             return "smoothed"

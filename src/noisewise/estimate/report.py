@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,10 @@ class NoiseReport(NoiseMeasurement):
             f"  gain: {'cannot be determined' if gain is None else f'{gain} ADU per electron'}\n"
             f"  warnings: {'; '.join(self.warnings) or 'none'}>"
         )
+
+    def with_variance(self, factor: float) -> NoiseReport:
+        """The same check-up of noise whose variance is larger by a factor."""
+        return replace(self, line=self.line.scaled(factor))
 
     @cached_property
     def noise(self) -> Noise:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -27,6 +27,8 @@ CHI2_MEDIAN = 0.455  # of one degree of freedom
 TEXTURE_ERROR = 0.03  # fraction of the texture at low frequencies that the high ones may contain too
 # The variance is nonlinear if this number of levels lie this far below the line, by this number of standard errors.
 NONLINEAR_LEVELS, NONLINEAR_DEVIATION, STANDARD_ERRORS = 3, 0.05, 2.0
+FALLING_ERRORS, FALLING_ERRORS_READ = 4.0, 2.5  # standard errors of the slope; where a network reads the noise
+MAX_GAIN_ERROR = 0.3  # relative standard error of the gain, above which it is not reported
 MUCH_LIGHT, HARDLY_RISING = 3.0, 0.55  # ratio of the brightest to the darkest signal; exponent of the variance
 
 
@@ -252,3 +254,36 @@ def third_cumulant(pixels: Array) -> float:
     """κ₃ (ADU³) of noise from pixels (M, n) of blocks with one signal each."""
     deviation = pixels - pixels.mean(1, keepdims=True)
     return float((deviation**3).mean() / (1 - 3 / pixels.shape[1]))
+
+
+def variance_line(levels: NoiseLevels) -> VarianceLine:
+    """The line through the levels; their mean where they neither rise nor clearly fall, as in inverted images."""
+    line = None
+    if len(levels.signal) > 2 and np.ptp(levels.signal) > 0:
+        line = within_errors(levels.fit(), levels)
+    if line is None or not (line.slope > 0 or falls(line, levels)):
+        error = float(np.sqrt(2 / (levels.freedom / levels.variance**2).sum()))
+        line = VarianceLine(0.0, levels.centre[1], ((np.inf, 0.0), (0.0, error**2)))
+    return line.with_relative_error(levels.relative_error)
+
+
+def within_errors(line: VarianceLine, levels: NoiseLevels) -> VarianceLine:
+    """The line; where its slope is uncertain, with that which the shape of the noise suggests, as far as both agree.
+
+    Sparse spots on an even background are such images: the signals of their homogeneous parts hardly differ. The shape
+    shows a slope that is too small where there is read noise, so it may raise the slope more than lower it.
+    """
+    slope, error = levels.slope_from_shape(), line.slope_error
+    if levels.corrected or levels.shared is not None or error < MAX_GAIN_ERROR * max(slope, abs(line.slope)):
+        return line
+    slope = min(max(slope, line.slope - error), line.slope + 2 * error)
+    signal, variance = levels.centre
+    return replace(line, slope=slope, intercept=variance - slope * signal)
+
+
+def falls(line: VarianceLine, levels: NoiseLevels) -> bool:
+    """Whether the variance clearly decreases with the signal, and follows a line."""
+    ends = line(float(levels.signal.min())), line(float(levels.signal.max()))
+    errors = FALLING_ERRORS if levels.shared is None else FALLING_ERRORS_READ
+    clear = -line.slope > errors * line.slope_error
+    return clear and ends[1] < FALLING * ends[0] and ends[1] > 0 and not levels.is_nonlinear(line)

@@ -17,7 +17,8 @@ from noisewise.posterior import Posterior
 
 STEP = 0.3  # standard deviations of the noise, by which an image is changed to estimate a denoiser's divergence
 TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a result is in doubt
-STRUCTURED, UNSTABLE = 0.15, 1.5  # of correlation and stability
+STRUCTURED, OTHER_SHAPE, UNSTABLE = 0.15, 0.2, 1.5  # of correlation, shape and stability
+QUANTILES, MOST_VALUES = (0.05, 0.25, 0.75, 0.95), 1 << 17  # of the values that are removed
 BLOCK, BLOCK_SHARE = 16, 0.5  # pixels; fraction of a block that must count
 SEED = 1_000_003  # not one from which others draw noise
 
@@ -26,16 +27,18 @@ DenoiseFunction = Callable[[Tensor], Posterior[Tensor]]
 
 @dataclass(frozen=True)
 class ConsistencyCheck:
-    """What a denoiser removed, compared with the noise model; n: noise of the model, v: its variance, D: D(x).
+    """What a denoiser removed, compared with the noise model; n: noise of the model at D(x), v: its variance, D: D(x).
 
     residual: Σ (x − D)² / v over Σ (n² − n · dD(x + t n)/dt) / v. It is 1 where as much is removed as a posterior mean
     under the right noise model removes. Less: the model has too much noise (or the image was overfitted). More: it has
     too little (or structure was removed with the noise).
     residual_noise_fraction: (Σ n · dD/dt) / Σ n², the fraction of the noise that is left in D.
     correlation: by axis, of neighbours in (x − D)/√v, minus that of the noise itself: structure removed, or noise left.
+    shape: logarithm of how much wider the middle 90 % of (x − D)/√v are than those of n/√v, both relative to the middle
+    50 %: below zero where the removed values are less spread than such noise, as image texture may be.
     risk: expected squared error of D, mean of ((x − D)² − n² + 2 n · dD/dt) w (Stein's estimate); risk_error: its
     standard error. noise: that of x itself, mean of n² w. Where D is better than x, risk is below noise; it is clearly
-    below zero only where the noise model has too much noise.
+    below zero only where the noise model has too much noise. removed, kept: means of (x − D)² w and of n · dD/dt w.
     stability: √ mean (D(D + n) − D)² / σ²: D with new noise, denoised again, compared with D in units of the predicted
     standard deviation σ; well above 1 where D contains what the denoiser itself takes for noise. None without σ.
     """
@@ -43,19 +46,24 @@ class ConsistencyCheck:
     residual: float
     residual_noise_fraction: float
     correlation: dict[str, float]
+    shape: float
     stability: float | None
     risk: float
     risk_error: float
     noise: float
+    removed: float
+    kept: float
+
+    @property
+    def other_noise(self) -> bool:
+        """Whether what was removed is not such noise, whatever its variance."""
+        return max(self.correlation.values()) > STRUCTURED or abs(self.shape) > OTHER_SHAPE
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the result is not consistent with the noise."""
-        return (
-            not TOO_LITTLE <= self.residual <= TOO_MUCH
-            or max(self.correlation.values()) > STRUCTURED
-            or (self.stability is not None and self.stability > UNSTABLE)
-        )
+        """Whether the result is not consistent with the noise, or not stable."""
+        amount = TOO_LITTLE <= self.residual <= TOO_MUCH
+        return self.other_noise or not amount or (self.stability is not None and self.stability > UNSTABLE)
 
 
 class NoiseLike(Protocol):
@@ -91,12 +99,14 @@ class ChannelNoise:
 def check_consistency(
     noisy: Tensor, noise_model: NoiseLike, denoise: DenoiseFunction, *, valid: Tensor | None = None,
     lowest_std_fraction: float = 1.0, stability: bool = True, weight: Tensor | None = None,
+    denoised: Posterior[Tensor] | None = None,
 ) -> ConsistencyCheck:  # fmt: skip
     """Check a denoiser's result on images (N, C, *S), ADU; four passes of the denoiser.
 
     valid: True where pixels count. weight: w, of squared errors (default: 1 / v). lowest_std_fraction: only this
     fraction of the pixels is used, that with the lowest predicted standard deviation in units of the noise, where
-    little structure can be mistaken for noise. stability: whether to compute it, one of the passes.
+    little structure can be mistaken for noise. stability: whether to compute it, one of the passes. denoised: the
+    result, if it is known, another pass.
 
     Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
     (Stein 1981, doi:10.1214/aos/1176345632; Raphan and Simoncelli 2011, doi:10.1162/NECO_a_00076); the divergence along
@@ -104,7 +114,7 @@ def check_consistency(
     """
     generator = torch.Generator().manual_seed(SEED)
     counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
-    found = denoise(noisy)
+    found = denoise(noisy) if denoised is None else denoised
     mean = found.mean
     variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=torch.finfo(mean.dtype).tiny)
     if lowest_std_fraction < 1 and found.std is not None:
@@ -132,9 +142,20 @@ def check_consistency(
     weight = 1 / variance if weight is None else weight
     terms = ((noisy - mean) ** 2 - noise**2 + 2 * kept) * weight
     return ConsistencyCheck(
-        residual / max(power - kept_power, 1e-12), kept_power / power, correlation, change, average(terms),
-        error_of_mean(terms, counts), average(noise**2 * weight),
+        residual / max(power - kept_power, 1e-12), kept_power / power, correlation,
+        tail_width((noisy - mean) / variance.sqrt(), counts) - tail_width(noise / variance.sqrt(), counts), change,
+        average(terms),
+        error_of_mean(terms, counts), average(noise**2 * weight), average((noisy - mean) ** 2 * weight),
+        average(kept * weight),
     )  # fmt: skip
+
+
+def tail_width(values: Tensor, counts: Tensor) -> float:
+    """Logarithm of the width of the middle 90 % of some values over that of the middle 50 %."""
+    chosen = values[counts].double()
+    chosen = chosen[:: max(1, len(chosen) // MOST_VALUES)]
+    low, first, third, high = chosen.quantile(chosen.new_tensor(QUANTILES)).tolist()
+    return math.log(max(high - low, 1e-12) / max(third - first, 1e-12))
 
 
 def error_of_mean(values: Tensor, counts: Tensor) -> float:

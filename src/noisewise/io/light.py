@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import product
 
@@ -154,6 +155,13 @@ def read_light(source: Source, region: Region) -> Array:
     """Read a region, with all channels, with NaN in place of fill, and without hot pixels."""
     pixels, mask = read_with_mask(source, region)
     return np.where(mask, np.nan, pixels) if mask.any() else pixels
+
+
+def as_recorded(source: Source) -> Source:
+    """The source with its hot pixels, and all others that are not light."""
+    found = copy(source)
+    found.not_light = NotLight()
+    return found
 
 
 def read_single(source: Source, layout: Layout, image: Region, spatial: Region) -> Array:

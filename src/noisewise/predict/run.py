@@ -19,7 +19,7 @@ from noisewise.axes import Array, Layout, Region, region_shape
 from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
-from noisewise.io.light import read_single, with_fill
+from noisewise.io.light import as_recorded, read_single, with_fill
 from noisewise.io.scan_lines import aligned, line_stride
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
@@ -89,7 +89,9 @@ class Predictor:
         """
         if outputs.std is not None and not self.method.traits.std:
             raise UserError("this method gives the mean alone, without a standard deviation; leave out std")
-        if self.method.traits.needs == "noisy":
+        if self.method.traits.removes == ("none",):
+            source = as_recorded(source)
+        elif self.method.traits.needs == "noisy":
             source = aligned(source)
             outputs = outputs.put_back(source)
         size = tuple(source.size_of(axis) for axis in layout.spatial)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from torch import Tensor
 
 from noisewise import methods
 from noisewise.errors import counted
 from noisewise.estimate.report import NoiseReport
+from noisewise.evaluate.expected_gain import Weights
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
@@ -19,16 +22,19 @@ from noisewise.workflow.noise_model import MeasuredNoise, measured_noise_models,
 from noisewise.workflow.training import Training
 
 WORSE_HELD_OUT = 1.15  # of the least error of hidden pixels: a candidate above this is not taken
+UNCERTAIN, LOWER = 0.2, (1.0, 2.0)  # spread of the variance; by how many spreads lower it is tried where it is larger
+LIKELY_LOSS = 0.16  # probability
 SHARE = 0.5  # of the time that is left, for a candidate that is trained because those before are in doubt
 LAST_RESORT = "unchanged"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method with its noise models."""
+    """A method with its noise models; about: in what they differ from those of the first candidate."""
 
     method: Method
     noise_models: tuple[Noise, ...]
+    about: str = ""
 
     @property
     def name(self) -> str:
@@ -44,7 +50,12 @@ class Trial:
     training: Training
     judgement: Judgement
     weights: dict[str, Tensor]
-    trained: bool
+    steps: int
+
+    @property
+    def trained(self) -> bool:
+        """Whether it was trained."""
+        return self.steps > 0
 
 
 def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]:
@@ -66,71 +77,114 @@ def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]
 
 def explanation(checkups: Sequence[NoiseReport], noise_models: tuple[Noise, ...]) -> Explanation:
     """An explanation with these check-ups and noise models."""
-    kinds = tuple(one.kind for one in checkups)
-    return Explanation(noise_models, min(one.probability for one in checkups), kinds)
+    probability, spread = min(one.probability for one in checkups), max(one.variance_spread for one in checkups)
+    return Explanation(noise_models, probability, tuple(one.kind for one in checkups), spread)
 
 
-def other_candidates(
-    first: Candidate, explained: Sequence[Explanation], write: WriteOptions
-) -> Iterator[Candidate]:  # fmt: skip
-    """What else may denoise images, if the result of the first candidate is in doubt; the image itself at last.
-
-    explained: all explanations of the noise, that of the first candidate first.
-    """
+def alternatives(first: Candidate, explained: Sequence[Explanation], write: WriteOptions) -> Iterator[Candidate]:
+    """What is compared with the first candidate: other explanations of the noise, and the image itself."""
     simulated = methods.get("simulated")()
     for one in explained[1:]:
         if set(one.kinds) <= set(simulated.traits.removes):
-            yield Candidate(simulated, one.noise_models)
-    for name in ("n2v", LAST_RESORT):
-        if name != first.name and not write.std:
-            yield Candidate(methods.get(name)(), ())
+            yield Candidate(simulated, one.noise_models, f"{one.kinds[0]} noise")
+    if not write.std and first.name != LAST_RESORT:
+        yield Candidate(methods.get(LAST_RESORT)(), ())
+
+
+def reserve(
+    first: Candidate, measured: MeasuredNoise, explained: Sequence[Explanation], write: WriteOptions
+) -> Iterator[Candidate]:
+    """What is tried where none of these can be believed: less noise, and a method that needs no noise model."""
+    simulated = methods.get("simulated")()
+    for number, one in enumerate(explained):
+        if one.spread < UNCERTAIN or not set(one.kinds) <= set(simulated.traits.removes):
+            continue
+        for factor in (math.exp(-lower * one.spread) for lower in LOWER):
+            checkups = [part.other if number and part.other else part for part in measured.checkups]
+            weaker = [part.with_variance(factor) for part in checkups]
+            if all(part.kind == "none" for part in weaker):
+                break
+            noise_models = measured.of_all_channels(measured_noise_models(weaker, simulated))
+            yield Candidate(simulated, noise_models, f"{one.kinds[0]} noise of {factor:.2f} times the variance")
+    if not write.std and first.name != "n2v":
+        yield Candidate(methods.get("n2v")(), ())
 
 
 def choose_and_train(
-    candidates: Sequence[Candidate], explained: Sequence[Explanation], measured: MeasuredNoise,
-    begin: Callable[[Candidate], Training], run: Callable[[Training, float], Model],
+    candidates: Sequence[Candidate], spare: Iterator[Candidate], explained: Sequence[Explanation],
+    measured: MeasuredNoise, begin: Callable[[Candidate], Training], run: Callable[[Training, float], Model],
+    untrained: bool = False,
 ) -> Model:  # fmt: skip
-    """Train the first candidate; or if there are several, the one whose result has the lowest expected error.
+    """Train the first candidate; or if there are several, the one whose result has the highest expected gain.
 
-    explained: explanations of the noise. begin: builds the network of a candidate. run: trains it for a share of the
-    time that is left. A pretrained network is judged before it is trained, for each explanation; other candidates
-    follow where all of them are in doubt.
+    spare: more candidates, tried until a result can be believed. explained: explanations of the noise. begin: builds
+    the network of a candidate. run: trains it for a share of the time that is left. untrained: nothing is trained.
+    Pretrained networks are judged before they are trained, and so is the image itself.
     """
     if len(candidates) == 1:
         return run(begin(candidates[0]), 1.0)
     limits = [None if one.pixel_values.high is None else one.pixel_values.high.value for one in measured.checkups]
     judge = Judge(measured.sources, explained, limits)
     trials: list[Trial] = []
-    for number, candidate in enumerate(candidates, 1):
+    for candidate in chain(candidates, until(lambda: believed(trials, explained), spare)):
         training = begin(candidate)
+        training.ready |= untrained  # its result is judged, however unlike those of its training the image is
         if not training.ready:
             run(training, SHARE)
         trials.append(trial(judge, candidate, training))
-        if number >= len(explained) and not all(one.judgement.in_doubt for one in trials):
-            break
-    best = lowest(trials)
+    if not all(one.training.ready for one in trials):  # some need no noise model: compared without one too
+        trials = [with_held_out(judge, one) for one in trials]
+    best = highest(trials, explained)
     if not best.trained:
         run(best.training, 1.0)
-        best = lowest([trial(judge, best.candidate, best.training), best])
+        if best.training.model.train_state.step:
+            trials.append(trial(judge, best.candidate, best.training))
+            best = highest(trials, explained)
     model = best.training.model
     model.net.load_state_dict(best.weights)
-    model.provenance["choice"] = {"reason": reason(best, trials, measured), "candidates": list(map(record, trials))}
-    if len(trials) > 1:
-        model.notes.append(model.provenance["choice"]["reason"])
+    weights = weights_of(trials, explained)
+    gains = [weights.expected_gain(one.judgement.powers) for one in trials]
+    sentence = reason(best, trials, gains, measured)
+    model.provenance["choice"] = {"reason": sentence, "candidates": [record(one, weights) for one in trials]}
+    model.notes.append(sentence)
     return model
 
 
-def reason(best: Trial, trials: Sequence[Trial], measured: MeasuredNoise) -> str:
+def until(enough: Callable[[], bool], candidates: Iterator[Candidate]) -> Iterator[Candidate]:
+    """Candidates, made one by one, until there are enough."""
+    while not enough():
+        candidate = next(candidates, None)
+        if candidate is None:
+            return
+        yield candidate
+
+
+def weights_of(trials: Sequence[Trial], explained: Sequence[Explanation]) -> Weights:
+    """Probabilities of the explanations, by what the results tell."""
+    powers = [one.judgement.powers for one in trials]
+    return Weights.found([one.probability for one in explained], [one.spread for one in explained], powers)
+
+
+def reason(best: Trial, trials: Sequence[Trial], gains: Sequence[float], measured: MeasuredNoise) -> str:
     """What was chosen and why, in one sentence."""
     checkup = measured.checkup
-    gain = None if checkup is None else checkup.gain_adu_per_e
-    noise = "noise not measured" if checkup is None else f"{checkup.kind} noise"
-    what = f"{noise}, gain {gain.value:.2g} ADU/e⁻" if gain else noise
-    steps = counted(best.training.model.train_state.step, "step")
-    how = f"{best.candidate.name}, trained for {steps}" if best.trained else f"{best.candidate.name}, not trained"
-    losers = [f"{one.candidate.name} {one.judgement.risk:.2g}" for one in trials if one.candidate is not best.candidate]
-    error = f"expected squared error {best.judgement.risk:.2g} of the noise variance"
-    return f"{what}: {how} ({error}{'; ' + ', '.join(losers) if losers else ''})"
+    what, gain = (f"{checkup.kind} noise", checkup.gain_adu_per_e) if checkup else ("noise not measured", None)
+    what += f", gain {gain.value:.2g} ADU/e⁻" if gain else ""
+    expected = [f"{label(one)} {gain:+.1f}" for one, gain in zip(trials, gains, strict=True) if one is not best]
+    found = f"{gains[trials.index(best)]:+.1f} dB of PSNR expected{'; ' + ', '.join(expected) if expected else ''}"
+    return f"{what}: {label(best)} ({found})"
+
+
+def label(one: Trial) -> str:
+    """The method of a trial, and how long it was trained."""
+    if one.candidate.name == LAST_RESORT:
+        return "the image unchanged"
+    about = [
+        one.candidate.name,
+        one.candidate.about,
+        f"trained for {counted(one.steps, 'step')}" if one.trained else "",
+    ]
+    return ", ".join(filter(None, about))
 
 
 def trial(judge: Judge, candidate: Candidate, training: Training) -> Trial:
@@ -138,24 +192,53 @@ def trial(judge: Judge, candidate: Candidate, training: Training) -> Trial:
     model = training.model
     judgement = judge.judge(model.method, model.net, model.spec.spatial)
     weights = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
-    return Trial(candidate, training, judgement, weights, model.train_state.step > 0)
+    return Trial(candidate, training, judgement, weights, model.train_state.step)
 
 
-def record(one: Trial) -> dict[str, object]:
+def with_held_out(judge: Judge, one: Trial) -> Trial:
+    """The trial with its error of hidden pixels."""
+    model = one.training.model
+    held_out = judge.held_out(model.method, model.net, model.spec.spatial)
+    return replace(one, judgement=replace(one.judgement, held_out=held_out))
+
+
+def record(one: Trial, weights: Weights) -> dict[str, object]:
     """What was found of a candidate, as JSON values."""
     found = one.judgement
     return {
-        "method": one.candidate.name, "trained": one.trained, "expected_error": found.risk,
-        "expected_error_std": found.error, "held_out_error": found.held_out, "in_doubt": found.in_doubt,
+        "method": one.candidate.name, "noise": one.candidate.about, "steps": one.steps,
+        "expected_gain_db": weights.expected_gain(found.powers),
+        "probability_of_loss": weights.probability_of_loss(found.powers),
+        "relative_risks": [power.relative_risk() for power in found.powers],
+        "held_out_error": found.held_out, "in_doubt": found.in_doubt,
     }  # fmt: skip
 
 
-def lowest(trials: Sequence[Trial]) -> Trial:
-    """The trial with the lowest expected error, of those that predict hidden pixels about as well as any."""
+def believable(trials: Sequence[Trial], weights: Weights) -> list[Trial]:
+    """Results that are consistent with the noise, and hardly ever worse than the image; and the image itself."""
+    return [
+        one for one in trials
+        if one.candidate.name == LAST_RESORT
+        or (not one.judgement.in_doubt and weights.probability_of_loss(one.judgement.powers) < LIKELY_LOSS)
+    ]  # fmt: skip
+
+
+def believed(trials: Sequence[Trial], explained: Sequence[Explanation]) -> bool:
+    """Whether there is a result to believe beside the image itself."""
+    found = believable(trials, weights_of(trials, explained))
+    return any(one.candidate.name != LAST_RESORT for one in found)
+
+
+def highest(trials: Sequence[Trial], explained: Sequence[Explanation]) -> Trial:
+    """The trial with the highest expected gain, of those that can be believed, and predict hidden pixels about as well
+    as any. Where none can be believed, of all.
+    """
     least = min((one.judgement.held_out for one in trials if one.judgement.held_out is not None), default=None)
+    weights = weights_of(trials, explained)
 
     def fair(one: Trial) -> bool:
         error = one.judgement.held_out
         return least is None or error is None or error <= WORSE_HELD_OUT * least or one.candidate.name == LAST_RESORT
 
-    return min(filter(fair, trials), key=lambda one: one.judgement.risk)
+    chosen = [one for one in believable(trials, weights) if fair(one)] or list(trials)
+    return max(chosen, key=lambda one: weights.expected_gain(one.judgement.powers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +20,7 @@ from noisewise.model import Model
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, showing
 from noisewise.workflow.budget import training_seconds
-from noisewise.workflow.candidates import Candidate, choose_and_train, explanations, other_candidates
+from noisewise.workflow.candidates import Candidate, alternatives, choose_and_train, explanations, reserve
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import check_result
 from noisewise.workflow.first_pass import from_first_pass
@@ -153,7 +153,8 @@ class Recipe:
         noise = MeasuredNoise(sources)
         first = self.first_candidate(noise)
         explained = self.explanations(noise, first)
-        candidates = [first, *self.others(first, explained)]
+        candidates = [first, *(alternatives(first, explained, self.write) if explained else ())]
+        spare = self.usable(reserve(first, noise, explained, self.write))
         average = self.write.averages(sources, allotted if self.budget is not None else None)
 
         def begin(candidate: Candidate) -> Training:
@@ -169,7 +170,7 @@ class Recipe:
                 seconds = share * training_seconds(allotted, begun, predicted, training.ready)
             return training.run(steps=self.steps, seconds=seconds, report=self.report)
 
-        model = choose_and_train(candidates, explained, noise, begin, run)
+        model = choose_and_train(candidates, spare, explained, noise, begin, run, self.steps == 0)
         if self.model_path is not None:
             model.save(self.model_path)
         return finish(model, inputs, self.write, average, noise.checkup, self.seed, self.report)
@@ -191,10 +192,9 @@ class Recipe:
         except UserError:  # the first candidate does without
             return []
 
-    def others(self, first: Candidate, explained: Sequence[Explanation]) -> list[Candidate]:
-        """Candidates beside the first one, if there is a choice; only those that can do with the steps."""
-        found = other_candidates(first, explained, self.write) if explained else iter(())
-        return [one for one in found if self.steps != 0 or one.method.traits.usable_untrained]
+    def usable(self, candidates: Iterator[Candidate]) -> Iterator[Candidate]:
+        """Those that can do with the steps."""
+        return (one for one in candidates if self.steps != 0 or one.method.traits.usable_untrained)
 
 
 def finish(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.estimate.measurement import Kind
-from noisewise.evaluate.consistency import ChannelNoise, ConsistencyCheck, DenoiseFunction, check_consistency
+from noisewise.evaluate.consistency import ChannelNoise, DenoiseFunction, check_consistency
+from noisewise.evaluate.expected_gain import Power
 from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
 from noisewise.io.base import Source
 from noisewise.io.light import read_light
@@ -27,11 +28,15 @@ TYPICAL = 0.98  # of the hidden pixels: without those that no method predicts, s
 
 @dataclass(frozen=True)
 class Explanation:
-    """Noise models of all channels, the probability that they are right, and the kinds of noise that were found."""
+    """Noise models of all channels, the probability that they are right, and the kinds of noise that were found.
+
+    spread: standard error of the logarithm of the noise variance.
+    """
 
     noise_models: tuple[Noise, ...]
     probability: float
     kinds: tuple[Kind, ...]
+    spread: float = 0.0
 
     @property
     def white(self) -> bool:
@@ -41,21 +46,14 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is expected of a result: its squared error in units of the noise variance; that of the image itself is 1.
+    """What is expected of a result: its power under each explanation, and whether what it removes is none such noise.
 
-    held_out: squared error of hidden pixels in the same units, where the noise is independent. check: under the most
-    probable explanation.
+    held_out: squared error of hidden pixels in units of the noise variance; None where it was not needed.
     """
 
-    risk: float
-    error: float
-    held_out: float | None
-    check: ConsistencyCheck
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether the result is not consistent with the noise."""
-        return self.check.in_doubt or self.risk > 1
+    powers: tuple[Power, ...]
+    in_doubt: bool
+    held_out: float | None = None
 
 
 @dataclass
@@ -73,30 +71,34 @@ class Judge:
 
     def judge(self, method: Method, net: Denoiser, spatial: str) -> Judgement:
         """Judge a trained network that sees these spatial axes together."""
-        if spatial not in self.parts:
-            self.parts[spatial] = self._read(spatial)
-        noisy, valid = self.parts[spatial]
-        device = next(net.buffers()).device
-        noisy, valid = noisy.to(device), valid.to(device)
-        denoise = as_function(method, net)
-        weight = 1 / self._variance(noisy)
+        noisy, valid = self._parts(spatial, net)
+        denoise, weight = as_function(method, net), 1 / self._variance(noisy)
+        denoised = denoise(noisy)
         checks = [
             check_consistency(
                 noisy, ChannelNoise([model.typical() for model in one.noise_models]), denoise, valid=valid,
-                weight=weight, stability=number == 0,
+                weight=weight, stability=False, denoised=denoised,
             )
-            for number, one in enumerate(self.explanations)
+            for one in self.explanations
         ]  # fmt: skip
-        shares = [one.probability / sum(other.probability for other in self.explanations) for one in self.explanations]
-        unit = sum(share * check.noise for share, check in zip(shares, checks, strict=True))
-        risk = sum(share * check.risk for share, check in zip(shares, checks, strict=True))
-        error = sum(share * check.risk_error for share, check in zip(shares, checks, strict=True))
-        held_out = None
-        if self.explanations[0].white:
-            errors = held_out_errors(noisy, denoise) * weight
-            scored = errors[valid & errors.isfinite()]
-            held_out = float(scored[scored <= scored.quantile(TYPICAL)].mean()) / unit
-        return Judgement(risk / unit, error / unit, held_out, checks[0])
+        return Judgement(tuple(map(Power.of, checks)), all(one.other_noise for one in checks))
+
+    def held_out(self, method: Method, net: Denoiser, spatial: str) -> float | None:
+        """Squared error of hidden pixels, in units of the noise variance; None where noise is not independent."""
+        if not self.explanations[0].white:
+            return None
+        noisy, valid = self._parts(spatial, net)
+        errors = held_out_errors(noisy, as_function(method, net)) / self._variance(noisy)
+        scored = errors[valid & errors.isfinite()]
+        return float(scored[scored <= scored.quantile(TYPICAL)].mean())
+
+    def _parts(self, spatial: str, net: Denoiser) -> tuple[Tensor, Tensor]:
+        """The parts of the images that a network sees, and which of their pixels count."""
+        if spatial not in self.parts:
+            self.parts[spatial] = self._read(spatial)
+        device = next(net.buffers()).device
+        noisy, valid = self.parts[spatial]
+        return noisy.to(device), valid.to(device)
 
     def _variance(self, noisy: Tensor) -> Tensor:
         """Noise variance at a smooth version of the images, under the most probable explanation."""

@@ -179,7 +179,7 @@ class Training:
         if not state.finished or state.calibrated:
             return []
         found = []
-        if model.method.traits.std and not state.untrained:
+        if model.method.traits.std:
             batches = [self.patches.draw(state.steps + i) for i in range(CALIBRATED_ON)]
             found = reliabilities(model.method, model.net, batches)
             model.provenance["calibration"] = [None if one is None else one.record() for one in found]
