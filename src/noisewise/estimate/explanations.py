@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -18,10 +17,9 @@ from noisewise.noise.fit.pixel_values import PixelValues
 
 SPECTRUM_SIDE, VARIANCE_SIDE = 16, 8  # pixels: side of the blocks for the correlation, and for the variance
 STATISTICS_BLOCKS = 10_000
-CLASSICAL_ERROR = 0.3  # of the network's standard deviation: that of classical estimates which agree with it
-UNSURE_ERROR = (
-    1.4  # the same, where the kind of noise is not sure: texture as fine as the pixels may be taken for noise
-)
+# Errors of classical estimates, in standard deviations of the network's: where both agree, and for each such standard
+# deviation between them. Where the kind of noise is not sure, fine texture may be taken for noise.
+WHITE_ERRORS, CORRELATED_ERRORS, UNSURE_ERRORS = (0.3, 1.0), (0.3, 0.3), (1.4, 1.0)
 SURE = 0.998  # probability of correlated noise: below it, what looks like such noise may be texture
 LIKELY = 2.0  # standard deviations: of what the network reads, within which classical estimates are taken
 NOT_TEXTURE = 100.0  # odds: what hardly rises with the light is noise rather than texture
@@ -72,32 +70,31 @@ def learned_levels(sources: list[BlockSource], pixel_values: PixelValues) -> lis
     """
     classical, white, statistics = plane_statistics(sources, pixel_values)
     correlated = read_noise(statistics).correlated
-    sure = correlated < POSSIBLE or correlated > SURE
-    error: Callable[[float], float] = partial(np.hypot, CLASSICAL_ERROR if sure else UNSURE_ERROR)
+    errors = WHITE_ERRORS if correlated < POSSIBLE else CORRELATED_ERRORS if correlated > SURE else UNSURE_ERRORS
     if classical.levels.hardly_rises(float(min(source.brightness[source.valid].min() for source in sources))):
         correlated = NOT_TEXTURE * correlated / (NOT_TEXTURE * correlated + 1 - correlated)
-        error = lambda _: CLASSICAL_ERROR  # noqa: E731
+        errors = CORRELATED_ERRORS if correlated > POSSIBLE else WHITE_ERRORS
     found = []
     for given, probability in ((True, correlated), (False, 1 - correlated)):
         if probability > POSSIBLE:
             options = (classical,) if given else (white, classical)
-            found.append(combined(read_noise(statistics, given), options, probability, error))
+            found.append(combined(read_noise(statistics, given), options, probability, errors))
     return sorted(found, key=lambda one: -one.probability)
 
 
 def combined(
-    noise: LearnedNoise, options: Sequence[Measured], probability: float, error: Callable[[float], float]
+    noise: LearnedNoise, options: Sequence[Measured], probability: float, errors: tuple[float, float]
 ) -> Measured:
     """The most likely of the classical estimates by what the network reads; if none is likely, what it reads itself.
 
-    error: of the classical estimates, at a distance from what the network reads; in its standard deviations.
+    errors: of the classical estimates, see `WHITE_ERRORS`.
     """
     distances = [noise.distance(one.correlation, one.levels) for one in options]
     distance = min(distances)
     one = options[distances.index(distance)]
     if distance > LIKELY:
         return Measured(one.blocks, noise.autocorrelation(options[-1].correlation), noise.levels, probability)
-    relative = float(error(distance) * np.median(noise.total_std))
+    relative = float(np.hypot(errors[0], errors[1] * distance) * np.median(noise.total_std))
     levels = replace(one.levels, clipped=np.zeros_like(one.levels.clipped), relative_error=relative)
     return replace(one, levels=levels, probability=probability)
 

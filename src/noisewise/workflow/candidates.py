@@ -23,7 +23,7 @@ from noisewise.workflow.training import Training
 
 WORSE_HELD_OUT = 1.15  # of the least error of hidden pixels: a candidate above this is not taken
 UNCERTAIN, LOWER = 0.2, (1.0, 2.0)  # spread of the variance; by how many spreads lower it is tried where it is larger
-LIKELY_LOSS = 0.16  # probability
+LIKELY_LOSS, LIKELY_IF_UNSURE = 0.16, 0.05  # probability of a loss; where there are several explanations of the noise
 SHARE = 0.5  # of the time that is left, for a candidate that is trained because those before are in doubt
 LAST_RESORT = "unchanged"
 
@@ -216,10 +216,11 @@ def record(one: Trial, weights: Weights) -> dict[str, object]:
 
 def believable(trials: Sequence[Trial], weights: Weights) -> list[Trial]:
     """Results that are consistent with the noise, and hardly ever worse than the image; and the image itself."""
+    likely = LIKELY_LOSS if len(weights.probability) == 1 else LIKELY_IF_UNSURE
     return [
         one for one in trials
         if one.candidate.name == LAST_RESORT
-        or (not one.judgement.in_doubt and weights.probability_of_loss(one.judgement.powers) < LIKELY_LOSS)
+        or (not one.judgement.in_doubt and weights.probability_of_loss(one.judgement.powers) < likely)
     ]  # fmt: skip
 
 
