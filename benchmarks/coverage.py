@@ -1,4 +1,4 @@
-"""Intervals of real images: how often the truth lies in D ± 1.645 σ, and whether a report doubts the intervals.
+"""Intervals of real images: how often the truth lies in D ± 1.645 σ, and whether a report sentences the intervals.
 
     python benchmarks/coverage.py                 (20 images, without training; 3 minutes)
     python benchmarks/coverage.py --budget 60s    (with training: half an hour)
@@ -57,11 +57,11 @@ def row(name: str, noisy: np.ndarray, truth: np.ndarray, captures: int, budget: 
     inside = np.abs(found.mean - truth) <= Z90 * np.sqrt(found.std**2 + own)
     edges = np.quantile(truth, (1 / 3, 2 / 3))
     thirds = [float(inside[np.digitize(truth, edges) == part].mean()) for part in range(3)]
-    doubts = unusual(found.model.provenance.get("checks") or {})
+    sentences = unusual(found.model.provenance.get("checks") or {})
     return {
         "image": name, "covered": float(inside.mean()), "thirds": thirds, "kind": found.checkup.kind,
         "rms_ratio": float(np.sqrt(((found.mean - truth) ** 2).mean() / (found.std**2 + own).mean())),
-        "doubts": doubts, "coverage_checks": found.model.provenance.get("checks", {}).get("coverage"),
+        "warnings": sentences, "coverage_checks": found.model.provenance.get("checks", {}).get("coverage"),
     }  # fmt: skip
 
 
@@ -76,11 +76,11 @@ def main() -> None:
         if arguments.only in name:
             rows.append(row(name, noisy, truth, captures, arguments.budget))
             one = rows[-1]
-            print(name, one["kind"], f"{one['covered']:.3f}", np.round(one["thirds"], 2), one["doubts"], flush=True)
+            print(name, one["kind"], f"{one['covered']:.3f}", np.round(one["thirds"], 2), one["warnings"], flush=True)
     right = [RIGHT[0] <= one["covered"] <= RIGHT[1] for one in rows]
-    doubted = [bool(one["doubts"]) for one in rows]
-    kept = [good or doubt for good, doubt in zip(right, doubted, strict=True)]
-    print(table([[len(rows), sum(right), sum(doubted), sum(kept)]], ["images", "86 to 94 %", "doubted", "either"]))
+    warned = [bool(one["warnings"]) for one in rows]
+    kept = [good or warning for good, warning in zip(right, warned, strict=True)]
+    print(table([[len(rows), sum(right), sum(warned), sum(kept)]], ["images", "86 to 94 %", "warned", "either"]))
     write("coverage" if arguments.budget else "coverage_untrained", {"rows": rows}, arguments.dry)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import tables_choice as choice
 import tables_denoising as denoising
 import tables_noise as noise
 import tables_posterior as posterior
@@ -29,6 +30,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "exact": posterior.exact, "diverse": posterior.diverse, "photons": posterior.photons,
     "samples": posterior.sampling, "invention": posterior.invention,
     "fuzz": robustness.fuzz, "kills": robustness.kills, "memory": robustness.memory,
+    "planted": choice.planted, "dense": choice.dense, "labelled": choice.labelled, "never_worse": choice.never_worse,
+    "coverage": choice.coverage,
     "noise": noise.measured, "calibration": noise.recorded, "refine": noise.refined, "scenes": noise.scene_statistics,
 }  # fmt: skip
 WIDTH = 119

@@ -14,10 +14,10 @@ from torch import Tensor
 
 import noisewise as nw
 from noisewise import cli
-from noisewise.evaluate.consistency import ConsistencyCheck, check_consistency
+from noisewise.evaluate.consistency import OTHER_SHAPE, ConsistencyCheck, check_consistency
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.posterior import Normal, Posterior
+from noisewise.posterior import Normal, Point, Posterior
 from noisewise.scenes import draw
 from noisewise.workflow.consistency import described
 from noisewise.workflow.refine_noise import packaged_denoiser, root
@@ -76,7 +76,25 @@ def test_invented_structure_shows_as_a_change() -> None:
 
     found = check_consistency(independent_pixels(), Gaussian(SIGMA), sharpens)
     assert any("invented" in warning for warning in described(found, white=True))
-    assert not list(described(ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.0, 0.8, 0.1, 0.0, 1.0, 1.0, 0.05), white=True))
+    good = ConsistencyCheck(1.0, 0.1, {"Y": 0.0, "X": 0.0}, 0.0, 0.8, 0.1, 0.0, 1.0, 1.0, 0.05)
+    assert not list(described(good, white=True))
+    assert "tails" in next(described(replace(good, shape=-0.4), white=True))
+
+
+def test_sharp_texture_is_not_spread_as_noise() -> None:
+    """A denoiser that removes sharp spots with normal noise leaves tails that normal noise has not."""
+    generator = torch.Generator().manual_seed(0)
+    noise = SIGMA * torch.randn(1, 1, 256, 256, generator=generator)
+    spots = (
+        5 * SIGMA * torch.randn(noise.shape, generator=generator) * (torch.rand(noise.shape, generator=generator) < 0.25)
+    )
+
+    def remove_all(noisy: Tensor) -> Posterior[Tensor]:
+        return Point(torch.zeros_like(noisy))
+
+    found = [check_consistency(image, Gaussian(SIGMA), remove_all) for image in (noise, noise + spots)]
+    assert abs(found[0].shape) < 0.02
+    assert found[1].shape > OTHER_SHAPE and found[1].other_noise
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])

@@ -12,6 +12,7 @@ from torch import Tensor
 from noisewise import methods
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import (
+    OTHER_SHAPE,
     STRUCTURED,
     TOO_LITTLE,
     TOO_MUCH,
@@ -95,6 +96,8 @@ def described(check: ConsistencyCheck, white: bool) -> Iterator[str]:
             f"What was removed has structure: its neighbouring pixels are correlated by {correlation:.2f} more than "
             f"the noise. Part of the image may be lost; {compare}"
         )
+    if abs(check.shape) > OTHER_SHAPE:
+        yield f"What was removed has other tails than the noise ({check.shape:+.0%}): it may be texture; {compare}"
     if check.stability is not None and check.stability > UNSTABLE:
         yield (
             f"With new noise and denoised again, the image changes by {check.stability:.1f} times its predicted "
