@@ -85,9 +85,8 @@ def test_sharp_texture_is_not_spread_as_noise() -> None:
     """A denoiser that removes sharp spots with normal noise leaves tails that normal noise has not."""
     generator = torch.Generator().manual_seed(0)
     noise = SIGMA * torch.randn(1, 1, 256, 256, generator=generator)
-    spots = (
-        5 * SIGMA * torch.randn(noise.shape, generator=generator) * (torch.rand(noise.shape, generator=generator) < 0.25)
-    )
+    there = torch.rand(noise.shape, generator=generator) < 0.25
+    spots = 5 * SIGMA * torch.randn(noise.shape, generator=generator) * there
 
     def remove_all(noisy: Tensor) -> Posterior[Tensor]:
         return Point(torch.zeros_like(noisy))

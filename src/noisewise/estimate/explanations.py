@@ -11,6 +11,7 @@ from noisewise.estimate.autocorrelation import Autocorrelation, estimate_autocor
 from noisewise.estimate.block_statistics import BlockStatistics, block_statistics
 from noisewise.estimate.dct_blocks import Blocks, BlockSource, extract_blocks
 from noisewise.estimate.learned import LearnedNoise, is_trained, read_noise
+from noisewise.estimate.measurement import STRONG
 from noisewise.estimate.photon_counts import count_correlation, count_levels
 from noisewise.estimate.variance import HARDLY_CLIPPED, NoiseLevels, estimate_noise_levels, variance_line
 from noisewise.noise.fit.pixel_values import PixelValues
@@ -71,7 +72,8 @@ def learned_levels(sources: list[BlockSource], pixel_values: PixelValues) -> lis
     classical, white, statistics = plane_statistics(sources, pixel_values)
     correlated = read_noise(statistics).correlated
     errors = WHITE_ERRORS if correlated < POSSIBLE else CORRELATED_ERRORS if correlated > SURE else UNSURE_ERRORS
-    if classical.levels.hardly_rises(float(min(source.brightness[source.valid].min() for source in sources))):
+    darkest = float(min(source.brightness[source.valid].min() for source in sources))
+    if min(map(classical.correlation.along, "YX")) > STRONG and classical.levels.hardly_rises(darkest):
         correlated = NOT_TEXTURE * correlated / (NOT_TEXTURE * correlated + 1 - correlated)
         errors = CORRELATED_ERRORS if correlated > POSSIBLE else WHITE_ERRORS
     found = []

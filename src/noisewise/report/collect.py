@@ -20,7 +20,7 @@ from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.model import Model
 from noisewise.report.verdict import Verdict, unusual, verdict_of
-from noisewise.workflow.refine_noise import packaged_result
+from noisewise.workflow.refine_noise import packaged_result, refine
 
 PLANES = 8  # of a stack that are shown
 CHECKED = 1 << 18  # pixels of a plane that is checked and shown
@@ -103,9 +103,9 @@ def collect(
 
 
 def checkup_of(source: Source, channel: int) -> NoiseReport | None:
-    """The measured noise of a channel; None where it cannot be measured."""
+    """The measured noise of a channel, corrected as for denoising; None where it cannot be measured."""
     try:
-        return measure(source, channel=channel)
+        return refine(source, measure(source, channel=channel), channel=channel)
     except UserError:
         return None
 
