@@ -23,7 +23,7 @@ STATISTICS_BLOCKS = 10_000
 WHITE_ERRORS, CORRELATED_ERRORS, UNSURE_ERRORS = (0.3, 1.0), (0.3, 0.3), (1.4, 1.0)
 SURE = 0.998  # probability of correlated noise: below it, what looks like such noise may be texture
 LIKELY = 2.0  # standard deviations: of what the network reads, within which classical estimates are taken
-NOT_TEXTURE = 100.0  # odds: what hardly rises with the light is noise rather than texture
+NOT_TEXTURE, NOT_TEXTURE_ERRORS = 100.0, (0.3, 0.1)  # odds that what hardly rises with the light is noise; its errors
 POSSIBLE = 0.05  # an explanation that is less probable is left out
 MOST_CLIPPED = 0.8  # of the pixels of a block: more leave too little to measure
 MIN_VALID = 0.25  # of the blocks must be free of saturated and missing pixels
@@ -75,7 +75,7 @@ def learned_levels(sources: list[BlockSource], pixel_values: PixelValues) -> lis
     darkest = float(min(source.brightness[source.valid].min() for source in sources))
     if min(map(classical.correlation.along, "YX")) > STRONG and classical.levels.hardly_rises(darkest):
         correlated = NOT_TEXTURE * correlated / (NOT_TEXTURE * correlated + 1 - correlated)
-        errors = CORRELATED_ERRORS if correlated > POSSIBLE else WHITE_ERRORS
+        errors = NOT_TEXTURE_ERRORS
     found = []
     for given, probability in ((True, correlated), (False, 1 - correlated)):
         if probability > POSSIBLE:
