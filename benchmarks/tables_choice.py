@@ -30,7 +30,7 @@ def planted() -> str:
     ]  # fmt: skip
     return "\n".join([
         "Scenes of many kinds times cameras (`benchmarks/noise_planted.py`): 95 % intervals of the gain that hold the",
-        "truth, gains within 15 %, images whose correlation is told from texture, and median error of the variance;",
+        "truth, gains within 15 %, images whose correlated or white noise is named as such, and median error of the variance;",
         "by camera, then by scene (dense: random fields blurred by 0.7 to 5 pixels):", "",
         table(body, ["", "images", "interval", "within 15 %", "kind", "variance"]),
     ])  # fmt: skip
@@ -83,7 +83,7 @@ def never_worse() -> str:
     suites = [*dict.fromkeys(one["suite"] for one in found), "all"]
     body = [suite_line(name, [one for one in found if name in (one["suite"], "all")]) for name in suites]
     return "\n".join([
-        "The default without training on images of all suites, clean ones aside (`benchmarks/never_worse.py`): mean",
+        f"The default without training on {len(found)} images of all suites, clean ones aside (`never_worse.py`): mean",
         "gain over the noisy image; results that are below it by more than 0.02 and 0.2 dB; the worst; and what",
         "choosing costs on average, compared with `simulated` on every image. dB:", "",
         table(body, ["suite", "images", "gain", "below", "far below", "worst", "choosing costs"]),
