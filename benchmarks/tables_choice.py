@@ -30,8 +30,8 @@ def planted() -> str:
     ]  # fmt: skip
     return "\n".join([
         "Scenes of many kinds times cameras (`benchmarks/noise_planted.py`): 95 % intervals of the gain that hold the",
-        "truth, gains within 15 %, images whose correlated or white noise is named as such, and median error of the variance;",
-        "by camera, then by scene (dense: random fields blurred by 0.7 to 5 pixels):", "",
+        "truth, gains within 15 %, images whose correlated or white noise is named as such, and median error of the",
+        "variance; by camera, then by scene (dense: random fields blurred by 0.7 to 5 pixels):", "",
         table(body, ["", "images", "interval", "within 15 %", "kind", "variance"]),
     ])  # fmt: skip
 
