@@ -1,6 +1,6 @@
 """The choice of `denoise` on cameras and scenes of many kinds: is its result as good as that of the best candidate?
 
-    python benchmarks/choice_labelled.py                (65 images, without training; about 10 minutes)
+    python benchmarks/choice_labelled.py                (72 images, without training; about 10 minutes)
     python benchmarks/choice_labelled.py --only rows    (images whose kind contains this)
 
 White noise, rows, columns, correlated noise, counts, clean, saturated and filtered images, stacks, movies, repeats,
@@ -19,11 +19,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
 import noisewise as nw
-from common import make_parser, natural, table, write
+from choice import psnr
+from common import make_parser, natural, write
 from noise_planted import PlantedCamera, dense, unit
 from noisewise.scenes import draw
+from tables_choice import RIGHT, labelled_table
 
-RIGHT = 0.1  # dB
 SIDE = 192
 
 
@@ -149,13 +150,6 @@ def masked() -> Iterator[Case]:
         yield Case("masked", f"{kind} zero", np.where(outside, 0, noisy), np.where(outside, 0, truth))
 
 
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
-    """PSNR in dB over the pixels that are there; range: that of the truth. An image without error has 100 dB."""
-    there = np.isfinite(image)
-    error = ((image - truth)[there] ** 2).mean()
-    return float(min(10 * np.log10(np.ptp(truth) ** 2 / max(error, 1e-12)), 100.0))
-
-
 def row(case: Case) -> dict[str, Any]:
     """PSNR of the default and of each candidate."""
     options: dict[str, Any] = {"steps": 0, "axes": case.axes, "report": lambda _: None}
@@ -187,18 +181,8 @@ def main() -> None:
             scores = " ".join(f"{name} {value:.2f}" for name, value in one["scores"].items())
             mark = "" if one["below_best"] <= RIGHT else "WRONG"
             print(case.kind, case.name, one["method"], f"{one['default']:.2f}", "of", scores, mark, flush=True)
-    parts = {kind: [one for one in rows if one["kind"] == kind] for kind in dict.fromkeys(one["kind"] for one in rows)}
-    body = [summary(kind, part) for kind, part in [*parts.items(), ("all", rows)]]
-    print(table(body, ["", "images", "right", "below best (mean)", "below noisy"]))
+    print(labelled_table(rows))
     write("choice_labelled", {"rows": rows}, arguments.dry)
-
-
-def summary(kind: str, rows: list[dict[str, Any]]) -> list[Any]:
-    """A line of the table."""
-    return [
-        kind, len(rows), sum(one["below_best"] <= RIGHT for one in rows),
-        float(np.mean([one["below_best"] for one in rows])), sum(one["default"] < one["noisy"] - 0.02 for one in rows),
-    ]  # fmt: skip
 
 
 if __name__ == "__main__":

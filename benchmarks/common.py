@@ -28,6 +28,12 @@ def natural(folder: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(path), np.float64) for path in sorted((DATA / "natural" / folder).glob("*.png"))]
 
 
+def in_units_of(noisy: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """A truth after the line that brings it to the units of a noisy image."""
+    slope, offset = np.polyfit(truth.ravel().astype(float), noisy.ravel().astype(float), 1)
+    return np.asarray(slope * truth + offset)
+
+
 def method_and_steps(label: str, steps: int | None) -> tuple[str, int | None]:
     """Name of the method and number of steps that a row's method stands for."""
     return ("simulated", 0) if label in (UNTRAINED, UNTRAINED_TRUE_NOISE) else (label, steps)

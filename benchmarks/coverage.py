@@ -1,4 +1,4 @@
-"""Intervals of real images: how often the truth lies in D ± 1.645 σ, and whether a report sentences the intervals.
+"""Intervals of real images: how often the truth lies in D ± 1.645 σ, and whether a report warns of them.
 
     python benchmarks/coverage.py                 (20 images, without training; 3 minutes)
     python benchmarks/coverage.py --budget 60s    (with training: half an hour)
@@ -20,7 +20,7 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 import noisewise as nw
-from common import DATA, make_parser, table, write
+from common import DATA, in_units_of, make_parser, table, write
 from noise import fmd_data
 from noisewise.report.verdict import unusual
 
@@ -42,8 +42,7 @@ def images() -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
 
 def brought_to(noisy: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The truth in the units of a noisy image, and with its light at large scales."""
-    slope, offset = np.polyfit(truth.ravel().astype(float), noisy.ravel().astype(float), 1)
-    scaled = slope * truth + offset
+    scaled = in_units_of(noisy, truth)
     return np.asarray(scaled + gaussian_filter(noisy - scaled, DRIFT))
 
 
@@ -52,16 +51,15 @@ def row(name: str, noisy: np.ndarray, truth: np.ndarray, captures: int, budget: 
     options: dict[str, Any] = {"steps": 0} if budget is None else {"budget": budget}
     found = nw.denoise(noisy, std=True, report=lambda _: None, **options)
     assert found.std is not None and found.checkup is not None
-    line = found.checkup.line
-    own = np.maximum(line.slope * truth + line.intercept, 0) / captures
+    own = np.maximum(found.checkup.line(truth), 0) / captures
     inside = np.abs(found.mean - truth) <= Z90 * np.sqrt(found.std**2 + own)
     edges = np.quantile(truth, (1 / 3, 2 / 3))
     thirds = [float(inside[np.digitize(truth, edges) == part].mean()) for part in range(3)]
-    sentences = unusual(found.model.provenance.get("checks") or {})
+    checks = found.model.provenance.get("checks") or {}
     return {
         "image": name, "covered": float(inside.mean()), "thirds": thirds, "kind": found.checkup.kind,
         "rms_ratio": float(np.sqrt(((found.mean - truth) ** 2).mean() / (found.std**2 + own).mean())),
-        "warnings": sentences, "coverage_checks": found.model.provenance.get("checks", {}).get("coverage"),
+        "warnings": unusual(checks), "coverage_checks": checks.get("coverage"),
     }  # fmt: skip
 
 
@@ -79,8 +77,8 @@ def main() -> None:
             print(name, one["kind"], f"{one['covered']:.3f}", np.round(one["thirds"], 2), one["warnings"], flush=True)
     right = [RIGHT[0] <= one["covered"] <= RIGHT[1] for one in rows]
     warned = [bool(one["warnings"]) for one in rows]
-    kept = [good or warning for good, warning in zip(right, warned, strict=True)]
-    print(table([[len(rows), sum(right), sum(warned), sum(kept)]], ["images", "86 to 94 %", "warned", "either"]))
+    either = sum(map(any, zip(right, warned, strict=True)))
+    print(table([[len(rows), sum(right), sum(warned), either]], ["images", "86 to 94 %", "warned", "either"]))
     write("coverage" if arguments.budget else "coverage_untrained", {"rows": rows}, arguments.dry)
 
 

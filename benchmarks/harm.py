@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 from scipy.ndimage import gaussian_filter, gaussian_laplace, shift
 
 import noisewise as nw
-from common import DATA, make_parser, natural, table, write
+from common import DATA, in_units_of, make_parser, natural, table, write
 from noise import fmd_data
 from noise_planted import PlantedCamera, dense, unit
 from noisewise.evaluate.finished import LIMITS, check_finished, filtered, spot_profile
@@ -44,9 +45,8 @@ def images() -> Iterator[tuple[str, str, Image, Image, nw.Noise]]:
     for channel in range(3):
         for number in range(4):
             noisy = tifffile.imread(DATA / "w2s" / f"noisy_avg1_ch{channel}.tif")[number]
-            truth = tifffile.imread(DATA / "w2s" / f"gt_avg400_ch{channel}.tif")[number].astype(float)
-            slope, offset = np.polyfit(truth.ravel(), noisy.ravel(), 1)
-            yield "real", f"w2s {channel} {number}", noisy, slope * truth + offset, nw.measure(noisy).noise
+            truth = tifffile.imread(DATA / "w2s" / f"gt_avg400_ch{channel}.tif")[number]
+            yield "real", f"w2s {channel} {number}", noisy, in_units_of(noisy, truth), nw.measure(noisy).noise
     for kind, name, scene in scenes():
         for number, camera in enumerate(CAMERAS):
             seed = zlib.crc32(f"{name} {number}".encode()) % 2**31
@@ -186,9 +186,8 @@ def main() -> None:
     arguments.cache.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     rows: list[dict[str, Any]] = []
-    for number, (kind, name, recorded, truth, noise) in enumerate(images()):
-        if number % arguments.every:
-            continue
+    chosen = islice(enumerate(images()), 0, None, arguments.every)
+    for number, (kind, name, recorded, truth, noise) in chosen:
         second, noisy = second_result(recorded, noise), recorded.astype(float)
         for how, result in honest(number, name, recorded, noise, arguments.cache):
             std = noise.mean_var(torch.from_numpy(result))[1].sqrt().numpy()

@@ -21,13 +21,12 @@ import numpy as np
 import choice
 import choice_labelled
 import noisewise as nw
-from common import Rows, make_parser, table
+from common import Rows, make_parser
 from noise import fmd_data
 from noise_planted import PlantedCamera, dense
 from noisewise.evaluate.metrics import psnr
 from single import SUITES
-
-BELOW, FAR_BELOW = 0.02, 0.2  # dB
+from tables_choice import suites_table
 
 Example = tuple[str, np.ndarray, str, Callable[[np.ndarray], float]]  # name, noisy, axes, score
 
@@ -35,7 +34,7 @@ Example = tuple[str, np.ndarray, str, Callable[[np.ndarray], float]]  # name, no
 def examples() -> Iterator[tuple[str, Example]]:
     """Suite and example."""
     for name, captures, mean in fmd_data():
-        yield "fmd", (name, captures[0], "YX", partial(score, truth=mean, data_range=255.0))
+        yield "fmd", (name, captures[0], "YX", partial(psnr, truth=mean, data_range=255.0))
     for suite, cases in SUITES.items():
         for case in cases(1):
             yield suite, (f"{case.name} {case.level}", case.noisy, "YX", case.score)
@@ -46,15 +45,7 @@ def examples() -> Iterator[tuple[str, Example]]:
     for case in choice_labelled.cases():
         if case.kind != "clean":
             noisy = case.noisy if case.noisy.dtype.kind == "u" else case.noisy.astype(np.float32)
-            yield (
-                "labelled",
-                (f"{case.kind} {case.name}", noisy, case.axes, partial(choice_labelled.psnr, truth=case.truth)),
-            )
-
-
-def score(image: np.ndarray, truth: np.ndarray, data_range: float) -> float:
-    """PSNR, dB."""
-    return psnr(image, truth, data_range)
+            yield ("labelled", (f"{case.kind} {case.name}", noisy, case.axes, partial(choice.psnr, truth=case.truth)))
 
 
 def run(noisy: np.ndarray, axes: str, score: Callable[[np.ndarray], float]) -> dict[str, Any]:
@@ -86,26 +77,7 @@ def main() -> None:
         counts[suite] = counts.get(suite, -1) + 1
         if counts[suite] % arguments.every == 0 and (not arguments.suites or suite in arguments.suites):
             rows.measure(partial(run, noisy, axes, scored), suite=suite, image=name)
-    print(body(rows.rows))
-
-
-def body(rows: list[dict[str, Any]]) -> str:
-    """One line for each suite, and one for all."""
-    parts = {
-        name: [one for one in rows if one["suite"] == name] for name in dict.fromkeys(one["suite"] for one in rows)
-    }
-    lines = [line(name, part) for name, part in [*parts.items(), ("all", rows)] if part]
-    return table(lines, ["suite", "images", "gain", "below noisy", "far below", "worst", "choosing costs"])
-
-
-def line(name: str, rows: list[dict[str, Any]]) -> list[Any]:
-    """Mean gain, images below the noisy one, the largest loss, and the mean difference to `simulated`, dB."""
-    gain = np.array([one["default"] - one["noisy"] for one in rows])
-    cost = [one["simulated"] - one["default"] for one in rows if one["simulated"] is not None]
-    return [
-        name, len(rows), float(gain.mean()), int((gain < -BELOW).sum()), int((gain < -FAR_BELOW).sum()),
-        float(gain.min()), float(np.mean(cost)) if cost else 0.0,
-    ]  # fmt: skip
+    print(suites_table(rows.rows))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from common import table
-from result_files import result, rows
+from result_files import mean, result, rows
 
 PLANTED = ("sCMOS", "photons", "dim", "bright", "rows", "correlated", "dense", "drawn", "natural", "all")
 BELOW, FAR_BELOW, RIGHT = 0.02, 0.2, 0.1  # dB
@@ -59,44 +60,53 @@ def dense() -> str:
 
 def labelled() -> str:
     """Right choices by kind of image."""
-    found = rows("choice_labelled")
-    kinds = [*dict.fromkeys(one["kind"] for one in found), "all"]
-    parts = {kind: [one for one in found if kind in (one["kind"], "all")] for kind in kinds}
-    body = [
-        [
-            kind if kind != "all" else "**all**", len(part), sum(one["below_best"] <= RIGHT for one in part),
-            float(np.mean([one["below_best"] for one in part])),
-            sum(one["default"] < one["noisy"] - BELOW for one in part),
-        ]
-        for kind, part in parts.items()
-    ]  # fmt: skip
     return "\n".join([
         "The choice of `denoise` (`benchmarks/choice_labelled.py`, without training), compared with the best of",
         "`simulated`, `gap` for counts, and the image itself: a choice is right if it is at most 0.1 dB below it.", "",
-        table(body, ["images", "number", "right", "below the best, dB", "below noisy"]),
+        labelled_table(rows("choice_labelled")),
     ])  # fmt: skip
+
+
+def labelled_table(found: list[dict[str, Any]]) -> str:
+    """One line for each kind of image, and one for all."""
+    body = [
+        [
+            kind, len(part), sum(one["below_best"] <= RIGHT for one in part),
+            float(np.mean([one["below_best"] for one in part])),
+            sum(one["default"] < one["noisy"] - BELOW for one in part),
+        ]
+        for kind, part in parts(found, "kind")
+    ]  # fmt: skip
+    return table(body, ["images", "number", "right", "below the best, dB", "below noisy"])
+
+
+def parts(found: list[dict[str, Any]], key: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The rows for each value of a key, and all of them."""
+    for value in dict.fromkeys(one[key] for one in found):
+        yield value, [one for one in found if one[key] == value]
+    yield "**all**", found
 
 
 def never_worse() -> str:
     """How often the default is below the noisy image, by suite."""
     found = rows("never_worse")
-    suites = [*dict.fromkeys(one["suite"] for one in found), "all"]
-    body = [suite_line(name, [one for one in found if name in (one["suite"], "all")]) for name in suites]
     return "\n".join([
         f"The default without training on {len(found)} images of all suites, clean ones aside (`never_worse.py`): mean",
         "gain over the noisy image; results that are below it by more than 0.02 and 0.2 dB; the worst; and what",
         "choosing costs on average, compared with `simulated` on every image. dB:", "",
-        table(body, ["suite", "images", "gain", "below", "far below", "worst", "choosing costs"]),
+        suites_table(found),
     ])  # fmt: skip
 
 
-def suite_line(name: str, found: list[dict[str, Any]]) -> list[Any]:
-    """One suite."""
-    gain = np.array([one["default"] - one["noisy"] for one in found])
-    cost = [one["simulated"] - one["default"] for one in found if one["simulated"] is not None]
-    below, far = int((gain < -BELOW).sum()), int((gain < -FAR_BELOW).sum())
-    label = name if name != "all" else "**all**"
-    return [label, len(found), float(gain.mean()), below, far, float(gain.min()), float(np.mean(cost))]
+def suites_table(found: list[dict[str, Any]]) -> str:
+    """One line for each suite, and one for all."""
+    body = []
+    for suite, part in parts(found, "suite"):
+        gain = np.array([one["default"] - one["noisy"] for one in part])
+        cost = [one["simulated"] - one["default"] for one in part if one["simulated"] is not None]
+        below, far = int((gain < -BELOW).sum()), int((gain < -FAR_BELOW).sum())
+        body.append([suite, len(part), float(gain.mean()), below, far, float(gain.min()), mean(cost)])
+    return table(body, ["suite", "images", "gain", "below", "far below", "worst", "choosing costs"])
 
 
 def coverage() -> str:

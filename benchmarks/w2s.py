@@ -20,7 +20,7 @@ import numpy as np
 import tifffile
 
 import noisewise as nw
-from common import DATA, Rows, make_parser, save_image, table
+from common import DATA, Rows, in_units_of, make_parser, save_image, table
 from noisewise.evaluate.metrics import psnr_affine
 
 DYES = 3
@@ -35,8 +35,7 @@ def load(dye: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
     for image, clean in zip(noisy.astype(np.float64), truth.astype(np.float64), strict=True):
         line = nw.measure(image.astype(np.uint8)).line
         photons.append(((image + line.intercept / line.slope) / line.slope).astype(np.float32))
-        slope, offset = np.polyfit(clean.ravel(), photons[-1].ravel(), 1)
-        fitted.append((slope * clean + offset).astype(np.float32))
+        fitted.append(in_units_of(photons[-1], clean).astype(np.float32))
     return photons, truth, fitted
 
 

@@ -181,3 +181,27 @@ def test_a_channel_that_cannot_be_measured_leaves_no_choice(monkeypatch: pytest.
     monkeypatch.setattr("noisewise.workflow.first_pass.FIRST_PASS_STEPS", 5)
     result = nw.denoise(np.stack([white, white]), axes="CYX", steps=0)
     assert result.model.provenance["method"] == "simulated" and "choice" not in result.model.provenance
+
+
+def test_a_network_that_needs_training_is_never_used_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = nw.Camera(gain=2, read_noise=2, offset=100).expose(60 * draw("nuclei", (96, 96), 3).numpy(), seed=1)
+    monkeypatch.setattr("noisewise.workflow.denoise.choose_method", lambda *_: "n2v")
+    with pytest.raises(nw.UserError, match="at least 1 training step"):
+        nw.denoise(image, steps=0)
+
+
+def test_an_image_with_a_hole_in_the_middle_is_denoised() -> None:
+    """As a mosaic with a gap: the part from the middle on which results are compared holds nothing."""
+    clean = 60 * draw("nuclei", (320, 320), 3).numpy()
+    noisy = nw.Camera(gain=2, read_noise=2, offset=100).expose(clean, seed=1).astype(np.float32)
+    noisy[24:296, 24:296] = np.nan
+    result = nw.denoise(noisy, steps=0).mean
+    assert np.array_equal(np.isnan(result), np.isnan(noisy))
+    assert np.nanmean((result - 100 - 2 * clean) ** 2) < np.nanmean((noisy - 100 - 2 * clean) ** 2)
+
+
+def test_an_image_with_too_few_whole_blocks_cannot_be_measured() -> None:
+    noisy = np.random.default_rng(0).poisson(50, (320, 320)).astype(np.float32)
+    noisy[8:312] = np.nan
+    with pytest.raises(nw.UserError, match="too little to measure noise"):
+        nw.measure(noisy)

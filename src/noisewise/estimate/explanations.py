@@ -119,6 +119,6 @@ def estimated_levels(sources: list[BlockSource]) -> Measured:
     return Measured(blocks, correlation, estimate_noise_levels(blocks, correlation))
 
 
-def block_fraction(sources: list[BlockSource]) -> float:
-    """Fraction of the blocks that are used."""
-    return float(np.mean([source.blocks(VARIANCE_SIDE, VARIANCE_SIDE // 2)[0].mean() for source in sources]))
+def block_fraction(sources: list[BlockSource], side: int = VARIANCE_SIDE) -> float:
+    """Fraction of the blocks of this side that are used."""
+    return float(np.mean([source.blocks(side, side // 2)[0].mean() for source in sources]))

@@ -192,7 +192,7 @@ def with_enough_blocks(name: str, sources: list[BlockSource]) -> list[BlockSourc
     if block_fraction(sources) < MIN_VALID:
         sources = [replace(source, most_clipped=1.0) for source in sources]
     fraction = block_fraction(sources)
-    if fraction < MIN_VALID / 10:
+    if fraction < MIN_VALID / 10 or block_fraction(sources, SPECTRUM_SIDE) == 0:
         raise UserError(
             f"{name}: only {100 * fraction:.2g} % of the image is neither saturated nor missing, too little to measure "
             "noise; expose less, or give another image"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import numpy as np
 
 from noisewise.axes import Array, Layout, Region, evenly
@@ -63,6 +65,26 @@ def central_region(region: Region, axes: str, max_pixels: int) -> Region:
         return slice(start, start + int(scale * size))
 
     return tuple(central(part) if axis in "YX" else part for part, axis in zip(region, axes, strict=True))
+
+
+def cuts_of(size: Sequence[int], cut: Sequence[int]) -> Iterator[Region]:
+    """Parts (Y, X) of a plane of this size, which have the size `cut`: the middle, then the corners."""
+    spare = [whole - part for whole, part in zip(size, cut, strict=True)]
+    for shares in ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)):
+        starts = [int(share * rest) for share, rest in zip(shares, spare, strict=True)]
+        yield tuple(slice(start, start + part) for start, part in zip(starts, cut, strict=True))
+
+
+def fullest(parts: Iterable[Array]) -> Array:
+    """The first one whose pixels are all finite; else the one with the most that are."""
+    best, most = np.empty(0), -1
+    for part in parts:
+        finite = int(np.isfinite(part).sum())
+        if finite > most:
+            best, most = part, finite
+        if most == part.size:
+            break
+    return best
 
 
 def valid_mask(group: list[Array], pixel_values: PixelValues) -> Array:

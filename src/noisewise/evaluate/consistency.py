@@ -59,12 +59,6 @@ class ConsistencyCheck:
         """Whether what was removed is not such noise, whatever its variance."""
         return max(self.correlation.values()) > STRUCTURED or abs(self.shape) > OTHER_SHAPE
 
-    @property
-    def in_doubt(self) -> bool:
-        """Whether the result is not consistent with the noise, or not stable."""
-        amount = TOO_LITTLE <= self.residual <= TOO_MUCH
-        return self.other_noise or not amount or (self.stability is not None and self.stability > UNSTABLE)
-
 
 class NoiseLike(Protocol):
     """What is needed of a noise model."""
@@ -103,17 +97,17 @@ def check_consistency(
 ) -> ConsistencyCheck:  # fmt: skip
     """Check a denoiser's result on images (N, C, *S), ADU; four passes of the denoiser.
 
-    valid: True where pixels count. weight: w, of squared errors (default: 1 / v). lowest_std_fraction: only this
-    fraction of the pixels is used, that with the lowest predicted standard deviation in units of the noise, where
-    little structure can be mistaken for noise. stability: whether to compute it, one of the passes. denoised: the
-    result, if it is known, another pass.
+    valid: True where pixels count (default: all; also where none does). weight: w, of squared errors (default: 1 / v).
+    lowest_std_fraction: only this fraction of the pixels is used, that with the lowest predicted standard deviation in
+    units of the noise, where little structure can be mistaken for noise. stability: whether to compute it, one of the
+    passes. denoised: the result, if it is known, another pass.
 
     Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
     (Stein 1981, doi:10.1214/aos/1176345632; Raphan and Simoncelli 2011, doi:10.1162/NECO_a_00076); the divergence along
     random directions: Ramani et al. 2008, doi:10.1109/TIP.2008.2001404.
     """
     generator = torch.Generator().manual_seed(SEED)
-    counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
+    counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None or not valid.any() else valid
     found = denoise(noisy) if denoised is None else denoised
     mean = found.mean
     variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=torch.finfo(mean.dtype).tiny)

@@ -7,6 +7,7 @@ number that is small for honest results.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,15 +17,19 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from noisewise.evaluate.consistency import NoiseLike
+from noisewise.noise.ops.specks import WHITE, without_specks
 
 SPOT_WIDTHS, HALF = (1.0, 1.6), 5  # pixels: standard deviations of the spots of the matched filters; half of a filter
 BLOCK, STEP = 16, 24  # pixels: side of the blocks whose means are compared; rows on either side of a seam
 BANDS = (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.43, 0.5)  # cycles per pixel
+SEED = 1_000_039  # not one from which others draw noise
+SCALE_ERRORS = 1.5  # standard errors
+VISIBLE = 0.1  # standard deviations of the noise, by which a speck sticks out
 SIGNAL_TO_NOISE, FEWEST = 0.15, 20  # of a frequency band that is compared; its Fourier components
 # Calibrated on honest and on harmed results with `benchmarks/harm.py`.
 LIMITS = {
-    "amount": 0.45, "structure": 0.3, "scale": 0.012, "shift": 0.1, "blurred": 0.27, "sharpened": 0.06, "blocks": 0.45,
-    "seam": 0.1, "stripe": 0.1, "erased": 3.1, "invented": 3.1,
+    "amount": 0.6, "structure": 0.3, "scale": 0.012, "shift": 0.1, "blurred": 0.48, "sharpened": 0.085, "blocks": 0.45,
+    "seam": 0.1, "stripe": 0.4, "erased": 2.2, "invented": 3.5, "specks": 1.5,
 }  # fmt: skip
 
 
@@ -55,24 +60,38 @@ def check_finished(
     )
     signal = second.double()
     return [
-        Finding("amount", float((residual[counts] ** 2).mean()) - 1), structure(residual),
+        Finding("amount", float((residual[counts] ** 2).mean()) - 1),
+        structure(residual, noise_like(noise, second, std)),
         *geometry(change, signal, std), *transfer(change, signal, std), *means(change), *lines(change),
-        *spots(residual, change),
+        *spots(residual, change), specks(denoised.double(), std),
     ]  # fmt: skip
 
 
-def structure(residual: Tensor) -> Finding:
-    """The largest correlation of neighbours in the residual."""
-    both = [float((residual[1:] * residual[:-1]).mean()), float((residual[:, 1:] * residual[:, :-1]).mean())]
-    return Finding("structure", max(both) / max(float((residual**2).mean()), 1e-12))
+def noise_like(noise: NoiseLike, signal: Tensor, std: Tensor) -> Tensor:
+    """New noise of this signal, in standard deviations."""
+    drawn = noise.sample(signal, torch.Generator().manual_seed(SEED)) - signal
+    return drawn.double() / std
+
+
+def structure(residual: Tensor, noise: Tensor) -> Finding:
+    """The largest correlation of neighbours in the residual, beyond that of noise."""
+
+    def correlations(image: Tensor) -> Tensor:
+        both = (image[1:] * image[:-1]).mean(), (image[:, 1:] * image[:, :-1]).mean()
+        return torch.stack(both) / (image**2).mean().clamp(min=1e-12)
+
+    return Finding("structure", float((correlations(residual) - correlations(noise)).max()))
 
 
 def geometry(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """Scale: regression of the change on the signal. Shift (pixels): on its gradient."""
+    """Scale: regression of the change on the signal, less 1.5 standard errors of a scale that is measured in the noisy
+    image. Shift (pixels): regression on the signal's gradient.
+    """
     weight = 1 / std**2
     centred = (signal - (weight * signal).sum() / weight.sum()) / std
-    power = float((centred**2).sum())
-    yield Finding("scale", float((centred * change).sum()) / power if power > 0 else 0.0)
+    power = max(float((centred**2).sum()), 1e-12)
+    scale = float((centred * change).sum()) / power
+    yield Finding("scale", math.copysign(max(abs(scale) - SCALE_ERRORS / power**0.5, 0.0), scale))
     shifts = [0.0]
     for part in gradient(signal):
         slope = part / std
@@ -148,6 +167,12 @@ def spots(residual: Tensor, change: Tensor) -> Iterator[Finding]:
         erased = max(erased, largest("erased", torch.minimum(left, -moved)), key=lambda one: one.value)
         invented = max(invented, largest("invented", torch.minimum(-left, moved)), key=lambda one: one.value)
     yield from (erased, invented)
+
+
+def specks(denoised: Tensor, std: Tensor) -> Finding:
+    """Specks among 1000 pixels."""
+    clean = without_specks(denoised[None, None], std, WHITE)[0, 0]
+    return Finding("specks", 1000 * float(((denoised - clean).abs() > VISIBLE * std).double().mean()))
 
 
 def spot_profile(width: float) -> Tensor:

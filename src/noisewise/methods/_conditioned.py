@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import cycle
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from noisewise.methods.losses.thinning import thinning_loss
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, noise_features
 from noisewise.noise.ops.correlation_length import correlated_offsets
+from noisewise.noise.ops.specks import REACH, SMOOTH, WHITE, without_specks
 from noisewise.posterior import Normal
 
 PRETRAINED = Path(__file__).with_name("pretrained.safetensors")
@@ -62,6 +64,7 @@ def conditioned_traits(settings: ConditionedSettings, **changes: Any) -> Traits:
     common = Traits(
         removes=("white", "rows", "columns", "correlated"), noise="correlated", std=True,
         pretrained=starts_pretrained(settings), patches_per_step=(4, 2), symmetry=noise_symmetry,
+        halo=reach_of_specks,
     )  # fmt: skip
     return replace(common, **changes)
 
@@ -149,11 +152,18 @@ def some_patches(batch: Batch, which: slice) -> Batch:
 
 
 def conditioned_posterior(net: Denoiser, noisy: Tensor) -> Normal[Tensor]:
-    """Mean and standard deviation of images (N, C, *S), image units."""
+    """Mean, without specks, and standard deviation of images (N, C, *S), image units."""
     features = conditioning(net, len(noisy))
     mean, width = moments(net, split_channels(noisy.float()), features)
-    std = width * features.stabilizer.variance(mean).sqrt()
-    return Normal(net.unfold(mean), net.unfold(std))
+    noise_std = features.stabilizer.variance(mean).sqrt()
+    planes, kinds = (len(mean) * prod(mean.shape[2:-2]), 1, *mean.shape[-2:]), SMOOTH if features.smooth else WHITE
+    clean = without_specks(mean.reshape(planes), noise_std.reshape(planes), kinds).reshape(mean.shape)
+    return Normal(net.unfold(clean), net.unfold(width * noise_std))
+
+
+def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
+    """Pixels beyond the receptive field of the network that the mean depends on."""
+    return REACH
 
 
 # -- packaged weights --------------------------------------------------------------------------------

@@ -118,6 +118,11 @@ class Traits:
     symmetry: Callable[[Sequence[Noise], int], Symmetry] = full_symmetry
     halo: Callable[[Sequence[Noise], int], int] = no_halo
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the result is the image itself."""
+        return self.removes == ("none",)
+
 
 class Denoiser(Standardized):
     """What `Method.build` returns: a standardized network, the noise models of its channels, and all other state.

@@ -89,7 +89,7 @@ class Predictor:
         """
         if outputs.std is not None and not self.method.traits.std:
             raise UserError("this method gives the mean alone, without a standard deviation; leave out std")
-        if self.method.traits.removes == ("none",):
+        if self.method.traits.changes_nothing:
             source = as_recorded(source)
         elif self.method.traits.needs == "noisy":
             source = aligned(source)

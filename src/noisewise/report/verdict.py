@@ -27,6 +27,7 @@ SENTENCES = {
     "seam": "There is a step along a row or column, of {value:.2f} standard deviations of the noise.",
     "stripe": "A row or column differs from its neighbours, by {value:.2f} standard deviations of the noise.",
     "erased": "A spot of the image was removed: {value:.1f} standard deviations of the noise.",
+    "specks": "Single pixels stick out of smooth surroundings: {value:.1f} among 1000.",
     "invented": "A spot of the result is not in the image: {value:.1f} standard deviations of the noise.",
 }
 

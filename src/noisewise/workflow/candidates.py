@@ -81,7 +81,7 @@ def explanation(checkups: Sequence[NoiseReport], noise_models: tuple[Noise, ...]
     return Explanation(noise_models, probability, tuple(one.kind for one in checkups), spread)
 
 
-def alternatives(first: Candidate, explained: Sequence[Explanation], write: WriteOptions) -> Iterator[Candidate]:
+def other_candidates(first: Candidate, explained: Sequence[Explanation], write: WriteOptions) -> Iterator[Candidate]:
     """What is compared with the first candidate: other explanations of the noise, and the image itself."""
     simulated = methods.get("simulated")()
     for one in explained[1:]:
@@ -128,7 +128,8 @@ def choose_and_train(
     trials: list[Trial] = []
     for candidate in chain(candidates, until(lambda: believed(trials, explained), spare)):
         training = begin(candidate)
-        training.ready |= untrained  # its result is judged, however unlike those of its training the image is
+        if untrained and candidate.method.traits.usable_untrained:
+            training.ready = True  # its result is judged, however unlike those of its training the image is
         if not training.ready:
             run(training, SHARE)
         trials.append(trial(judge, candidate, training))
@@ -179,12 +180,8 @@ def label(one: Trial) -> str:
     """The method of a trial, and how long it was trained."""
     if one.candidate.name == LAST_RESORT:
         return "the image unchanged"
-    about = [
-        one.candidate.name,
-        one.candidate.about,
-        f"trained for {counted(one.steps, 'step')}" if one.trained else "",
-    ]
-    return ", ".join(filter(None, about))
+    trained = f"trained for {counted(one.steps, 'step')}" if one.trained else ""
+    return ", ".join(filter(None, (one.candidate.name, one.candidate.about, trained)))
 
 
 def trial(judge: Judge, candidate: Candidate, training: Training) -> Trial:

@@ -81,7 +81,7 @@ def refuse_unsupported(method: Method, write: WriteOptions) -> None:
 def suitability_warnings(method: Method, checkup: NoiseReport | None, dims: int) -> list[str]:
     """Where the method cannot remove this kind of noise, and what to use instead."""
     traits, name = method.traits, methods.name_of(method)
-    if checkup is None or traits.needs != "noisy" or checkup.kind == "none" or set(traits.removes) <= {"none"}:
+    if checkup is None or traits.needs != "noisy" or checkup.kind == "none" or traits.changes_nothing:
         return []
     found = []
     if checkup.kind not in traits.removes:
@@ -116,7 +116,7 @@ def recommended(condition: Callable[[Traits], bool]) -> list[str]:
 
     Without `unchanged`, which removes nothing.
     """
-    found = methods.having(lambda traits: condition(traits) and traits.removes != ("none",))
+    found = methods.having(lambda traits: condition(traits) and not traits.changes_nothing)
     return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 

@@ -20,7 +20,7 @@ from noisewise.model import Model
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, showing
 from noisewise.workflow.budget import training_seconds
-from noisewise.workflow.candidates import Candidate, alternatives, choose_and_train, explanations, reserve
+from noisewise.workflow.candidates import Candidate, choose_and_train, explanations, other_candidates, reserve
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import check_result
 from noisewise.workflow.first_pass import from_first_pass
@@ -153,7 +153,7 @@ class Recipe:
         noise = MeasuredNoise(sources)
         first = self.first_candidate(noise)
         explained = self.explanations(noise, first)
-        candidates = [first, *(alternatives(first, explained, self.write) if explained else ())]
+        candidates = [first, *(other_candidates(first, explained, self.write) if explained else ())]
         spare = self.usable(reserve(first, noise, explained, self.write))
         average = self.write.averages(sources, allotted if self.budget is not None else None)
 

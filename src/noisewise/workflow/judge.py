@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from noisewise.axes import Array, Layout, Region, evenly
+from noisewise.data.images import fill
 from noisewise.estimate.measurement import Kind
+from noisewise.estimate.planes import cuts_of, fullest
 from noisewise.evaluate.consistency import ChannelNoise, DenoiseFunction, check_consistency
 from noisewise.evaluate.expected_gain import Power
 from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
@@ -108,7 +110,7 @@ class Judge:
         return variance.clamp(min=1e-3 * float(variance.mean()))
 
     def _read(self, spatial: str) -> tuple[Tensor, Tensor]:
-        """The middle of some images (N, C, *S), ADU, and which of their pixels count."""
+        """A part of some images (N, C, *S), ADU, and which of their pixels count."""
         found = [
             (source, region) for source in self.sources for region in Layout(source.axes, spatial).images(source.shape)
         ]
@@ -119,24 +121,29 @@ class Judge:
         channels = chosen[0][0].size_of("C")
         side = (MOST_PIXELS / (len(chosen) * channels * int(np.prod(sizes[:-2])))) ** 0.5
         sizes = [*sizes[:-2], *(min(size, max(int(side), 32)) for size in sizes[-2:])]
-        images = np.stack([middle_of(source, region, spatial, sizes) for source, region in chosen])
+        images = np.stack([part_of(source, region, spatial, sizes) for source, region in chosen])
         valid = np.isfinite(images)
         for channel, limit in enumerate(self.limits):
             valid[:, channel] &= images[:, channel] != limit if limit is not None else True
-        filled = np.where(np.isfinite(images), images, np.nanmedian(images))
-        return torch.from_numpy(filled).float(), torch.from_numpy(valid)
+        filled = fill(images.reshape(-1, *images.shape[2:]))[0].reshape(images.shape)
+        return torch.from_numpy(filled), torch.from_numpy(valid)
 
 
-def middle_of(source: Source, region: Region, spatial: str, sizes: Sequence[int]) -> Array:
-    """The middle of one image, (C, *S)."""
-    straight = aligned(source)
-    parts = {
+def part_of(source: Source, region: Region, spatial: str, sizes: Sequence[int]) -> Array:
+    """The middle of one image, (C, *S); or in Y and X a corner, if that has more pixels that are finite."""
+    straight, layout = aligned(source), Layout(source.axes, spatial)
+    depth = {
         axis: slice(start := (source.size_of(axis) - size) // 2, start + size)
-        for axis, size in zip(spatial, sizes, strict=True)
+        for axis, size in zip(spatial[:-2], sizes[:-2], strict=True)
     }
-    cut = tuple(parts.get(axis, part) for axis, part in zip(source.axes, region, strict=True))
-    image: Array = Layout(source.axes, spatial).to_network(read_light(straight, cut))[0]
-    return image
+
+    def read(cut: Region) -> Array:
+        parts = depth | dict(zip("YX", cut, strict=True))
+        chosen = tuple(parts.get(axis, part) for axis, part in zip(source.axes, region, strict=True))
+        image: Array = layout.to_network(read_light(straight, chosen))[0]
+        return image
+
+    return fullest(map(read, cuts_of([source.size_of(axis) for axis in "YX"], sizes[-2:])))
 
 
 def as_function(method: Method, net: Denoiser) -> DenoiseFunction:

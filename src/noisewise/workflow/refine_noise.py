@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from noisewise import methods
-from noisewise.estimate.planes import read_planes, valid_mask
+from noisewise.data.images import fill
+from noisewise.estimate.planes import cuts_of, fullest, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.consistency import DenoiseFunction, check_consistency
 from noisewise.io import open_source
@@ -82,13 +83,13 @@ def quick_noise_model(line: VarianceLine, found: NoiseReport) -> Noise:
 
 
 def planes_of(source: Source, found: NoiseReport, channel: int) -> tuple[Tensor, Tensor]:
-    """The middle of some planes (N, 1, Y, X) of an image, ADU, and where pixels are finite and not saturated."""
+    """A part of some planes (N, 1, Y, X) of an image, ADU, and where pixels are finite and not saturated."""
     groups = [group[0] for group in read_planes(source, channel, PLANES)[1]]
     side = int((MOST_PIXELS / len(groups)) ** 0.5)
-    cut = np.stack([plane[tuple(middle(size, side) for size in plane.shape)] for plane in groups])[:, None]
+    cuts = cuts_of(groups[0].shape, [min(size, side) // STRIDE * STRIDE for size in groups[0].shape])
+    cut = fullest(np.stack([plane[part] for plane in groups]) for part in cuts)[:, None]
     counts = valid_mask([cut], found.pixel_values)
-    filled = np.where(np.isfinite(cut), cut, np.nanmedian(cut))
-    return torch.from_numpy(filled).float(), torch.from_numpy(counts)
+    return torch.from_numpy(fill(cut[:, 0])[0])[:, None], torch.from_numpy(counts)
 
 
 def bright(planes: Tensor, line: VarianceLine) -> Tensor:
@@ -96,12 +97,6 @@ def bright(planes: Tensor, line: VarianceLine) -> Tensor:
     smooth = torch.stack([gaussian_blur(plane[0], [BLUR, BLUR])[None] for plane in planes])
     found: Tensor = line(smooth) >= ENOUGH * line.slope**2
     return found if found.float().mean() > FEWEST else torch.ones_like(found)
-
-
-def middle(size: int, most: int) -> slice:
-    """The middle of an axis, a multiple of the network's stride."""
-    kept = min(size, most) // STRIDE * STRIDE
-    return slice((size - kept) // 2, (size - kept) // 2 + kept)
 
 
 def packaged_denoiser(planes: Tensor, noise_model: Noise) -> DenoiseFunction:

@@ -18,6 +18,7 @@ from noisewise.noise.ops.stabilize import ANSCOMBE, LEAST, Stabilizer
 
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
 FEATURES = 2 + len(LAGS) + 2
+SMOOTH = 0.5  # correlation of neighbours
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class NoiseFeatures:
     def white(self) -> bool:
         """Whether the noise of every image is spatially independent, within `WHITE`."""
         return bool(self.features[:, 2:].abs().max() < WHITE)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the noise of neighbours is strongly correlated along Y and X, as where optics or pixels blur it."""
+        return bool(self.features[:, 2:4].min() > SMOOTH)
 
 
 def noise_features(noise_model: Noise, mean: float, std: float) -> NoiseFeatures:
