@@ -19,8 +19,10 @@ from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Point, Posterior
 from noisewise.scenes import draw
 from noisewise.workflow import noise_model as noise_model_file
-from noisewise.workflow.candidates import Candidate, highest
+from noisewise.workflow.candidates import Candidate, Trial, explanations, finished, highest
 from noisewise.workflow.judge import Explanation, Judge, Judgement
+from noisewise.workflow.noise_model import MeasuredNoise, find_noise_models
+from noisewise.workflow.training import Training
 
 SIGMA, SPREAD = 3.0, 4.0
 
@@ -106,14 +108,13 @@ def test_a_negative_expected_error_refutes_a_noise_model() -> None:
 
 
 def trial(name: str, risk: float, held_out: float | None) -> Any:
-    from noisewise.workflow.candidates import Trial
-
     judgement = Judgement((power(risk),), False, held_out)
-    return Trial(Candidate(methods.get(name)(), ()), None, judgement, {}, 0)  # type: ignore[arg-type]
+    return Trial(Candidate(methods.get(name)(), ()), None, judgement, 0)  # type: ignore[arg-type]
 
 
 def test_the_highest_expected_gain_is_taken_of_those_that_predict_hidden_pixels() -> None:
-    explained = [Explanation((Gaussian(1.0),), 1.0, ("white",))]
+    noisy = np.random.default_rng(0).normal(100, 1, (64, 64)).astype(np.float32)
+    explained = [Explanation((Gaussian(1.0),), (nw.measure(noisy),))]
 
     def chosen(*trials: Any) -> str:
         return highest(trials, explained).candidate.name
@@ -126,7 +127,7 @@ def test_the_highest_expected_gain_is_taken_of_those_that_predict_hidden_pixels(
 def test_a_judge_prefers_the_denoiser_to_the_image_and_the_image_to_harm() -> None:
     signal = 100 + 100 * draw("mixed", (96, 96), 3)
     noisy = (signal + 15 * torch.randn(96, 96, generator=torch.Generator().manual_seed(0))).numpy()
-    judge = Judge([open_source(noisy)], [Explanation((Gaussian(15.0),), 1.0, ("white",))])
+    judge = Judge([open_source(noisy)], [Explanation((Gaussian(15.0),), (nw.measure(noisy),))])
     found, held_out = {}, {}
     for name, std in (("simulated", 15.0), ("harm", 60.0), ("unchanged", 15.0)):
         method = methods.get("unchanged" if name == "unchanged" else "simulated")()
@@ -135,7 +136,7 @@ def test_a_judge_prefers_the_denoiser_to_the_image_and_the_image_to_harm() -> No
         held_out[name] = judge.held_out(method, model.net, "YX")
     risk = {name: one.powers[0].relative_risk() for name, one in found.items()}
     assert risk["simulated"] < 0.4 < risk["unchanged"] == pytest.approx(1.0, abs=0.02)
-    assert not found["simulated"].in_doubt and found["harm"].in_doubt
+    assert not found["simulated"].inconsistent and found["harm"].inconsistent
     assert held_out["simulated"] is not None and held_out["harm"] is not None
     assert held_out["simulated"] < held_out["harm"]
 
@@ -205,3 +206,35 @@ def test_an_image_with_too_few_whole_blocks_cannot_be_measured() -> None:
     noisy[8:312] = np.nan
     with pytest.raises(nw.UserError, match="too little to measure noise"):
         nw.measure(noisy)
+
+
+def test_a_network_that_training_made_worse_is_used_as_it_was() -> None:
+    """Another candidate may then have the highest gain, or the same one without training: each is a finished model."""
+
+    noisy = nw.Camera(gain=2, read_noise=2, offset=100).expose(60 * draw("nuclei", (96, 96), 3).numpy(), seed=1)
+    candidate = Candidate(methods.get("simulated")(), (nw.measure(noisy).noise,))
+
+    def begin(one: Candidate) -> Training:
+        return Training(one.method, [open_source(noisy)], noise_models=one.noise_models)
+
+    judgement = Judgement((power(0.1),), False)
+    trained, waiting = begin(candidate), begin(candidate)
+    trained.run(steps=2)
+    as_it_was = finished(Trial(candidate, trained, judgement, 0), begin)
+    never_run = finished(Trial(candidate, waiting, judgement, 0), begin)
+    for model in (as_it_was, never_run):
+        assert model.train_state.finished and model.train_state.calibrated and model.provenance["steps"] == 0
+    for one, other in zip(as_it_was.net.parameters(), never_run.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert finished(Trial(candidate, trained, judgement, 2), begin) is trained.model
+
+
+def test_less_noise_is_tried_from_the_corrected_variance() -> None:
+    noisy = nw.Camera(gain=2, read_noise=2, offset=100).expose(60 * draw("nuclei", (128, 128), 3).numpy(), seed=1)
+    measured = MeasuredNoise([open_source(noisy)])
+    first = Candidate(methods.get("simulated")(), find_noise_models(methods.get("simulated")(), measured))
+    (found,) = explanations(measured, first)
+    assert found.checkups == tuple(measured.corrected)
+    signal = torch.tensor([150.0])
+    variance = found.noise_models[0].mean_var(signal)[1] + found.noise_models[0].quantization.rounding_variance
+    assert float(variance) == pytest.approx(float(measured.corrected[0].line(150.0)), rel=0.1)

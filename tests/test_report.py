@@ -22,6 +22,7 @@ from noisewise.cli import denoise
 from noisewise.cli._parse import parse
 from noisewise.evaluate.finished import LIMITS, Finding, check_finished, spot_profile
 from noisewise.noise.models.gaussian import Gaussian
+from noisewise.report.collect import strongest
 from noisewise.report.files import report
 from noisewise.report.page import render
 from noisewise.report.verdict import SENTENCES, verdict_of
@@ -96,11 +97,83 @@ def test_an_erased_spot_is_found_where_it_was(pair: tuple[np.ndarray, np.ndarray
 def test_verdicts() -> None:
     assert verdict_of([Finding("shift", 0.05)]).word == "believe"
     assert verdict_of([Finding("erased", 6.0, (3, 4))]).word == "look here"
-    assert verdict_of([Finding("erased", 6.0, (3, 4))]).places == ((3, 4),)
+    assert [one.place for one in verdict_of([Finding("erased", 6.0, (3, 4))]).places] == [(3, 4)]
     assert verdict_of([Finding("shift", 1.0)]).word == "do not believe"
     assert verdict_of([], ["It may be wrong."]).word == "look here"
     for check, limit in LIMITS.items():
         assert re.search(r"[.]$", verdict_of([Finding(check, 2 * limit)]).reasons[0])
+
+
+def checked(folder: Path, noisy: np.ndarray, change: Any = lambda d: d, **options: Any) -> Any:
+    """The report of an image in a file, denoised without training and changed."""
+    path = folder / "image.tif"
+    tifffile.imwrite(path, noisy, metadata={"axes": "TYX"[-noisy.ndim :]}, imagej=noisy.ndim == 3)
+    output = folder / "image_denoised.tif"
+    nw.denoise(path, output=output, **{"method": "simulated", "steps": 0, "report": lambda _: None} | options)
+    if noisy.ndim == 2:
+        tifffile.imwrite(folder / "changed.tif", change(tifffile.imread(output)))
+        return report(folder / "changed.tif", path)
+    return report(output, path)
+
+
+def exposed(shape: tuple[int, ...] = (160, 160), seed: int = 1, photons: float = 40) -> np.ndarray:
+    scene = photons * draw("nuclei", shape[-2:], 5).numpy()
+    return np.squeeze(
+        nw.Camera(gain=2, read_noise=2, offset=100).expose(np.broadcast_to(scene, shape).copy(), seed=seed)
+    )
+
+
+def test_rounded_results_have_no_specks(tmp_path: Path) -> None:
+    found = checked(tmp_path, exposed())
+    assert found.verdict.word == "believe", found.verdict.text
+
+
+def test_hot_pixels_and_borders_are_not_checked(tmp_path: Path) -> None:
+    """They are not light: `denoise` left them out."""
+    movie = exposed((4, 160, 160))
+    rng = np.random.default_rng(0)
+    movie[:, rng.integers(0, 160, 12), rng.integers(0, 160, 12)] = 60_000
+    assert checked(tmp_path, movie).verdict.word == "believe"
+    framed = np.pad(exposed(), 24)
+    assert checked(tmp_path, framed, overwrite=True).verdict.word == "believe"
+
+
+def test_what_cannot_be_checked_is_not_believed(tmp_path: Path) -> None:
+    found = checked(tmp_path, exposed()[:28, :28], method="n2v", steps=1)
+    assert found.verdict.word == "look here" and "not checked" in found.verdict.text and not found.findings
+
+
+def test_an_image_without_noise_that_is_returned_is_believed(tmp_path: Path) -> None:
+    clean = np.rint(1000 + 20_000 * draw("nuclei", (160, 160), 5).numpy()).astype(np.uint16)
+    found = checked(tmp_path, clean, method="auto")
+    assert found.verdict.word == "believe" and "the image itself" in found.verdict.text
+    assert checked(tmp_path, clean, lambda d: d + 50, method="auto", overwrite=True).verdict.word != "believe"
+
+
+def test_places_are_those_of_the_whole_image(tmp_path: Path) -> None:
+    """Of a large image, the middle is checked; a spot is marked where it is."""
+    noisy = exposed((640, 640))
+
+    def with_bright_spot(image: np.ndarray) -> np.ndarray:
+        changed = image.astype(float)
+        changed[395:406, 245:256] += 200 * np.outer(spot_profile(1.3), spot_profile(1.3))
+        return changed.astype(image.dtype)
+
+    found = checked(tmp_path, noisy, with_bright_spot)
+    spot = next(one for one in found.findings if one.check == "invented")
+    assert spot.excess > 1 and spot.place is not None and np.hypot(spot.place[0] - 400, spot.place[1] - 250) < 3
+    assert found.seen == pytest.approx(512**2 / 640**2)
+
+
+def test_checks_that_found_nothing_to_compare_do_not_hide_others() -> None:
+    assert strongest([[], [Finding("shift", 0.5)], [Finding("shift", 0.1)]]) == [Finding("shift", 0.5)]
+    assert strongest([[], []]) == []
+
+
+def test_a_shift_has_the_sign_of_the_movement(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    noisy, result = pair
+    found = {one.check: one.value for one in findings(noisy, np.roll(result, 1, 1))}
+    assert 0.7 < found["shift"] < 1.3
 
 
 # -- pages -------------------------------------------------------------------------------------------

@@ -59,16 +59,16 @@ class NoiseMeasurement:
         return float(np.sqrt(max(self.line(signal), 0.0) + self.row_std_adu**2 + self.column_std_adu**2))
 
     @property
-    def variance_spread(self) -> float:
+    def log_variance_error(self) -> float:
         """Standard error of the logarithm of the variance, typical of the levels: what all may be wrong by together.
 
         That of row and column offsets is known better, and counts as known.
         """
         levels, typical = self.levels, self.typical_variance
-        spread = levels.relative_error
+        error = levels.relative_error
         if levels.shared is not None:
-            spread = float(np.median(np.sqrt(2 / levels.freedom + (levels.shared**2).sum(1))))
-        return spread * typical / (typical + self.row_std_adu**2 + self.column_std_adu**2)
+            error = float(np.median(np.sqrt(2 / levels.freedom + (levels.shared**2).sum(1))))
+        return error * typical / (typical + self.row_std_adu**2 + self.column_std_adu**2)
 
     @property
     def gain_adu_per_e(self) -> Estimate | None:

@@ -181,6 +181,8 @@ class NoiseReport(NoiseMeasurement):
             "image": self.name,
             "channel": self.channel,
             "kind": self.kind,
+            "probability": self.probability,
+            "other": None if self.other is None else self.other.record(),
             "verdict": self.verdict,
             "few_photons": self.few_photons,
             "warnings": self.warnings,

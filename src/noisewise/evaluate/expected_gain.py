@@ -63,13 +63,13 @@ class Weights:
 
     @classmethod
     def found(
-        cls, probabilities: Sequence[float], spreads: Sequence[float], results: Sequence[Sequence[Power]]
+        cls, probabilities: Sequence[float], errors: Sequence[float], results: Sequence[Sequence[Power]]
     ) -> Weights:
         """From K probabilities and standard deviations of the logarithm of the variance, and what results tell.
 
         results: for each result, its power under each explanation.
         """
-        factors = np.exp(np.outer(spreads, NODES))
+        factors = np.exp(np.outer(errors, NODES))
         prior = np.outer(probabilities, np.exp(-0.5 * NODES**2))
         for powers in results:
             found = [[power.likelihood(factor) for factor in row] for power, row in zip(powers, factors, strict=True)]

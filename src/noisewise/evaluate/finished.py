@@ -35,11 +35,12 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """The value of a check, and where in the image (Y, X) it is largest; None for the whole image."""
+    """The value of a check, and where it is largest: (Y, X) in the plane, and the plane's label; None: everywhere."""
 
     check: str
     value: float
     place: tuple[int, int] | None = None
+    plane: str = ""
 
     @property
     def excess(self) -> float:
@@ -48,9 +49,11 @@ class Finding:
 
 
 def check_finished(
-    noisy: Tensor, denoised: Tensor, second: Tensor, noise: NoiseLike, valid: Tensor | None = None
+    noisy: Tensor, denoised: Tensor, second: Tensor, noise: NoiseLike, valid: Tensor | None = None, step: float = 0.0
 ) -> list[Finding]:
-    """All checks of one plane (Y, X), ADU. second: another result. noise: its model. valid: pixels that count."""
+    """All checks of one plane (Y, X), ADU. second: another result. noise: its model. valid: pixels that count. step: to
+    which the result was rounded.
+    """
     variance = noise.mean_var(second.double())[1]
     std = variance.clamp(min=1e-3 * float(variance.mean())).sqrt()
     counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
@@ -63,7 +66,7 @@ def check_finished(
         Finding("amount", float((residual[counts] ** 2).mean()) - 1),
         structure(residual, noise_like(noise, second, std)),
         *geometry(change, signal, std), *transfer(change, signal, std), *means(change), *lines(change),
-        *spots(residual, change), specks(denoised.double(), std),
+        *spots(residual, change), specks(denoised.double(), std, step),
     ]  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def geometry(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
     for part in gradient(signal):
         slope = part / std
         steepness = float((slope**2).sum())
-        shifts.append(float((slope * change).sum()) / steepness if steepness > 0 else 0.0)
+        shifts.append(-float((slope * change).sum()) / steepness if steepness > 0 else 0.0)
     yield Finding("shift", max(shifts, key=abs))
 
 
@@ -169,10 +172,10 @@ def spots(residual: Tensor, change: Tensor) -> Iterator[Finding]:
     yield from (erased, invented)
 
 
-def specks(denoised: Tensor, std: Tensor) -> Finding:
-    """Specks among 1000 pixels."""
-    clean = without_specks(denoised[None, None], std, WHITE)[0, 0]
-    return Finding("specks", 1000 * float(((denoised - clean).abs() > VISIBLE * std).double().mean()))
+def specks(denoised: Tensor, std: Tensor, step: float = 0.0) -> Finding:
+    """Specks among 1000 pixels, that stick out by more than a step of rounding."""
+    away = (denoised - without_specks(denoised[None, None], std, WHITE)[0, 0]).abs()
+    return Finding("specks", 1000 * float((away > (VISIBLE * std).clamp(min=1.01 * step)).double().mean()))
 
 
 def spot_profile(width: float) -> Tensor:

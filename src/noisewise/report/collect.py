@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from noisewise.axes import Array, Layout, Region, evenly
+from noisewise.data.images import fill
 from noisewise.errors import UserError
 from noisewise.estimate.measure import measure
 from noisewise.estimate.planes import at_limit, central_region, valid_mask
@@ -18,6 +21,9 @@ from noisewise.evaluate.consistency import ChannelNoise
 from noisewise.evaluate.finished import Finding, check_finished
 from noisewise.io import open_source
 from noisewise.io.base import Source
+from noisewise.io.fill import opened
+from noisewise.io.light import read_light
+from noisewise.io.scan_lines import aligned
 from noisewise.model import Model
 from noisewise.report.verdict import Verdict, unusual, verdict_of
 from noisewise.workflow.refine_noise import packaged_result, refine
@@ -27,18 +33,24 @@ CHECKED = 1 << 18  # pixels of a plane that is checked and shown
 CLASSES = 10  # of brightness
 ENOUGH = 1000  # pixels of a class
 PROJECTED, MOST_PROJECTED = 1 << 16, 64  # pixels of a plane, and planes, of a maximum projection
+UNCHANGED = Verdict("believe", ("The result is the image itself: nothing was removed.",), ())
 SAMPLES, SAMPLED = 4, 1 << 14  # samples, and pixels of their cut-out
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A plane (Y, X) of one channel, noisy and denoised, and its standard deviation if that was written."""
+    """The middle of a plane (Y, X) of one channel, noisy and denoised, and its standard deviation if that was written.
+
+    Pixels that are not light are NaN. start: (Y, X) of the first pixel. step: to which the result was rounded.
+    """
 
     label: str
     noisy: Array
     denoised: Array
     std: Array | None = None
     channel: int = 0
+    start: tuple[int, int] = (0, 0)
+    step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,8 @@ class Trained:
 @dataclass(frozen=True)
 class Collected:
     """All that is shown. record: how the result was made. checkup: of the noisy image's first channel; None where it
-    has none. trained: of its model, if that was at hand. projection: of stacks and movies.
+    has none. trained: of its model, if that was at hand. projection: of stacks and movies. seen: the fraction of the
+    image that was checked.
     """
 
     name: str
@@ -75,6 +88,7 @@ class Collected:
     record: dict[str, Any] = field(default_factory=dict)
     trained: Trained | None = None
     projection: Plane | None = None
+    seen: float = 1.0
 
 
 def collect(
@@ -87,19 +101,39 @@ def collect(
     if noisy.shape != denoised.shape or noisy.axes != denoised.axes:
         shapes = " and ".join(f"{one.axes} {' x '.join(map(str, one.shape))}" for one in (noisy, denoised))
         raise UserError(f"{denoised.name}: is not a result of {noisy.name}: their shapes differ ({shapes})")
+    if (record.get("checks") or {}).get("image", noisy.name) != noisy.name:  # another one of the same call was checked
+        record = {name: value for name, value in record.items() if name != "checks"}
     checkups = {channel: checkup_of(noisy, channel) for channel in range(noisy.size_of("C"))}
     planes = list(planes_of(noisy, denoised, std))
-    checked = [(plane, checkups[plane.channel]) for plane in planes]
-    findings = strongest([checks_of(plane, checkup) for plane, checkup in checked if checkup is not None])
+    findings = strongest([checks_of(plane, checkups[plane.channel]) for plane in planes])
     first = checkups[0]
     classes = []
     if first is not None:
         classes = brightness_classes([plane for plane in planes if plane.channel == 0], ChannelNoise([first.noise]))
     trained = None if model is None else Trained(model.train_state.validation_losses, samples_of(model, noisy))
-    verdict = verdict_of(findings, unusual(record.get("checks") or {}))
+    verdict = (
+        UNCHANGED
+        if not any(map(changed, planes))
+        else verdict_of(findings, [*unusual(record.get("checks") or {}), *not_checked(planes, checkups)])
+    )
+    seen = sum(plane.noisy.size for plane in planes) / math.prod(noisy.shape)
     return Collected(
-        denoised.name, planes, findings, verdict, classes, first, record, trained, projection(noisy, denoised),
+        denoised.name, planes, findings, verdict, classes, first, record, trained, projection(noisy, denoised), seen,
     )  # fmt: skip
+
+
+def not_checked(planes: Sequence[Plane], checkups: Mapping[int, NoiseReport | None]) -> Iterator[str]:
+    """A sentence for each channel that was changed, and could not be checked."""
+    for channel, checkup in checkups.items():
+        differs = any(changed(one) for one in planes if one.channel == channel)
+        if differs and (checkup is None or checkup.kind == "none"):
+            which = f"channel {channel}" if len(checkups) > 1 else "the image"
+            yield f"No noise can be measured in {which}, so that its result was not checked: compare it by eye."
+
+
+def changed(plane: Plane) -> bool:
+    """Whether the result differs from the image."""
+    return not np.array_equal(plane.noisy, plane.denoised, equal_nan=True)
 
 
 def checkup_of(source: Source, channel: int) -> NoiseReport | None:
@@ -113,19 +147,33 @@ def checkup_of(source: Source, channel: int) -> NoiseReport | None:
 def planes_of(noisy: Source, denoised: Source, std: Source | None) -> Iterator[Plane]:
     """Some planes of all channels, evenly chosen, their middle."""
     layout, channels = Layout(noisy.axes, "YX"), noisy.size_of("C")
+    straight, result = aligned(noisy), with_lines_of(noisy, denoised)
+    deviation = None if std is None else with_lines_of(noisy, std)
     regions = list(layout.images(noisy.shape))
     several = {"channel": channels > 1, "plane": len(regions) > 1}
     pairs = [(number, channel) for channel in range(channels) for number in range(len(regions))]
     for number, channel in evenly(pairs, PLANES):
         region = central_region(regions[number], noisy.axes, CHECKED)
+        start = tuple(region[noisy.axes.index(axis)].start for axis in "YX")
 
         def read(source: Source, region: Region = region, channel: int = channel) -> Array:
-            plane: Array = layout.to_network(source.read(region))[0, channel].astype(np.float64)
+            plane: Array = layout.to_network(read_light(source, region))[0, channel].astype(np.float64)
             return plane
 
         names = {"channel": f"channel {channel}", "plane": f"plane {number + 1} of {len(regions)}"}
         label = ", ".join(names[what] for what, shown in several.items() if shown)
-        yield Plane(label, read(noisy), read(denoised), None if std is None else read(std), channel)
+        before, after = read(straight), read(result)
+        after[np.isnan(before)] = np.nan
+        step = 1.0 if np.issubdtype(denoised.dtype, np.integer) else 0.0
+        read_std = None if deviation is None else read(deviation)
+        yield Plane(label, before, after, read_std, channel, (start[0], start[1]), step)
+
+
+def with_lines_of(noisy: Source, source: Source) -> Source:
+    """The source with its lines aligned as those of the noisy image are."""
+    found = copy(source)
+    found.line_displacement = noisy.line_displacement
+    return aligned(found)
 
 
 def projection(noisy: Source, denoised: Source) -> Plane | None:
@@ -153,21 +201,34 @@ def samples_of(model: Model, noisy: Source) -> Array | None:
     return np.stack([one if one.ndim == 2 else one[len(one) // 2] for one in drawn])
 
 
-def checks_of(plane: Plane, checkup: NoiseReport) -> list[Finding]:
-    """The checks of one plane, against the image and against the result of the packaged denoiser."""
+def checks_of(plane: Plane, checkup: NoiseReport | None) -> list[Finding]:
+    """The checks of one plane, against the image and against the result of the packaged denoiser.
+
+    Nothing where there is no noise, or no pixel of light that was changed.
+    """
+    if checkup is None or checkup.kind == "none" or not changed(plane):
+        return []
     values = checkup.pixel_values
     valid = valid_mask([plane.noisy], values) & ~at_limit([plane.noisy], values.low) & np.isfinite(plane.denoised)
-    noisy, denoised = (
-        torch.from_numpy(np.nan_to_num(image, nan=float(np.nanmedian(image))))
-        for image in (plane.noisy, plane.denoised)
+    valid &= ~opened(plane.noisy == plane.denoised)  # where the user excluded pixels, or nothing is noise
+    if not valid.any():
+        return []
+    noisy, denoised = (torch.from_numpy(fill(image[None])[0][0]) for image in (plane.noisy, plane.denoised))
+    second = packaged_result(noisy, checkup.noise)
+    found = check_finished(
+        noisy.double(), denoised.double(), second, checkup.noise, torch.from_numpy(valid), plane.step
     )
-    second = packaged_result(noisy.float(), checkup.noise)
-    return check_finished(noisy, denoised, second, checkup.noise, torch.from_numpy(valid))
+    return [replace(one, place=in_whole(one.place, plane), plane=plane.label) for one in found]
+
+
+def in_whole(place: tuple[int, int] | None, plane: Plane) -> tuple[int, int] | None:
+    """A place in the whole plane, of which a part was checked."""
+    return None if place is None else (place[0] + plane.start[0], place[1] + plane.start[1])
 
 
 def strongest(found: Sequence[Sequence[Finding]]) -> list[Finding]:
-    """Of each check the finding that is largest over the planes."""
-    return [max(same, key=lambda one: one.excess) for same in zip(*found, strict=True)]
+    """Of each check the finding that is largest over the planes that were checked."""
+    return [max(same, key=lambda one: one.excess) for same in zip(*filter(None, found), strict=True)]
 
 
 def brightness_classes(planes: Sequence[Plane], noise: ChannelNoise) -> list[BrightnessClass]:

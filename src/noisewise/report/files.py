@@ -111,7 +111,7 @@ def write_reports(
 
 def repeat(found: Collected, noisy: Path, denoised: Path) -> str:
     """The command that makes the output again: with the same number of steps."""
-    record = {"method": "auto"} | found.record
+    record = {"method": "auto"} | found.record | ({"method": "auto"} if found.record.get("choice") else {})
     words = ["noisewise", "denoise", str(noisy), "-o", str(denoised)]
     for name in ("method", "steps", "seed"):
         if name in record:

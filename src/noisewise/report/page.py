@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
 from noisewise.errors import UserError
+from noisewise.evaluate.finished import Finding
 from noisewise.io.files import Draft, as_user_error
 from noisewise.io.text import finite
 from noisewise.plots.report import losses_figure, noise_figure, profile_figure, residual_figure
@@ -33,7 +34,8 @@ def record_of(found: Collected) -> dict[str, Any]:
         "image": found.name,
         "verdict": found.verdict.word,
         "reasons": list(found.verdict.reasons),
-        "places": [list(place) for place in found.verdict.places],
+        "places": [{"plane": one.plane, "y_x": list(one.place or ())} for one in found.verdict.places],
+        "checked_fraction": found.seen,
         "checks": table(found.findings),
         "by_brightness": [vars(one) for one in found.classes],
         "noise": None if found.checkup is None else found.checkup.record(),
@@ -131,7 +133,7 @@ def thumbnail(plane: Plane) -> str:
     return as_png(plane.denoised[cut], *contrast(plane.denoised))
 
 
-def shown(plane: Plane, places: tuple[tuple[int, int], ...], side: int) -> dict[str, Any]:
+def shown(plane: Plane, findings: tuple[Finding, ...], side: int) -> dict[str, Any]:
     """A plane as pictures: its middle at full resolution, with marked regions."""
     height, width = plane.noisy.shape
     top, left = max(height - side, 0) // 2, max(width - side, 0) // 2
@@ -144,14 +146,25 @@ def shown(plane: Plane, places: tuple[tuple[int, int], ...], side: int) -> dict[
         "label": plane.label, "noisy": as_png(noisy, low, high), "denoised": as_png(denoised, low, high),
         "residual": as_signed_png(residual, limit), "width": noisy.shape[1], "height": noisy.shape[0],
         "marks": [
-            {"x": x - left - MARKED // 2, "y": y - top - MARKED // 2, "side": MARKED}
-            for y, x in places
-            if 0 <= y - top < noisy.shape[0] and 0 <= x - left < noisy.shape[1]
+            {"x": x - MARKED // 2, "y": y - MARKED // 2, "side": MARKED}
+            for y, x in seen_at(plane, findings, (top, left))
+            if 0 <= y < noisy.shape[0] and 0 <= x < noisy.shape[1]
         ],
     }  # fmt: skip
     if plane.std is not None:
         pictures["std"] = as_png(plane.std[cut], 0.0, float(np.nanquantile(plane.std, 0.998)) or 1.0)
     return pictures
+
+
+def seen_at(plane: Plane, findings: tuple[Finding, ...], first: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Where the findings of a plane are in a picture of it. first: (Y, X) of the picture in what was read.
+
+    What concerns a whole line is marked where that enters the picture.
+    """
+    for one in findings:
+        if one.place is not None and one.plane == plane.label:
+            y, x = (at - start - begin for at, start, begin in zip(one.place, plane.start, first, strict=True))
+            yield (max(y, 0), max(x, 0)) if one.check in ("seam", "stripe") else (y, x)
 
 
 def write_page(text: str, path: Path, overwrite: bool) -> None:

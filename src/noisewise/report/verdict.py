@@ -17,7 +17,7 @@ NOT_EMPTY, TOO_NARROW = 0.35, 1.15  # part of the noise that is left; factor of 
 MARKED = 24  # pixels: side of a marked region
 
 SENTENCES = {
-    "amount": "What was removed has {value:+.0%} more power than the noise: {more}.",
+    "amount": "What was removed has {size:.0%} {more}.",
     "structure": "What was removed has structure: its neighbouring pixels are correlated by {value:.2f}.",
     "scale": "Contrasts are wrong by {value:+.1%}.",
     "shift": "The result is shifted by {value:+.2f} pixels.",
@@ -34,11 +34,11 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: believe, look here, or do not believe. reasons: sentences. places: (Y, X) of what to look at."""
+    """word: believe, look here, or do not believe. reasons: sentences. places: findings that have a place."""
 
     word: Word
     reasons: tuple[str, ...]
-    places: tuple[tuple[int, int], ...]
+    places: tuple[Finding, ...]
 
     @property
     def text(self) -> str:
@@ -51,7 +51,7 @@ def verdict_of(findings: Sequence[Finding], others: Sequence[str] = ()) -> Verdi
     found = [one for one in findings if one.excess > 1]
     bad = any(one.check in WHOLE and one.excess > MUCH for one in found)
     word: Word = "do not believe" if bad else "look here" if found or others else "believe"
-    places = tuple(one.place for one in found if one.place is not None)
+    places = tuple(one for one in found if one.place is not None)
     return Verdict(word, (*map(sentence, found), *others), places)
 
 
@@ -74,8 +74,11 @@ def unusual(checks: Mapping[str, Any]) -> list[str]:
 
 def sentence(finding: Finding) -> str:
     """A finding in words, with its number."""
-    more = "structure was removed with the noise" if finding.value > 0 else "noise is left"
-    return SENTENCES[finding.check].format(value=finding.value, more=more)
+    more = "more power than the noise: structure was removed with it"
+    less = "less power than the noise: noise is left"
+    return SENTENCES[finding.check].format(
+        value=finding.value, size=abs(finding.value), more=more if finding.value > 0 else less
+    )
 
 
 def table(findings: Sequence[Finding]) -> list[dict[str, object]]:
@@ -87,6 +90,7 @@ def table(findings: Sequence[Finding]) -> list[dict[str, object]]:
             "limit": LIMITS[one.check],
             "passed": one.excess <= 1,
             "place": one.place,
+            "plane": one.plane,
         }
         for one in findings
     ]

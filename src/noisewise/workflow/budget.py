@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -17,6 +18,8 @@ def parse_budget(budget: str | float | None) -> float | None:
     """Seconds from a number, `60s`, `10 min` or `2h`; None stays None. Errors: `UserError` for anything else."""
     if budget is None:
         return None
+    if isinstance(budget, int | float) and 0 < budget < math.inf:
+        return float(budget)
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
     if match is None or match[2] not in UNITS or float(match[1]) <= 0:
         raise UserError(f"budget '{budget}' is not a time; write 60s, 10min or 2h")

@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from torch import Tensor
-
 from noisewise import methods
 from noisewise.errors import counted
-from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.expected_gain import Weights
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
 from noisewise.noise.base import Noise
 from noisewise.workflow.judge import Explanation, Judge, Judgement
-from noisewise.workflow.noise_model import MeasuredNoise, measured_noise_models, refined
+from noisewise.workflow.noise_model import MeasuredNoise, measured_noise_models
 from noisewise.workflow.training import Training
 
 WORSE_HELD_OUT = 1.15  # of the least error of hidden pixels: a candidate above this is not taken
-UNCERTAIN, LOWER = 0.2, (1.0, 2.0)  # spread of the variance; by how many spreads lower it is tried where it is larger
+UNCERTAIN, LOWER = 0.2, (1.0, 2.0)  # error of the logarithm of the variance; by how many of them less is tried
 LIKELY_LOSS, LIKELY_IF_UNSURE = 0.16, 0.05  # probability of a loss; where there are several explanations of the noise
 SHARE = 0.5  # of the time that is left, for a candidate that is trained because those before are in doubt
 LAST_RESORT = "unchanged"
@@ -44,12 +41,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate in training, and what is expected of its result now; weights: those of now."""
+    """A candidate in training, and what is expected of its result now, after some steps."""
 
     candidate: Candidate
     training: Training
     judgement: Judgement
-    weights: dict[str, Tensor]
     steps: int
 
     @property
@@ -65,20 +61,14 @@ def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]
 
     Errors: `UserError` where the noise of a channel cannot be measured.
     """
-    checkups, simulated = measured.checkups, methods.get("simulated")()
+    checkups, simulated = measured.corrected, methods.get("simulated")()
     noise_models = first.noise_models or measured.of_all_channels([one.noise for one in checkups])
-    found = [explanation(checkups, noise_models)]
+    found = [Explanation(noise_models, tuple(checkups))]
     if any(one.other for one in checkups):
-        others = [one.other or one for one in checkups]
-        models = measured_noise_models(refined(measured, others, simulated), simulated)
-        found.append(explanation(others, measured.of_all_channels(models)))
+        others = measured.correct([one.other or one for one in measured.checkups])
+        models = measured_noise_models(others, simulated)
+        found.append(Explanation(measured.of_all_channels(models), tuple(others)))
     return found
-
-
-def explanation(checkups: Sequence[NoiseReport], noise_models: tuple[Noise, ...]) -> Explanation:
-    """An explanation with these check-ups and noise models."""
-    probability, spread = min(one.probability for one in checkups), max(one.variance_spread for one in checkups)
-    return Explanation(noise_models, probability, tuple(one.kind for one in checkups), spread)
 
 
 def other_candidates(first: Candidate, explained: Sequence[Explanation], write: WriteOptions) -> Iterator[Candidate]:
@@ -96,18 +86,17 @@ def reserve(
 ) -> Iterator[Candidate]:
     """What is tried where none of these can be believed: less noise, and a method that needs no noise model."""
     simulated = methods.get("simulated")()
-    for number, one in enumerate(explained):
-        if one.spread < UNCERTAIN or not set(one.kinds) <= set(simulated.traits.removes):
+    for one in explained:
+        if one.log_variance_error < UNCERTAIN or not set(one.kinds) <= set(simulated.traits.removes):
             continue
-        for factor in (math.exp(-lower * one.spread) for lower in LOWER):
-            checkups = [part.other if number and part.other else part for part in measured.checkups]
-            weaker = [part.with_variance(factor) for part in checkups]
+        for factor in (math.exp(-lower * one.log_variance_error) for lower in LOWER):
+            weaker = [part.with_variance(factor) for part in one.checkups]
             if all(part.kind == "none" for part in weaker):
                 break
             noise_models = measured.of_all_channels(measured_noise_models(weaker, simulated))
             yield Candidate(simulated, noise_models, f"{one.kinds[0]} noise of {factor:.2f} times the variance")
     if not write.std and first.name != "n2v":
-        yield Candidate(methods.get("n2v")(), ())
+        yield Candidate(methods.get("n2v")(spatial=getattr(first.method, "spatial", "auto")), ())
 
 
 def choose_and_train(
@@ -123,7 +112,8 @@ def choose_and_train(
     """
     if len(candidates) == 1:
         return run(begin(candidates[0]), 1.0)
-    limits = [None if one.pixel_values.high is None else one.pixel_values.high.value for one in measured.checkups]
+    highest_values = [one.pixel_values.high for one in measured.checkups]
+    limits = {c: limit.value for c, limit in zip(measured.light, highest_values, strict=True) if limit is not None}
     judge = Judge(measured.sources, explained, limits)
     trials: list[Trial] = []
     for candidate in chain(candidates, until(lambda: believed(trials, explained), spare)):
@@ -139,10 +129,10 @@ def choose_and_train(
     if not best.trained:
         run(best.training, 1.0)
         if best.training.model.train_state.step:
-            trials.append(trial(judge, best.candidate, best.training))
+            again = trial(judge, best.candidate, best.training)
+            trials.append(again if trials[0].judgement.held_out is None else with_held_out(judge, again))
             best = highest(trials, explained)
-    model = best.training.model
-    model.net.load_state_dict(best.weights)
+    model = finished(best, begin)
     weights = weights_of(trials, explained)
     gains = [weights.expected_gain(one.judgement.powers) for one in trials]
     sentence = reason(best, trials, gains, measured)
@@ -163,7 +153,7 @@ def until(enough: Callable[[], bool], candidates: Iterator[Candidate]) -> Iterat
 def weights_of(trials: Sequence[Trial], explained: Sequence[Explanation]) -> Weights:
     """Probabilities of the explanations, by what the results tell."""
     powers = [one.judgement.powers for one in trials]
-    return Weights.found([one.probability for one in explained], [one.spread for one in explained], powers)
+    return Weights.found([one.probability for one in explained], [one.log_variance_error for one in explained], powers)
 
 
 def reason(best: Trial, trials: Sequence[Trial], gains: Sequence[float], measured: MeasuredNoise) -> str:
@@ -188,8 +178,16 @@ def trial(judge: Judge, candidate: Candidate, training: Training) -> Trial:
     """What is expected of a candidate now."""
     model = training.model
     judgement = judge.judge(model.method, model.net, model.spec.spatial)
-    weights = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
-    return Trial(candidate, training, judgement, weights, model.train_state.step)
+    return Trial(candidate, training, judgement, model.train_state.step)
+
+
+def finished(one: Trial, begin: Callable[[Candidate], Training]) -> Model:
+    """The model of a trial, as it was judged: a network that training made worse is begun again, and not trained."""
+    state = one.training.model.train_state
+    if state.finished and state.step == one.steps:
+        return one.training.model
+    training = begin(one.candidate) if state.finished else one.training
+    return training.run(steps=0)
 
 
 def with_held_out(judge: Judge, one: Trial) -> Trial:
@@ -207,7 +205,7 @@ def record(one: Trial, weights: Weights) -> dict[str, object]:
         "expected_gain_db": weights.expected_gain(found.powers),
         "probability_of_loss": weights.probability_of_loss(found.powers),
         "relative_risks": [power.relative_risk() for power in found.powers],
-        "held_out_error": found.held_out, "in_doubt": found.in_doubt,
+        "held_out_error": found.held_out, "inconsistent": found.inconsistent,
     }  # fmt: skip
 
 
@@ -217,7 +215,7 @@ def believable(trials: Sequence[Trial], weights: Weights) -> list[Trial]:
     return [
         one for one in trials
         if one.candidate.name == LAST_RESORT
-        or (not one.judgement.in_doubt and weights.probability_of_loss(one.judgement.powers) < likely)
+        or (not one.judgement.inconsistent and weights.probability_of_loss(one.judgement.powers) < likely)
     ]  # fmt: skip
 
 

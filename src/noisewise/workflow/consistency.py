@@ -19,6 +19,7 @@ from noisewise.evaluate.consistency import (
     UNSTABLE,
     ConsistencyCheck,
     DenoiseFunction,
+    NoiseLike,
     check_consistency,
 )
 from noisewise.evaluate.coverage import Coverage, coverages
@@ -27,8 +28,7 @@ from noisewise.io.text import finite
 from noisewise.methods.losses.conditioned import conditioning, moments
 from noisewise.methods.losses.thinning import thinned_pair
 from noisewise.model import Model
-from noisewise.noise.base import Noise
-from noisewise.workflow.refine_noise import as_function, planes_of
+from noisewise.workflow.refine_noise import as_function, for_checks, planes_of
 
 COMPARE = "compare with: noisewise denoise IMAGE --method n2v -o COMPARE"
 COMPARE_CORRELATED = "compare with the result of: noisewise train n2v IMAGE --blind-shape auto -o MODEL"
@@ -47,15 +47,17 @@ def check_result(model: Model, source: Source, checkup: NoiseReport | None) -> t
     if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:
         return [], {}
     planes, counts = planes_of(source, checkup, 0)
-    denoise, noise = as_function(model.method, model.net), model.noise_models[0].typical()
+    denoise, noise = as_function(model.method, model.net), for_checks(model.noise_models)
     check = check_consistency(planes, noise, denoise, valid=counts)
-    record: dict[str, Any] = {"consistency": asdict(check), "empty": empty_region(denoise, noise, checkup)}
+    record: dict[str, Any] = {
+        "image": source.name, "consistency": asdict(check), "empty": empty_region(denoise, noise, checkup),
+    }  # fmt: skip
     if checkup.kind == "white" and methods.name_of(model.method) == "simulated":
-        record["coverage"] = [asdict(one) for one in held_out(model, planes, counts)]
+        record["coverage"] = [asdict(one) for one in thinned_coverage(model, planes, counts)]
     return list(described(check, checkup.kind == "white")), finite(record)
 
 
-def empty_region(denoise: DenoiseFunction, noise: Noise, checkup: NoiseReport) -> dict[str, float]:
+def empty_region(denoise: DenoiseFunction, noise: NoiseLike, checkup: NoiseReport) -> dict[str, float]:
     """A constant dark signal with the same noise, denoised: what is left, in standard deviations of the noise.
 
     std: of all pixels. most: the largest deviation of one. An empty region must stay empty.
@@ -67,7 +69,7 @@ def empty_region(denoise: DenoiseFunction, noise: Noise, checkup: NoiseReport) -
     return {"std": float(left.std()), "most": float(left.abs().max())}
 
 
-def held_out(model: Model, planes: Tensor, counts: Tensor) -> list[Coverage]:
+def thinned_coverage(model: Model, planes: Tensor, counts: Tensor) -> list[Coverage]:
     """Half of the light is taken out, predicted from the other half, and compared with the intervals for it."""
     net, generator = model.net, torch.Generator().manual_seed(SEED)
     features = conditioning(net, len(planes)).thinned(HELD_OUT)
@@ -75,7 +77,9 @@ def held_out(model: Model, planes: Tensor, counts: Tensor) -> list[Coverage]:
         rest, target = thinned_pair(net, planes.to(net.mean.device), HELD_OUT, generator)
         mean, width = moments(net, rest, features)
     variance = features.stabilizer.variance(mean)
-    return coverages(mean, width * variance.sqrt(), target, variance, counts.to(mean.device))
+    std = net.std_scale * width * variance.sqrt()
+    mean, std, target, variance = (part.cpu() for part in (mean, std, target, variance))
+    return coverages(mean, std, target, variance, counts)
 
 
 def described(check: ConsistencyCheck, white: bool) -> Iterator[str]:

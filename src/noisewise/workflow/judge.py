@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from noisewise.axes import Array, Layout, Region, evenly
 from noisewise.data.images import fill
-from noisewise.estimate.measurement import Kind
 from noisewise.estimate.planes import cuts_of, fullest
-from noisewise.evaluate.consistency import ChannelNoise, DenoiseFunction, check_consistency
+from noisewise.estimate.report import NoiseReport
+from noisewise.evaluate.consistency import check_consistency
 from noisewise.evaluate.expected_gain import Power
 from noisewise.evaluate.held_out import held_out_errors, neighbour_mean
 from noisewise.io.base import Source
@@ -21,8 +21,7 @@ from noisewise.io.light import read_light
 from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import Denoiser, Method
 from noisewise.noise.base import Noise
-from noisewise.posterior import Posterior
-from noisewise.predict.run import Predictor
+from noisewise.workflow.refine_noise import as_function, for_checks
 
 MOST_PIXELS, PARTS, DEPTH = 1 << 16, 4, 8  # of all parts together; parts; slices of a part
 TYPICAL = 0.98  # of the hidden pixels: without those that no method predicts, such as letters in a data bar
@@ -30,15 +29,25 @@ TYPICAL = 0.98  # of the hidden pixels: without those that no method predicts, s
 
 @dataclass(frozen=True)
 class Explanation:
-    """Noise models of all channels, the probability that they are right, and the kinds of noise that were found.
-
-    spread: standard error of the logarithm of the noise variance.
-    """
+    """Noise models of all channels, and the check-ups of those with light, which they are made from."""
 
     noise_models: tuple[Noise, ...]
-    probability: float
-    kinds: tuple[Kind, ...]
-    spread: float = 0.0
+    checkups: tuple[NoiseReport, ...]
+
+    @property
+    def probability(self) -> float:
+        """The probability that it is right."""
+        return min(one.probability for one in self.checkups)
+
+    @property
+    def log_variance_error(self) -> float:
+        """Standard error of the logarithm of the noise variance."""
+        return max(one.log_variance_error for one in self.checkups)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of noise, by channel."""
+        return tuple(one.kind for one in self.checkups)
 
     @property
     def white(self) -> bool:
@@ -54,32 +63,32 @@ class Judgement:
     """
 
     powers: tuple[Power, ...]
-    in_doubt: bool
+    inconsistent: bool
     held_out: float | None = None
 
 
 @dataclass
 class Judge:
-    """Judges results on the same parts of the images.
+    """Judges results on the same parts of the images; for networks that see stacks and those that see planes, others.
 
-    sources: the images. explanations: of their noise, the most probable one first. limits: of each channel, saturated
-    pixel values or None.
+    sources: the images. explanations: of their noise, the most probable one first. limits: saturated pixel values, by
+    channel.
     """
 
     sources: Sequence[Source]
     explanations: Sequence[Explanation]
-    limits: Sequence[float | None] = ()
+    limits: Mapping[int, float] = field(default_factory=dict)
     parts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def judge(self, method: Method, net: Denoiser, spatial: str) -> Judgement:
         """Judge a trained network that sees these spatial axes together."""
-        noisy, valid = self._parts(spatial, net)
+        noisy, valid = self._parts(spatial)
         denoise, weight = as_function(method, net), 1 / self._variance(noisy)
         denoised = denoise(noisy)
         checks = [
             check_consistency(
-                noisy, ChannelNoise([model.typical() for model in one.noise_models]), denoise, valid=valid,
-                weight=weight, stability=False, denoised=denoised,
+                noisy, for_checks(one.noise_models), denoise, valid=valid, weight=weight, stability=False,
+                denoised=denoised,
             )
             for one in self.explanations
         ]  # fmt: skip
@@ -89,24 +98,21 @@ class Judge:
         """Squared error of hidden pixels, in units of the noise variance; None where noise is not independent."""
         if not self.explanations[0].white:
             return None
-        noisy, valid = self._parts(spatial, net)
+        noisy, valid = self._parts(spatial)
         errors = held_out_errors(noisy, as_function(method, net)) / self._variance(noisy)
         scored = errors[valid & errors.isfinite()]
-        return float(scored[scored <= scored.quantile(TYPICAL)].mean())
+        return None if not len(scored) else float(scored[scored <= scored.quantile(TYPICAL)].mean())
 
-    def _parts(self, spatial: str, net: Denoiser) -> tuple[Tensor, Tensor]:
+    def _parts(self, spatial: str) -> tuple[Tensor, Tensor]:
         """The parts of the images that a network sees, and which of their pixels count."""
         if spatial not in self.parts:
             self.parts[spatial] = self._read(spatial)
-        device = next(net.buffers()).device
-        noisy, valid = self.parts[spatial]
-        return noisy.to(device), valid.to(device)
+        return self.parts[spatial]
 
     def _variance(self, noisy: Tensor) -> Tensor:
         """Noise variance at a smooth version of the images, under the most probable explanation."""
         smooth = neighbour_mean(neighbour_mean(noisy))
-        noise = ChannelNoise([model.typical() for model in self.explanations[0].noise_models])
-        variance = noise.mean_var(smooth.double())[1].to(noisy)
+        variance = for_checks(self.explanations[0].noise_models).mean_var(smooth.double())[1].to(noisy)
         return variance.clamp(min=1e-3 * float(variance.mean()))
 
     def _read(self, spatial: str) -> tuple[Tensor, Tensor]:
@@ -123,8 +129,8 @@ class Judge:
         sizes = [*sizes[:-2], *(min(size, max(int(side), 32)) for size in sizes[-2:])]
         images = np.stack([part_of(source, region, spatial, sizes) for source, region in chosen])
         valid = np.isfinite(images)
-        for channel, limit in enumerate(self.limits):
-            valid[:, channel] &= images[:, channel] != limit if limit is not None else True
+        for channel, limit in self.limits.items():
+            valid[:, channel] &= images[:, channel] != limit
         filled = fill(images.reshape(-1, *images.shape[2:]))[0].reshape(images.shape)
         return torch.from_numpy(filled), torch.from_numpy(valid)
 
@@ -144,13 +150,3 @@ def part_of(source: Source, region: Region, spatial: str, sizes: Sequence[int]) 
         return image
 
     return fullest(map(read, cuts_of([source.size_of(axis) for axis in "YX"], sizes[-2:])))
-
-
-def as_function(method: Method, net: Denoiser) -> DenoiseFunction:
-    """A trained network as a function of images (N, C, *S)."""
-    predictor = Predictor(method, net.eval())
-
-    def posterior(noisy: Tensor) -> Posterior[Tensor]:
-        return predictor.posterior(noisy, transforms=1)
-
-    return posterior

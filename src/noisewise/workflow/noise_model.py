@@ -55,6 +55,15 @@ class MeasuredNoise:
         found = [] if self.checkup is None else [self.checkup]
         return found + [measure(some_images(self.sources), channel=c) for c in self.light[len(found) :]]
 
+    @cached_property
+    def corrected(self) -> list[NoiseReport]:
+        """Those of all channels, corrected by what the packaged network removes under them. Errors: as `checkups`."""
+        return self.correct(self.checkups)
+
+    def correct(self, checkups: Sequence[NoiseReport]) -> list[NoiseReport]:
+        """Check-ups of the channels with light, corrected in this way."""
+        return [refine(self.sources[0], one, channel=c) for c, one in zip(self.light, checkups, strict=True)]
+
     def of_all_channels(self, found: Sequence[Noise]) -> tuple[Noise, ...]:
         """The noise models of the channels with light, and for the others that of the first one."""
         of_channel = dict(zip(self.light, found, strict=True))
@@ -87,22 +96,12 @@ def find_noise_models(
     if given is not None:
         return open_noise_models(given, measured.channels)
     try:
-        checkups = measured.checkups
+        checkups = measured.corrected if traits.pretrained else measured.checkups
     except UserError as error:
         if from_denoised is None:
             raise
         return noise_models_from_denoised(from_denoised, error)
-    return measured.of_all_channels(measured_noise_models(refined(measured, checkups, method), method))
-
-
-def refined(measured: MeasuredNoise, checkups: Sequence[NoiseReport], method: Method) -> list[NoiseReport]:
-    """The check-ups, corrected by what a pretrained network removes under them."""
-    if not method.traits.pretrained:
-        return list(checkups)
-    return [
-        one if one.few_photons else refine(measured.sources[0], one, channel=c)
-        for c, one in zip(measured.light, checkups, strict=True)
-    ]
+    return measured.of_all_channels(measured_noise_models(checkups, method))
 
 
 def noise_models_from_denoised(make: FromDenoised, failure: UserError) -> tuple[Noise, ...]:

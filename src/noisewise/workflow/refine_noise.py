@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from noisewise import methods
 from noisewise.data.images import fill
 from noisewise.estimate.planes import cuts_of, fullest, read_planes, valid_mask
 from noisewise.estimate.report import NoiseReport
-from noisewise.evaluate.consistency import DenoiseFunction, check_consistency
+from noisewise.evaluate.consistency import ChannelNoise, DenoiseFunction, check_consistency
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.methods.base import Denoiser, ImageSpec, Method
@@ -24,9 +25,9 @@ from noisewise.noise.base import Noise
 from noisewise.noise.fit.variance_line import VarianceLine
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.posterior import Posterior
+from noisewise.posterior import Normal, Point, Posterior
+from noisewise.predict.run import Predictor
 from noisewise.scenes.optics import gaussian_blur
-from noisewise.train.loop import fast_precision
 
 PACKAGED = "simulated"  # the method whose pretrained network removes the noise
 MOST_PIXELS = 1 << 16  # of all planes together: seconds for a solution to one in a hundred
@@ -47,7 +48,7 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
     c solves residual(c) = 1 (see `ConsistencyCheck`): under the noise model with c times the variance, the packaged
     denoiser removes as much as a posterior mean removes. Only pixels with a low predicted standard deviation and not
     too few photons are used. Unchanged if there is no solution within a factor of two, for other kinds of noise than
-    white, and where noise was clipped, so that the residual is not that of the noise.
+    white, for photon counts, and where noise was clipped, so that the residual is not that of the noise.
 
     image: a path or an array. found: its check-up, from `measure`. axes, channel: as for `measure`.
 
@@ -57,7 +58,7 @@ def refine(image: Any, found: NoiseReport, *, axes: str | None = None, channel: 
 
     Source: Stein 1981, doi:10.1214/aos/1176345632.
     """
-    if found.kind != "white" or found.line.slope < 0 or found.levels.corrected:
+    if found.few_photons or found.kind != "white" or found.line.slope < 0 or found.levels.corrected:
         return found
     source = open_source(image, axes)
     planes, counts = planes_of(source, found, channel)
@@ -121,15 +122,20 @@ def packaged_result(noisy: Tensor, noise_model: Noise) -> Tensor:
 
 
 def as_function(method: Method, net: Denoiser) -> DenoiseFunction:
-    """A trained network as a function of images (N, C, Y, X)."""
-    device = next(net.parameters()).device
-    precision = fast_precision(device)
+    """A trained network as a function of images (N, C, *S), on any device; its results are where the images are."""
+    predictor = Predictor(method, net)
 
     def posterior(noisy: Tensor) -> Posterior[Tensor]:
-        with torch.no_grad(), torch.autocast(device.type, dtype=precision, enabled=precision is not None):
-            return method.posterior(net, noisy)
+        found = predictor.posterior(noisy.to(predictor.device), transforms=1)
+        mean = found.mean.to(noisy.device)
+        return Point(mean) if found.std is None else Normal(mean, found.std.to(noisy.device))
 
     return posterior
+
+
+def for_checks(models: Sequence[Noise]) -> ChannelNoise:
+    """Noise models of channels, typical of all pixels, in the main memory, where checks are computed."""
+    return ChannelNoise([deepcopy(model.typical()).cpu() for model in models])
 
 
 def root(score: Callable[[float], float]) -> float | None:
