@@ -80,6 +80,14 @@ def honest(number: int, name: str, noisy: Image, noise: nw.Noise, folder: Path) 
         yield how, np.load(path).astype(float)
 
 
+def as_written(image: Image, dtype: np.dtype) -> tuple[Image, float]:
+    """A result as it is in a file of this pixel type, and the step to which it was rounded."""
+    if dtype.kind not in "ui":
+        return image, 0.0
+    limits = np.iinfo(dtype)
+    return np.rint(image).clip(limits.min, limits.max), 1.0
+
+
 def second_result(noisy: Image, noise: nw.Noise) -> torch.Tensor:
     """What a report compares with."""
     return packaged_result(torch.from_numpy(noisy.astype(np.float32)), noise)
@@ -198,7 +206,8 @@ def main() -> None:
                 if harm == "erased":
                     seen = measured_spot(case)
                     other = second_result(seen, noise)
-                found = check_finished(torch.from_numpy(seen), torch.from_numpy(harmed), other, noise)
+                written, step = as_written(harmed, recorded.dtype)
+                found = check_finished(torch.from_numpy(seen), torch.from_numpy(written), other, noise, step=step)
                 values = {one.check: one.value for one in found}
                 rows.append({"kind": kind, "name": name, "how": how, "harm": harm} | values)
     report(rows)

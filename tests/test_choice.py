@@ -22,7 +22,7 @@ from noisewise.workflow import noise_model as noise_model_file
 from noisewise.workflow.candidates import Candidate, Trial, explanations, finished, highest
 from noisewise.workflow.judge import Explanation, Judge, Judgement
 from noisewise.workflow.noise_model import MeasuredNoise, find_noise_models
-from noisewise.workflow.training import Training
+from noisewise.workflow.training import Interrupted, Training
 
 SIGMA, SPREAD = 3.0, 4.0
 
@@ -238,3 +238,47 @@ def test_less_noise_is_tried_from_the_corrected_variance() -> None:
     signal = torch.tensor([150.0])
     variance = found.noise_models[0].mean_var(signal)[1] + found.noise_models[0].quantization.rounding_variance
     assert float(variance) == pytest.approx(float(measured.corrected[0].line(150.0)), rel=0.1)
+
+
+@pytest.mark.parametrize("photons", [5, 20])
+def test_counts_of_few_photons_are_denoised(photons: float) -> None:
+    """Their noise takes a few values, whose shares are not those of the result's noise exactly."""
+    for scene in ("regions", "nuclei"):
+        clean = draw(scene, (192, 192), 5).numpy()
+        rate = photons * clean / clean.mean()
+        counts = np.random.default_rng(0).poisson(rate).astype(np.uint16)
+        result = nw.denoise(counts, steps=0, float32=True).mean
+        assert ((result - rate) ** 2).mean() < 0.4 * ((counts - rate) ** 2).mean()
+
+
+def test_an_offset_changes_nothing() -> None:
+    """Also where the noise is that of a mixture, which states no read noise."""
+    rate = 10 * draw("nuclei", (160, 160), 5).numpy()
+    rng = np.random.default_rng(0)
+    noisy = (2 * rng.poisson(rate) + rng.normal(0, 3, rate.shape)).astype(np.float32)
+    results = [nw.denoise(noisy + offset, steps=0).mean - offset for offset in (0, 100, -200)]
+    errors = [((one - 2 * rate) ** 2).mean() for one in results]
+    assert max(errors) < 1.15 * min(errors)
+
+
+def test_an_interrupted_training_is_returned_as_it_is() -> None:
+    noisy = nw.Camera(gain=2, read_noise=2, offset=100).expose(60 * draw("nuclei", (96, 96), 3).numpy(), seed=1)
+
+    def stop(stage: nw.Stage) -> None:
+        if stage.progress is not None and stage.progress.step >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        nw.denoise(noisy, steps=50, report=stop)
+    assert not stopped.value.model.train_state.finished and stopped.value.model.train_state.step >= 3
+
+
+def test_masked_arrays_and_empty_names_are_refused() -> None:
+    with pytest.raises(nw.UserError, match="masked array"):
+        nw.denoise(np.ma.masked_array(np.zeros((64, 64)), False), steps=0)
+    for name in ("", " "):
+        with pytest.raises(nw.UserError, match="empty"):
+            nw.denoise(name, steps=0)
+    for wrong in ({"steps": "3"}, {"seed": 1.5}, {"method": 3}):
+        with pytest.raises(nw.UserError):
+            nw.denoise(np.random.default_rng(0).poisson(9, (64, 64)), **wrong)

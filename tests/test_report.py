@@ -123,6 +123,30 @@ def exposed(shape: tuple[int, ...] = (160, 160), seed: int = 1, photons: float =
     )
 
 
+@pytest.mark.parametrize(
+    ("harm", "check", "word"),
+    [
+        (lambda d, _: d * np.nan, "missing", "do not believe"),
+        (lambda d, _: np.where(np.arange(160)[:, None] < 40, np.nan, d), "missing", "do not believe"),
+        (lambda d, _: d + 0.1 * SIGMA, "offset", "look here"),
+        (lambda d, x: np.where(np.abs(np.mgrid[:160, :160] - 80).max(0) < 20, x, d), "left", "look here"),
+    ],
+    ids=["all missing", "rows missing", "offset", "a tile left noisy"],
+)
+def test_what_is_missing_left_or_moved_is_found(pair: Any, harm: Any, check: str, word: str) -> None:
+    noisy, result = pair
+    found = findings(noisy, harm(result, noisy))
+    assert next(one for one in found if one.check == check).excess > 1 and verdict_of(found).word == word
+
+
+def test_a_flat_image_is_believed(tmp_path: Path) -> None:
+    """Rounding is all that its result and another one differ by."""
+    rng = np.random.default_rng(0)
+    flat = (100 + rng.poisson(2, (128, 128)) * 2 + rng.normal(0, 3, (128, 128))).clip(0).astype(np.uint16)
+    found = checked(tmp_path, flat)
+    assert found.verdict.word == "believe", found.verdict.text
+
+
 def test_rounded_results_have_no_specks(tmp_path: Path) -> None:
     found = checked(tmp_path, exposed())
     assert found.verdict.word == "believe", found.verdict.text

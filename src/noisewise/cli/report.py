@@ -46,6 +46,8 @@ class Report:
         from noisewise.report.files import write_report, write_reports
         from noisewise.report.page import record_of
 
+        if not self.outputs:
+            raise UserError("no denoised image; give one: noisewise report cells_denoised.tif")
         outputs, given = find_images(self.outputs), None if self.input is None else user_path(self.input)
         if len(outputs) > 1:
             if self.page is not None or (given is not None and not given.is_dir()):

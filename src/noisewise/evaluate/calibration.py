@@ -96,11 +96,7 @@ def binned(squared: Tensor, std: Tensor, bins: int) -> tuple[tuple[float, ...], 
 
 
 def squared_errors(
-    noisy: Tensor,
-    noise_models: Sequence[Noise],
-    denoiser: Denoiser,
-    generator: torch.Generator,
-    known: Tensor | None = None,
+    noisy: Tensor, noise_models: Sequence[Noise], denoiser: Denoiser, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor, float]]:
     """Estimate the squared errors (s − D(x))² of a denoiser D, with its σ and the noise's mean variance, by channel.
 
@@ -108,8 +104,8 @@ def squared_errors(
     D contains a part of the noise, so its residual is smaller than its error; the new noise shows by how much. The
     estimate of a single pixel is as noisy as the image; only means over many pixels are meaningful.
 
-    noisy: (N, C, *S), ADU. noise_models: one for each channel. known: pixels that count (default: all); of these, those
-    whose noise is clipped at the camera's limits are left out. Results are one-dimensional.
+    noisy: (N, C, *S), ADU. noise_models: one for each channel. Pixels whose noise is clipped at the camera's limits are
+    left out. Results are one-dimensional.
 
     Source: Efron 2004, doi:10.1198/016214504000000692 (covariance penalties, by parametric bootstrap).
     """
@@ -123,8 +119,6 @@ def squared_errors(
     for c, (noise_model, part) in enumerate(channels):
         variance = noise_model.mean_var(part)[1].to(part)
         valid = unclipped(noise_model, part)
-        if known is not None:
-            valid &= known[:, c : c + 1]
         squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * covariance[:, c : c + 1]
         found.append((squared[valid], std[:, c : c + 1][valid], float(variance.mean())))
     return found

@@ -18,6 +18,7 @@ from noisewise.posterior import Posterior
 STEP = 0.3  # standard deviations of the noise, by which an image is changed to estimate a denoiser's divergence
 TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a result is in doubt
 STRUCTURED, OTHER_SHAPE, UNSTABLE = 0.15, 0.2, 1.5  # of correlation, shape and stability
+FEW_PHOTONS, SHAPE_SHARE = 5.0, 0.1  # photons of a pixel whose shape of the noise counts; share of such pixels
 QUANTILES, MOST_VALUES = (0.05, 0.25, 0.75, 0.95), 1 << 17  # of the values that are removed
 BLOCK, BLOCK_SHARE = 16, 0.5  # pixels; fraction of a block that must count
 SEED = 1_000_003  # not one from which others draw noise
@@ -35,7 +36,8 @@ class ConsistencyCheck:
     residual_noise_fraction: (Σ n · dD/dt) / Σ n², the fraction of the noise that is left in D.
     correlation: by axis, of neighbours in (x − D)/√v, minus that of the noise itself: structure removed, or noise left.
     shape: logarithm of how much wider the middle 90 % of (x − D)/√v are than those of n/√v, both relative to the middle
-    50 %: below zero where the removed values are less spread than such noise, as image texture may be.
+    50 %, in pixels of five photons or more: below zero where the removed values are less spread than such noise, as
+    image texture may be.
     risk: expected squared error of D, mean of ((x − D)² − n² + 2 n · dD/dt) w (Stein's estimate); risk_error: its
     standard error. noise: that of x itself, mean of n² w. Where D is better than x, risk is below noise; it is clearly
     below zero only where the noise model has too much noise. removed, kept: means of (x − D)² w and of n · dD/dt w.
@@ -137,11 +139,26 @@ def check_consistency(
     terms = ((noisy - mean) ** 2 - noise**2 + 2 * kept) * weight
     return ConsistencyCheck(
         residual / max(power - kept_power, 1e-12), kept_power / power, correlation,
-        tail_width((noisy - mean) / variance.sqrt(), counts) - tail_width(noise / variance.sqrt(), counts), change,
+        difference_of_shape(noisy - mean, noise, mean, variance, counts, noise_model), change,
         average(terms),
         error_of_mean(terms, counts), average(noise**2 * weight), average((noisy - mean) ** 2 * weight),
         average(kept * weight),
     )  # fmt: skip
+
+
+def difference_of_shape(
+    removed: Tensor, noise: Tensor, mean: Tensor, variance: Tensor, counts: Tensor, noise_model: NoiseLike
+) -> float:  # fmt: skip
+    """Logarithm of how much wider the tails of what was removed are than those of noise; 0 where photons are too few.
+
+    The noise of a few photons takes a few values: their shares depend on the signal more than the result tells.
+    """
+    std = variance.sqrt()
+    brighter = noise_model.mean_var((mean + std).double())[1].to(variance)
+    enough = counts & (variance**2 > FEW_PHOTONS * (brighter - variance) ** 2)
+    if enough.sum() < SHAPE_SHARE * counts.sum():
+        return 0.0
+    return tail_width(removed / std, enough) - tail_width(noise / std, enough)
 
 
 def tail_width(values: Tensor, counts: Tensor) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -23,11 +23,14 @@ SPOT_WIDTHS, HALF = (1.0, 1.6), 5  # pixels: standard deviations of the spots of
 BLOCK, STEP = 16, 24  # pixels: side of the blocks whose means are compared; rows on either side of a seam
 BANDS = (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.43, 0.5)  # cycles per pixel
 SEED = 1_000_039  # not one from which others draw noise
-SCALE_ERRORS = 1.5  # standard errors
+SCALE_ERRORS, CLEAR = 1.5, 0.05  # standard errors; mean square of the signal's contrast, in units of the noise
+ROUNDED = ("offset", "blocks", "seam", "stripe")  # to which the rounding of a flat result adds
+HALF_A_BLOCK = 0.5  # share of the pixels of a block that must count
 VISIBLE = 0.1  # standard deviations of the noise, by which a speck sticks out
 SIGNAL_TO_NOISE, FEWEST = 0.15, 20  # of a frequency band that is compared; its Fourier components
 # Calibrated on honest and on harmed results with `benchmarks/harm.py`.
 LIMITS = {
+    "missing": 1e-6, "offset": 0.05, "left": 0.9,
     "amount": 0.6, "structure": 0.3, "scale": 0.012, "shift": 0.1, "blurred": 0.48, "sharpened": 0.085, "blocks": 0.45,
     "seam": 0.1, "stripe": 0.4, "erased": 2.2, "invented": 3.5, "specks": 1.5,
 }  # fmt: skip
@@ -54,20 +57,33 @@ def check_finished(
     """All checks of one plane (Y, X), ADU. second: another result. noise: its model. valid: pixels that count. step: to
     which the result was rounded.
     """
-    variance = noise.mean_var(second.double())[1]
+    light = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
+    counts = light & denoised.isfinite()
+    missing = Finding("missing", 1 - float(counts.sum()) / max(int(light.sum()), 1))
+    if not counts.any():
+        return [missing]
+    denoised = torch.where(denoised.isfinite(), denoised, second.to(denoised))
+    variance = noise.mean_var((second.double() + denoised.double()) / 2)[1]
     std = variance.clamp(min=1e-3 * float(variance.mean())).sqrt()
-    counts = torch.ones_like(noisy, dtype=torch.bool) if valid is None else valid
     residual, change = (
         torch.where(counts, (one.double() - other.double()) / std, 0.0)
         for one, other in ((noisy, denoised), (denoised, second))
     )
     signal = second.double()
-    return [
+    found = [
+        missing, Finding("offset", float(change[counts].median())), *left(residual, counts),
         Finding("amount", float((residual[counts] ** 2).mean()) - 1),
         structure(residual, noise_like(noise, second, std)),
         *geometry(change, signal, std), *transfer(change, signal, std), *means(change), *lines(change),
         *spots(residual, change), specks(denoised.double(), std, step),
     ]  # fmt: skip
+    rounding = step / 2 / float(std.median())
+    return [less(one, rounding) if one.check in ROUNDED else one for one in found]
+
+
+def less(one: Finding, most: float) -> Finding:
+    """A finding less what rounding alone may be."""
+    return replace(one, value=math.copysign(max(abs(one.value) - most, 0.0), one.value))
 
 
 def noise_like(noise: NoiseLike, signal: Tensor, std: Tensor) -> Tensor:
@@ -93,13 +109,14 @@ def geometry(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
     weight = 1 / std**2
     centred = (signal - (weight * signal).sum() / weight.sum()) / std
     power = max(float((centred**2).sum()), 1e-12)
-    scale = float((centred * change).sum()) / power
+    clear = power > CLEAR * change.numel()
+    scale = float((centred * change).sum()) / power if clear else 0.0
     yield Finding("scale", math.copysign(max(abs(scale) - SCALE_ERRORS / power**0.5, 0.0), scale))
     shifts = [0.0]
     for part in gradient(signal):
         slope = part / std
         steepness = float((slope**2).sum())
-        shifts.append(-float((slope * change).sum()) / steepness if steepness > 0 else 0.0)
+        shifts.append(-float((slope * change).sum()) / steepness if clear and steepness > 0 else 0.0)
     yield Finding("shift", max(shifts, key=abs))
 
 
@@ -126,6 +143,16 @@ def transfer(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
             found.append(float((difference[band] * second[band].conj()).real.mean()) / strength)
     yield Finding("blurred", max(0.0, -min(found)))
     yield Finding("sharpened", max(found))
+
+
+def left(residual: Tensor, counts: Tensor) -> Iterator[Finding]:
+    """By how much the residual of a block has less power than noise, where it has least."""
+    side = min(BLOCK, *residual.shape)
+    power, share = (avg_pool2d(one[None, None].double(), side)[0, 0] for one in (residual**2, counts))
+    missing = 1 - power / share.clamp(min=1e-9)
+    missing[share < HALF_A_BLOCK] = 0.0
+    at = int(missing.argmax())
+    yield Finding("left", float(missing.flatten()[at]), (at // missing.shape[1] * side, at % missing.shape[1] * side))
 
 
 def means(change: Tensor) -> Iterator[Finding]:

@@ -31,6 +31,8 @@ def is_zarr(path: Path) -> bool:
 
 def user_path(name: str | Path) -> Path:
     """The path of a name that a user gave, with `~` expanded. Errors: `UserError` for what cannot be a name."""
+    if not str(name).strip():
+        raise UserError("the name of a file is empty; check the variable that it comes from")
     if "\0" in str(name):
         raise UserError(f"{str(name)!r}: a name cannot contain a null character; check it")
     try:

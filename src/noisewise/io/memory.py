@@ -62,6 +62,8 @@ def open_array(image: Any, axes: str | None = None, name: str | None = None) -> 
     if is_data_array(image, "Dataset"):
         names = ", ".join(f"'{variable}'" for variable in image.data_vars)
         raise UserError(f"{label}: is an xarray.Dataset, not an image; give one of its variables ({names or 'none'})")
+    if isinstance(image, np.ma.MaskedArray):
+        raise UserError(f"{label}: is a masked array; give array.data, and mask=~array.mask (True where it is light)")
     array = image if _can_be_sliced(image) else _as_numpy(image, label)
     dtype, shape = np.dtype(array.dtype).newbyteorder("="), tuple(int(size) for size in array.shape)
     dims = getattr(array, "dims", None)

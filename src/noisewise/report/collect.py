@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -209,15 +210,13 @@ def checks_of(plane: Plane, checkup: NoiseReport | None) -> list[Finding]:
     if checkup is None or checkup.kind == "none" or not changed(plane):
         return []
     values = checkup.pixel_values
-    valid = valid_mask([plane.noisy], values) & ~at_limit([plane.noisy], values.low) & np.isfinite(plane.denoised)
+    valid = valid_mask([plane.noisy], values) & ~at_limit([plane.noisy], values.low)
     valid &= ~opened(plane.noisy == plane.denoised)  # where the user excluded pixels, or nothing is noise
     if not valid.any():
         return []
-    noisy, denoised = (torch.from_numpy(fill(image[None])[0][0]) for image in (plane.noisy, plane.denoised))
+    noisy, denoised = torch.from_numpy(fill(plane.noisy[None])[0][0]), torch.from_numpy(plane.denoised)
     second = packaged_result(noisy, checkup.noise)
-    found = check_finished(
-        noisy.double(), denoised.double(), second, checkup.noise, torch.from_numpy(valid), plane.step
-    )
+    found = check_finished(noisy.double(), denoised, second, checkup.noise, torch.from_numpy(valid), plane.step)
     return [replace(one, place=in_whole(one.place, plane), plane=plane.label) for one in found]
 
 
@@ -228,7 +227,11 @@ def in_whole(place: tuple[int, int] | None, plane: Plane) -> tuple[int, int] | N
 
 def strongest(found: Sequence[Sequence[Finding]]) -> list[Finding]:
     """Of each check the finding that is largest over the planes that were checked."""
-    return [max(same, key=lambda one: one.excess) for same in zip(*filter(None, found), strict=True)]
+    largest: dict[str, Finding] = {}
+    for one in chain.from_iterable(found):
+        if one.check not in largest or one.excess > largest[one.check].excess:
+            largest[one.check] = one
+    return list(largest.values())
 
 
 def brightness_classes(planes: Sequence[Plane], noise: ChannelNoise) -> list[BrightnessClass]:

@@ -12,11 +12,14 @@ from noisewise.evaluate.finished import LIMITS, Finding
 
 Word = Literal["believe", "look here", "do not believe"]
 MUCH = 3.0  # times the limit: the image as a whole is not believed
-WHOLE = ("amount", "structure", "scale", "shift", "blurred", "sharpened")  # checks of the image as a whole
+WHOLE = ("missing", "amount", "structure", "scale", "shift", "blurred", "sharpened")  # checks of the image as a whole
 NOT_EMPTY, TOO_NARROW = 0.35, 1.15  # part of the noise that is left; factor of intervals
 MARKED = 24  # pixels: side of a marked region
 
 SENTENCES = {
+    "missing": "{value:.2%} of the pixels of the result are not numbers, where the image has light.",
+    "offset": "The result is brighter or darker than the image, by {value:+.2f} standard deviations of the noise.",
+    "left": "Noise is left in a region: what was removed there has {value:.0%} less power than the noise.",
     "amount": "What was removed has {size:.0%} {more}.",
     "structure": "What was removed has structure: its neighbouring pixels are correlated by {value:.2f}.",
     "scale": "Contrasts are wrong by {value:+.1%}.",

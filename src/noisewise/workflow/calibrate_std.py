@@ -42,7 +42,7 @@ def reliabilities(method: Method, net: Denoiser, batches: Sequence[Any]) -> list
             with torch.inference_mode():
                 return method.posterior(net, x, coordinates)
 
-        pieces.append(squared_errors(batch.noisy.float(), noise_models, denoise, generator, batch.valid))
+        pieces.append(squared_errors(batch.noisy.float(), noise_models, denoise, generator))
     return [without_truth([piece[channel] for piece in pieces], noise_models[channel]) for channel in channels]
 
 

@@ -108,7 +108,8 @@ def choose_and_train(
 
     spare: more candidates, tried until a result can be believed. explained: explanations of the noise. begin: builds
     the network of a candidate. run: trains it for a share of the time that is left. untrained: nothing is trained.
-    Pretrained networks are judged before they are trained, and so is the image itself.
+    Pretrained networks are judged before they are trained, and so is the image itself. Where a training is interrupted,
+    its model is returned.
     """
     if len(candidates) == 1:
         return run(begin(candidates[0]), 1.0)
@@ -120,15 +121,17 @@ def choose_and_train(
         training = begin(candidate)
         if untrained and candidate.method.traits.usable_untrained:
             training.ready = True  # its result is judged, however unlike those of its training the image is
-        if not training.ready:
-            run(training, SHARE)
+        if not training.ready and not run(training, SHARE).train_state.finished:
+            return training.model  # interrupted
         trials.append(trial(judge, candidate, training))
     if not all(one.training.ready for one in trials):  # some need no noise model: compared without one too
         trials = [with_held_out(judge, one) for one in trials]
     best = highest(trials, explained)
     if not best.trained:
-        run(best.training, 1.0)
-        if best.training.model.train_state.step:
+        trained = run(best.training, 1.0)
+        if not trained.train_state.finished:
+            return trained
+        if trained.train_state.step:
             again = trial(judge, best.candidate, best.training)
             trials.append(again if trials[0].judgement.held_out is None else with_held_out(judge, again))
             best = highest(trials, explained)

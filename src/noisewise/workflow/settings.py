@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from noisewise import methods
@@ -21,10 +22,15 @@ def check_settings(
     steps: int | None = None, seed: int = 0, device: str = "auto",
 ) -> None:  # fmt: skip
     """Errors: `UserError` for values that are not possible. method: its name, where `auto` is allowed."""
+    if method is not None and not (isinstance(method, str) or hasattr(method, "traits")):
+        raise UserError(f"method {method!r} is neither a name nor a Method; noisewise methods lists the names")
     if isinstance(method, str) and method != "auto" and method not in methods.modules():
         methods.get(method)
     if axes is not None:
-        check_letters(axes)
+        check_letters(str(axes))
+    for name, value in (("steps", steps), ("seed", seed)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+            raise UserError(f"{name} {value!r} is not a whole number")
     refuse_both(budget, steps)
     parse_budget(budget)
     if steps is not None and steps < 0:

@@ -13,7 +13,7 @@ from noisewise.noise.models.correlated import WHITE, Correlated, kernel_autocova
 from noisewise.noise.models.gamma_poisson import GammaPoisson
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
-from noisewise.noise.ops.linear_variance import linear_variance
+from noisewise.noise.ops.linear_variance import least_variance, linear_variance
 from noisewise.noise.ops.stabilize import ANSCOMBE, LEAST, Stabilizer
 
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
@@ -92,7 +92,7 @@ def noise_features(noise_model: Noise, mean: float, std: float) -> NoiseFeatures
         rows, columns = (
             float((kernel**2).sum().sqrt()) for kernel in (noise_model.row_kernel, noise_model.column_kernel)
         )
-    read = max(read_variance(inner, intercept) + rounding, LEAST * abs(slope * mean + intercept))
+    read = max(read_variance(inner, intercept, mean, std) + rounding, LEAST * abs(slope * mean + intercept))
     return NoiseFeatures.make(
         number(slope), number(intercept), number(read), number(mean),
         step=number(noise_model.quantization.step), rho=rho[None], rows=number(rows), columns=number(columns),
@@ -115,13 +115,13 @@ def stack_features(parts: Sequence[NoiseFeatures], copies: int) -> NoiseFeatures
     return NoiseFeatures(Stabilizer(*map(stack, parameters)), stack([part.features for part in parts]))
 
 
-def read_variance(noise_model: Noise, intercept: float) -> float:
-    """Variance without photons, ADU²; the intercept of the variance line where the model does not state it."""
+def read_variance(noise_model: Noise, intercept: float, mean: float, std: float) -> float:
+    """Variance without photons, ADU²; where the model does not state it, the smallest one over an image's signals."""
     if isinstance(noise_model, PoissonGaussian | GammaPoisson):
         return float(noise_model.read_noise) ** 2 + noise_model.rounding_variance
     if isinstance(noise_model, Gaussian):
         return intercept
-    return max(intercept, 0.0)
+    return least_variance(noise_model, mean, std)
 
 
 def kernel_correlation(kernel: Tensor) -> Tensor:

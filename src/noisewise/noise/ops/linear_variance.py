@@ -14,10 +14,20 @@ LEAST_AT_MEAN = 0.1  # of the variance at the mean of the image, which the line 
 MIN_SLOPE = 0.05  # of the steepest slope: flatter parts are the floor of the variance
 
 
+def signals_of(mean: float, std: float) -> torch.Tensor:
+    """Signals of an image of this mean and standard deviation."""
+    return torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
+
+
+def least_variance(noise_model: Noise, mean: float, std: float) -> float:
+    """The smallest Var[x|s] over these signals (ADU²): models are constant below the darkest signal they know."""
+    return float(noise_model.mean_var(signals_of(mean, std))[1].min())
+
+
 @lru_cache(maxsize=64)
 def linear_variance(noise_model: Noise, mean: float, std: float) -> tuple[float, float]:
     """Slope (ADU) and intercept (ADU²) of Var[x|s] over the signals of an image of this mean and standard deviation."""
-    signal = torch.linspace(mean - SPAN * std, mean + SPAN * std, POINTS, dtype=torch.float64)
+    signal = signals_of(mean, std)
     variance = noise_model.typical().mean_var(signal)[1]
     slopes = variance.diff() / signal.diff()
     sign = 1 if variance[-1] >= variance[0] else -1  # it falls in inverted images
