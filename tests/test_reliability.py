@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisewise.evaluate.calibration import reliability, reliability_without_truth, squared_errors
+from noisewise.evaluate.calibration import Errors, reliability, reliability_without_truth, squared_errors
+from noisewise.evaluate.noisy_share import noisy_share
+from noisewise.methods.base import interpolated
 from noisewise.noise.base import Noise
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
+from noisewise.noise.ops.specks import surround
 from noisewise.noise.quantization import Quantization
 from noisewise.posterior import Normal, Posterior
 from noisewise.testing.worlds import GaussianWorld
@@ -88,17 +91,17 @@ def test_squared_errors_of_any_filter_and_noise_model(noise_model: Noise, radius
     noisy = noise_model.sample(signal.double(), torch.Generator().manual_seed(4)).float()
     denoise = smooth(radius, 5.0)
     generator = torch.Generator().manual_seed(5)
-    squared, _, variance = squared_errors(noisy[:, None], [noise_model], denoise, generator)[0]
+    errors = squared_errors(noisy[:, None], [noise_model], denoise, generator)[0]
     truth = float(((denoise(noisy[:, None]).mean[:, 0] - signal) ** 2).mean())
-    assert float(squared.mean()) == pytest.approx(truth, abs=0.04 * variance)
+    assert float(errors.squared.mean()) == pytest.approx(truth, abs=0.04 * float(errors.variance.mean()))
 
 
 def test_pixels_near_the_limits_of_the_camera_are_excluded():
     noise_model = Gaussian(5.0, Quantization(1.0, 0.0, 255.0))
     noisy = torch.full((1, 1, 20, 20), 100.0)
     noisy[..., :10] = 2.0
-    squared, std, _ = squared_errors(noisy, [noise_model], smooth(0, 1.0), torch.Generator().manual_seed(0))[0]
-    assert len(squared) == len(std) == 200
+    errors = squared_errors(noisy, [noise_model], smooth(0, 1.0), torch.Generator().manual_seed(0))[0]
+    assert len(errors.squared) == len(errors.std) == 200
 
 
 def test_photon_counts_near_zero_are_not_clipped():
@@ -106,11 +109,40 @@ def test_photon_counts_near_zero_are_not_clipped():
     noisy, generator = torch.full((1, 1, 20, 20), 2.0), torch.Generator().manual_seed(0)
     for read_noise, count in ((0.0, 400), (0.1, 400), (0.5, 0)):
         noise_model = PoissonGaussian(1.0, 0.0, read_noise, Quantization(1.0, 0.0, 255.0))
-        assert len(squared_errors(noisy, [noise_model], smooth(0, 1.0), generator)[0][0]) == count
+        assert len(squared_errors(noisy, [noise_model], smooth(0, 1.0), generator)[0].squared) == count
 
 
 def test_an_uncertain_ratio_changes_the_scale_little():
-    squared, std = 4 * torch.ones(100), torch.ones(100)
-    precise, imprecise = (reliability_without_truth([(squared, std, 100.0)], error) for error in (0.0, 0.5))
+    one = torch.ones(100)
+    errors = Errors(level=one, std=one, removed=104 * one, variance=100 * one, kept=0 * one)
+    precise, imprecise = (reliability_without_truth([errors], error) for error in (0.0, 0.5))
     assert precise.std_scale == pytest.approx(2.0, rel=1e-3)
     assert 1 < imprecise.std_scale < 1.01
+
+
+@pytest.mark.parametrize("noise_model", NOISE_MODELS[:2], ids=lambda noise_model: type(noise_model).__name__)
+def test_a_result_that_errs_by_more_than_the_noise_keeps_noisy_pixels(noise_model: Noise):
+    """A denoiser that is right in the dark, and wrong by 60 ADU where it is bright."""
+    cells = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.1
+    signal = torch.where(cells, 900.0, 150.0).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    noisy = noise_model.sample(signal.double(), torch.Generator().manual_seed(2)).float()
+
+    def denoise(x: torch.Tensor) -> Normal[torch.Tensor]:
+        mean = torch.where(x > 600, 840.0 + 0.2 * (x - 900), 150.0 + 0.1 * (x - 150))
+        return Normal(mean, torch.ones_like(mean))
+
+    errors = squared_errors(noisy, [noise_model], denoise, torch.Generator().manual_seed(3))
+    levels, shares = noisy_share(errors)
+    assert float(shares[levels < 200].max()) == 0 and float(shares[-1]) > 0.5
+    mean = denoise(noisy).mean
+    kept = interpolated(surround(mean), levels, shares)
+    bright = surround(signal) > 800
+    before, after = ((one[bright] - 900).square().mean() for one in (mean, torch.lerp(mean, noisy, kept)))
+    assert float(after) < 0.6 * float(before)
+    assert float(kept[surround(signal) < 160].mean()) < 0.01
+
+
+def test_a_posterior_mean_keeps_none():
+    _, noisy = WORLD.draw(16, 2)
+    errors = squared_errors(noisy[:, None], [WORLD.noise], wiener(1.0), torch.Generator().manual_seed(0))
+    assert not noisy_share(errors)[1].any()

@@ -128,7 +128,7 @@ def exposed(shape: tuple[int, ...] = (160, 160), seed: int = 1, photons: float =
     [
         (lambda d, _: d * np.nan, "missing", "do not believe"),
         (lambda d, _: np.where(np.arange(160)[:, None] < 40, np.nan, d), "missing", "do not believe"),
-        (lambda d, _: d + 0.1 * SIGMA, "offset", "look here"),
+        (lambda d, _: d + 0.3 * SIGMA, "offset", "look here"),
         (lambda d, x: np.where(np.abs(np.mgrid[:160, :160] - 80).max(0) < 20, x, d), "left", "look here"),
     ],
     ids=["all missing", "rows missing", "offset", "a tile left noisy"],
@@ -301,6 +301,13 @@ def test_reports_of_several_find_their_inputs_in_a_folder(files: Path, capsys: p
     assert "is not in" in capsys.readouterr().err
     assert cli.main(["report", *several, "--input", str(files / "raw"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["reports"]) == 2
+
+
+def test_of_a_folder_the_results_are_checked(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(files), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["image"] == "cells_denoised.tif"
+    assert cli.main(["report"]) == 2
+    assert "no denoised image; give one" in capsys.readouterr().err
 
 
 def test_in_a_terminal_reports_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
 from noisewise.io.paths import companions
-from noisewise.io.plan import find_images
+from noisewise.io.plan import find_images, names_several
 
 if TYPE_CHECKING:
     from noisewise.report.collect import Collected
@@ -43,12 +43,14 @@ class Report:
 
     def run(self) -> int:
         """Collect, check, write."""
-        from noisewise.report.files import write_report, write_reports
+        from noisewise.report.files import results_of, write_report, write_reports
         from noisewise.report.page import record_of
 
         if not self.outputs:
             raise UserError("no denoised image; give one: noisewise report cells_denoised.tif")
         outputs, given = find_images(self.outputs), None if self.input is None else user_path(self.input)
+        if any(map(names_several, self.outputs)):
+            outputs = results_of(outputs) or outputs
         if len(outputs) > 1:
             if self.page is not None or (given is not None and not given.is_dir()):
                 raise UserError("of several images, -o cannot be given, and --input is the folder of the noisy ones")

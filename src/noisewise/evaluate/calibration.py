@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisewise.noise.base import Noise
+from noisewise.noise.ops.specks import surround
 from noisewise.posterior import Posterior
 
 BINS = 15
@@ -19,6 +20,24 @@ PRIOR_STD = 0.3  # prior standard deviation of the ratio of squared errors to va
 NOISE_ERROR = 0.06  # relative standard error of a measured noise variance, as found on real images with repeats
 
 Denoiser = Callable[[Tensor], Posterior[Tensor]]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of pixels (n,) of a channel: mean D of the eight neighbours, σ, (x − D)², the variance of the noise, and the
+    covariance of D with the noise.
+    """
+
+    level: Tensor
+    std: Tensor
+    removed: Tensor
+    variance: Tensor
+    kept: Tensor
+
+    @property
+    def squared(self) -> Tensor:
+        """Estimates of (s − D)². That of a single pixel is as noisy as the image; only means are meaningful."""
+        return self.removed - self.variance + 2 * self.kept
 
 
 @dataclass(frozen=True)
@@ -66,18 +85,18 @@ def reliability(mean: Tensor, std: Tensor, truth: Tensor, bins: int = BINS) -> R
     return Reliability(*binned(error**2, std, bins), coverage)
 
 
-def reliability_without_truth(pieces: Sequence[tuple[Tensor, Tensor, float]], noise_error: float = 0.0) -> Reliability:
+def reliability_without_truth(pieces: Sequence[Errors], noise_error: float = 0.0) -> Reliability:
     """Compare standard deviations with the results of `squared_errors` for one channel, image by image.
 
     noise_error: relative standard error of the noise's variance.
 
     Errors: `ValueError` if no pixel is left.
     """
-    squared = torch.cat([piece[0].double().flatten() for piece in pieces])
-    std = torch.cat([piece[1].double().flatten() for piece in pieces])
+    squared = torch.cat([piece.squared.double() for piece in pieces])
+    std = torch.cat([piece.std.double() for piece in pieces])
     if not len(squared):
         raise ValueError("every pixel is near the camera's limits")
-    variance = sum(piece[2] for piece in pieces) / len(pieces)
+    variance = float(torch.cat([piece.variance for piece in pieces]).double().mean())
     predicted, actual, ratio, ratio_error = binned(squared, std, BINS)
     ratio_error = math.hypot(ratio_error, noise_error * variance / float((std**2).mean()))
     return Reliability(predicted, actual, ratio, ratio_error, dict.fromkeys(COVERAGES, math.nan))
@@ -97,8 +116,8 @@ def binned(squared: Tensor, std: Tensor, bins: int) -> tuple[tuple[float, ...], 
 
 def squared_errors(
     noisy: Tensor, noise_models: Sequence[Noise], denoiser: Denoiser, generator: torch.Generator
-) -> list[tuple[Tensor, Tensor, float]]:
-    """Estimate the squared errors (s − D(x))² of a denoiser D, with its σ and the noise's mean variance, by channel.
+) -> list[Errors]:
+    """Estimate the squared errors (s − D(x))² of a denoiser D, by channel.
 
     (x − D)² − v + 2 (x* − D)(D(x*) − D), with v the variance of the noise model at D, and x* a new noisy image of D.
     D contains a part of the noise, so its residual is smaller than its error; the new noise shows by how much. The
@@ -119,8 +138,10 @@ def squared_errors(
     for c, (noise_model, part) in enumerate(channels):
         variance = noise_model.mean_var(part)[1].to(part)
         valid = unclipped(noise_model, part)
-        squared = (noisy[:, c : c + 1] - part) ** 2 - variance + 2 * covariance[:, c : c + 1]
-        found.append((squared[valid], std[:, c : c + 1][valid], float(variance.mean())))
+        removed = (noisy[:, c : c + 1] - part) ** 2
+        level = surround(part.reshape(-1, 1, *part.shape[-2:])).reshape(part.shape)
+        all_pixels = level, std[:, c : c + 1], removed, variance, covariance[:, c : c + 1]
+        found.append(Errors(*(values[valid] for values in all_pixels)))
     return found
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from statistics import NormalDist
 from typing import Protocol
 
 import torch
@@ -19,6 +20,7 @@ STEP = 0.3  # standard deviations of the noise, by which an image is changed to 
 TOO_MUCH, TOO_LITTLE = 1.25, 0.75  # of the residual, beyond which a result is in doubt
 STRUCTURED, OTHER_SHAPE, UNSTABLE = 0.15, 0.2, 1.5  # of correlation, shape and stability
 FEW_PHOTONS, SHAPE_SHARE = 5.0, 0.1  # photons of a pixel whose shape of the noise counts; share of such pixels
+OFTEN = 0.9  # of the pixels, whose change tells whether a result is stable
 QUANTILES, MOST_VALUES = (0.05, 0.25, 0.75, 0.95), 1 << 17  # of the values that are removed
 BLOCK, BLOCK_SHARE = 16, 0.5  # pixels; fraction of a block that must count
 SEED = 1_000_003  # not one from which others draw noise
@@ -41,8 +43,9 @@ class ConsistencyCheck:
     risk: expected squared error of D, mean of ((x − D)² − n² + 2 n · dD/dt) w (Stein's estimate); risk_error: its
     standard error. noise: that of x itself, mean of n² w. Where D is better than x, risk is below noise; it is clearly
     below zero only where the noise model has too much noise. removed, kept: means of (x − D)² w and of n · dD/dt w.
-    stability: √ mean (D(D + n) − D)² / σ²: D with new noise, denoised again, compared with D in units of the predicted
-    standard deviation σ; well above 1 where D contains what the denoiser itself takes for noise. None without σ.
+    stability: how far 90 % of D(D + n), D with new noise and denoised again, are from D at most, in units of the
+    predicted standard deviation σ, and of a normal distribution's 1.645: well above 1 where D contains what the
+    denoiser itself takes for noise. None without σ.
     """
 
     residual: float
@@ -134,7 +137,8 @@ def check_consistency(
     change = None
     if stability and found.std is not None:
         again = (denoise(noise_model.sample(mean, generator)).mean - mean) / found.std
-        change = average(again**2) ** 0.5
+        off = again[counts].abs().float()
+        change = float(off.kthvalue(max(1, int(OFTEN * len(off)))).values) / NormalDist().inv_cdf(0.5 + OFTEN / 2)
     weight = 1 / variance if weight is None else weight
     terms = ((noisy - mean) ** 2 - noise**2 + 2 * kept) * weight
     return ConsistencyCheck(

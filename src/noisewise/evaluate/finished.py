@@ -30,9 +30,9 @@ VISIBLE = 0.1  # standard deviations of the noise, by which a speck sticks out
 SIGNAL_TO_NOISE, FEWEST = 0.15, 20  # of a frequency band that is compared; its Fourier components
 # Calibrated on honest and on harmed results with `benchmarks/harm.py`.
 LIMITS = {
-    "missing": 1e-6, "offset": 0.05, "left": 0.9,
-    "amount": 0.6, "structure": 0.3, "scale": 0.012, "shift": 0.1, "blurred": 0.48, "sharpened": 0.085, "blocks": 0.45,
-    "seam": 0.1, "stripe": 0.4, "erased": 2.2, "invented": 3.5, "specks": 1.5,
+    "missing": 1e-6, "offset": 0.25, "left": 0.9,
+    "amount": 0.6, "structure": 0.3, "scale": 0.016, "shift": 0.1, "blurred": 0.48, "sharpened": 0.085, "blocks": 0.45,
+    "seam": 0.1, "stripe": 0.35, "erased": 2.4, "invented": 3.5, "specks": 1.5,
 }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def check_finished(
     if not counts.any():
         return [missing]
     denoised = torch.where(denoised.isfinite(), denoised, second.to(denoised))
-    variance = noise.mean_var((second.double() + denoised.double()) / 2)[1]
+    variance = noise.mean_var(second.double())[1]
     std = variance.clamp(min=1e-3 * float(variance.mean())).sqrt()
     residual, change = (
         torch.where(counts, (one.double() - other.double()) / std, 0.0)
@@ -71,14 +71,15 @@ def check_finished(
     )
     signal = second.double()
     found = [
-        missing, Finding("offset", float(change[counts].median())), *left(residual, counts),
+        missing, Finding("offset", -float(residual[counts].mean())), *left(residual, counts),
         Finding("amount", float((residual[counts] ** 2).mean()) - 1),
         structure(residual, noise_like(noise, second, std)),
         *geometry(change, signal, std), *transfer(change, signal, std), *means(change), *lines(change),
         *spots(residual, change), specks(denoised.double(), std, step),
     ]  # fmt: skip
+    flat = float((((signal - signal.mean()) / std) ** 2).mean()) < CLEAR
     rounding = step / 2 / float(std.median())
-    return [less(one, rounding) if one.check in ROUNDED else one for one in found]
+    return [less(one, rounding) if flat and one.check in ROUNDED else one for one in found]
 
 
 def less(one: Finding, most: float) -> Finding:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
-from torch import Tensor, nn
+from torch import Tensor, hypot, lerp, nn
 from torch.nn import functional as F
 
 from noisewise.container import read_container, write_container
@@ -28,7 +28,7 @@ from noisewise.methods.losses.thinning import thinning_loss
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, noise_features
 from noisewise.noise.ops.correlation_length import correlated_offsets
-from noisewise.noise.ops.specks import REACH, SMOOTH, WHITE, without_specks
+from noisewise.noise.ops.specks import REACH, SMOOTH, WHITE, surround, without_specks
 from noisewise.posterior import Normal
 
 PRETRAINED = Path(__file__).with_name("pretrained.safetensors")
@@ -152,18 +152,24 @@ def some_patches(batch: Batch, which: slice) -> Batch:
 
 
 def conditioned_posterior(net: Denoiser, noisy: Tensor) -> Normal[Tensor]:
-    """Mean, without specks, and standard deviation of images (N, C, *S), image units."""
+    """Mean, without specks, and standard deviation of images (N, C, *S), image units.
+
+    Where the network is known to be worse than the noise, the mean keeps a share of the noisy pixel.
+    """
     features = conditioning(net, len(noisy))
     mean, width = moments(net, split_channels(noisy.float()), features)
     noise_std = features.stabilizer.variance(mean).sqrt()
     planes, kinds = (len(mean) * prod(mean.shape[2:-2]), 1, *mean.shape[-2:]), SMOOTH if features.smooth else WHITE
-    clean = without_specks(mean.reshape(planes), noise_std.reshape(planes), kinds).reshape(mean.shape)
-    return Normal(net.unfold(clean), net.unfold(width * noise_std))
+    clean = without_specks(mean.reshape(planes), noise_std.reshape(planes), kinds)
+    level = net.unfold(surround(clean).reshape(mean.shape))
+    mean, std, noise_std = (net.unfold(part) for part in (clean.reshape(mean.shape), width * noise_std, noise_std))
+    share = net.kept_of(level)
+    return Normal(lerp(mean, noisy.to(mean), share), hypot((1 - share) * std, share * noise_std))
 
 
 def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
     """Pixels beyond the receptive field of the network that the mean depends on."""
-    return REACH
+    return REACH + 1
 
 
 # -- packaged weights --------------------------------------------------------------------------------

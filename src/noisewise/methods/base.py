@@ -17,6 +17,8 @@ from noisewise.nets.unet import UNet, pooling_plan
 from noisewise.noise.base import Noise
 from noisewise.posterior import MEAN_ALONE, Point, Posterior
 
+KNOTS = 16  # signals at which the share of the noisy pixel that is kept is known
+
 Needs = Literal["noisy", "pairs", "clean"]
 NoiseUse = Literal["none", "pixel", "correlated"]
 
@@ -130,12 +132,16 @@ class Denoiser(Standardized):
     backbone: the network, in normalised units. spec: the images that it is for. noise_models: none, one for all
     channels, or one per channel. independent: whether the backbone sees one channel at a time. inputs, heads: feature
     maps that the backbone takes and returns per channel. std_scale: factor on predicted standard deviations,
-    (C, 1, ...), found after training. warnings: where the method does not suit such images, and what to do.
+    (C, 1, ...), found after training. kept_level, kept_share: levels (C, K), ADU, and the share of the noisy pixel
+    that a result keeps at each, found after training. warnings: where the method does not suit such images, and what to
+    do.
     no_light: the signal without light (C, 1, ...), of which no image has less, for photon counts; or None.
     pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
     """
 
     std_scale: Tensor
+    kept_level: Tensor
+    kept_share: Tensor
 
     def __init__(
         self, backbone: nn.Module, spec: ImageSpec, noise_models: Sequence[Noise] = (), *, independent: bool = True,
@@ -146,6 +152,8 @@ class Denoiser(Standardized):
         )
         self.noise_models = nn.ModuleList(noise_models)
         self.register_buffer("std_scale", self.per_channel([1.0] * spec.channels))
+        self.register_buffer("kept_level", torch.zeros(spec.channels, KNOTS))
+        self.register_buffer("kept_share", torch.zeros(spec.channels, KNOTS))
         self.warnings: list[str] = []
         self.no_light: Tensor | None = None
         self.pretrained_part = ""
@@ -158,6 +166,22 @@ class Denoiser(Standardized):
     def noise_model(self, channel: int) -> Noise:
         """The noise model of a channel."""
         return cast(Noise, self.noise_models[min(channel, len(self.noise_models) - 1)])
+
+    def keep_noisy(self, channel: int, levels: Tensor, shares: Tensor) -> None:
+        """Set the share of the noisy pixel that a channel's result keeps at some levels, from dark to bright."""
+        positions = torch.arange(KNOTS).clamp(max=len(levels) - 1)
+        first = max(len(levels) - KNOTS, 0)  # it is the bright ones that matter
+        self.kept_level[channel], self.kept_share[channel] = levels[first + positions], shares[first + positions]
+
+    def kept_of(self, level: Tensor) -> Tensor:
+        """The share of the noisy pixel to be kept where images (N, C, *S) have these levels."""
+        if not self.kept_share.any():
+            return torch.zeros_like(level)
+        parts = [
+            interpolated(part, *knots)
+            for part, *knots in zip(level.unbind(1), self.kept_level, self.kept_share, strict=True)
+        ]
+        return torch.stack(parts, 1)
 
     @property
     def sampled(self) -> nn.Module:
@@ -173,6 +197,14 @@ class Denoiser(Standardized):
     def collapsed(self) -> bool:
         """Whether latent variables carry no information about the image after training (a collapsed posterior)."""
         return bool(getattr(self.backbone, "collapsed", False))
+
+
+def interpolated(x: Tensor, signals: Tensor, values: Tensor) -> Tensor:
+    """Linear interpolation of values (K,) at signals (K,) that rise; constant beyond them."""
+    above = torch.searchsorted(signals, x.contiguous()).clamp(1, len(signals) - 1)
+    low, high = signals[above - 1], signals[above]
+    part = ((x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)).clamp(0, 1)
+    return torch.lerp(values[above - 1], values[above], part)
 
 
 @dataclass(frozen=True, kw_only=True)

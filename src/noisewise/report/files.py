@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from noisewise.errors import UserError, counted, one_line
@@ -35,6 +35,19 @@ def find_input(denoised: Path, given: Path | None = None) -> Path:
         return folder / name
     missing = f"the noisy image {one_line(name)} is not in {folder}" if name else "names no noisy image"
     raise UserError(f"{denoised}: {missing}; give it: noisewise report {denoised.name} --input IMAGE")
+
+
+def results_of(paths: Sequence[Path]) -> list[Path]:
+    """Those of some images that name the noisy image which they were made from."""
+
+    def names_one(path: Path) -> bool:
+        try:
+            with open_source(path) as source:
+                return bool((read_provenance(source) or {}).get("input"))
+        except UserError:
+            return False
+
+    return list(filter(names_one, paths))
 
 
 def report(

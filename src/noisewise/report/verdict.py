@@ -64,7 +64,8 @@ def unusual(checks: Mapping[str, Any]) -> list[str]:
     stability = (checks.get("consistency") or {}).get("stability")
     if stability is not None and stability > UNSTABLE:
         found.append(
-            f"With new noise and denoised again, the result changes by {stability:.1f} times its standard deviation."
+            f"With new noise and denoised again, the result changes by {stability:.1f} times as much as its standard "
+            f"deviation says."
         )
     left = (checks.get("empty") or {}).get("std")
     if left is not None and left > NOT_EMPTY:

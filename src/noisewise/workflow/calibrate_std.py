@@ -1,4 +1,4 @@
-"""Recalibrate predicted standard deviations to match observed errors, after training."""
+"""What is corrected after training: results where a network is worse than the noise, and standard deviations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from torch import Tensor
 
 from noisewise.evaluate.calibration import (
     NOISE_ERROR,
+    Errors,
     Reliability,
     reliability,
     reliability_without_truth,
     squared_errors,
 )
+from noisewise.evaluate.noisy_share import noisy_share
 from noisewise.methods.base import Denoiser, Method
 from noisewise.noise.base import Noise
 from noisewise.posterior import Posterior
@@ -34,7 +36,32 @@ def reliabilities(method: Method, net: Denoiser, batches: Sequence[Any]) -> list
         return [against_targets(method, net, batches, channel) for channel in channels]
     if not net.noise:
         return [None for _ in channels]
-    noise_models = [net.noise_model(channel).typical() for channel in channels]
+    pieces = errors_of(method, net, batches)
+    return [without_truth(piece, net.noise_model(channel)) for channel, piece in enumerate(pieces)]
+
+
+def keep_noisy_pixels(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[str]:
+    """Set the share of the noisy pixels that a pretrained network's result keeps. Returns a note where it is not 0."""
+    if not method.traits.pretrained or method.traits.needs == "clean" or not net.noise:
+        return []
+    notes = []
+    net.kept_share.zero_()
+    for channel, pieces in enumerate(errors_of(method, net, batches)):
+        levels, shares = noisy_share(pieces)
+        net.keep_noisy(channel, levels, shares)
+        if float(shares.max()):
+            which = "" if len(net.mean) == 1 else f" of channel {channel}"
+            where = levels[shares > 0]
+            notes.append(
+                f"around signals of {float(where.min()):.4g} to {float(where.max()):.4g} ADU{which}, up to "
+                f"{float(shares.max()):.0%} of the noisy pixel is kept: there the network errs by more than the noise"
+            )
+    return notes
+
+
+def errors_of(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[list[Errors]]:
+    """Estimated errors of each channel, on batches of patches."""
+    noise_models = [net.noise_model(channel).typical() for channel in range(len(net.mean))]
     generator, pieces = torch.Generator().manual_seed(SEED), []
     for batch in batches:
 
@@ -43,7 +70,7 @@ def reliabilities(method: Method, net: Denoiser, batches: Sequence[Any]) -> list
                 return method.posterior(net, x, coordinates)
 
         pieces.append(squared_errors(batch.noisy.float(), noise_models, denoise, generator))
-    return [without_truth([piece[channel] for piece in pieces], noise_models[channel]) for channel in channels]
+    return [list(channel) for channel in zip(*pieces, strict=True)]
 
 
 def against_targets(method: Method, net: Denoiser, batches: Sequence[Any], channel: int) -> Reliability:
@@ -59,7 +86,7 @@ def against_targets(method: Method, net: Denoiser, batches: Sequence[Any], chann
     return reliability(mean, std, truth)
 
 
-def without_truth(pieces: list[tuple[Tensor, Tensor, float]], noise_model: Noise) -> Reliability | None:
+def without_truth(pieces: Sequence[Errors], noise_model: Noise) -> Reliability | None:
     """Standard deviations against errors estimated by the noise model, which is not exact if it was measured."""
     try:
         return reliability_without_truth(pieces, NOISE_ERROR if noise_model.provenance else 0.0)

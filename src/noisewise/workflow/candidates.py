@@ -165,7 +165,7 @@ def reason(best: Trial, trials: Sequence[Trial], gains: Sequence[float], measure
     what, gain = (f"{checkup.kind} noise", checkup.gain_adu_per_e) if checkup else ("noise not measured", None)
     what += f", gain {gain.value:.2g} ADU/e⁻" if gain else ""
     expected = [f"{label(one)} {gain:+.1f}" for one, gain in zip(trials, gains, strict=True) if one is not best]
-    found = f"{gains[trials.index(best)]:+.1f} dB of PSNR expected{'; ' + ', '.join(expected) if expected else ''}"
+    found = f"{gains[trials.index(best)]:+.1f} dB expected{'; ' + ', '.join(expected) if expected else ''}"
     return f"{what}: {label(best)} ({found})"
 
 

@@ -34,17 +34,21 @@ def without_specks(image: Tensor, std: Tensor, kinds: Sequence[Speck]) -> Tensor
     """
     for kind in kinds:
         inner, outer = kind.side**2, kind.ring**2
-        mean = around(image, kind.side)
-        away = (image - mean).abs() * (inner / (inner - 1)) / std
+        away = (image - surround(image, kind.side)).abs() / std
         typical = (outer * around(away, kind.ring) - inner * around(away, kind.side)).clamp(min=0) / (outer - inner)
         speck = (away > kind.factor * typical) & (away < kind.most)
         image = torch.where(speck, median_along(median_along(image, kind.side, -1), kind.side, -2), image)
     return image
 
 
-def around(image: Tensor, side: int) -> Tensor:
-    """Mean of a square of pixels around each, with replicated borders."""
-    return avg_pool2d(pad(image, (side // 2,) * 4, mode="replicate"), side, 1)
+def around(image: Tensor, side: int, mode: str = "replicate") -> Tensor:
+    """Mean of a square of pixels around each, with replicated (or mirrored) borders."""
+    return avg_pool2d(pad(image, (side // 2,) * 4, mode=mode), side, 1)
+
+
+def surround(image: Tensor, side: int = 3) -> Tensor:
+    """Mean of the others in a square of pixels around each; borders are mirrored, so that no pixel is among them."""
+    return (side**2 * around(image, side, "reflect") - image) / (side**2 - 1)
 
 
 def median_along(image: Tensor, side: int, axis: int) -> Tensor:
