@@ -31,7 +31,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "samples": posterior.sampling, "invention": posterior.invention,
     "fuzz": robustness.fuzz, "kills": robustness.kills, "memory": robustness.memory,
     "planted": choice.planted, "dense": choice.dense, "labelled": choice.labelled, "never_worse": choice.never_worse,
-    "coverage": choice.coverage,
+    "coverage": choice.coverage, "harm": choice.harm,
     "noise": noise.measured, "calibration": noise.recorded, "refine": noise.refined, "scenes": noise.scene_statistics,
 }  # fmt: skip
 WIDTH = 119

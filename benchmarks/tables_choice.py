@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common import table
+from noisewise.evaluate.finished import LIMITS
 from result_files import mean, result, rows
 
 PLANTED = ("sCMOS", "photons", "dim", "bright", "rows", "correlated", "dense", "drawn", "natural", "all")
@@ -121,4 +122,28 @@ def coverage() -> str:
         "them, and those with the darkest, medium and brightest signals; 90 % are right. Last column: warnings about",
         "the intervals in the report.", "",
         table(body, ["", "covered", "dark", "medium", "bright", "warnings"]),
+    ])  # fmt: skip
+
+
+def harm() -> str:
+    """How often a report finds planted harm, and blames honest results."""
+    found = rows("harm")
+    kinds = list(dict.fromkeys(one["kind"] for one in found))
+    body = []
+    for what in dict.fromkeys(one["harm"] for one in found):
+        flagged = {
+            kind: [
+                any(abs(one[check]) > limit for check, limit in LIMITS.items())
+                for one in found
+                if one["harm"] == what and one["kind"] == kind
+            ]
+            for kind in kinds
+        }
+        total = [one for part in flagged.values() for one in part]
+        counts = [f"{sum(part)} of {len(part)}" for part in flagged.values()]
+        body.append([what, percent(sum(total) / len(total)), *counts])
+    return "\n".join([
+        "Results over five kinds of images that a report finds something against (`benchmarks/harm.py`): honest ones,",
+        "whose share is the rate of false alarms, and those with planted harm.", "",
+        table(body, ["", "found", *kinds]),
     ])  # fmt: skip

@@ -128,7 +128,7 @@ def exposed(shape: tuple[int, ...] = (160, 160), seed: int = 1, photons: float =
     [
         (lambda d, _: d * np.nan, "missing", "do not believe"),
         (lambda d, _: np.where(np.arange(160)[:, None] < 40, np.nan, d), "missing", "do not believe"),
-        (lambda d, _: d + 0.3 * SIGMA, "offset", "look here"),
+        (lambda d, _: d + 0.4 * SIGMA, "offset", "look here"),
         (lambda d, x: np.where(np.abs(np.mgrid[:160, :160] - 80).max(0) < 20, x, d), "left", "look here"),
     ],
     ids=["all missing", "rows missing", "offset", "a tile left noisy"],
