@@ -74,7 +74,7 @@ def check_finished(
         missing, Finding("offset", -float(residual[counts].mean())), *left(residual, counts),
         Finding("amount", float((residual[counts] ** 2).mean()) - 1),
         structure(residual, noise_like(noise, second, std)),
-        *geometry(change, signal, std), *transfer(change, signal, std), *means(change), *lines(change),
+        *geometry(change, signal, std), *transfer(residual, change, signal, std), *means(change), *lines(change),
         *spots(residual, change), specks(denoised.double(), std, step),
     ]  # fmt: skip
     flat = float((((signal - signal.mean()) / std) ** 2).mean()) < CLEAR
@@ -127,23 +127,32 @@ def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
     return (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
 
 
-def transfer(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
-    """How much weaker (blurred) or stronger (sharpened) the result is at any scale: E[D R*] / E|R|² − 1."""
+def transfer(residual: Tensor, change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
+    """How much weaker (blurred) or stronger (sharpened) the result is at any scale: E[D R*] / E|R|² − 1.
+
+    Stronger counts as far as the noisy image contradicts it: a posterior mean is not stronger than the image.
+    """
     scale = float(std.mean())
     window = torch.outer(*(torch.hann_window(size, periodic=False, dtype=torch.float64) for size in signal.shape))
     second = torch.fft.rfft2(window * (signal - signal.mean()) / scale)
     moved = change * std / scale
     difference = torch.fft.rfft2(window * (moved - moved.mean()))
+    removed = residual * std / scale
+    noisy = torch.fft.rfft2(window * (removed - removed.mean()))
     fy, fx = torch.fft.fftfreq(signal.shape[0])[:, None], torch.fft.rfftfreq(signal.shape[1])[None]
     radius, power = (fy**2 + fx**2).sqrt(), float((window**2).sum())
-    found = [0.0]
+    weaker, stronger = [0.0], [0.0]
     for start, stop in pairwise(BANDS):
         band = (radius >= start) & (radius < stop)
         strength = float((second[band].abs() ** 2).mean())
         if int(band.sum()) >= FEWEST and strength > SIGNAL_TO_NOISE * power:
-            found.append(float((difference[band] * second[band].conj()).real.mean()) / strength)
-    yield Finding("blurred", max(0.0, -min(found)))
-    yield Finding("sharpened", max(found))
+            gained, left = (
+                float((one[band] * second[band].conj()).real.mean()) / strength for one in (difference, noisy)
+            )
+            weaker.append(-gained)
+            stronger.append(min(gained, -left))
+    yield Finding("blurred", max(weaker))
+    yield Finding("sharpened", max(stronger))
 
 
 def left(residual: Tensor, counts: Tensor) -> Iterator[Finding]:
