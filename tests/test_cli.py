@@ -594,7 +594,7 @@ def test_ctrl_c_after_the_last_step_loses_nothing(run, cells, camera, monkeypatc
 
     train = ("train", "pn2v", cells, "--noise", camera, *STEPS, *SMALL, "--batch-size", "2")
     assert run(*train, "-o", "whole.safetensors")[0] == 0
-    monkeypatch.setattr(training, "reliabilities", interrupt)
+    monkeypatch.setattr(training, "calibrate", interrupt)
     assert run("denoise", cells, "--noise", camera, *PN2V, "--model", "d.safetensors")[0] == 130
     assert run("predict", "d.safetensors", cells, "-o", "d.tif")[0] == 0
     code, _, err = run(*train, "-o", "m.safetensors")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from noisewise.evaluate.calibration import Errors, reliability, reliability_without_truth, squared_errors
 from noisewise.evaluate.noisy_share import noisy_share
-from noisewise.methods.base import interpolated
 from noisewise.noise.base import Noise
+from noisewise.noise.fit.pairs import interpolate
 from noisewise.noise.models.correlated import Correlated
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
@@ -135,7 +135,7 @@ def test_a_result_that_errs_by_more_than_the_noise_keeps_noisy_pixels(noise_mode
     levels, shares = noisy_share(errors)
     assert float(shares[levels < 200].max()) == 0 and float(shares[-1]) > 0.5
     mean = denoise(noisy).mean
-    kept = interpolated(surround(mean), levels, shares)
+    kept = interpolate(surround(mean), levels, shares[:, None])[..., 0]
     bright = surround(signal) > 800
     before, after = ((one[bright] - 900).square().mean() for one in (mean, torch.lerp(mean, noisy, kept)))
     assert float(after) < 0.6 * float(before)

@@ -127,11 +127,13 @@ def check_consistency(
     def average(values: Tensor) -> float:
         return float(values[counts].double().mean())
 
+    def in_units(values: Tensor) -> Tensor:
+        return torch.where(counts, (values / variance.sqrt()).double(), 0.0)
+
     power, kept_power = average(noise**2 / variance), average(kept / variance)
     residual = average((noisy - mean) ** 2 / variance)
     correlation = {
-        axis: neighbour_correlation(noisy - mean, variance, counts, axis)
-        - neighbour_correlation(noise, variance, counts, axis)
+        axis: neighbour_correlation(in_units(noisy - mean), axis) - neighbour_correlation(in_units(noise), axis)
         for axis in "YX"
     }
     change = None
@@ -186,10 +188,8 @@ def error_of_mean(values: Tensor, counts: Tensor) -> float:
     return float(mean.std() / len(mean) ** 0.5) if len(mean) > 1 else math.inf
 
 
-def neighbour_correlation(residual: Tensor, variance: Tensor, counts: Tensor, axis: str) -> float:
-    """Correlation of a residual's neighbours along Y or X, each in units of the noise."""
-    unit = (residual / variance.sqrt()).double()
-    unit = torch.where(counts, unit, 0.0)
+def neighbour_correlation(unit: Tensor, axis: str) -> float:
+    """Correlation of neighbours along Y or X, of a residual in units of the noise; 0 where pixels do not count."""
     along = {"Y": -2, "X": -1}[axis]
     size = unit.shape[along]
     first, second = unit.narrow(along, 0, size - 1), unit.narrow(along, 1, size - 1)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-from noisewise.evaluate.consistency import NoiseLike
+from noisewise.evaluate.consistency import BLOCK_SHARE, NoiseLike, neighbour_correlation
 from noisewise.noise.ops.specks import WHITE, without_specks
 
 SPOT_WIDTHS, HALF = (1.0, 1.6), 5  # pixels: standard deviations of the spots of the matched filters; half of a filter
@@ -25,7 +25,6 @@ BANDS = (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.43, 0.5)  # cycle
 SEED = 1_000_039  # not one from which others draw noise
 SCALE_ERRORS, CLEAR = 1.5, 0.05  # standard errors; mean square of the signal's contrast, in units of the noise
 ROUNDED = ("offset", "blocks", "seam", "stripe")  # to which the rounding of a flat result adds
-HALF_A_BLOCK = 0.5  # share of the pixels of a block that must count
 VISIBLE = 0.1  # standard deviations of the noise, by which a speck sticks out
 SIGNAL_TO_NOISE, FEWEST = 0.15, 20  # of a frequency band that is compared; its Fourier components
 # Calibrated on honest and on harmed results with `benchmarks/harm.py`.
@@ -70,16 +69,16 @@ def check_finished(
         for one, other in ((noisy, denoised), (denoised, second))
     )
     signal = second.double()
+    contrast = contrast_of(signal, std)
     found = [
-        missing, Finding("offset", -float(residual[counts].mean())), *left(residual, counts),
+        missing, Finding("offset", -float(residual[counts].mean())), least_removed(residual, counts),
         Finding("amount", float((residual[counts] ** 2).mean()) - 1),
         structure(residual, noise_like(noise, second, std)),
-        *geometry(change, signal, std), *transfer(residual, change, signal, std), *means(change), *lines(change),
-        *spots(residual, change), specks(denoised.double(), std, step),
+        *geometry(change, contrast, signal, std), *transfer(residual, change, signal, std),
+        means(change), *lines(change), *spots(residual, change), specks(denoised.double(), std, step),
     ]  # fmt: skip
-    flat = float((((signal - signal.mean()) / std) ** 2).mean()) < CLEAR
-    rounding = step / 2 / float(std.median())
-    return [less(one, rounding) if flat and one.check in ROUNDED else one for one in found]
+    rounding = 0.0 if is_clear(contrast) else step / 2 / float(std.median())
+    return [less(one, rounding) if one.check in ROUNDED else one for one in found]
 
 
 def less(one: Finding, most: float) -> Finding:
@@ -95,23 +94,27 @@ def noise_like(noise: NoiseLike, signal: Tensor, std: Tensor) -> Tensor:
 
 def structure(residual: Tensor, noise: Tensor) -> Finding:
     """The largest correlation of neighbours in the residual, beyond that of noise."""
-
-    def correlations(image: Tensor) -> Tensor:
-        both = (image[1:] * image[:-1]).mean(), (image[:, 1:] * image[:, :-1]).mean()
-        return torch.stack(both) / (image**2).mean().clamp(min=1e-12)
-
-    return Finding("structure", float((correlations(residual) - correlations(noise)).max()))
+    beyond = [neighbour_correlation(residual, axis) - neighbour_correlation(noise, axis) for axis in "YX"]
+    return Finding("structure", max(beyond))
 
 
-def geometry(change: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
+def contrast_of(signal: Tensor, std: Tensor) -> Tensor:
+    """The signal less its weighted mean, in standard deviations of the noise."""
+    weight = 1 / std**2
+    return (signal - (weight * signal).sum() / weight.sum()) / std
+
+
+def is_clear(contrast: Tensor) -> bool:
+    """Whether the signal differs from a flat one by more than two honest results of it may differ."""
+    return float((contrast**2).mean()) > CLEAR
+
+
+def geometry(change: Tensor, contrast: Tensor, signal: Tensor, std: Tensor) -> Iterator[Finding]:
     """Scale: regression of the change on the signal, less 1.5 standard errors of a scale that is measured in the noisy
     image. Shift (pixels): regression on the signal's gradient.
     """
-    weight = 1 / std**2
-    centred = (signal - (weight * signal).sum() / weight.sum()) / std
-    power = max(float((centred**2).sum()), 1e-12)
-    clear = power > CLEAR * change.numel()
-    scale = float((centred * change).sum()) / power if clear else 0.0
+    clear, power = is_clear(contrast), max(float((contrast**2).sum()), 1e-12)
+    scale = float((contrast * change).sum()) / power if clear else 0.0
     yield Finding("scale", math.copysign(max(abs(scale) - SCALE_ERRORS / power**0.5, 0.0), scale))
     shifts = [0.0]
     for part in gradient(signal):
@@ -155,22 +158,19 @@ def transfer(residual: Tensor, change: Tensor, signal: Tensor, std: Tensor) -> I
     yield Finding("sharpened", max(stronger))
 
 
-def left(residual: Tensor, counts: Tensor) -> Iterator[Finding]:
+def least_removed(residual: Tensor, counts: Tensor) -> Finding:
     """By how much the residual of a block has less power than noise, where it has least."""
     side = min(BLOCK, *residual.shape)
     power, share = (avg_pool2d(one[None, None].double(), side)[0, 0] for one in (residual**2, counts))
     missing = 1 - power / share.clamp(min=1e-9)
-    missing[share < HALF_A_BLOCK] = 0.0
-    at = int(missing.argmax())
-    yield Finding("left", float(missing.flatten()[at]), (at // missing.shape[1] * side, at % missing.shape[1] * side))
+    missing[share < BLOCK_SHARE] = 0.0
+    return largest("left", missing, side)
 
 
-def means(change: Tensor) -> Iterator[Finding]:
+def means(change: Tensor) -> Finding:
     """The largest mean of a block."""
     side = min(BLOCK, *change.shape)
-    found = avg_pool2d(change[None, None], side)[0, 0].abs()
-    at = int(found.argmax())
-    yield Finding("blocks", float(found.flatten()[at]), (at // found.shape[1] * side, at % found.shape[1] * side))
+    return largest("blocks", avg_pool2d(change[None, None], side)[0, 0].abs(), side)
 
 
 def lines(change: Tensor) -> Iterator[Finding]:
@@ -229,7 +229,8 @@ def filtered(image: Tensor, width: float) -> Tensor:
     return found
 
 
-def largest(check: str, values: Tensor) -> Finding:
-    """The largest value and its place."""
+def largest(check: str, values: Tensor, side: int = 1) -> Finding:
+    """The largest value, or 0, and its place. side: of the blocks (pixels) that the values are of."""
     at = int(values.argmax())
-    return Finding(check, max(float(values.flatten()[at]), 0.0), (at // values.shape[1], at % values.shape[1]))
+    place = (at // values.shape[1] * side, at % values.shape[1] * side)
+    return Finding(check, max(float(values.flatten()[at]), 0.0), place)

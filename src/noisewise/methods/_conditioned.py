@@ -160,15 +160,17 @@ def conditioned_posterior(net: Denoiser, noisy: Tensor) -> Normal[Tensor]:
     mean, width = moments(net, split_channels(noisy.float()), features)
     noise_std = features.stabilizer.variance(mean).sqrt()
     planes, kinds = (len(mean) * prod(mean.shape[2:-2]), 1, *mean.shape[-2:]), SMOOTH if features.smooth else WHITE
-    clean = without_specks(mean.reshape(planes), noise_std.reshape(planes), kinds)
-    level = net.unfold(surround(clean).reshape(mean.shape))
-    mean, std, noise_std = (net.unfold(part) for part in (clean.reshape(mean.shape), width * noise_std, noise_std))
+    clean = without_specks(mean.reshape(planes), noise_std.reshape(planes), kinds).reshape(mean.shape)
+    mean, std = net.unfold(clean), net.unfold(width * noise_std)
+    if not net.keeps_noisy:
+        return Normal(mean, std)
+    level, noise_std = net.unfold(surround(clean.reshape(planes)).reshape(clean.shape)), net.unfold(noise_std)
     share = net.kept_of(level)
     return Normal(lerp(mean, noisy.to(mean), share), hypot((1 - share) * std, share * noise_std))
 
 
 def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
-    """Pixels beyond the receptive field of the network that the mean depends on."""
+    """Pixels beyond the receptive field of the network that the mean depends on: of specks, and of a pixel's level."""
     return REACH + 1
 
 

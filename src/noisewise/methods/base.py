@@ -15,6 +15,7 @@ from noisewise.axes import Symmetry
 from noisewise.nets.standardized import Standardized
 from noisewise.nets.unet import UNet, pooling_plan
 from noisewise.noise.base import Noise
+from noisewise.noise.fit.pairs import interpolate
 from noisewise.posterior import MEAN_ALONE, Point, Posterior
 
 KNOTS = 16  # signals at which the share of the noisy pixel that is kept is known
@@ -134,8 +135,7 @@ class Denoiser(Standardized):
     maps that the backbone takes and returns per channel. std_scale: factor on predicted standard deviations,
     (C, 1, ...), found after training. kept_level, kept_share: levels (C, K), ADU, and the share of the noisy pixel
     that a result keeps at each, found after training. warnings: where the method does not suit such images, and what to
-    do.
-    no_light: the signal without light (C, 1, ...), of which no image has less, for photon counts; or None.
+    do. no_light: the signal without light (C, 1, ...), of which no image has less, for photon counts; or None.
     pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
     """
 
@@ -173,15 +173,15 @@ class Denoiser(Standardized):
         first = max(len(levels) - KNOTS, 0)  # it is the bright ones that matter
         self.kept_level[channel], self.kept_share[channel] = levels[first + positions], shares[first + positions]
 
+    @property
+    def keeps_noisy(self) -> bool:
+        """Whether results keep a share of the noisy pixel anywhere."""
+        return bool(self.kept_share.any())
+
     def kept_of(self, level: Tensor) -> Tensor:
         """The share of the noisy pixel to be kept where images (N, C, *S) have these levels."""
-        if not self.kept_share.any():
-            return torch.zeros_like(level)
-        parts = [
-            interpolated(part, *knots)
-            for part, *knots in zip(level.unbind(1), self.kept_level, self.kept_share, strict=True)
-        ]
-        return torch.stack(parts, 1)
+        parts = zip(level.unbind(1), self.kept_level, self.kept_share[..., None], strict=True)
+        return torch.stack([interpolate(*part)[..., 0] for part in parts], 1)
 
     @property
     def sampled(self) -> nn.Module:
@@ -197,14 +197,6 @@ class Denoiser(Standardized):
     def collapsed(self) -> bool:
         """Whether latent variables carry no information about the image after training (a collapsed posterior)."""
         return bool(getattr(self.backbone, "collapsed", False))
-
-
-def interpolated(x: Tensor, signals: Tensor, values: Tensor) -> Tensor:
-    """Linear interpolation of values (K,) at signals (K,) that rise; constant beyond them."""
-    above = torch.searchsorted(signals, x.contiguous()).clamp(1, len(signals) - 1)
-    low, high = signals[above - 1], signals[above]
-    part = ((x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)).clamp(0, 1)
-    return torch.lerp(values[above - 1], values[above], part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from noisewise.errors import UserError, counted, one_line
@@ -28,26 +29,26 @@ def find_input(denoised: Path, given: Path | None = None) -> Path:
     """
     if given is not None and not (given.is_dir() and not is_zarr(given)):
         return given
-    with open_source(denoised) as source:
-        record = read_provenance(source) or {}
-    name, folder = Path(str(record.get("input", ""))).name, given or denoised.parent
+    name, folder = Path(named_input(denoised)).name, given or denoised.parent
     if name and (folder / name).exists():
         return folder / name
     missing = f"the noisy image {one_line(name)} is not in {folder}" if name else "names no noisy image"
     raise UserError(f"{denoised}: {missing}; give it: noisewise report {denoised.name} --input IMAGE")
 
 
+def named_input(denoised: Path) -> str:
+    """The noisy image that an output names; "" if it names none. Errors: `UserError` if it cannot be read."""
+    with open_source(denoised) as source:
+        return str((read_provenance(source) or {}).get("input", ""))
+
+
 def results_of(paths: Sequence[Path]) -> list[Path]:
     """Those of some images that name the noisy image which they were made from."""
-
-    def names_one(path: Path) -> bool:
-        try:
-            with open_source(path) as source:
-                return bool((read_provenance(source) or {}).get("input"))
-        except UserError:
-            return False
-
-    return list(filter(names_one, paths))
+    found = []
+    for path in paths:
+        with suppress(UserError):
+            found += [path] if named_input(path) else []
+    return found
 
 
 def report(

@@ -18,7 +18,7 @@ def parse_budget(budget: str | float | None) -> float | None:
     """Seconds from a number, `60s`, `10 min` or `2h`; None stays None. Errors: `UserError` for anything else."""
     if budget is None:
         return None
-    if isinstance(budget, int | float) and 0 < budget < math.inf:
+    if isinstance(budget, int | float) and not isinstance(budget, bool) and 0 < budget < math.inf:
         return float(budget)
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
     if match is None or match[2] not in UNITS or float(match[1]) <= 0:

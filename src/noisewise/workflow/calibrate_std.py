@@ -25,28 +25,32 @@ SEED = 1_000_033  # not one from which others draw noise
 NOTEWORTHY = 0.15  # relative change of standard deviations from which on a note reports it
 
 
-def reliabilities(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[Reliability | None]:
-    """For each channel, predicted standard deviations against errors on patches of images.
+def calibrate(
+    method: Method, net: Denoiser, batches: Sequence[Any]
+) -> tuple[list[Reliability | None], list[str]]:  # fmt: skip
+    """Correct results and standard deviations of a network by its errors on patches of images.
 
     Errors are those against clean targets where there are some, otherwise estimates by the noise model, without any
-    truth; None where there is neither.
+    truth. Returns for each channel the standard deviations against the errors, None where there is neither; and notes.
     """
     channels = range(len(net.mean))
+    found: list[Reliability | None] = [None for _ in channels]
+    notes: list[str] = []
     if method.traits.needs == "clean":
-        return [against_targets(method, net, batches, channel) for channel in channels]
-    if not net.noise:
-        return [None for _ in channels]
-    pieces = errors_of(method, net, batches)
-    return [without_truth(piece, net.noise_model(channel)) for channel, piece in enumerate(pieces)]
+        found = [against_targets(method, net, batches, channel) for channel in channels]
+    elif net.noise:
+        net.kept_share.zero_()
+        pieces = errors_of(method, net, batches)
+        if method.traits.pretrained and (notes := keep_noisy_pixels(net, pieces)):
+            pieces = errors_of(method, net, batches)
+        found = [without_truth(pieces[channel], net.noise_model(channel)) for channel in channels]
+    return found, notes + recalibrate_std(net, found)
 
 
-def keep_noisy_pixels(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[str]:
-    """Set the share of the noisy pixels that a pretrained network's result keeps. Returns a note where it is not 0."""
-    if not method.traits.pretrained or method.traits.needs == "clean" or not net.noise:
-        return []
+def keep_noisy_pixels(net: Denoiser, errors: Sequence[Sequence[Errors]]) -> list[str]:
+    """Set the share of the noisy pixels that results keep. Returns a note for each channel where it is not 0."""
     notes = []
-    net.kept_share.zero_()
-    for channel, pieces in enumerate(errors_of(method, net, batches)):
+    for channel, pieces in enumerate(errors):
         levels, shares = noisy_share(pieces)
         net.keep_noisy(channel, levels, shares)
         if float(shares.max()):

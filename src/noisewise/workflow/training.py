@@ -36,7 +36,7 @@ from noisewise.progress import Progress, Report, Stage, quiet
 from noisewise.train.loop import fit
 from noisewise.train.state import TrainState
 from noisewise.version import __version__
-from noisewise.workflow.calibrate_std import keep_noisy_pixels, recalibrate_std, reliabilities
+from noisewise.workflow.calibrate_std import calibrate
 from noisewise.workflow.choose import check_targets, suitability_warnings
 
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
@@ -178,14 +178,13 @@ class Training:
         model, state = self.model, self.model.train_state
         if not state.finished or state.calibrated:
             return []
-        found, notes = [], list[str]()
+        notes: list[str] = []
         if model.method.traits.std:
             batches = [self.patches.draw(state.steps + i) for i in range(CALIBRATED_ON)]
-            notes = keep_noisy_pixels(model.method, model.net, batches)
-            found = reliabilities(model.method, model.net, batches)
+            found, notes = calibrate(model.method, model.net, batches)
             model.provenance["calibration"] = [None if one is None else one.record() for one in found]
         state.calibrated = True
-        return notes + recalibrate_std(model.net, found)
+        return notes
 
     def _provenance(self, name: str, noisy: Sequence[Source]) -> dict[str, Any]:
         return {

@@ -34,7 +34,15 @@ def interval_of(signal: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the knot below each signal, and the weight (0 to 1) of the next knot in linear interpolation."""
     index = torch.bucketize(signal.detach().contiguous(), knots[1:-1])
     first, second = knots[index], knots[index + 1]
-    return index, ((signal - first) / (second - first)).clamp(0, 1)
+    between = (second - first).clamp(min=torch.finfo(knots.dtype).tiny)  # knots may be repeated
+    return index, ((signal - first) / between).clamp(0, 1)
+
+
+def interpolate(signal: Tensor, knots: Tensor, table: Tensor) -> Tensor:
+    """Rows of a table (J, P) at the knots (J,), linear between them and constant outside: (...) -> (..., P)."""
+    index, weight = interval_of(signal, knots)
+    weight = weight[..., None]
+    return table[index] * (1 - weight) + table[index + 1] * weight
 
 
 def column_edges() -> Tensor:

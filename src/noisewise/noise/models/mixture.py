@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisewise.noise.base import GaussianSum, Value
 from noisewise.noise.fit.maximum_likelihood import maximise
-from noisewise.noise.fit.pairs import Pairs, interval_of, standard_deviation
+from noisewise.noise.fit.pairs import Pairs, interpolate, standard_deviation
 from noisewise.noise.quantization import CONTINUOUS, Quantization
 
 COMPONENTS = 4
@@ -113,10 +113,3 @@ def outlier_component(parameters: Tensor) -> Tensor:
     """Weight and relative width of the outlier component from two free parameters."""
     weight = LEAST_OUTLIERS + (MOST_OUTLIERS - LEAST_OUTLIERS) * parameters[0].sigmoid()
     return torch.stack([weight, BROAD + parameters[1].exp()])
-
-
-def interpolate(signal: Tensor, knots: Tensor, table: Tensor) -> Tensor:
-    """Rows of a table (J, P) at the knots (J,), linear between them and constant outside: (...) -> (..., P)."""
-    index, weight = interval_of(signal, knots)
-    weight = weight[..., None]
-    return table[index] * (1 - weight) + table[index + 1] * weight
