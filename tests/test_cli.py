@@ -376,8 +376,8 @@ def test_predict_writes_the_standard_deviation_beside_the_output(run, cells, ima
     code, out, err = run("train", "pn2v", cells, "--noise", camera, "-o", "m.safetensors", *STEPS, *SMALL)
     assert (code, out) == (0, "m.safetensors\n"), err
     code, out, _ = run("predict", "m.safetensors", cells, "--std", "--average", "no")
-    assert (code, out) == (0, f"{cells.with_name('cells_denoised.tif')}\n")
     images = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
+    assert (code, out) == (0, "".join(f"{cells.with_name(name)}\n" for name in images[1:]))
     assert here() == sorted([*images, "camera.safetensors", "m.safetensors"])
     with tifffile.TiffFile("cells_denoised_std.tif") as file:
         std = file.asarray()
@@ -453,8 +453,9 @@ def test_a_folder_with_standard_deviations_can_be_given_again(run, image, camera
     made = ["cells.tif", "cells_denoised.tif", "cells_denoised_std.tif"]
     assert here("images") == made
     for again in (("--std",), ()):
-        code, out, _ = run(*denoise, *again, "--overwrite")
-        assert code == 0 and out == f"{Path('images', 'cells_denoised.tif')}\n"
+        code, out, err = run(*denoise, *again, "--overwrite")
+        assert code == 0 and out.count("\n") == 1 + len(again)
+        assert ("cells_denoised_std.tif: is of an earlier result" in err) == (not again)
         assert here("images") == made
 
 

@@ -25,7 +25,7 @@ from noisewise.noise.models.gaussian import Gaussian
 from noisewise.report.collect import strongest
 from noisewise.report.files import report
 from noisewise.report.page import render
-from noisewise.report.verdict import SENTENCES, verdict_of
+from noisewise.report.verdict import SENTENCES, Verdict, verdict_of
 from noisewise.scenes import draw
 
 SIGMA = 10.0
@@ -250,7 +250,8 @@ def test_a_report_that_exists_is_kept(files: Path, capsys: pytest.CaptureFixture
 
 def test_an_image_of_another_program_needs_its_noisy_image(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(files / "cells.tif")]) == 2
-    assert "names no noisy image; give it: noisewise report cells.tif --input IMAGE" in capsys.readouterr().err
+    advice = f"noisewise report {files / 'cells.tif'} --input IMAGE"
+    assert f"names no noisy image; give it, or its folder: {advice}" in capsys.readouterr().err
 
 
 def test_a_page_has_the_name_of_one(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,6 +309,39 @@ def test_of_a_folder_the_results_are_checked(files: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["image"] == "cells_denoised.tif"
     assert cli.main(["report"]) == 2
     assert "no denoised image; give one" in capsys.readouterr().err
+
+
+def test_simulated_images_are_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = "a", "b"
+    for name in names:
+        scene = ["simulate", "--scene", "nuclei", "--size", "48x48", "-o", str(tmp_path / f"{name}.tif")]
+        assert cli.main(scene) == 0
+    assert cli.main(["denoise", str(tmp_path), "--steps", "0"]) == 0
+    printed = capsys.readouterr()
+    assert [f"{name}_denoised.tif" in printed.out for name in names] == [True, True]
+    assert "2 files left out, which are truths of other inputs: a_truth.tif, b_truth.tif" in printed.err
+    (tmp_path / "b.tif").rename(tmp_path / "c.tif")
+    assert cli.main(["report", str(tmp_path)]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'a_denoised_report.html'}\n"
+    assert "error: " in printed.err and "the noisy image b.tif is not in" in printed.err
+    assert "1 of 2 inputs done" in printed.err
+
+
+def test_what_is_of_an_earlier_result_is_not_used(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    denoise = ["denoise", str(files / "cells.tif"), "--steps", "0", "--overwrite"]
+    assert cli.main([*denoise, "--std", "--report"]) == 0
+    assert report(files / "cells_denoised.tif").planes[0].std is not None
+    assert "earlier result" not in capsys.readouterr().err
+    assert cli.main([*denoise, "--seed", "1"]) == 0
+    assert capsys.readouterr().err.count("is of an earlier result; remove or renew it") == 2
+    assert report(files / "cells_denoised.tif").planes[0].std is None
+
+
+@pytest.mark.parametrize("word", ["believe", "look here", "do not believe"])
+def test_a_verdict_says_what_to_do(word: Any) -> None:
+    advice = Verdict(word, ("Reason.",), ()).advice
+    assert bool(advice) == (word != "believe")
 
 
 def test_in_a_terminal_reports_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def plan_model(path: str | None, overwrite: bool) -> Path | None:
         raise UserError(f"{place}: cannot write there ({error.strerror}); choose another folder") from error
     if os.path.lexists(place):
         if not overwrite:
-            raise UserError(f"{place}: exists already; choose another name or allow it with --overwrite")
+            raise UserError(f"{place}: exists already; choose another name, or replace it with --overwrite")
         if place.suffix != SUFFIX:
             raise UserError(f"{place}: is not replaced, since a model's name ends in {SUFFIX}; choose such a name")
     return place

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from noisewise.cli._display import say_notes
+from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import check_regular, user_path
+from noisewise.io.paths import companions
 from noisewise.io.write import WriteOptions
 
 Inputs = Positional[Annotated[list[str], arg(metavar="INPUT...", help_behavior_hint="")]]
@@ -64,6 +67,21 @@ def existing(name: str) -> Path:
 def written_beside(write: WriteOptions, outputs: Sequence[Path]) -> dict[str, list[Path]]:
     """JSON output about the files beside the outputs, by name."""
     return {name: [write.beside(path)[name] for path in outputs] for name in write.beside(Path("image.tif"))}
+
+
+def say_files(write: WriteOptions, outputs: Sequence[Path], quiet: bool, renewed: Sequence[str] = ()) -> None:
+    """Name the outputs on stdout, with the files beside them; and note those that are of results which were replaced.
+
+    renewed: further files that were written beside each, by name.
+    """
+    old: list[Path] = []
+    for output in outputs:
+        written = write.beside(output)
+        for path in (output, *written.values()):
+            say(path)
+        known = {*written, *renewed}
+        old += [path for name, path in companions(output).items() if name not in known and path.exists()]
+    say_notes([f"{path}: is of an earlier result; remove or renew it" for path in old], quiet)
 
 
 def without_defaults(options: type) -> type:

@@ -133,8 +133,8 @@ class Denoise:
         models = {result.path: result.model for result in results if result.path is not None}
         pairs = dict(zip(plan.outputs, plan.inputs, strict=True))
         limit = seconds if self.steps is None else math.inf
-        found, notes = write_reports(pairs, axes=self.axes, overwrite=True, models=models, seconds=limit)
-        say_notes(notes, self.messages.quiet)
+        found, failed, notes = write_reports(pairs, axes=self.axes, overwrite=True, models=models, seconds=limit)
+        say_notes([*(f"no report: {reason}" for reason in failed.values()), *notes], self.messages.quiet)
         return found
 
     def _finish(
@@ -150,8 +150,7 @@ class Denoise:
                 record["reports"] = [{"page": page, "verdict": one.verdict.word} for page, one in pages.items()]
             print_json(record | (training_record(results[0].model) if results else {}))
             return code
-        for output in plan.outputs:
-            say(output)
+        options.say_files(self.writing, plan.outputs, self.messages.quiet, ["report"] if pages else [])
         if results and not self.messages.quiet:
             say(f"{summary(results[0].model)}, {seconds:.0f} s", error=True)
             for page, one in (pages or {}).items():
@@ -164,7 +163,7 @@ def refuse_pages(outputs: Sequence[Path], overwrite: bool) -> None:
     for output in outputs:
         page = companions(output)["report"]
         if page.exists() and not overwrite:
-            raise UserError(f"{page}: exists already; move it, or allow to replace it with --overwrite")
+            raise UserError(f"{page}: exists already; move it, or replace it with --overwrite")
 
 
 def all_notes(results: list[Result]) -> list[str]:

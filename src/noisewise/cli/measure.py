@@ -15,7 +15,7 @@ from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages,
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
-from noisewise.io.plan import find_images, refuse_inputs
+from noisewise.io.plan import find_images, refuse_inputs, without_results
 
 if TYPE_CHECKING:
     from noisewise.estimate.report import NoiseReport
@@ -50,7 +50,8 @@ class Measure:
 
     def run(self) -> int:
         """Measure all inputs."""
-        paths = find_images(self.inputs)
+        paths, notes = without_results(find_images(self.inputs))
+        say_notes(notes, self.messages.quiet)
         if not paths:
             raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
         check(self)

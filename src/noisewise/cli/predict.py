@@ -10,7 +10,6 @@ from tyro.conf import Positional
 from noisewise.cli import _options as options
 from noisewise.cli._display import Display, print_json, say_notes
 from noisewise.cli._exit import INTERRUPTED, exit_code, fail, failures
-from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
 from noisewise.io.plan import Plan, folders_for
@@ -64,8 +63,7 @@ class Predict:
             record |= options.written_beside(self.writing, plan.outputs) | {"failed": failures(failed)}
             print_json(record | {"notes": plan.notes + notes})
             return code
-        for output in plan.outputs:
-            say(output)
+        options.say_files(self.writing, plan.outputs, self.messages.quiet)
         return code
 
     def _predict(self, plan: Plan, failed: dict[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from noisewise.cli._display import print_json, say_notes
-from noisewise.cli._exit import OK, PARTLY
+from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Outputs, Switch
 from noisewise.cli._print import say
 from noisewise.errors import UserError
@@ -54,19 +54,24 @@ class Report:
         if len(outputs) > 1:
             if self.page is not None or (given is not None and not given.is_dir()):
                 raise UserError("of several images, -o cannot be given, and --input is the folder of the noisy ones")
-            found, notes = write_reports(dict.fromkeys(outputs, given), axes=self.axes, overwrite=self.overwrite)
+            found, failed, notes = write_reports(
+                dict.fromkeys(outputs, given), axes=self.axes, overwrite=self.overwrite
+            )
             if not found:
-                raise UserError(notes[0])
+                raise UserError(next(iter(failed.values())))
         else:
             page = companions(outputs[0])["report"] if self.page is None else user_path(self.page)
-            found, notes = {page: write_report(outputs[0], given, page, axes=self.axes, overwrite=self.overwrite)}, []
+            found = {page: write_report(outputs[0], given, page, axes=self.axes, overwrite=self.overwrite)}
+            failed, notes = {}, []
         say_notes(notes, self.messages.quiet)
         if self.messages.json:
             records = [record_of(one) | {"page": page} for page, one in found.items()]
-            print_json(records[0] if len(outputs) == 1 else {"reports": records, "notes": notes})
+            print_json(
+                records[0] if len(outputs) == 1 else {"reports": records, "notes": notes, "failed": failures(failed)}
+            )
         else:
             say_verdicts(found)
-        return OK if len(found) == len(outputs) else PARTLY
+        return exit_code(failed, len(found))
 
 
 def say_verdicts(found: dict[Path, Collected]) -> None:

@@ -17,6 +17,7 @@ from noisewise.cli._scenes import scene_source
 from noisewise.errors import UserError
 from noisewise.io import Source, open_source
 from noisewise.io.files import user_path
+from noisewise.io.paths import truth_of
 from noisewise.io.plan import Plan, folders_for, plan_files
 from noisewise.io.space import refuse_without_space
 
@@ -65,7 +66,7 @@ ChangesOptions = OmitArgPrefixes[Changes]
 class Simulate:
     """Simulate noisy images with known truth, from clean images or synthetic scenes and a simulated camera.
 
-    The truth of each noisy image, the expected pixel values, is written beside it: <name>_noisy_truth.
+    The truth of each noisy image, the expected pixel values, is written beside it: <output>_truth.
     """
 
     inputs: Inputs = field(default_factory=list)
@@ -122,9 +123,11 @@ class Simulate:
 
     def _plan(self) -> Plan:
         """Inputs and their outputs. Errors: `UserError`."""
-        from noisewise.workflow.simulate import truth_of
-
         if self.scene is None:
+            if not self.inputs:
+                raise UserError(
+                    "no clean image; give some, or draw one: noisewise simulate --scene nuclei -o cells.tif"
+                )
             return plan_files(
                 self.inputs, self.output, companions=lambda path: [truth_of(path)],
                 beside=lambda path: [] if self.no_truth else [truth_of(path)], suffix="_noisy",

@@ -135,7 +135,9 @@ class Draft:
         if not os.path.lexists(self.path):
             return
         if not self.overwrite:
-            raise UserError(f"{self.path}: exists already; choose another name or allow it with overwrite")
+            raise UserError(
+                f"{self.path}: exists already; choose another name, or replace it with the option overwrite"
+            )
         if self.path.is_dir() and not is_zarr(self.path):
             raise UserError(f"{self.path}: is a folder; choose another name")
 

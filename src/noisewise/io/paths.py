@@ -116,6 +116,12 @@ def companions(output: Path) -> dict[str, Path]:
     return found | {name: output.with_name(page) for name, page in pages.items()}
 
 
+def truth_of(noisy: Path) -> Path:
+    """The truth of a simulated image, beside it; TIFF for PNG, which has no floats."""
+    path = default_output(noisy, "_truth")
+    return path.with_suffix(".tif") if path.suffix.lower() == ".png" else path
+
+
 def animation_output(output: Path) -> Path:
     """The animation of samples beside a denoised image."""
     return companions(output)["gif"]

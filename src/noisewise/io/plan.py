@@ -10,9 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from noisewise.errors import UserError
+from noisewise.errors import UserError, counted
 from noisewise.io.files import is_zarr, user_path
-from noisewise.io.paths import default_output, find_inputs
+from noisewise.io.paths import companions as beside_result
+from noisewise.io.paths import default_output, find_inputs, truth_of
 
 T = TypeVar("T")
 SPARE_FILES = 100  # open files in addition to two for each image
@@ -56,6 +57,8 @@ def plan_files(
     found = find_images(patterns, failed)
     made = [default_output(path, suffix) for path in found]
     inputs, notes = without_own_outputs(found, {*made, *chain.from_iterable(map(companions, made))})
+    inputs, truths = without_truths(inputs)
+    notes += truths
     outputs = name_outputs(inputs, output, suffix)
     written = [*outputs, *chain.from_iterable(map(beside, outputs))]
     refuse_inputs(inputs, written)
@@ -75,8 +78,30 @@ def without_existing(inputs: Sequence[T], outputs: Sequence[Path]) -> tuple[list
 
 def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:
     """Leave out the outputs of an earlier call, so that the same folder can be given again."""
-    kept = [path for path in inputs if path not in made]
-    return kept, [f"{path}: is the output of another input, left out" for path in inputs if path in made]
+    return left_out(inputs, made, "is the output of another input", "are outputs of other inputs")
+
+
+def without_truths(inputs: list[Path]) -> tuple[list[Path], list[str]]:
+    """Leave out the truths of other inputs, which are simulated."""
+    return left_out(inputs, set(map(truth_of, inputs)), "is the truth of another input", "are truths of other inputs")
+
+
+def without_results(inputs: list[Path]) -> tuple[list[Path], list[str]]:
+    """Leave out what noisewise wrote beside other inputs: results and truths."""
+    results = [default_output(path) for path in inputs]
+    kept, notes = without_own_outputs(inputs, {*results, *(p for one in results for p in beside_result(one).values())})
+    kept, truths = without_truths(kept)
+    return kept, notes + truths
+
+
+def left_out(inputs: list[Path], these: set[Path], one: str, several: str) -> tuple[list[Path], list[str]]:
+    """The inputs without some of them, and a note on these. one, several: what they are."""
+    gone = [path for path in inputs if path in these]
+    what = f"{gone[0]}: {one}, left out" if len(gone) == 1 else ""
+    if len(gone) > 1:
+        what = f"{counted(len(gone), 'file')} left out, which {several}: {', '.join(path.name for path in gone[:3])}"
+        what += ", ..." if len(gone) > 3 else ""
+    return [path for path in inputs if path not in these], [what] if what else []
 
 
 def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
@@ -87,13 +112,13 @@ def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
             raise UserError(f"{path}: is the input itself; choose another name for the output")
 
 
-def refuse_taken(output: str | None, overwrite: bool) -> None:
+def refuse_taken(output: str | Path | None, overwrite: bool) -> None:
     """Errors: `UserError` if a file exists already (unless `overwrite`) or its folder does not."""
     if output is None:
         return
     path = user_path(output)
     if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists already; choose another name or allow it with overwrite")
+        raise UserError(f"{path}: exists already; choose another name, or replace it with the option overwrite")
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist; create it first")
 

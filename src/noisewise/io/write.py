@@ -66,7 +66,7 @@ class WriteOptions:
     def check(self) -> None:
         """Errors: `UserError` for options that contradict each other or make no sense."""
         if self.overwrite and self.skip_existing:
-            raise UserError("overwrite and skip_existing exclude each other; give one")
+            raise UserError("the options overwrite and skip-existing exclude each other; give one")
         if self.average not in ("auto", "yes", "no"):
             raise UserError(f"average {self.average} is not possible; give yes, no or auto")
         if self.tile != "auto" and not (isinstance(self.tile, int) and self.tile >= 1):

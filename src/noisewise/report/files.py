@@ -13,7 +13,7 @@ from noisewise.errors import UserError, counted, one_line
 from noisewise.io import open_source
 from noisewise.io.files import is_zarr, user_path
 from noisewise.io.paths import companions
-from noisewise.io.plan import refuse_inputs
+from noisewise.io.plan import refuse_inputs, refuse_taken
 from noisewise.io.provenance import read_provenance
 from noisewise.model import Model
 from noisewise.report.collect import Collected, collect
@@ -33,19 +33,24 @@ def find_input(denoised: Path, given: Path | None = None) -> Path:
     if name and (folder / name).exists():
         return folder / name
     missing = f"the noisy image {one_line(name)} is not in {folder}" if name else "names no noisy image"
-    raise UserError(f"{denoised}: {missing}; give it: noisewise report {denoised.name} --input IMAGE")
+    name = shlex.quote(str(denoised))
+    raise UserError(f"{denoised}: {missing}; give it, or its folder: noisewise report {name} --input IMAGE")
 
 
 def named_input(denoised: Path) -> str:
-    """The noisy image that an output names; "" if it names none. Errors: `UserError` if it cannot be read."""
+    """The noisy image that a result names; "" if it names none. Errors: `UserError` if it cannot be read."""
     with open_source(denoised) as source:
-        return str((read_provenance(source) or {}).get("input", ""))
+        record = read_provenance(source) or {}
+    return str(record.get("input", "")) if "method" in record else ""
 
 
 def results_of(paths: Sequence[Path]) -> list[Path]:
-    """Those of some images that name the noisy image which they were made from."""
-    found = []
+    """Those of some images that name the noisy image which they were made from; not what is beside another result."""
+    found = list[Path]()
+    beside = {one for path in paths for one in companions(path).values()}
     for path in paths:
+        if path in beside:
+            continue
         with suppress(UserError):
             found += [path] if named_input(path) else []
     return found
@@ -72,7 +77,8 @@ def report(
         record = read_provenance(after) or {}
         if std.exists():
             with open_source(std, axes) as deviation:
-                return collect(before, after, deviation, record, model)
+                same = (read_provenance(deviation) or {}) == record  # else it is of an earlier result
+                return collect(before, after, deviation if same else None, record, model)
         return collect(before, after, None, record, model)
 
 
@@ -86,6 +92,7 @@ def write_report(
     """
     noisy = find_input(denoised, noisy)
     refuse_inputs([denoised, noisy], [page])
+    refuse_taken(page, overwrite)
     found = report(denoised, noisy, axes=axes, model=model)
     write_page(render(found, repeat(found, noisy, denoised)), page, overwrite)
     return found
@@ -94,15 +101,15 @@ def write_report(
 def write_reports(
     outputs: Mapping[Path, Path | None], *, axes: str | None = None, overwrite: bool = False,
     models: Mapping[Path, Model] | None = None, seconds: float = math.inf,
-) -> tuple[dict[Path, Collected], list[str]]:  # fmt: skip
+) -> tuple[dict[Path, Collected], dict[str, str], list[str]]:  # fmt: skip
     """Write a page beside each output, and one that lists several, worst first, in the folder of the first.
 
     outputs: with their noisy images, or folders of these, as for `report`. models: that made them, by output. seconds:
     no report but the first is begun later than this.
 
-    Returns what was found, by page, and notes on outputs without a page.
+    Returns what was found, by page; why there is no page, by output; and notes.
     """
-    started, notes, late = time.perf_counter(), list[str](), list[str]()
+    started, failed, late, notes = time.perf_counter(), dict[str, str](), list[str](), list[str]()
     found: dict[Path, Collected] = {}
     for denoised, noisy in outputs.items():
         if found and time.perf_counter() - started > seconds:
@@ -112,7 +119,7 @@ def write_reports(
         try:
             found[page] = write_report(denoised, noisy, page, axes=axes, overwrite=overwrite, model=model)
         except UserError as error:
-            notes.append(f"no report: {error}")
+            failed[str(denoised)] = str(error)
     if late:
         command = shlex.join(["noisewise", "report", *late[:2]]) + (" ..." if len(late) > 2 else "")
         notes.append(f"no report of {counted(len(late), 'output')}, for lack of time; make them: {command}")
@@ -120,7 +127,7 @@ def write_reports(
         summary = next(iter(found)).with_name(SUMMARY)
         write_page(render_summary(found), summary, overwrite=True)
         notes.append(f"{summary}: all reports, worst first")
-    return found, notes
+    return found, failed, notes
 
 
 def repeat(found: Collected, noisy: Path, denoised: Path) -> str:

@@ -45,8 +45,18 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """The verdict and its reasons as one line."""
-        return f"{self.word}: {' '.join(self.reasons) or 'no check found anything against it'}"
+        """The verdict, its reasons and what to do as one line."""
+        return f"{self.word}: {' '.join((*self.reasons, *self.advice)) or 'no check found anything against it'}"
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do: nothing for a result that can be believed."""
+        if self.word == "believe":
+            return ()
+        if self.word == "do not believe":
+            return ("Do not measure in it; try more time (a budget of 10min) or another method (n2v).",)
+        where = "the marked regions" if self.places else "it"
+        return (f"Compare {where} with the noisy image before you measure there.",)
 
 
 def verdict_of(findings: Sequence[Finding], others: Sequence[str] = ()) -> Verdict:

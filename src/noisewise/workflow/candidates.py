@@ -23,6 +23,7 @@ UNCERTAIN, LOWER = 0.2, (1.0, 2.0)  # error of the logarithm of the variance; by
 LIKELY_LOSS, LIKELY_IF_UNSURE = 0.16, 0.05  # probability of a loss; where there are several explanations of the noise
 SHARE = 0.5  # of the time that is left, for a candidate that is trained because those before are in doubt
 LAST_RESORT = "unchanged"
+KINDS = {"rows": "row noise", "columns": "column noise", "none": "no noise"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def other_candidates(first: Candidate, explained: Sequence[Explanation], write: 
     simulated = methods.get("simulated")()
     for one in explained[1:]:
         if set(one.kinds) <= set(simulated.traits.removes):
-            yield Candidate(simulated, one.noise_models, f"{one.kinds[0]} noise")
+            yield Candidate(simulated, one.noise_models, kind_in_words(one.kinds[0]))
     if not write.std and first.name != LAST_RESORT:
         yield Candidate(methods.get(LAST_RESORT)(), ())
 
@@ -94,7 +95,9 @@ def reserve(
             if all(part.kind == "none" for part in weaker):
                 break
             noise_models = measured.of_all_channels(measured_noise_models(weaker, simulated))
-            yield Candidate(simulated, noise_models, f"{one.kinds[0]} noise of {factor:.2f} times the variance")
+            yield Candidate(
+                simulated, noise_models, f"{kind_in_words(one.kinds[0])} of {factor:.2f} times the variance"
+            )
     if not write.std and first.name != "n2v":
         yield Candidate(methods.get("n2v")(spatial=getattr(first.method, "spatial", "auto")), ())
 
@@ -161,19 +164,38 @@ def weights_of(trials: Sequence[Trial], explained: Sequence[Explanation]) -> Wei
 
 def reason(best: Trial, trials: Sequence[Trial], gains: Sequence[float], measured: MeasuredNoise) -> str:
     """What was chosen and why, in one sentence."""
-    checkup = measured.checkup
-    what, gain = (f"{checkup.kind} noise", checkup.gain_adu_per_e) if checkup else ("noise not measured", None)
-    what += f", gain {gain.value:.2g} ADU/e⁻" if gain else ""
     expected = [f"{label(one)} {gain:+.1f}" for one, gain in zip(trials, gains, strict=True) if one is not best]
-    found = f"{gains[trials.index(best)]:+.1f} dB expected{'; ' + ', '.join(expected) if expected else ''}"
-    return f"{what}: {label(best)} ({found})"
+    found = f"expected gain {gains[trials.index(best)]:+.1f} dB{'; ' + ', '.join(expected) if expected else ''}"
+    return f"{noise_of(measured)}: {label(best)} ({found})"
+
+
+def kind_in_words(kind: str) -> str:
+    """A kind of noise in words."""
+    return KINDS.get(kind, f"{kind} noise")
+
+
+def without_choice(measured: MeasuredNoise, model: Model) -> str:
+    """What is said of a method that was taken without a comparison."""
+    name, steps = model.provenance["method"], model.train_state.step
+    why = ", which draws samples" if model.method.traits.samples else ""
+    trained = f"trained for {counted(steps, 'step')}" if steps else "not trained"
+    return f"{noise_of(measured)}: {name}{why}, {trained}"
+
+
+def noise_of(measured: MeasuredNoise) -> str:
+    """The noise of the first channel in words."""
+    checkup = measured.checkup
+    if checkup is None:
+        return "noise not measured"
+    gain = checkup.gain_adu_per_e
+    return f"{kind_in_words(checkup.kind)}{f', gain {gain.value:.2g} ADU/e⁻' if gain else ''}"
 
 
 def label(one: Trial) -> str:
     """The method of a trial, and how long it was trained."""
     if one.candidate.name == LAST_RESORT:
         return "the image unchanged"
-    trained = f"trained for {counted(one.steps, 'step')}" if one.trained else ""
+    trained = f"trained for {counted(one.steps, 'step')}" if one.trained else "not trained"
     return ", ".join(filter(None, (one.candidate.name, one.candidate.about, trained)))
 
 

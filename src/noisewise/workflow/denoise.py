@@ -20,7 +20,14 @@ from noisewise.model import Model
 from noisewise.posterior import Posterior
 from noisewise.progress import Report, showing
 from noisewise.workflow.budget import training_seconds
-from noisewise.workflow.candidates import Candidate, choose_and_train, explanations, other_candidates, reserve
+from noisewise.workflow.candidates import (
+    Candidate,
+    choose_and_train,
+    explanations,
+    other_candidates,
+    reserve,
+    without_choice,
+)
 from noisewise.workflow.choose import choose_method, make_method, refuse_unsupported
 from noisewise.workflow.consistency import check_result
 from noisewise.workflow.first_pass import from_first_pass
@@ -171,6 +178,8 @@ class Recipe:
             return training.run(steps=self.steps, seconds=seconds, report=self.report)
 
         model = choose_and_train(candidates, spare, explained, noise, begin, run, self.steps == 0)
+        if self.method == "auto" and "choice" not in model.provenance:
+            model.notes.append(without_choice(noise, model))
         if self.model_path is not None:
             model.save(self.model_path)
         return finish(model, inputs, self.write, average, noise.checkup, self.seed, self.report)

@@ -14,9 +14,10 @@ import numpy as np
 
 from noisewise.axes import Array, Layout
 from noisewise.errors import UserError, check_seed, counted
-from noisewise.io import Sink, Source, checksum, create_sink, default_output, open_source
+from noisewise.io import Sink, Source, checksum, create_sink, open_source
 from noisewise.io.inputs import each, is_several, outputs_of
 from noisewise.io.memory import MemorySink, MemorySource
+from noisewise.io.paths import truth_of
 from noisewise.io.plan import folders_for, refuse_inputs, refuse_twice
 from noisewise.io.space import Size, refuse_without_space, size_of
 from noisewise.noise.camera import Camera, check_photons
@@ -200,12 +201,6 @@ class Exposure:
             found.noisy = source.labelled(noisy.array, "t")
             found.truth = source.labelled(truth.array) if isinstance(truth, MemorySink) else None
         return found
-
-
-def truth_of(output: Path) -> Path:
-    """Name for the truth of a noisy image; TIFF for PNG, which has no floats."""
-    path = default_output(output, "_truth")
-    return path.with_suffix(".tif") if path.suffix.lower() == ".png" else path
 
 
 def repeated(source: Source, frames: int) -> Source:

@@ -137,6 +137,10 @@ class Training:
             self.notes.append(
                 f"{self.photons:.0f} photons are too few to learn from: the packaged network is used as it is"
             )
+        elif state.untrained and seconds is not None and seconds < WORTH_TRAINING and trainable:
+            self.notes.append(
+                f"not trained: that takes {WORTH_TRAINING - seconds:.0f} s more at least; give a longer budget to train"
+            )
 
         def save() -> None:
             model.provenance |= {"steps": state.step, "planned_steps": state.steps}
