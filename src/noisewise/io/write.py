@@ -101,6 +101,11 @@ class WriteOptions:
         return self.diverse or self.samples
 
     @property
+    def mean_alone(self) -> bool:
+        """Whether nothing is written that not every method gives."""
+        return not (self.std or self.samples or self.mode)
+
+    @property
     def tile_size(self) -> int | None:
         """Pixels along each side of a tile, or None for what fits into memory."""
         return None if self.tile == "auto" else self.tile

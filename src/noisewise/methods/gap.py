@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 import torch
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 from torch import Tensor
 
+from noisewise.methods._adding_light import LightSettings, light_sampler
 from noisewise.methods._conditioned import (
-    ConditionedSettings,
     build_conditioned,
     combined_loss,
     conditioned_traits,
@@ -25,22 +24,19 @@ from noisewise.methods.base import Batch, Denoiser, ImageSpec, Traits
 from noisewise.methods.losses.conditioned import moments, split_channels
 from noisewise.methods.losses.reductions import masked_mean
 from noisewise.methods.losses.supervised import STD_WEIGHT, supervised_loss, synthetic_scenes
-from noisewise.nets.blind import grid_coordinates
-from noisewise.nets.counter_noise import CounterNoise
 from noisewise.noise.base import Noise
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.conditioning import NoiseFeatures, noise_features, stack_features
 from noisewise.noise.ops.photon_counts import gain_and_offset
-from noisewise.posterior import MODE, Normal, Posterior
+from noisewise.posterior import Normal, Posterior
 
 MAX_INPUT_FRACTION = 0.9  # of the photons: the others are the target
 MAX_EXPOSURE = 4.0  # of synthetic scenes, relative to the image
 MIN_EXPECTED = 1e-3  # photons per pixel: lower bound of what a network can expect
-GAUSSIAN_FROM = 16.0  # photons, from which on Poisson numbers are approximated by Gaussian ones
 
 
 @dataclass(frozen=True, kw_only=True)
-class GAP(ConditionedSettings):
+class GAP(LightSettings):
     """GAP: predicts the expected photons from a part of those recorded; for photon counts only.
 
     Of the k photons in a pixel, y ~ Binomial(k, p) are the input, with p drawn for each patch, and t = k − y are the
@@ -50,8 +46,8 @@ class GAP(ConditionedSettings):
     scenes too, at exposures up to four times that of the image, and the network starts from packaged weights, as in
     `simulated`. The prediction is λ(k, 1), in one pass.
 
-    A sample adds photons step by step where they are expected: y ← y + Poisson(β p λ(y, p)), p ← (1 + β) p, until there
-    are `growth` times as many. Started with hardly any photons, it generates new images. It is as accurate as λ.
+    A sample adds photons step by step where they are expected, and predicts λ again, until there are `growth` times as
+    many. Started with hardly any photons, it generates new images. It is as accurate as λ.
 
     Sources: Krull et al. 2023 (GAP), arXiv:2307.06607; Monroy et al. 2025 (thinning and Poisson likelihoods),
     arXiv:2412.04648.
@@ -61,22 +57,13 @@ class GAP(ConditionedSettings):
     """smallest fraction of the photons that is input in training; choose it near 0 to generate new images"""
     exposure: Annotated[float, Interval(ge=1e-3, le=1e3)] = 1.0
     """exposure of the images to be denoised, relative to that of the training images"""
-    growth: Annotated[float, Gt(1)] = 3.0
-    """number of photons in a sample, relative to the image"""
-    step: Annotated[float, Interval(gt=0, le=1)] = 0.1
-    """photons that a sample adds at a time, as a fraction of those it has"""
 
     @property
     def traits(self) -> Traits:
         return conditioned_traits(
-            self, removes=("white",), noise="pixel", counts_only=True, samples=True, sampling_passes=1 + self.rounds,
+            self, removes=("white",), noise="pixel", counts_only=True, samples=True, sampling_passes=self.passes,
             usable_untrained=starts_pretrained(self),
         )  # fmt: skip
-
-    @property
-    def rounds(self) -> int:
-        """Number of times that photons are added to a sample."""
-        return math.ceil(math.log(self.growth) / math.log1p(self.step))
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
         net = refuse_without_signal(self, build_conditioned(self, spec, noise_models))
@@ -116,36 +103,19 @@ class GAP(ConditionedSettings):
         return masked_mean(weight * deviance, batch.valid)
 
     def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
-        rate, variance = expected_photons(net, count_photons(net, noisy), self._exposure_of(noisy))
+        exposure = noisy.new_full((1, 1, *[1] * net.dims), self.exposure)
+        rate, variance = expected_photons(net, count_photons(net, noisy), exposure)
         gain, offset = photon_scale(net)
         return Normal(offset + gain * self.exposure * rate.clamp(min=0), gain * self.exposure * variance.sqrt())
-
-    def _exposure_of(self, noisy: Tensor, growth: float = 1.0) -> Tensor:
-        """Exposure of the images to be denoised once they have `growth` times their photons: (1, 1, ...)."""
-        return noisy.new_full((1, 1, *[1] * (noisy.ndim - 2)), self.exposure * growth)
 
     def sampler(
         self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
     ) -> Callable[[Sequence[int]], Tensor]:
-        where = (grid_coordinates(noisy) if coordinates is None else coordinates)[0]
         photons, (gain, offset) = count_photons(net, noisy), photon_scale(net)
-
-        def draw(numbers: Sequence[int]) -> Tensor:
-            total, random = photons.repeat(len(numbers), *[1] * (photons.ndim - 1)), MODE not in numbers
-            keys = [(seed, n, c) for n in numbers for _ in noisy for c in range(noisy.shape[1])]
-            source = CounterNoise(where, [(1,) * net.dims] * self.rounds, keys)
-            for level in range(self.rounds):
-                exposure = self._exposure_of(noisy, (1 + self.step) ** level)
-                added = self.step * exposure * expected_photons(net, total, exposure)[0].clamp(min=0)
-                if random:
-                    normal = source(level, torch.Size([len(keys), 1, *total.shape[2:]])).to(total)
-                    added = poisson_quantile(added, normal.reshape(total.shape))
-                total = total + added
-            exposure = self._exposure_of(noisy, (1 + self.step) ** self.rounds)
-            signal = self.exposure * expected_photons(net, total, exposure)[0].clamp(min=0)
-            return (offset + gain * signal).reshape(len(numbers), *noisy.shape)
-
-        return draw
+        seen = offset + gain * photons / self.exposure
+        features = photon_features(net, len(noisy))
+        draw = light_sampler(net, seen, features, self.lights(self.exposure), coordinates, seed)
+        return lambda numbers: offset + self.exposure * (draw(numbers) - offset).clamp(min=0)
 
 
 # -- images as photon counts -------------------------------------------------------------------------
@@ -184,7 +154,7 @@ def as_image(net: Denoiser, photons: Tensor, exposure: Tensor) -> tuple[Tensor, 
     """
     (gain, offset), dims = photon_scale(net), [1] * net.dims
     exposure = exposure.expand(len(photons), len(gain), *dims)
-    features = photon_features(net, len(photons)).thinned(1 - exposure.reshape(-1, 1, *dims))
+    features = photon_features(net, len(photons)).with_light(exposure.reshape(-1, 1, *dims))
     return split_channels(offset + gain * photons / exposure), features
 
 
@@ -212,17 +182,3 @@ def negative_binomial(count: Tensor, mean: Tensor, excess: Tensor) -> Tensor:
         torch.lgamma(count + shape) - torch.lgamma(shape) - torch.lgamma(count + 1)
         - shape * torch.log1p(mean / shape) + torch.xlogy(count, mean / (mean + shape))
     )  # fmt: skip
-
-
-def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
-    """Poisson numbers of these rates, at the quantiles of standard normal numbers: a deterministic function."""
-    few = rate.clamp(max=GAUSSIAN_FROM).double()
-    quantile, number = torch.special.ndtr(normal.double()), torch.zeros_like(few)
-    mass = torch.exp(-few)
-    below = mass.clone()
-    for count in range(1, math.ceil(GAUSSIAN_FROM + 8 * GAUSSIAN_FROM**0.5)):
-        number += quantile > below
-        mass = mass * few / count
-        below += mass
-    many = (rate + rate.sqrt() * normal).round().clamp(min=0)
-    return torch.where(rate < GAUSSIAN_FROM, number.to(rate), many)

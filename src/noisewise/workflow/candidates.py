@@ -78,7 +78,7 @@ def other_candidates(first: Candidate, explained: Sequence[Explanation], write: 
     for one in explained[1:]:
         if set(one.kinds) <= set(simulated.traits.removes):
             yield Candidate(simulated, one.noise_models, kind_in_words(one.kinds[0]))
-    if not write.std and first.name != LAST_RESORT:
+    if write.mean_alone and first.name != LAST_RESORT:
         yield Candidate(methods.get(LAST_RESORT)(), ())
 
 
@@ -98,7 +98,7 @@ def reserve(
             yield Candidate(
                 simulated, noise_models, f"{kind_in_words(one.kinds[0])} of {factor:.2f} times the variance"
             )
-    if not write.std and first.name != "n2v":
+    if write.mean_alone and first.name != "n2v":
         yield Candidate(methods.get("n2v")(spatial=getattr(first.method, "spatial", "auto")), ())
 
 

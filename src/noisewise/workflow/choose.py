@@ -20,7 +20,7 @@ def choose_method(
     asked: str | Method, checkup: NoiseReport | None, noise: Any = None, write: WriteOptions | None = None
 ) -> str | Method:
     """The method asked for; for `auto`: unchanged without noise, gap for photon counts, simulated where a noise model
-    is known, otherwise n2v, which needs none.
+    is known, otherwise n2v, which needs none, or one that gives what is wanted.
 
     checkup: of the first channel, or None if it failed. noise: noise models that were given. write: what is wanted.
     """
@@ -29,12 +29,12 @@ def choose_method(
     write = write or WriteOptions()
     if checkup is not None and checkup.few_photons and not noise:
         return "gap"
-    if write.samples or write.mode:
-        return "hdn"
-    if checkup is not None and checkup.kind == "none" and not noise and not write.std:
+    if checkup is not None and checkup.kind == "none" and not noise and write.mean_alone:
         return "unchanged"
     if noise or (checkup is not None and checkup.kind in methods.get("simulated")().traits.removes):
         return "simulated"
+    if write.samples or write.mode:
+        return "hdn"
     return "pn2v" if write.std else "n2v"
 
 

@@ -194,7 +194,7 @@ class Recipe:
     def explanations(self, noise: MeasuredNoise, first: Candidate) -> list[Explanation]:
         """What the noise may be; nothing where there is no choice, or it cannot be measured in all channels."""
         free = self.method == "auto" and self.noise is None and not self.settings
-        if not free or self.write.samples or self.write.mode or noise.checkup is None or noise.checkup.kind == "none":
+        if not free or noise.checkup is None or noise.checkup.kind == "none":
             return []
         try:
             return explanations(noise, first)

@@ -26,11 +26,13 @@ class NoiseFeatures:
     """Noise of N images for a network: a variance-stabilising transform, and features (N, FEATURES) for the rest.
 
     features: read noise relative to all dark noise (0 to 1); quantization step; correlation at `LAGS`; standard
-    deviations of row and of column offsets. Step and offsets in standard deviations at the mean of the image.
+    deviations of row and of column offsets. Step and offsets in standard deviations at the mean of the image. read:
+    variance without photons, ADU².
     """
 
     stabilizer: Stabilizer
     features: Tensor
+    read: Tensor
 
     @classmethod
     def make(
@@ -44,22 +46,42 @@ class NoiseFeatures:
         """
         stabilizer = Stabilizer.from_variance(slope, variance_at_zero, read_variance, mean)
         unit = stabilizer.variance(mean).sqrt()
-        dark = read_variance + ANSCOMBE * slope**2
-        read = (read_variance / dark.clamp(min=torch.finfo(dark.dtype).tiny)).sqrt()
+        read = read_share(read_variance, slope)
         features = torch.stack([read, step / unit, *rho.unbind(1), rows / unit, columns / unit], 1)
-        return cls(stabilizer, features.float())
+        return cls(stabilizer, features.float(), read_variance)
 
     def for_dims(self, dims: int) -> NoiseFeatures:
         """Features whose tensors broadcast against images (N, 1, *S) with this number of spatial axes."""
-        parts = (part.reshape(-1, 1, *[1] * dims) for part in self.stabilizer.parameters)
-        return NoiseFeatures(Stabilizer(*parts), self.features)
+        *parts, read = (part.reshape(-1, 1, *[1] * dims) for part in (*self.stabilizer.parameters, self.read))
+        return NoiseFeatures(Stabilizer(*parts), self.features, read)
 
     def thinned(self, fraction: float | Tensor) -> NoiseFeatures:
         """Features of the images after thinning: a fraction of the light removed, rescaled to the same mean.
 
-        fraction: one number, or one per image, broadcasting against them; negative for added light.
+        fraction: one number, or one per image, broadcasting against them.
         """
-        return NoiseFeatures(self.stabilizer.exposed(1 - fraction), self.features)
+        return self.with_light(1 - fraction)
+
+    def with_light(self, light: float | Tensor) -> NoiseFeatures:
+        """Features of the mean of several exposures, or of a part of one. What is added is not rounded.
+
+        light: relative to one exposure; one number, or one per image, broadcasting against them.
+        """
+        stabilizer, read, light = self.stabilizer.exposed(light), self.read / light, torch.as_tensor(light)
+        features = self.features.clone()
+        features[:, 0] = read_share(read, stabilizer.slope).flatten()
+        features[:, 1] /= light.to(features).clamp(min=1).sqrt().flatten()
+        return NoiseFeatures(stabilizer, features, read)
+
+    def shot_variance(self, signal: Tensor) -> Tensor:
+        """Variance by the light of a signal (ADU) alone, ADU²."""
+        stabilizer = self.stabilizer
+        photon = ANSCOMBE * stabilizer.slope**2  # which the intercept holds
+        return (stabilizer.slope * signal + stabilizer.intercept - photon - self.read).clamp(min=0)
+
+    def repeat(self, copies: int) -> NoiseFeatures:
+        """Features of some copies of the images."""
+        return stack_features([self], copies)
 
     def network_input(self, noisy: Tensor) -> Tensor:
         """Images (N, 1, *S), ADU -> (N, 2 + FEATURES, *S): stabilised image, relative shot noise, features."""
@@ -75,6 +97,12 @@ class NoiseFeatures:
     def smooth(self) -> bool:
         """Whether the noise of neighbours is strongly correlated along Y and X, as where optics or pixels blur it."""
         return bool(self.features[:, 2:4].min() > SMOOTH)
+
+
+def read_share(read: Tensor, slope: Tensor) -> Tensor:
+    """Standard deviation of the read noise, relative to that of all dark noise."""
+    dark = read + ANSCOMBE * slope**2
+    return (read / dark.clamp(min=torch.finfo(dark.dtype).tiny)).sqrt()
 
 
 def noise_features(noise_model: Noise, mean: float, std: float) -> NoiseFeatures:
@@ -112,7 +140,8 @@ def stack_features(parts: Sequence[NoiseFeatures], copies: int) -> NoiseFeatures
         return channels.repeat(copies, *[1] * (channels.ndim - 1))
 
     parameters = zip(*(part.stabilizer.parameters for part in parts), strict=True)
-    return NoiseFeatures(Stabilizer(*map(stack, parameters)), stack([part.features for part in parts]))
+    features, read = stack([part.features for part in parts]), stack([part.read for part in parts])
+    return NoiseFeatures(Stabilizer(*map(stack, parameters)), features, read)
 
 
 def read_variance(noise_model: Noise, intercept: float, mean: float, std: float) -> float:

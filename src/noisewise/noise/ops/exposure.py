@@ -1,0 +1,43 @@
+"""More light: exposures of a signal, drawn from random fields, with the noise that a network is conditioned on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from noisewise.noise.ops.conditioning import NoiseFeatures
+
+GAUSSIAN_FROM = 16.0  # photons, from which on Poisson numbers are approximated by Gaussian ones
+
+
+def exposed(signal: Tensor, features: NoiseFeatures, light: float, photon_field: Tensor, read_field: Tensor) -> Tensor:
+    """The mean of `light` exposures of a signal (N, 1, *S), ADU, not rounded; a part of one, if less than 1.
+
+    x = s + g (k − λ) + √(r / light) z, k ~ Poisson(λ), λ = light · (v(s) − r) / slope², g = slope / light, with the
+    variance line v of the noise, and its variance r without photons. E[x] = s, also below the signal without light.
+
+    photon_field, read_field: standard normal numbers in the shape of the signal.
+    """
+    slope, read = features.stabilizer.slope, features.read
+    per_photon = slope.square().clamp(min=torch.finfo(slope.dtype).tiny)
+    photons = torch.where(slope != 0, features.shot_variance(signal) / per_photon * light, 0.0)
+    noise = slope / light * (poisson_quantile(photons, photon_field) - photons)
+    return signal + noise + (read / light).sqrt() * read_field
+
+
+def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
+    """Poisson numbers of these rates, at the quantiles of standard normal numbers: a deterministic function."""
+    many = (rate + rate.sqrt() * normal).round().clamp(min=0)
+    if float(rate.min()) >= GAUSSIAN_FROM:
+        return many
+    few = rate.clamp(max=GAUSSIAN_FROM).double()
+    quantile, number = torch.special.ndtr(normal.double()), torch.zeros_like(few)
+    mass = torch.exp(-few)
+    below, most = mass.clone(), float(few.max())
+    for count in range(1, math.ceil(most + 8 * most**0.5) + 8):
+        number += quantile > below
+        mass = mass * few / count
+        below += mass
+    return torch.where(rate < GAUSSIAN_FROM, number.to(rate), many)
