@@ -144,6 +144,14 @@ class Layout:
         for index in product(*steps):
             yield tuple(slice(0, n) if i is None else slice(i, i + 1) for i, n in zip(index, shape, strict=True))
 
+    def frame(self, image: Region, shape: Sequence[int]) -> int:
+        """Number of the frame of a single image: its place along the batch axes other than Z."""
+        number = 0
+        for axis, part, size in zip(self.axes, image, shape, strict=True):
+            if axis in self.batch and axis != "Z":
+                number = number * size + part.start
+        return number
+
     def within(self, image: Region, spatial: Region) -> Region:
         """Convert a spatial region of one single image to a region of the whole."""
         parts = dict(zip(self.spatial, spatial, strict=True))

@@ -27,7 +27,7 @@ from noisewise.posterior import MODE
 
 PIXELS, ROWS, COLUMNS = range(3)  # random fields of an exposure
 ACCELERATION = 1.7  # power of the number of a step, with which the logarithm of the light grows
-SPREAD = 1.2  # of samples of a network, whose error is larger than the variance of the exact posterior
+SPREAD = 1.3  # of samples of a network, whose error is larger than the variance of the exact posterior
 
 
 @dataclass(frozen=True, kw_only=True)

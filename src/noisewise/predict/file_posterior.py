@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +49,9 @@ class FilePosterior(Posterior[Array]):
     def diverse(self, n: int, of: int = 100, seed: int = 0) -> Array:
         """See `Sampled.diverse`. Errors: `ValueError` if the method gives no samples."""
         return self._sampled().diverse(n, of, seed)
+
+    def _in_turn(self, n: int, seed: int) -> Iterator[Array]:
+        return self._sampled()._in_turn(n, seed)
 
     def _pixels(self) -> Posterior[Array]:
         return Point(self.mean) if self.std is None else Normal(self.mean, self.std)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import cached_property, partial
-from itertools import islice
+from itertools import groupby, islice
 from math import prod
 from typing import TypeVar
 
@@ -131,7 +132,8 @@ class Predictor:
 
         light = partial(read_single, source, layout)
         read = ((part, np.stack([light(image, part.read) for image in batch])) for part in tiles)
-        for count, (part, results) in enumerate(self._results(read, len(tiles), outputs), 1):
+        streams = [layout.frame(image, source.shape) for image in batch]
+        for count, (part, results) in enumerate(self._results(read, len(tiles), outputs, streams), 1):
             regions = [layout.within(image, part.write) for image in batch]
             shape = region_shape(regions[0])
             for written, (sink, place, estimates) in enumerate(results):
@@ -151,15 +153,16 @@ class Predictor:
         return list(plan_tiles(size, tile, self.halo, stride))
 
     def _results(
-        self, read: Iterator[tuple[Tile, Array]], count: int, outputs: Outputs
+        self, read: Iterator[tuple[Tile, Array]], count: int, outputs: Outputs, frames: Sequence[int]
     ) -> Iterator[tuple[Tile, Iterator[tuple[Sink, Placing, Array]]]]:
         """For each tile and its (N, C, *read) pixels, results (N, C, *write), with their sink and region there.
 
         Several tiles are computed side by side, unless the flips and rotations of one are, or samples are drawn.
+        frames: of the images, whose samples are independent.
         """
         if count == 1 or self.average or self.workers == 1 or outputs.samples is not None:
             for tile, raw in read:
-                yield tile, self._tile_results(tile, raw, outputs)
+                yield tile, self._tile_results(tile, raw, outputs, frames)
             return
         pending: deque[tuple[Tile, Future[Estimates]]] = deque()
         with threads.pool(self.workers) as pool:
@@ -171,11 +174,13 @@ class Predictor:
             for tile, estimates in pending:
                 yield tile, to_sinks(outputs, estimates.result())
 
-    def _tile_results(self, tile: Tile, raw: Array, outputs: Outputs) -> Iterator[tuple[Sink, Placing, Array]]:
+    def _tile_results(
+        self, tile: Tile, raw: Array, outputs: Outputs, frames: Sequence[int]
+    ) -> Iterator[tuple[Sink, Placing, Array]]:
         if outputs.mean is not None or outputs.std is not None:
             yield from to_sinks(outputs, self._estimate(raw, tile))
         if outputs.samples is not None:
-            for number, sample in enumerate(self._draw(raw, tile, outputs.samples)):
+            for number, sample in enumerate(self._draw(raw, tile, outputs.samples, frames)):
                 yield outputs.samples.sink, partial(outputs.samples.place, number=number), sample
 
     def _estimate(self, raw: Array, tile: Tile) -> Estimates:
@@ -189,13 +194,17 @@ class Predictor:
             return mean, None
         return mean, np.where(finite, as_finite(posterior.std) * self.correction.factor, np.nan)[kept]
 
-    def _draw(self, raw: Array, tile: Tile, samples: Samples) -> Iterator[Array]:
+    def _draw(self, raw: Array, tile: Tile, samples: Samples, frames: Sequence[int]) -> Iterator[Array]:
         """(N, C, *read) pixels as read -> (N, C, *write) for each sample."""
         noisy, finite = self._filled(raw)
-        draw = self.sampler(noisy, [part.start for part in tile.read], samples.seed)
+        origin, draws = [part.start for part in tile.read], []
+        for frame, part in groupby(zip(frames, noisy, strict=True), key=lambda pair: pair[0]):
+            images = torch.stack([image for _, image in part])
+            draws.append(self.sampler(images, origin, seed_of_frame(samples.seed, frame)))
         together = max(1, SAMPLED_TOGETHER // noisy.numel())
         for start in range(0, len(samples.numbers), together):
-            for sample in as_finite(draw(samples.numbers[start : start + together])):
+            numbers = samples.numbers[start : start + together]
+            for sample in as_finite(torch.cat([draw(numbers) for draw in draws], 1)):
                 yield np.where(finite, self.correction.mean(sample), raw)[(slice(None), slice(None), *tile.keep)]
 
     def _filled(self, raw: Array) -> tuple[Tensor, Array]:
@@ -318,6 +327,13 @@ def flips_and_rotations(
                 return y.transpose(-1, -2) if swap else y
 
             yield transform, undo
+
+
+def seed_of_frame(seed: int, frame: int) -> int:
+    """The seed of a frame: the samples of frames are independent, as their noise is; slices share random numbers."""
+    if frame == 0:
+        return seed
+    return int.from_bytes(hashlib.blake2b(repr((seed, frame)).encode(), digest_size=7).digest())
 
 
 def as_finite(values: Tensor) -> Array:

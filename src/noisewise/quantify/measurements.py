@@ -1,0 +1,273 @@
+"""What can be measured in regions: functions (scene, options) -> values by `Key`.
+
+Each takes an image as a `Scene`, with all axes, and gives one value for each region, channel and frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import NamedTuple
+
+import numpy as np
+
+from noisewise.axes import Array
+from noisewise.errors import UserError
+
+EVERYWHERE = 0  # label of the whole image
+SIGMA_RATIO = 1.6  # between the widths of the smallest and the largest spot that is searched
+SPOT_RESPONSE = 0.5  # of the normalised Laplacian of a Gaussian to a spot of its width, over the amplitude
+
+
+class Key(NamedTuple):
+    """A quantity: what was measured, in which region (0: the whole image), channel and frame; position: on a line."""
+
+    measurement: str
+    label: int
+    channel: int
+    frame: int
+    position: int = 0
+
+    def __str__(self) -> str:
+        where = "the whole image" if self.label == EVERYWHERE else f"label {self.label}"
+        return f"{self.measurement} of {where} (channel {self.channel}, frame {self.frame})"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the measurements need. threshold: of area and colocalisation, one per channel. background: signal per
+    channel that counts as none, of integrated intensities, ratios and dF/F. line: (y, x, y, x), pixels. spot_sigma:
+    width of spots, pixels. spot_amplitude: the least one, per channel. baseline: frames whose mean is F0.
+    """
+
+    threshold: tuple[float, ...]
+    background: tuple[float, ...]
+    line: tuple[float, float, float, float] | None = None
+    spot_sigma: float = 1.5
+    spot_amplitude: tuple[float, ...] = ()
+    baseline: tuple[int, int] = (0, 1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image (T, C, Z, Y, X), and its labels (T or 1, Z, Y, X): positive integers; 0 is no region."""
+
+    image: Array
+    labels: Array
+
+    @cached_property
+    def regions(self) -> Array:
+        """The labels that occur."""
+        found = np.unique(self.labels)
+        return found[found > 0]
+
+    def labels_of(self, frame: int) -> Array:
+        """The labels of a frame, (Z, Y, X)."""
+        return np.asarray(self.labels[frame if len(self.labels) > 1 else 0])
+
+    def planes(self) -> Iterator[tuple[int, int, Array, Array]]:
+        """Frame, channel, image (Z, Y, X) and labels of each."""
+        for frame, channels in enumerate(self.image):
+            for channel, image in enumerate(channels):
+                yield frame, channel, image, self.labels_of(frame)
+
+    def sums(self, image: Array, labels: Array) -> Array:
+        """Sum of an image in each region."""
+        found = np.bincount(labels.ravel(), image.ravel().astype(np.float64), minlength=int(self.regions[-1]) + 1)
+        return np.asarray(found[self.regions])
+
+
+Values = dict[Key, float]
+Measure = Callable[[Scene, Options], Values]
+
+
+def area(scene: Scene, options: Options) -> Values:
+    """Pixels above the threshold."""
+    return by_region(scene, "area", lambda image, labels, c: scene.sums(image > options.threshold[c], labels))
+
+
+def total(scene: Scene, options: Options) -> Values:  # noqa: ARG001
+    """Sum of the signal."""
+    return by_region(scene, "sum", lambda image, labels, _: scene.sums(image, labels))
+
+
+def mean(scene: Scene, options: Options) -> Values:  # noqa: ARG001
+    """Mean of the signal."""
+    return by_region(scene, "mean", lambda image, labels, _: mean_of(scene, image, labels))
+
+
+def maximum(scene: Scene, options: Options) -> Values:  # noqa: ARG001
+    """Largest signal."""
+
+    def largest(image: Array, labels: Array, channel: int) -> Array:  # noqa: ARG001
+        found = np.full(int(scene.regions[-1]) + 1, -np.inf)
+        np.maximum.at(found, labels.ravel(), image.ravel())
+        return np.asarray(found[scene.regions])
+
+    return by_region(scene, "maximum", largest)
+
+
+def integrated(scene: Scene, options: Options) -> Values:
+    """Sum of the signal above the background."""
+    return by_region(
+        scene, "integrated", lambda image, labels, c: scene.sums(image - options.background[c], labels)
+    )  # fmt: skip
+
+
+def centroid(scene: Scene, options: Options) -> Values:
+    """Centre of the signal above the background, pixels, along each axis."""
+    found: Values = {}
+    for number, axis in enumerate("ZYX"):
+        size = scene.image.shape[2 + number]
+        if axis == "Z" and size == 1:
+            continue
+        shape = [1, 1, 1]
+        shape[number] = size
+        places = np.arange(size, dtype=np.float64).reshape(shape)
+
+        def centre(image: Array, labels: Array, channel: int, places: Array = places) -> Array:
+            light = np.maximum(image - options.background[channel], 0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return scene.sums(light * places, labels) / scene.sums(light, labels)
+
+        found |= by_region(scene, f"centroid {axis.lower()}", centre)
+    return found
+
+
+def ratio(scene: Scene, options: Options) -> Values:
+    """Mean of the first channel over that of the second, both above the background."""
+    refuse_one_channel(scene, "ratio")
+    found: Values = {}
+    for frame, image in enumerate(scene.image):
+        labels = scene.labels_of(frame)
+        over, under = (mean_of(scene, image[c], labels) - options.background[c] for c in (0, 1))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = over / under
+        found |= {Key("ratio", int(n), 0, frame): float(v) for n, v in zip(scene.regions, values, strict=True)}
+    return found
+
+
+def colocalisation(scene: Scene, options: Options) -> Values:
+    """Pearson's correlation of the first two channels, and Manders' M1 and M2: the fraction of the signal of the one
+    channel, above the background, that lies where the other one is above its threshold.
+
+    Source: Manders et al. 1993, doi:10.1111/j.1365-2818.1993.tb03313.x.
+    """
+    refuse_one_channel(scene, "colocalisation")
+    found: Values = {}
+    for frame, image in enumerate(scene.image):
+        labels = scene.labels_of(frame)
+        first, second = (part.astype(np.float64) for part in image[:2])
+        a, b = (one - spread(scene, mean_of(scene, one, labels), labels) for one in (first, second))
+        squares = scene.sums(a**2, labels) * scene.sums(b**2, labels)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = {"pearson": scene.sums(a * b, labels) / np.sqrt(squares)}
+            for name, one, other in (("manders m1", 0, 1), ("manders m2", 1, 0)):
+                light = np.maximum(image[one] - options.background[one], 0)
+                inside = image[other] > options.threshold[other]
+                values[name] = scene.sums(light * inside, labels) / scene.sums(light, labels)
+        for name, parts in values.items():
+            found |= {Key(name, int(n), 0, frame): float(v) for n, v in zip(scene.regions, parts, strict=True)}
+    return found
+
+
+def trace(scene: Scene, options: Options) -> Values:
+    """dF/F of each frame: (F − F0) / F0, with F the mean above the background, F0 its mean over the baseline."""
+    if len(scene.image) < 2:
+        raise UserError("dF/F needs a time axis, and the image has one frame; give axes such as TYX if they are wrong")
+    means = mean(scene, options)
+    found: Values = {}
+    for channel in range(scene.image.shape[1]):
+        for label in map(int, scene.regions):
+            light = np.array([means["mean", label, channel, frame, 0] for frame in range(len(scene.image))])  # type: ignore[index]
+            light -= options.background[channel]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = light / light[slice(*options.baseline)].mean() - 1
+            found |= {Key("dF/F", label, channel, frame): float(value) for frame, value in enumerate(values)}
+    return found
+
+
+def profile(scene: Scene, options: Options) -> Values:
+    """The signal along a line, at steps of about a pixel, by linear interpolation; of stacks, in the middle slice."""
+    if options.line is None:
+        raise UserError("a profile needs a line; give its ends, such as 10,20,80,90 (y, x, y, x in pixels)")
+    height, width = scene.image.shape[-2:]
+    y0, x0, y1, x1 = options.line
+    if not (0 <= min(y0, y1) <= max(y0, y1) <= height - 1 and 0 <= min(x0, x1) <= max(x0, x1) <= width - 1):
+        raise UserError(f"the line {options.line} leaves the image of {height} x {width} pixels; give points inside")
+    count = int(np.hypot(y1 - y0, x1 - x0)) + 1
+    y, x = np.linspace(y0, y1, count), np.linspace(x0, x1, count)
+    low_y, low_x = np.minimum(y.astype(int), max(height - 2, 0)), np.minimum(x.astype(int), max(width - 2, 0))
+    b, a = y - low_y, x - low_x
+    found: Values = {}
+    for frame, channel, image, _ in scene.planes():
+        plane = image[len(image) // 2]
+        upper, lower = (
+            (1 - a) * plane[row, low_x] + a * plane[row, np.minimum(low_x + 1, width - 1)]
+            for row in (low_y, np.minimum(low_y + 1, height - 1))
+        )
+        values = (1 - b) * upper + b * lower
+        found |= {Key("profile", EVERYWHERE, channel, frame, i): float(v) for i, v in enumerate(values)}
+    return found
+
+
+def spots(scene: Scene, options: Options) -> Values:
+    """Number of spots whose centres lie in a region: maxima of Laplacians of Gaussians (scikit-image's `blob_log`).
+
+    Errors: `UserError` where scikit-image is not installed.
+    """
+    try:
+        blob_log = import_module("skimage.feature").blob_log
+    except ImportError as error:
+        raise UserError('counting spots needs scikit-image; install it: pip install "noisewise[quantify]"') from error
+    narrow, wide = options.spot_sigma / SIGMA_RATIO**0.5, options.spot_sigma * SIGMA_RATIO**0.5
+    found: Values = {}
+    for frame, channel, image, labels in scene.planes():
+        flat, marks = (image[0], labels[0]) if len(image) == 1 else (image, labels)
+        threshold = SPOT_RESPONSE * options.spot_amplitude[channel]
+        blobs = blob_log(flat.astype(np.float64), narrow, wide, num_sigma=4, threshold=threshold, threshold_rel=None)
+        at = marks[tuple(blobs[:, : flat.ndim].astype(int).T)]
+        found |= {Key("spots", int(n), channel, frame): float((at == n).sum()) for n in scene.regions}
+    return found
+
+
+MEASUREMENTS: dict[str, Measure] = {
+    "mean": mean, "sum": total, "integrated": integrated, "maximum": maximum, "area": area, "centroid": centroid,
+    "ratio": ratio, "colocalisation": colocalisation, "trace": trace, "profile": profile, "spots": spots,
+}  # fmt: skip
+USES: dict[str, tuple[Measure, ...]] = {  # options that are found in the image where they are not given
+    "background": (integrated, centroid, ratio, colocalisation, trace), "threshold": (area, colocalisation),
+    "spot_amplitude": (spots,),
+}  # fmt: skip
+
+
+# -- pieces ------------------------------------------------------------------------------------------
+
+
+def by_region(scene: Scene, name: str, values: Callable[[Array, Array, int], Array]) -> Values:
+    """One value for each region, channel and frame. values: (image, labels, channel) -> one for each region."""
+    return {
+        Key(name, int(label), channel, frame): float(value)
+        for frame, channel, image, labels in scene.planes()
+        for label, value in zip(scene.regions, values(image, labels, channel), strict=True)
+    }
+
+
+def mean_of(scene: Scene, image: Array, labels: Array) -> Array:
+    """Mean of an image in each region."""
+    return scene.sums(image, labels) / np.maximum(scene.sums(np.ones_like(labels), labels), 1)
+
+
+def spread(scene: Scene, values: Array, labels: Array) -> Array:
+    """A value for each region, as an image."""
+    table = np.zeros(int(scene.regions[-1]) + 1)
+    table[scene.regions] = values
+    return np.asarray(table[labels])
+
+
+def refuse_one_channel(scene: Scene, name: str) -> None:
+    """Errors: `UserError` for fewer than two channels."""
+    if scene.image.shape[1] < 2:
+        raise UserError(f"{name} compares two channels, and the image has one; give axes with C if they are wrong")

@@ -1,0 +1,238 @@
+"""`quantify`: measurements in an image, with their distribution under the posterior."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisewise.axes import Array
+from noisewise.errors import UserError, counted
+from noisewise.io import open_source
+from noisewise.io.base import Source
+from noisewise.posterior import Posterior
+from noisewise.quantify.measurements import MEASUREMENTS, USES, Key, Options, Scene, Values
+from noisewise.quantities import COVERAGE, SAMPLES, Quantities
+from noisewise.workflow.denoise import denoise
+
+DEFAULT = ("mean", "sum")
+ORDER = "TCZYX"
+BACKGROUND_PERCENTILE = 5.0  # of the posterior mean, where no background is given
+SPOT_SHARE = 0.2  # of the brightest signal above the background: the least amplitude of a spot, if none is given
+BINS = 256  # of the histogram in which a threshold is found
+COLUMNS = ("measurement", "label", "channel", "frame", "position", "median", "low", "high", "of_mean")
+
+
+@dataclass(frozen=True)
+class Quantified:
+    """What `quantify` found. quantities: measurements by `Key`, with their samples. coverage: of the intervals.
+    notes: messages about the image and what was assumed. options: thresholds and backgrounds that were used.
+    """
+
+    name: str
+    quantities: Quantities
+    options: Options
+    coverage: float = COVERAGE
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each quantity: median and interval over the samples, and the value of the posterior mean."""
+        low, high = self.quantities.interval(self.coverage)
+        parts = zip(
+            self.quantities.names, self.quantities.median, low, high, self.quantities.of_mean, strict=True
+        )  # fmt: skip
+        return [dict(zip(COLUMNS, (*key, *map(float, values)), strict=True)) for key, *values in parts]
+
+    def csv(self) -> str:
+        """The rows as a table with commas."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows())
+        return text.getvalue()
+
+    def record(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        used = {one.name: getattr(self.options, one.name) for one in fields(self.options)}
+        return {
+            "image": self.name, "samples": len(self.quantities.values), "coverage": self.coverage,
+            "quantities": self.rows(), "options": used, "notes": self.notes,
+        }  # fmt: skip
+
+
+def quantify(
+    image: Any, labels: Any = None, measure: str | Sequence[str] = DEFAULT, *, samples: int = SAMPLES,
+    coverage: float = COVERAGE, model: Any = None, seed: int = 0, axes: str | None = None,
+    options: Mapping[str, Any] | None = None, **settings: Any,
+) -> Quantified:  # fmt: skip
+    """Measure an image, with error bars: each measurement is made on samples of p(s|x).
+
+    image: a path or an array. labels: regions, positive integers, in the shape of the image without its channels, or of
+    one frame; a path or an array; None: the whole image. measure: names of `MEASUREMENTS`. samples: their number.
+    coverage: of the intervals. model: a trained `Model`; None: the image is denoised first, with `settings` as for
+    `denoise`. axes: letters from `STCZYX`, if the image does not give them. options: fields of `Options`.
+
+    Returns a `Quantified`. Errors: `UserError` for images and labels that do not fit, measurements that are not
+    possible, and methods that give no samples.
+    """
+    names = [measure] if isinstance(measure, str) else list(measure)
+    functions = [find_measure(name) for name in names]
+    refuse_few(samples, coverage)
+    with open_source(image, axes) as source:
+        marks = labels_of(labels, source)
+        pixels = ordered(np.nan_to_num(source.read()), source.axes)
+        given, scene = dict(options or {}), Scene(pixels, marks)
+        for function in functions:  # what is not possible is refused before the work
+            function(scene, complete(given, pixels)[0])
+        if model is None:
+            found = denoise(image, axes=axes, seed=seed, samples=samples, **settings)
+            posterior, notes = found.posterior, list(found.notes)
+        else:
+            posterior, notes = model.predict(image, axes=axes, seed=seed), []
+        return measured(posterior, source, marks, functions, samples, coverage, seed, given, notes)
+
+
+def measured(
+    posterior: Posterior[Array], source: Source, marks: Array, functions: Sequence[Callable[[Scene, Options], Values]],
+    samples: int, coverage: float, seed: int, given: Mapping[str, Any], notes: list[str],
+) -> Quantified:  # fmt: skip
+    """Measure the samples of a posterior."""
+    mean = ordered(np.asarray(posterior.mean), source.axes)
+    options, assumed = complete(given, mean)
+
+    def every(image: Array) -> dict[Key, float]:
+        scene = Scene(ordered(np.asarray(image), source.axes), marks)
+        return {key: value for one in functions for key, value in one(scene, options).items()}
+
+    try:
+        found = posterior.quantify(every, samples, seed)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{source.name}: {error}") from error
+    return Quantified(source.name, found, options, coverage, [*notes, *used(functions, assumed)])
+
+
+def used(functions: Sequence[Callable[[Scene, Options], Values]], assumed: Mapping[str, str]) -> list[str]:
+    """The notes on options that these measurements use."""
+    return [note for name, note in assumed.items() if any(function in USES[name] for function in functions)]
+
+
+def find_measure(name: str) -> Callable[[Scene, Options], Values]:
+    """A measurement by its name. Errors: `UserError` for unknown names."""
+    if name not in MEASUREMENTS:
+        raise UserError(f"there is no measurement '{name}'; there are: {', '.join(MEASUREMENTS)}")
+    return MEASUREMENTS[name]
+
+
+def refuse_few(samples: int, coverage: float) -> None:
+    """Errors: `UserError` for too few samples for such intervals, before the work."""
+    Quantities(("",), np.zeros((max(samples, 0), 1)), np.zeros(1)).interval(coverage)
+
+
+def ordered(image: Array, axes: str) -> Array:
+    """An image as (T, C, Z, Y, X)."""
+    kept = "".join(axis for axis in ORDER if axis in axes)
+    moved = image.transpose([axes.index(axis) for axis in kept])
+    sizes = dict(zip(kept, moved.shape, strict=True))
+    return moved.reshape([sizes.get(axis, 1) for axis in ORDER])
+
+
+def labels_of(labels: Any, source: Source) -> Array:
+    """Labels as (T or 1, Z, Y, X), non-negative integers.
+
+    Errors: `UserError` for another shape than that of the image, values that are not whole numbers, and no region.
+    """
+    if "S" in source.axes:
+        raise UserError(f"{source.name}: holds separate images ({source.axes}); measure them one by one, or give axes")
+    sizes = {axis: size for axis, size in zip(source.axes, source.shape, strict=True) if axis != "C"}
+    kept = [axis for axis in "TZYX" if axis in sizes]
+    if labels is None:
+        return np.ones([1, *(sizes.get(axis, 1) for axis in "ZYX")], np.int64)
+    with open_source(labels) as opened:
+        marks, name = np.squeeze(opened.read()), opened.name
+    if not np.isfinite(marks).all() or (marks != np.round(marks)).any() or marks.min() < 0:
+        raise UserError(f"{name}: labels are whole numbers, 0 for no region; give an image of labels, not of light")
+    for names in (kept, [axis for axis in kept if axis != "T"]):
+        names = [axis for axis in names if sizes[axis] > 1]
+        if marks.shape == tuple(sizes[axis] for axis in names):
+            shape = [sizes[axis] if axis in names else 1 for axis in "TZYX"]
+            break
+    else:
+        wanted = " x ".join(str(sizes[axis]) for axis in kept)
+        got = " x ".join(map(str, marks.shape))
+        raise UserError(f"{name}: labels of {got} pixels do not fit the image {source.name} of {wanted}")
+    if not marks.any():
+        raise UserError(f"{name}: holds no region, all labels are 0; give labels from 1 on")
+    return marks.astype(np.int64).reshape(shape)
+
+
+def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, str]]:
+    """Options with what was not given, found in the posterior mean once for all samples; and a note on each of these.
+
+    Errors: `UserError` for unknown options, or another number of values than of channels.
+    """
+    unknown = sorted(set(given) - {one.name for one in fields(Options)})
+    if unknown:
+        raise UserError(f"there is no option '{unknown[0]}'; there are: {', '.join(f.name for f in fields(Options))}")
+    channels, notes = [mean[:, c] for c in range(mean.shape[1])], dict[str, str]()
+
+    def per_channel(name: str, found: Callable[[Array], float]) -> tuple[float, ...]:
+        if given.get(name) is None:
+            values = tuple(round_to_digits(found(one)) for one in channels)
+            notes[name] = f"{name.replace('_', ' ')}: {', '.join(f'{v:g}' for v in values)}, found in the image"
+            return values
+        values = tuple(float(v) for v in np.atleast_1d(given[name]))
+        if len(values) not in (1, len(channels)):
+            raise UserError(f"{name}: {counted(len(values), 'value')} for {counted(len(channels), 'channel')}")
+        return values * len(channels) if len(values) == 1 else values
+
+    background = per_channel("background", lambda one: float(np.percentile(one, BACKGROUND_PERCENTILE)))
+    threshold = per_channel("threshold", otsu)
+    amplitude = per_channel(
+        "spot_amplitude", lambda one: SPOT_SHARE * float(one.max() - np.percentile(one, BACKGROUND_PERCENTILE))
+    )
+    first = given.get("baseline") or (0, max(1, len(mean) // 10))
+    others = {name: given[name] for name in ("line", "spot_sigma") if given.get(name) is not None}
+    options = Options(threshold, background, spot_amplitude=amplitude, baseline=tuple(first))
+    return replace(options, **others), notes
+
+
+def round_to_digits(value: float) -> float:
+    """A number with four digits, so that it can be given again."""
+    return float(f"{value:.4g}")
+
+
+def otsu(image: Array) -> float:
+    """The threshold between two classes of pixels with the largest variance between them.
+
+    Source: Otsu 1979, doi:10.1109/TSMC.1979.4310076.
+    """
+    counts, edges = np.histogram(image, BINS)
+    middle = (edges[1:] + edges[:-1]) / 2
+    weight = np.cumsum(counts).astype(np.float64)
+    sums = np.cumsum(counts * middle)
+    other = weight[-1] - weight
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = np.nan_to_num(weight * other * (sums / weight - (sums[-1] - sums) / other) ** 2)
+    best = np.flatnonzero(between >= (1 - 1e-9) * between.max())  # several, where bins between the classes are empty
+    return float(edges[1 + int(best[len(best) // 2])])
+
+
+def write_csv(found: Quantified, path: Path) -> None:
+    """Write the table, complete or not at all. Errors: `UserError` if it cannot be written."""
+    from noisewise.io.files import Draft, as_user_error
+
+    draft = Draft(path, overwrite=True)
+    try:
+        with as_user_error(path, "cannot be written"):
+            draft.temporary.write_text(found.csv(), encoding="utf-8")
+        draft.commit()
+    except BaseException:
+        draft.discard()
+        raise

@@ -1,0 +1,233 @@
+"""Measurements with error bars: values of single images, intervals that hold the truth, tables, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import noisewise as nw
+from noisewise import cli
+from noisewise.posterior import Normal, Sampled
+from noisewise.quantify.measurements import MEASUREMENTS, Key, Options, Scene
+from noisewise.quantify.run import labels_of, ordered, otsu, quantify
+from noisewise.quantities import Quantities
+from noisewise.scenes import draw
+
+OPTIONS = Options((5.0, 5.0), (1.0, 1.0), line=(0, 0, 0, 9), spot_amplitude=(4.0, 4.0), baseline=(0, 2))
+
+
+def scene(image: np.ndarray, axes: str, labels: np.ndarray | None = None) -> Scene:
+    full = ordered(image.astype(np.float32), axes)
+    marks = np.ones((1, *full.shape[2:]), np.int64) if labels is None else labels.reshape(1, *full.shape[2:])
+    return Scene(full, marks)
+
+
+def values(name: str, *given: Any) -> dict[tuple[Any, ...], float]:
+    return {tuple(key): value for key, value in MEASUREMENTS[name](scene(*given), OPTIONS).items()}
+
+
+# -- measurements of one image -------------------------------------------------------------------------
+
+
+def test_regions_are_measured_one_by_one() -> None:
+    image = np.arange(12.0).reshape(3, 4)
+    labels = np.array([[1, 1, 0, 7], [1, 0, 0, 7], [0, 0, 0, 7]])
+    assert values("mean", image, "YX", labels) == {("mean", 1, 0, 0, 0): 5 / 3, ("mean", 7, 0, 0, 0): 7.0}
+    assert values("sum", image, "YX", labels)["sum", 7, 0, 0, 0] == 21
+    assert values("integrated", image, "YX", labels)["integrated", 7, 0, 0, 0] == 18
+    assert values("maximum", image, "YX", labels)["maximum", 1, 0, 0, 0] == 4
+    assert values("area", image, "YX", labels)["area", 7, 0, 0, 0] == 2  # above 5
+    found = values("centroid", image, "YX", labels)
+    weights = np.array([2.0, 6.0, 10.0])
+    assert found["centroid y", 7, 0, 0, 0] == pytest.approx((weights * [0, 1, 2]).sum() / weights.sum())
+    assert found["centroid x", 7, 0, 0, 0] == 3 and ("centroid z", 7, 0, 0, 0) not in found
+
+
+def test_two_channels_are_compared() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.uniform(2, 10, (20, 20))
+    image = np.stack([first, 3 * first])
+    assert values("ratio", image, "CYX")["ratio", 1, 0, 0, 0] == pytest.approx(
+        (first.mean() - 1) / (3 * first.mean() - 1)
+    )
+    found = values("colocalisation", image, "CYX")
+    assert found["pearson", 1, 0, 0, 0] == pytest.approx(1.0)
+    assert found["manders m1", 1, 0, 0, 0] == pytest.approx(1.0)  # the second channel is above 5 everywhere
+    inside = first > 5
+    assert found["manders m2", 1, 0, 0, 0] == pytest.approx((3 * first - 1)[inside].sum() / (3 * first - 1).sum())
+
+
+def test_traces_are_relative_to_the_baseline() -> None:
+    movie = np.array([3.0, 3.0, 5.0])[:, None, None] * np.ones((3, 4, 4))
+    found = values("trace", movie, "TYX")
+    assert [found["dF/F", 1, 0, frame, 0] for frame in range(3)] == pytest.approx([0, 0, 1.0])
+
+
+def test_profiles_are_interpolated() -> None:
+    ramp = np.tile(np.arange(10.0), (4, 1))
+    found = values("profile", ramp, "YX")
+    assert [found["profile", 0, 0, 0, i] for i in range(10)] == pytest.approx(list(range(10)))
+
+
+def test_spots_are_counted_where_their_centres_lie() -> None:
+    y, x = np.mgrid[:40, :60]
+    image = sum(10 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / (2 * 1.5**2)) for a, b in ((10, 10), (25, 20), (12, 45)))
+    labels = np.where(x < 30, 1, 2)
+    found = values("spots", image, "YX", labels)
+    assert found == {("spots", 1, 0, 0, 0): 2.0, ("spots", 2, 0, 0, 0): 1.0}
+
+
+def test_a_threshold_is_found_between_two_levels() -> None:
+    rng = np.random.default_rng(0)
+    image = np.concatenate([rng.normal(10, 1, 900), rng.normal(40, 2, 100)])
+    assert 14 < otsu(image) < 34
+
+
+# -- distributions -------------------------------------------------------------------------------------
+
+
+def test_intervals_are_those_of_the_ranks() -> None:
+    drawn = Quantities(("value",), np.random.default_rng(0).permutation(39.0 + np.arange(39))[:, None], np.zeros(1))
+    assert [float(bound[0]) for bound in drawn.interval(0.9)] == [40.0, 76.0] and drawn.median == 58.0
+    with pytest.raises(nw.UserError, match="needs 39 samples or more, not 8"):
+        Quantities(("value",), np.zeros((8, 1)), np.zeros(1)).interval(0.95)
+
+
+def known_posterior() -> Sampled[np.ndarray]:
+    mean = np.full((6, 6), 10.0, np.float32)
+
+    def sampled(numbers: Any, seed: int) -> np.ndarray:
+        rngs = [np.random.default_rng([seed, n]) for n in numbers]
+        return np.stack([mean + rng.normal() for rng in rngs]).astype(np.float32)  # pixels err together
+
+    return Sampled(mean, np.ones_like(mean), sampled)
+
+
+def test_errors_that_pixels_share_do_not_average_out() -> None:
+    found = known_posterior().quantify(np.mean, 399)
+    low, high = found.interval()
+    assert high - low == pytest.approx(2 * 1.645, rel=0.15)
+    assert found.names == ("value",) and found.of_mean == pytest.approx(10)
+    assert (found.values == known_posterior().quantify(np.mean, 399).values).all()
+    assert (found.values != known_posterior().quantify(np.mean, 399, seed=1).values).any()
+
+
+def test_functions_may_name_what_they_measure() -> None:
+    found = known_posterior().quantify(lambda image: {"largest": image.max(), "first": image[0, 0]}, 20)
+    assert found.names == ("largest", "first") and found.values.shape == (20, 2)
+    assert known_posterior().quantify(lambda image: [1, 2, 3], 20).names == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda image: float("nan"), "the measurement is not a finite number for the mean"),
+        (lambda image: {"ratio": float("inf") if image.mean() > 10 else 1.0}, "ratio is not a finite number"),
+        (lambda image: "much", "the measurement gives str, not numbers"),
+        (lambda image: [0] * (1 + (image.mean() > 11)), "gives 2 values for sample"),
+    ],
+)
+def test_measurements_that_are_no_numbers_are_refused(measure: Any, message: str) -> None:
+    with pytest.raises(nw.UserError, match=message):
+        known_posterior().quantify(measure, 39)
+
+
+def test_standard_deviations_of_pixels_are_no_samples() -> None:
+    with pytest.raises(ValueError, match="choose a method with samples"):
+        Normal(np.zeros((4, 4)), np.ones((4, 4))).quantify(np.mean)
+
+
+# -- files -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    truth = 100 + 60 * draw("nuclei", (64, 64), 5).numpy()
+    noisy = np.random.default_rng(0).normal(truth, 8.0)
+    tifffile.imwrite(tmp_path / "cells.tif", noisy.astype(np.float32))
+    labels = np.zeros((64, 64), np.uint8)
+    labels[:32, :32], labels[32:, 32:] = 1, 2
+    tifffile.imwrite(tmp_path / "masks.tif", labels)
+    np.save(tmp_path / "truth.npy", truth)
+    return tmp_path / "cells.tif"
+
+
+def test_a_table_with_intervals_that_hold_the_truth(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cells.parent
+    command = [
+        "quantify",
+        str(cells),
+        "--labels",
+        str(folder / "masks.tif"),
+        "--measure",
+        "mean",
+        "area",
+        "--steps",
+        "0",
+    ]
+    assert cli.main([*command, "--figure", str(folder / "plot.png")]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{folder / 'cells_quantified.csv'}\n{folder / 'plot.png'}\n"
+    assert "threshold: " in printed.err and "found in the image" in printed.err and "spot" not in printed.err
+    rows = list(csv.DictReader((folder / "cells_quantified.csv").read_text().splitlines()))
+    assert [(row["measurement"], row["label"]) for row in rows] == [
+        ("mean", "1"), ("mean", "2"), ("area", "1"), ("area", "2"),
+    ]  # fmt: skip
+    truth = np.load(folder / "truth.npy")
+    for row, region in zip(rows, (truth[:32, :32], truth[32:, 32:]), strict=False):
+        low, high = float(row["low"]), float(row["high"])
+        assert low - (high - low) < region.mean() < high + (high - low)
+        assert 0.1 < high - low < 3.0  # 8 / 32 for pixels that err independently
+    assert cli.main(command) == 2 and "exists already" in capsys.readouterr().err
+    assert cli.main([*command, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == 39
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "half.npy"], "labels of 32 x 64 pixels do not fit the image cells.tif of 64 x 64"),
+        (["--labels", "none.npy"], "holds no region, all labels are 0"),
+        (["--labels", "light.npy"], "labels are whole numbers"),
+        (["--labels", "missing.tif"], "no such file"),
+        (["--samples", "8"], "needs 19 samples or more, not 8"),
+        (["--measure", "ratio"], "the image has one"),
+        (["--measure", "trace"], "needs a time axis"),
+        (["--measure", "profile"], "needs a line"),
+        (["--measure", "profile", "--line", "0", "0", "90", "3"], "leaves the image of 64 x 64 pixels"),
+        (["--measure", "beauty"], "there is no measurement 'beauty'"),
+        (["--method", "n2v"], "method n2v gives no samples"),
+        (["-o", "table.txt"], "a table is written as CSV"),
+        (["--threshold", "1", "2"], "threshold: 2 values for 1 channel"),
+    ],
+)
+def test_bad_input_is_refused_before_the_work(
+    cells: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(cells.parent)
+    np.save("half.npy", np.ones((32, 64), int))
+    np.save("none.npy", np.zeros((64, 64), int))
+    np.save("light.npy", np.full((64, 64), 0.5))
+    before = sorted(Path().iterdir())
+    assert cli.main(["quantify", "cells.tif", "--measure", "area", *options]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1 and not printed.out
+    assert sorted(Path().iterdir()) == before
+
+
+def test_labels_of_one_frame_are_for_all_and_frames_err_independently() -> None:
+    movie = 100 + 10 * np.random.default_rng(0).normal(size=(3, 32, 32))
+    labels = np.ones((32, 32), int)
+    found = quantify(movie.astype(np.float32), labels, "mean", axes="TYX", steps=0, samples=39)
+    assert found.quantities.names == tuple(Key("mean", 1, 0, frame) for frame in range(3))
+    correlation = np.corrcoef(found.quantities.values.T)
+    assert np.abs(correlation[np.triu_indices(3, 1)]).max() < 0.6
+    with nw.io.open_source(movie, "TYX") as source:
+        assert labels_of(labels, source).shape == (1, 1, 32, 32)
+        assert labels_of(np.ones((3, 32, 32), int), source).shape == (3, 1, 32, 32)
