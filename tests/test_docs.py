@@ -57,6 +57,7 @@ def images(tmp_path):
     for name in ("cells", "a", "b"):
         tifffile.imwrite(tmp_path / f"{name}.tif", rng.normal(signal, 15).round().astype(np.uint16))
     tifffile.imwrite(tmp_path / "truth.tif", signal)
+    tifffile.imwrite(tmp_path / "masks.tif", (1 + (np.arange(64) > 31) + np.zeros((64, 1))).astype(np.uint8))
     photons = np.tile(np.linspace(2, 200, 64), (64, 1))
     for name, light in (("frames", 1), ("dark", 0)):
         frames = nw.Camera(gain=2.2, read_noise=1.6, offset=100).expose(light * photons, frames=10, seed=light)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from noisewise.noise.camera import Camera as Camera
     from noisewise.noise.files import load_noise as load_noise
     from noisewise.posterior import Posterior as Posterior
+    from noisewise.quantify.run import quantify as quantify
     from noisewise.report.files import report as report
     from noisewise.workflow.denoise import Result as Result
     from noisewise.workflow.denoise import denoise as denoise
@@ -69,6 +70,7 @@ PUBLIC = {
     "load_noise": "noisewise.noise.files",
     "measure": "noisewise.estimate.measure",
     "predict": "noisewise.workflow.predict",
+    "quantify": "noisewise.quantify.run",
     "refine": "noisewise.workflow.refine_noise",
     "report": "noisewise.report.files",
     "simulate": "noisewise.workflow.simulate",

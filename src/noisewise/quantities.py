@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from noisewise.axes import Array
 from noisewise.errors import UserError, counted
 
+Array = np.ndarray[Any, np.dtype[Any]]
 COVERAGE = 0.9  # of intervals, unless another one is asked for
 SAMPLES = 39  # of which the second from below and from above are a 90 % interval
 WHOLE = "value"  # name of what a function without names returns
