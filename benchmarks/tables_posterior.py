@@ -132,8 +132,9 @@ def regions() -> str:
     return "\n".join([
         f"How often 90 % intervals of the means of {found['regions']} regions an image hold the truth: discs with",
         f"radii of 5 to 40 pixels, and the brighter halves of discs; {found['samples']} samples without training",
-        "(`benchmarks/regions.py`). The last column: intervals from the standard deviations of pixels, as if these",
-        "erred independently:", "",
+        "(`benchmarks/regions.py`). Truths are means of real captures, and their noise is drawn as it was measured:",
+        "light changes from capture to capture, so that the truth is not known at this scale for one of them.",
+        "The last column: intervals from the standard deviations of pixels, as if these erred independently:", "",
         table(lines, ["image", "noise", "samples", "standard deviations"]),
     ])  # fmt: skip
 
