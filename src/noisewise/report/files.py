@@ -20,6 +20,7 @@ from noisewise.report.collect import Collected, collect
 from noisewise.report.page import render, render_summary, write_page
 
 SUMMARY = "noisewise_report.html"
+FOR_SAMPLES = 5.0  # seconds that must be left for a report with samples
 
 
 def find_input(denoised: Path, given: Path | None = None) -> Path:
@@ -105,7 +106,7 @@ def write_reports(
     """Write a page beside each output, and one that lists several, worst first, in the folder of the first.
 
     outputs: with their noisy images, or folders of these, as for `report`. models: that made them, by output. seconds:
-    no report but the first is begun later than this.
+    no report but the first is begun later than this, and none has samples that has little time left.
 
     Returns what was found, by page; why there is no page, by output; and notes.
     """
@@ -115,7 +116,8 @@ def write_reports(
         if found and time.perf_counter() - started > seconds:
             late.append(str(denoised))
             continue
-        page, model = companions(denoised)["report"], (models or {}).get(denoised)
+        left = seconds - (time.perf_counter() - started)
+        page, model = companions(denoised)["report"], (models or {}).get(denoised) if left > FOR_SAMPLES else None
         try:
             found[page] = write_report(denoised, noisy, page, axes=axes, overwrite=overwrite, model=model)
         except UserError as error:
