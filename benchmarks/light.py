@@ -3,9 +3,9 @@
     python benchmarks/light.py               (half an hour on two cores)
     python benchmarks/light.py --images 8    (three minutes)
 
-The packaged network as it is, with the true noise model. If samples are those of the exact posterior, the squared error of one is
-twice that of the mean; the truth lies within the range of eight of them with a probability of 7 / 9; and their variance
-is the squared error of the mean: all that for single pixels, and for means over regions.
+The packaged network as it is, with the true noise model. If samples are those of the exact posterior, the squared error
+of one is twice that of the mean; the truth lies within the range of eight of them with a probability of 7 / 9; and
+their variance is the squared error of the mean: all that for single pixels, and for means over regions.
 """
 
 from __future__ import annotations
