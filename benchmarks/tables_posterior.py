@@ -113,9 +113,9 @@ def light() -> str:
     return "\n".join([
         f"{found['samples']} samples of `simulated`, without training, of {images} drawn scenes each, with the true",
         "noise model (`benchmarks/light.py`). If they were those of the exact posterior, the squared error of a",
-        "sample would be twice that of the mean, the truth within the range of all samples in 77.8 %, and their variance that",
-        f"of the errors. For means over {sizes} pixels. The last column: the variance of such a mean over",
-        "16 x 16 pixels, if pixels erred independently, over the true one:", "",
+        "sample would be twice that of the mean, the truth within the range of all samples in 77.8 %, and their",
+        f"variance that of the errors. For means over {sizes} pixels. The last column: the variance of such a",
+        "mean over 16 x 16 pixels, if pixels erred independently, over the true one:", "",
         table(lines, ["noise", "error of a sample", "truth inside, %", "variance / true", "pixels' claim"]),
     ])  # fmt: skip
 
