@@ -12,7 +12,7 @@ where there are fewer or more, the report must say that the intervals are wrong.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,17 @@ FIELDS = (0, 4, 8, 11)
 DRIFT = 16  # pixels
 
 
-def images() -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
-    """Name, noisy image, truth in its units, and number of captures in the truth."""
+def images(bring: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
+    """Name, noisy image, truth in its units, and number of captures in the truth.
+
+    bring: (noisy image, truth) -> the truth in the units and light of the noisy image.
+    """
     for name, captures, mean in fmd_data():
-        yield f"fmd {name}", captures[0], brought_to(captures[0], mean), 50
+        yield f"fmd {name}", captures[0], bring(captures[0], mean), 50
     for dye in range(3):
         noisy, truth = (tifffile.imread(DATA / "w2s" / f"{kind}_ch{dye}.tif") for kind in ("noisy_avg1", "gt_avg400"))
         for number in FIELDS:
-            yield f"w2s {dye} {number}", noisy[number], brought_to(noisy[number], truth[number]), 400
+            yield f"w2s {dye} {number}", noisy[number], bring(noisy[number], truth[number]), 400
 
 
 def brought_to(noisy: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -70,7 +73,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
-    for name, noisy, truth, captures in images():
+    for name, noisy, truth, captures in images(brought_to):
         if arguments.only in name:
             rows.append(row(name, noisy, truth, captures, arguments.budget))
             one = rows[-1]

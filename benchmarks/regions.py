@@ -23,26 +23,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tifffile
 
 import noisewise as nw
-from common import DATA, make_parser, table, write
-from coverage import FIELDS, Z90
-from noise import fmd_data
+from common import make_parser, table, write
+from coverage import Z90, images
 from noisewise.noise.quantization import CONTINUOUS
 
 SIDE, REGIONS, RADII, SAMPLES = 192, 200, (5, 40), 39
 ORDER = 3  # of the polynomial
-
-
-def images() -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
-    """Name, noisy image, truth in its units and light, and number of captures in the truth."""
-    for name, captures, mean in fmd_data():
-        yield f"fmd {name}", captures[0], brought_to(captures[0], mean), 50
-    for dye in range(3):
-        noisy, truth = (tifffile.imread(DATA / "w2s" / f"{kind}_ch{dye}.tif") for kind in ("noisy_avg1", "gt_avg400"))
-        for number in FIELDS:
-            yield f"w2s {dye} {number}", noisy[number], brought_to(noisy[number], truth[number]), 400
 
 
 def brought_to(noisy: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -106,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
-    for name, noisy, truth, captures in images():
+    for name, noisy, truth, captures in images(brought_to):
         if arguments.only in name:
             rows.append(row(name, noisy, truth, captures))
             print({key: round(v, 3) if isinstance(v, float) else v for key, v in rows[-1].items()}, flush=True)

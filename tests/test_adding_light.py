@@ -13,7 +13,7 @@ from noisewise.methods._adding_light import add_light
 from noisewise.methods.simulated import Simulated
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.conditioning import noise_features
-from noisewise.noise.ops.exposure import exposed
+from noisewise.noise.ops.exposure import exposure_noise
 from noisewise.noise.quantization import Quantization
 from noisewise.testing.worlds import FiniteWorld, GaussianWorld
 
@@ -98,7 +98,7 @@ def in_finite_world(world: FiniteWorld, light_of_sample: list[float], image: Ten
 
     def noise(signal: Tensor, light: float, step: int) -> Tensor:
         fields = [torch.randn(signal.shape, generator=generator, dtype=signal.dtype) for _ in range(2)]
-        return exposed(signal, features, light, *fields) - signal
+        return exposure_noise(signal, features, light, *fields)
 
     many = image.double().expand(count, 1, -1, -1)
     return add_light(many, denoise(many, 1.0), light_of_sample, denoise, noise)[:, 0]
@@ -126,7 +126,7 @@ def test_exposures_have_the_mean_and_variance_of_their_light(noise_model: Poisso
     for electrons in (0.3, 5.0, 40.0):
         signal = torch.full((1, 1, 300, 300), offset + electrons * float(noise_model.gain))
         fields = (torch.randn(signal.shape, generator=torch.Generator().manual_seed(n)) for n in (0, 1))
-        found = exposed(signal, features, light, *fields)
+        found = signal + exposure_noise(signal, features, light, *fields)
         variance = float(noise_model.mean_var(signal.double())[1].mean()) / light
         assert float((found - signal).mean()) == pytest.approx(0.0, abs=4 * (variance / signal.numel()) ** 0.5 + 1e-6)
         assert float(found.var()) == pytest.approx(variance, rel=0.03, abs=1e-9)
@@ -135,5 +135,6 @@ def test_exposures_have_the_mean_and_variance_of_their_light(noise_model: Poisso
 def test_below_the_dark_signal_exposures_keep_their_mean() -> None:
     features = noise_features(PoissonGaussian(2.0, 100.0, 3.0), 110.0, 5.0).for_dims(2)
     signal = torch.full((1, 1, 200, 200), 98.0)
-    found = exposed(signal, features, 1.0, *torch.randn((2, *signal.shape), generator=torch.Generator().manual_seed(0)))
+    fields = torch.randn((2, *signal.shape), generator=torch.Generator().manual_seed(0))
+    found = signal + exposure_noise(signal, features, 1.0, *fields)
     assert float(found.mean()) == pytest.approx(98.0, abs=0.1) and float(found.std()) == pytest.approx(3.0, rel=0.03)

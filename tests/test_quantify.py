@@ -221,6 +221,26 @@ def test_bad_input_is_refused_before_the_work(
     assert sorted(Path().iterdir()) == before
 
 
+def test_a_model_without_samples_is_refused(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = cells.parent / "n2v.safetensors"
+    nw.train("n2v", cells, steps=1, features=8, depth=1).save(model)
+    assert cli.main(["quantify", str(cells), "--model", str(model)]) == 2
+    assert "method n2v gives no samples" in capsys.readouterr().err
+
+
+def test_a_pixel_that_is_not_a_number_is_named(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy = tifffile.imread(cells)
+    noisy[3, 4] = np.nan
+    tifffile.imwrite(cells, noisy)
+    assert cli.main(["quantify", str(cells), "--measure", "area", "mean", "--steps", "0", "--samples", "19"]) == 2
+    assert "mean of label 1 (channel 0, frame 0) is not a finite number for the mean" in capsys.readouterr().err
+
+
+def test_the_help_names_all_measurements() -> None:
+    text = Path(cli.__file__).with_name("quantify.py").read_text()
+    assert f'"""what to measure: {", ".join(MEASUREMENTS)}"""' in text
+
+
 def test_labels_of_one_frame_are_for_all_and_frames_err_independently() -> None:
     movie = 100 + 10 * np.random.default_rng(0).normal(size=(3, 32, 32))
     labels = np.ones((32, 32), int)

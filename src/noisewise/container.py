@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from noisewise.errors import UserError
-from noisewise.io.files import Draft, as_user_error
+from noisewise.io.files import drafted
 
 KEY = "noisewise"
 FORMAT = 3
@@ -40,15 +40,10 @@ def write_container(path: Path, holds: str, content: Mapping[str, Any], tensors:
     text = json.dumps({"format": FORMAT, "holds": holds, **content})
     # One header entry, as the order of several is random, and equal models must give equal files.
     data = save(tensors, {KEY: with_checksum(text, tensors)})
-    draft = Draft(path, overwrite=True)
-    try:
-        with as_user_error(path, "cannot be written"), draft.temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.commit()
-    finally:
-        draft.discard()
+    with drafted(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_text(path: Path, holds: str) -> str:

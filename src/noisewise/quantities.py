@@ -41,16 +41,19 @@ class Quantities:
 
         Errors: `UserError` for a coverage out of range, or one that needs more samples.
         """
-        if not 0 < coverage < 1:
-            raise UserError(f"coverage {coverage:g} is not between 0 and 1; give a fraction, such as 0.9")
-        needed = math.ceil(2 / (1 - coverage) - 1 - 1e-9)
-        if len(self.values) < needed:
-            raise UserError(
-                f"an interval of {coverage:.3g} needs {counted(needed, 'sample')} or more, not {len(self.values)}"
-            )
+        refuse_few(len(self.values), coverage)
         outside = (1 - coverage) / 2
         low, high = np.quantile(self.values, (outside, 1 - outside), axis=0, method="weibull")
         return np.asarray(low), np.asarray(high)
+
+
+def refuse_few(samples: int, coverage: float) -> None:
+    """Errors: `UserError` for a coverage out of range, or too few samples for intervals of it."""
+    if not 0 < coverage < 1:
+        raise UserError(f"coverage {coverage:g} is not between 0 and 1; give a fraction, such as 0.9")
+    needed = math.ceil(2 / (1 - coverage) - 1 - 1e-9)
+    if samples < needed:
+        raise UserError(f"an interval of {coverage:.3g} needs {counted(needed, 'sample')} or more, not {samples}")
 
 
 def quantify(measure: Callable[[Array], Any], mean: Array, samples: Iterable[Array]) -> Quantities:

@@ -13,7 +13,7 @@ from noisewise.cli._commands import class_name, commands
 from noisewise.cli._exit import OK
 from noisewise.cli._print import say
 from noisewise.errors import UserError
-from noisewise.io.files import Draft, as_user_error
+from noisewise.io.files import as_user_error, drafted
 
 SHELLS = ("bash", "zsh", "fish")
 NEXT = {
@@ -42,14 +42,8 @@ def install(arguments: list[str]) -> int:
     file = file_of(shell)
     with as_user_error(file, "cannot be written"):
         file.parent.mkdir(parents=True, exist_ok=True)
-    draft = Draft(file, overwrite=True)
-    try:
-        with as_user_error(file, "cannot be written"):
-            draft.temporary.write_text(script(shell), encoding="utf-8")
-        draft.commit()
-    except BaseException:
-        draft.discard()
-        raise
+    with drafted(file, overwrite=True) as temporary:
+        temporary.write_text(script(shell), encoding="utf-8")
     say(file)
     say(NEXT[shell].format(file=file, folder=file.parent), error=True)
     return OK

@@ -131,9 +131,7 @@ class Quantify:
     def _method(self, display: Display) -> dict[str, Any]:
         """How the image is denoised."""
         if self.model is not None:
-            from noisewise.model import load
-
-            return {"model": load(options.existing(self.model), self.device)}
+            return {"model": options.existing(self.model), "device": self.device, "report": display}
         return {
             "method": self.method, "noise": [options.existing(name) for name in self.noise] or None,
             "budget": self.budget, "steps": self.steps, "device": self.device, "report": display,

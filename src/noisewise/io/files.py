@@ -182,6 +182,19 @@ class Draft:
         remove(self.temporary)
 
 
+@contextmanager
+def drafted(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary file to write, which becomes `path`: complete, or not at all. Errors: `UserError`, as `Draft`."""
+    draft = Draft(path, overwrite)
+    try:
+        with as_user_error(path, "cannot be written"):
+            yield draft.temporary
+        draft.commit()
+    except BaseException:
+        draft.discard()
+        raise
+
+
 class SharedDraft(Draft):
     """A draft of several images: the last one that is complete renames it into place, any one can discard it.
 

@@ -55,10 +55,7 @@ def plan_files(
     if not patterns:
         raise UserError("no input; give files, folders or patterns, such as cells.tif")
     found = find_images(patterns, failed)
-    made = [default_output(path, suffix) for path in found]
-    inputs, notes = without_own_outputs(found, {*made, *chain.from_iterable(map(companions, made))})
-    inputs, truths = without_truths(inputs)
-    notes += truths
+    inputs, notes = without_results(found, suffix, companions)
     outputs = name_outputs(inputs, output, suffix)
     written = [*outputs, *chain.from_iterable(map(beside, outputs))]
     refuse_inputs(inputs, written)
@@ -76,22 +73,19 @@ def without_existing(inputs: Sequence[T], outputs: Sequence[Path]) -> tuple[list
     return [one for one, _ in kept], missing, [f"{p}: exists already, skipped" for p in outputs if p not in missing]
 
 
-def without_own_outputs(inputs: list[Path], made: set[Path]) -> tuple[list[Path], list[str]]:
-    """Leave out the outputs of an earlier call, so that the same folder can be given again."""
-    return left_out(inputs, made, "is the output of another input", "are outputs of other inputs")
-
-
-def without_truths(inputs: list[Path]) -> tuple[list[Path], list[str]]:
-    """Leave out the truths of other inputs, which are simulated."""
-    return left_out(inputs, set(map(truth_of, inputs)), "is the truth of another input", "are truths of other inputs")
-
-
-def without_results(inputs: list[Path]) -> tuple[list[Path], list[str]]:
-    """Leave out what noisewise wrote beside other inputs: results and truths."""
-    results = [default_output(path) for path in inputs]
-    kept, notes = without_own_outputs(inputs, {*results, *(p for one in results for p in beside_result(one).values())})
-    kept, truths = without_truths(kept)
-    return kept, notes + truths
+def without_results(
+    inputs: list[Path], suffix: str = "_denoised",
+    companions: Callable[[Path], Iterable[Path]] = lambda output: beside_result(output).values(),
+) -> tuple[list[Path], list[str]]:  # fmt: skip
+    """Leave out the outputs of other inputs, so that the same folder can be given again, and the truths of simulated
+    ones; and notes on these. suffix, companions: as for `plan_files`.
+    """
+    results = [default_output(path, suffix) for path in inputs]
+    made = {*results, *chain.from_iterable(map(companions, results))}
+    kept, notes = left_out(inputs, made, "is the output of another input", "are outputs of other inputs")
+    truths = set(map(truth_of, kept))
+    kept, others = left_out(kept, truths, "is the truth of another input", "are truths of other inputs")
+    return kept, notes + others
 
 
 def left_out(inputs: list[Path], these: set[Path], one: str, several: str) -> tuple[list[Path], list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated
 
@@ -20,11 +21,13 @@ from noisewise.methods.base import Denoiser
 from noisewise.methods.losses.conditioned import moments
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.counter_noise import drawn_at
-from noisewise.noise.models.correlated import Correlated
+from noisewise.noise.base import Noise
+from noisewise.noise.models.correlated import Correlated, convolved
 from noisewise.noise.ops.conditioning import NoiseFeatures
-from noisewise.noise.ops.exposure import exposed
+from noisewise.noise.ops.exposure import exposure_noise
 from noisewise.posterior import MODE
 
+Key = tuple[int, ...]  # seed, sample and channel of an image, step
 PIXELS, ROWS, COLUMNS = range(3)  # random fields of an exposure
 ACCELERATION = 1.7  # power of the number of a step, with which the logarithm of the light grows
 SPREAD = 1.3  # of samples of a network, whose error is larger than the variance of the exact posterior
@@ -119,27 +122,33 @@ def estimate(net: Denoiser, seen: Tensor, features: NoiseFeatures) -> Tensor:
 
 
 def noise_of_exposure(
-    net: Denoiser, signal: Tensor, features: NoiseFeatures, light: float, where: Tensor, keys: Sequence[Sequence[int]]
+    net: Denoiser, signal: Tensor, features: NoiseFeatures, light: float, where: Tensor, keys: Sequence[Key]
 ) -> Tensor:
     """Noise of an exposure of signals (N·C, 1, *S), a function of the keys and the coordinates (dims, *S)."""
-    channels = [net.noise_model(key[2]).spectral_approximation() for key in keys]
-    models = [one if isinstance(one, Correlated) else None for one in channels]
-    fields = torch.stack([
-        drawn_at(where, (*key, PIXELS), 2, None if model is None else along(model.kernel, net.dims))
-        for key, model in zip(keys, models, strict=True)
-    ]).to(signal)  # fmt: skip
-    noise = exposed(signal, features, light, fields[:, :1], fields[:, 1:]) - signal
-    for number, (key, model) in enumerate(zip(keys, models, strict=True)):
-        for axis, kernel in () if model is None else ((-1, model.row_kernel), (-2, model.column_kernel)):
-            if kernel.any():
-                line = where.clone()
-                line[axis] = 0  # the same along this axis
-                shape = kernel[:, None] if axis == -1 else kernel[None]
-                offsets = drawn_at(line, (*key, ROWS if axis == -1 else COLUMNS), 1, along(shape, net.dims))
-                noise[number] += offsets.to(noise) / math.sqrt(light)
-    return noise
+    channels = len(net.mean)
+    fields, offsets = (torch.empty(len(keys), count, *where.shape[1:]) for count in (2, 1))
+    for channel in range(channels):
+        mine = slice(channel, None, channels)
+        fields[mine], offsets[mine] = random_fields(net.noise_model(channel), where, keys[mine])
+    photons, read = (part[:, None] for part in fields.to(signal).unbind(1))
+    return exposure_noise(signal, features, light, photons, read) + offsets.to(signal) / math.sqrt(light)
 
 
-def along(kernel: Tensor, dims: int) -> Tensor:
-    """A kernel (Y, X) as one of an image or a stack."""
-    return kernel.reshape(*[1] * (dims - 2), *kernel.shape)
+def random_fields(noise_model: Noise, where: Tensor, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+    """Two normal fields (N, 2, *S), correlated as the noise is, and row and column offsets (N, 1, *S), ADU."""
+    model = noise_model.spectral_approximation()
+    if not isinstance(model, Correlated):
+        return drawn_at(where, [(*key, PIXELS) for key in keys], 2), torch.zeros(1)
+    offsets = torch.zeros(1)
+    for field, axis, kernel in ((ROWS, -1, model.row_kernel[:, None]), (COLUMNS, -2, model.column_kernel[None])):
+        if kernel.any():
+            line = where.clone()
+            line[axis] = 0  # the same along this axis
+            offsets = offsets + filtered_field(line, [(*key, field) for key in keys], 1, kernel)
+    return filtered_field(where, [(*key, PIXELS) for key in keys], 2, model.kernel), offsets
+
+
+def filtered_field(where: Tensor, keys: Sequence[Key], count: int, kernel: Tensor) -> Tensor:
+    """Normal fields (N, count, *S), convolved with a kernel (Y, X)."""
+    reach = (*[0] * (len(where) - 2), *(side // 2 for side in kernel.shape))
+    return drawn_at(where, keys, count, reach, partial(convolved, kernel=kernel))

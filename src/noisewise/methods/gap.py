@@ -103,17 +103,19 @@ class GAP(LightSettings):
         return masked_mean(weight * deviance, batch.valid)
 
     def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
-        exposure = noisy.new_full((1, 1, *[1] * net.dims), self.exposure)
-        rate, variance = expected_photons(net, count_photons(net, noisy), exposure)
+        rate, variance = expected_photons(net, count_photons(net, noisy), self._exposure_of(noisy))
         gain, offset = photon_scale(net)
         return Normal(offset + gain * self.exposure * rate.clamp(min=0), gain * self.exposure * variance.sqrt())
+
+    def _exposure_of(self, noisy: Tensor) -> Tensor:
+        """Exposure of the images to be denoised, (1, 1, ...)."""
+        return noisy.new_full((1, 1, *[1] * (noisy.ndim - 2)), self.exposure)
 
     def sampler(
         self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None, seed: int = 0
     ) -> Callable[[Sequence[int]], Tensor]:
-        photons, (gain, offset) = count_photons(net, noisy), photon_scale(net)
-        seen = offset + gain * photons / self.exposure
-        features = photon_features(net, len(noisy))
+        offset, features = photon_scale(net)[1], photon_features(net, len(noisy))
+        seen = net.unfold(as_image(net, count_photons(net, noisy), self._exposure_of(noisy))[0])
         draw = light_sampler(net, seen, features, self.lights(self.exposure), coordinates, seed)
         return lambda numbers: offset + self.exposure * (draw(numbers) - offset).clamp(min=0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -28,35 +28,29 @@ class CounterNoise:
         stride = self.strides[level]
         every = (slice(None), *(slice(None, None, s) for s in stride))
         places = self.coordinates[every] // torch.tensor(stride).reshape(-1, *[1] * len(stride))
-        return torch.stack([drawn_at(places, (*key, level), shape[1]) for key in self.keys])
+        return drawn_at(places, [(*key, level) for key in self.keys], shape[1])
 
 
-def drawn_at(places: Tensor, key: Sequence[int], count: int, kernel: Tensor | None = None) -> Tensor:
-    """Noise (count, *S) of a key's unbounded grid at some of its positions (dims, *S), which may be flipped or rotated.
+def drawn_at(
+    places: Tensor, keys: Sequence[tuple[int, ...]], count: int, reach: Sequence[int] = (),
+    change: Callable[[Tensor], Tensor] = lambda white: white,
+) -> Tensor:  # fmt: skip
+    """Noise (N, count, *S) of each key's unbounded grid at some positions (dims, *S), which may be flipped or rotated.
 
-    kernel: with as many axes, of odd sides: the noise is convolved with it.
+    change: of white noise, a filter that takes `reach` positions off at both ends of each axis.
     """
     low, high = (part.tolist() for part in (places.flatten(1).amin(1), places.flatten(1).amax(1) + 1))
-    reach = [0] * len(low) if kernel is None else [side // 2 for side in kernel.shape]
-    wide = ([a - r for a, r in zip(low, reach, strict=True)], [b + r for b, r in zip(high, reach, strict=True)])
-    drawn = window(key, count, *wide)
-    if kernel is not None:
-        drawn = convolved(drawn, kernel)
-    upright = torch.stack(torch.meshgrid(*map(torch.arange, low, high), indexing="ij"))
-    if torch.equal(places, upright):
-        return drawn
-    return drawn[(slice(None), *(place - first for place, first in zip(places, low, strict=True)))]
-
-
-def convolved(images: Tensor, kernel: Tensor) -> Tensor:
-    """Images (N, *S) convolved with a kernel; what depends on pixels beyond the border is left out."""
-    kernel = kernel.to(images)
-    if kernel.numel() == 1:
-        return images * kernel.reshape(())
-    size, axes = images.shape[1:], tuple(range(1, images.ndim))
-    spectrum = torch.fft.rfftn(images, dim=axes) * torch.fft.rfftn(kernel[None], s=size, dim=axes)
-    found: Tensor = torch.fft.irfftn(spectrum, s=size, dim=axes)
-    return found[(slice(None), *(slice(side - 1, None) for side in kernel.shape))]
+    upright = torch.equal(places, torch.stack(torch.meshgrid(*map(torch.arange, low, high), indexing="ij")))
+    index = (slice(None), *(place - first for place, first in zip(places, low, strict=True)))
+    reach = reach or (0,) * len(low)
+    wide = (
+        [start - r for start, r in zip(low, reach, strict=True)],
+        [end + r for end, r in zip(high, reach, strict=True)],
+    )
+    drawn = {key: change(window(key, count, *wide)) for key in dict.fromkeys(keys)}
+    if not upright:
+        drawn = {key: image[index] for key, image in drawn.items()}
+    return torch.stack([drawn[key] for key in keys])
 
 
 def window(key: Sequence[int], latent: int, low: Sequence[int], high: Sequence[int]) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from noisewise.errors import UserError
-from noisewise.io.files import Draft, as_user_error, user_path
+from noisewise.io.files import drafted, user_path
 
 FORMATS = {".png": "png", ".pdf": "pdf", ".svg": "svg"}
 COLOURS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")  # dark to bright
@@ -36,14 +36,9 @@ def save(figure: Any, path: str | Path) -> None:
     Errors: `UserError` for other suffixes, or if the file cannot be written.
     """
     path = user_path(path)
-    kind, draft = format_of(path), Draft(path, overwrite=True)
-    try:
-        with as_user_error(path, "cannot be written"):
-            figure.savefig(draft.temporary, format=kind)
-        draft.commit()
-    except BaseException:
-        draft.discard()
-        raise
+    kind = format_of(path)
+    with drafted(path, overwrite=True) as temporary:
+        figure.savefig(temporary, format=kind)
 
 
 def format_of(path: Path) -> str:

@@ -15,10 +15,12 @@ from noisewise.axes import Array
 from noisewise.errors import UserError, counted
 from noisewise.io import open_source
 from noisewise.io.base import Source
+from noisewise.io.files import drafted
 from noisewise.posterior import Posterior
 from noisewise.quantify.measurements import MEASUREMENTS, USES, Key, Options, Scene, Values
-from noisewise.quantities import COVERAGE, SAMPLES, Quantities
+from noisewise.quantities import COVERAGE, SAMPLES, Quantities, refuse_few
 from noisewise.workflow.denoise import denoise
+from noisewise.workflow.predict import predict
 
 DEFAULT = ("mean", "sum")
 ORDER = "TCZYX"
@@ -74,8 +76,9 @@ def quantify(
 
     image: a path or an array. labels: regions, positive integers, in the shape of the image without its channels, or of
     one frame; a path or an array; None: the whole image. measure: names of `MEASUREMENTS`. samples: their number.
-    coverage: of the intervals. model: a trained `Model`; None: the image is denoised first, with `settings` as for
-    `denoise`. axes: letters from `STCZYX`, if the image does not give them. options: fields of `Options`.
+    coverage: of the intervals. model: a trained `Model`, or its file, with `settings` as for `predict`; None: the image
+    is denoised first, with `settings` as for `denoise`. axes: letters from `STCZYX`, if the image does not give them.
+    options: fields of `Options`.
 
     Returns a `Quantified`. Errors: `UserError` for images and labels that do not fit, measurements that are not
     possible, and methods that give no samples.
@@ -86,14 +89,16 @@ def quantify(
     with open_source(image, axes) as source:
         marks = labels_of(labels, source)
         pixels = ordered(np.nan_to_num(source.read()), source.axes)
-        given, scene = dict(options or {}), Scene(pixels, marks)
+        given = dict(options or {})
+        first, scene = complete(given, pixels)[0], Scene(pixels, marks)
         for function in functions:  # what is not possible is refused before the work
-            function(scene, complete(given, pixels)[0])
+            function(scene, first)
+        settings |= {"axes": axes, "seed": seed, "samples": samples}
         if model is None:
-            found = denoise(image, axes=axes, seed=seed, samples=samples, **settings)
+            found = denoise(image, **settings)
             posterior, notes = found.posterior, list(found.notes)
         else:
-            posterior, notes = model.predict(image, axes=axes, seed=seed), []
+            posterior, notes = predict(image, model, **settings), []
         return measured(posterior, source, marks, functions, samples, coverage, seed, given, notes)
 
 
@@ -109,12 +114,7 @@ def measured(
         scene = Scene(ordered(np.asarray(image), source.axes), marks)
         return {key: value for one in functions for key, value in one(scene, options).items()}
 
-    try:
-        found = posterior.quantify(every, samples, seed)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{source.name}: {error}") from error
+    found = posterior.quantify(every, samples, seed)
     return Quantified(source.name, found, options, coverage, [*notes, *used(functions, assumed)])
 
 
@@ -128,11 +128,6 @@ def find_measure(name: str) -> Callable[[Scene, Options], Values]:
     if name not in MEASUREMENTS:
         raise UserError(f"there is no measurement '{name}'; there are: {', '.join(MEASUREMENTS)}")
     return MEASUREMENTS[name]
-
-
-def refuse_few(samples: int, coverage: float) -> None:
-    """Errors: `UserError` for too few samples for such intervals, before the work."""
-    Quantities(("",), np.zeros((max(samples, 0), 1)), np.zeros(1)).interval(coverage)
 
 
 def ordered(image: Array, axes: str) -> Array:
@@ -180,7 +175,7 @@ def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, 
     unknown = sorted(set(given) - {one.name for one in fields(Options)})
     if unknown:
         raise UserError(f"there is no option '{unknown[0]}'; there are: {', '.join(f.name for f in fields(Options))}")
-    channels, notes = [mean[:, c] for c in range(mean.shape[1])], dict[str, str]()
+    channels, notes = [one[np.isfinite(one)] for one in np.moveaxis(mean, 1, 0)], dict[str, str]()
 
     def per_channel(name: str, found: Callable[[Array], float]) -> tuple[float, ...]:
         if given.get(name) is None:
@@ -192,15 +187,18 @@ def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, 
             raise UserError(f"{name}: {counted(len(values), 'value')} for {counted(len(channels), 'channel')}")
         return values * len(channels) if len(values) == 1 else values
 
-    background = per_channel("background", lambda one: float(np.percentile(one, BACKGROUND_PERCENTILE)))
+    background = per_channel("background", dark)
     threshold = per_channel("threshold", otsu)
-    amplitude = per_channel(
-        "spot_amplitude", lambda one: SPOT_SHARE * float(one.max() - np.percentile(one, BACKGROUND_PERCENTILE))
-    )
+    amplitude = per_channel("spot_amplitude", lambda one: SPOT_SHARE * (float(one.max()) - dark(one)))
     first = given.get("baseline") or (0, max(1, len(mean) // 10))
     others = {name: given[name] for name in ("line", "spot_sigma") if given.get(name) is not None}
     options = Options(threshold, background, spot_amplitude=amplitude, baseline=tuple(first))
     return replace(options, **others), notes
+
+
+def dark(image: Array) -> float:
+    """The signal of the darkest pixels."""
+    return float(np.percentile(image, BACKGROUND_PERCENTILE))
 
 
 def round_to_digits(value: float) -> float:
@@ -226,13 +224,5 @@ def otsu(image: Array) -> float:
 
 def write_csv(found: Quantified, path: Path) -> None:
     """Write the table, complete or not at all. Errors: `UserError` if it cannot be written."""
-    from noisewise.io.files import Draft, as_user_error
-
-    draft = Draft(path, overwrite=True)
-    try:
-        with as_user_error(path, "cannot be written"):
-            draft.temporary.write_text(found.csv(), encoding="utf-8")
-        draft.commit()
-    except BaseException:
-        draft.discard()
-        raise
+    with drafted(path, overwrite=True) as temporary:
+        temporary.write_text(found.csv(), encoding="utf-8")

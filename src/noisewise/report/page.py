@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
 from noisewise.errors import UserError
 from noisewise.evaluate.finished import Finding
-from noisewise.io.files import Draft, as_user_error
+from noisewise.io.files import drafted
 from noisewise.io.text import finite
 from noisewise.plots.report import losses_figure, noise_figure, profile_figure, residual_figure
 from noisewise.report.collect import Collected, Plane
@@ -171,11 +171,5 @@ def write_page(text: str, path: Path, overwrite: bool) -> None:
     """Write a page, complete or not at all. Errors: `UserError` if it cannot be written, or is not named as one."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{path}: a report is an HTML page; give a name with .html, such as {path.stem}.html")
-    draft = Draft(path, overwrite)
-    try:
-        with as_user_error(path, "cannot be written"):
-            draft.temporary.write_text(text, encoding="utf-8")
-        draft.commit()
-    except BaseException:
-        draft.discard()
-        raise
+    with drafted(path, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")

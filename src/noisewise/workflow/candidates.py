@@ -177,9 +177,8 @@ def kind_in_words(kind: str) -> str:
 def without_choice(measured: MeasuredNoise, model: Model) -> str:
     """What is said of a method that was taken without a comparison."""
     name, steps = model.provenance["method"], model.train_state.step
-    why = ", which draws samples" if model.method.traits.samples else ""
     trained = f"trained for {counted(steps, 'step')}" if steps else "not trained"
-    return f"{noise_of(measured)}: {name}{why}, {trained}"
+    return f"{noise_of(measured)}: {name}, {trained}"
 
 
 def noise_of(measured: MeasuredNoise) -> str:

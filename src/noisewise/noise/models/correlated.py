@@ -231,11 +231,16 @@ def filtered_noise(like: Tensor, kernel: Tensor, generator: torch.Generator | No
     """White noise in the shape of an image (..., Y, X), convolved with a kernel; the periodic border is cropped."""
     height, width = kernel.shape
     shape = (*like.shape[:-2], like.shape[-2] + height - 1, like.shape[-1] + width - 1)
-    white = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+    return convolved(torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device), kernel)
+
+
+def convolved(images: Tensor, kernel: Tensor) -> Tensor:
+    """Images (..., Y, X) convolved with a kernel (Y, X), without what depends on pixels beyond the border."""
+    height, width = kernel.shape
+    kernel, size = kernel.to(images), images.shape[-2:]
     if kernel.numel() == 1:
-        return white * kernel.to(like).reshape(())
-    size = shape[-2:]
-    spectrum = torch.fft.rfft2(white) * torch.fft.rfft2(kernel.to(like), s=size)
+        return images * kernel.reshape(())
+    spectrum = torch.fft.rfft2(images) * torch.fft.rfft2(kernel, s=size)
     field: Tensor = torch.fft.irfft2(spectrum, s=size)[..., height - 1 :, width - 1 :]
     return field
 

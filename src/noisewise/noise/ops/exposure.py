@@ -1,4 +1,4 @@
-"""More light: exposures of a signal, drawn from random fields, with the noise that a network is conditioned on."""
+"""More light: noise of exposures of a signal, from random fields, as a network is conditioned on it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from noisewise.noise.ops.conditioning import NoiseFeatures
 GAUSSIAN_FROM = 16.0  # photons, from which on Poisson numbers are approximated by Gaussian ones
 
 
-def exposed(signal: Tensor, features: NoiseFeatures, light: float, photon_field: Tensor, read_field: Tensor) -> Tensor:
-    """The mean of `light` exposures of a signal (N, 1, *S), ADU, not rounded; a part of one, if less than 1.
+def exposure_noise(
+    signal: Tensor, features: NoiseFeatures, light: float, photon_field: Tensor, read_field: Tensor
+) -> Tensor:
+    """Noise of the mean of `light` exposures of a signal (N, 1, *S), ADU, not rounded; of a part of one, if below 1.
 
-    x = s + g (k − λ) + √(r / light) z, k ~ Poisson(λ), λ = light · (v(s) − r) / slope², g = slope / light, with the
-    variance line v of the noise, and its variance r without photons. E[x] = s, also below the signal without light.
+    n = g (k − λ) + √(r / light) z, k ~ Poisson(λ), λ = light · (v(s) − r) / slope², g = slope / light, with the
+    variance line v of the noise, and its variance r without photons. E[n] = 0, also below the signal without light.
 
     photon_field, read_field: standard normal numbers in the shape of the signal.
     """
     slope, read = features.stabilizer.slope, features.read
     per_photon = slope.square().clamp(min=torch.finfo(slope.dtype).tiny)
     photons = torch.where(slope != 0, features.shot_variance(signal) / per_photon * light, 0.0)
-    noise = slope / light * (poisson_quantile(photons, photon_field) - photons)
-    return signal + noise + (read / light).sqrt() * read_field
+    return slope / light * (poisson_quantile(photons, photon_field) - photons) + (read / light).sqrt() * read_field
 
 
 def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
