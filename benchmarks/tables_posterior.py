@@ -9,6 +9,7 @@ import photons as few_photons
 from common import table
 from result_files import result, rows
 
+KINDS = ("covered", "pixels")  # intervals from samples, and from the standard deviations of pixels
 WORLDS = {
     "gaussian": "Gaussian fields, white noise", "correlated": "Gaussian fields, noise along X",
     "poisson": "figures, photon noise", "poisson_gaussian": "figures, photon and read noise",
@@ -117,6 +118,25 @@ def light() -> str:
         f"variance that of the errors. For means over {sizes} pixels. The last column: the variance of such a",
         "mean over 16 x 16 pixels, if pixels erred independently, over the true one:", "",
         table(lines, ["noise", "error of a sample", "truth inside, %", "variance / true", "pixels' claim"]),
+    ])  # fmt: skip
+
+
+def quantities() -> str:
+    """Intervals of spot counts and of dF/F."""
+    found = result("quantities")
+    names = {
+        "puncta": "spots in a quarter of an image: drawn puncta", "spots": "of planted spots",
+        "spots, trained": "of planted spots, after 600 steps on the images", "movies": "dF/F of a cell in a frame",
+    }  # fmt: skip
+    lines = [
+        [names[name], sum(row["values"] for row in rows), *(f"{100 * mean[key]:.1f} %" for key in KINDS)]
+        for (name, rows), mean in zip(found["rows"].items(), found["means"].values(), strict=True)
+    ]  # fmt: skip
+    return "\n".join([
+        "How often 90 % intervals hold the true value, on planted images and movies of few photons",
+        f"(`benchmarks/quantities.py`); {found['samples']} samples, without training if not stated. The last column:",
+        "of as many images in which pixels err independently, with the standard deviations of pixels:", "",
+        table(lines, ["measurement", "values", "samples", "standard deviations"]),
     ])  # fmt: skip
 
 

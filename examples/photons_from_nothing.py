@@ -40,11 +40,12 @@ def main(path: Path) -> None:
     }
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     for row, (name, (exposure, first)) in zip(figure.subplots(2, SHOWN), starts.items(), strict=True):
-        growths = np.geomspace(1, 1 / exposure, SHOWN)
-        for panel, growth in zip(row, growths, strict=True):
-            image = first.astype(np.float32)
-            if growth > 1:
-                model.method = replace(model.method, growth=float(growth), exposure=exposure)
+        whole = replace(model.method, growth=1 / exposure, exposure=exposure)
+        stages = np.linspace(0, whole.passes - 1, SHOWN).astype(int)  # of one sample
+        for panel, stage in zip(row, stages, strict=True):
+            image, growth = first.astype(np.float32), whole.lights()[stage]
+            if stage > 0:
+                model.method = replace(whole, growth=growth, passes=int(stage) + 1)
                 image = model.predict(image, average=False).sample(1)[0]
             panel.imshow(image, cmap="magma", vmin=0, vmax=np.percentile(image, 99.8) or 1, interpolation="nearest")
             panel.set(xticks=[], yticks=[], title=f"{growth * first.mean():.2g} photons per pixel")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,17 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 from torch.nn import functional as F
 
+import noisewise as nw
 from noisewise.methods._adding_light import add_light
 from noisewise.methods.simulated import Simulated
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.noise.ops.conditioning import noise_features
 from noisewise.noise.ops.exposure import exposure_noise
 from noisewise.noise.quantization import Quantization
+from noisewise.posterior import Normal
 from noisewise.testing.worlds import FiniteWorld, GaussianWorld
+
+from .conftest import image_spec
 
 WHITE, ALONG_X = ((1.0,),), (tuple(0.8 ** abs(lag) for lag in range(-5, 6)),)
 
@@ -138,3 +144,30 @@ def test_below_the_dark_signal_exposures_keep_their_mean() -> None:
     fields = torch.randn((2, *signal.shape), generator=torch.Generator().manual_seed(0))
     found = signal + exposure_noise(signal, features, 1.0, *fields)
     assert float(found.mean()) == pytest.approx(98.0, abs=0.1) and float(found.std()) == pytest.approx(3.0, rel=0.03)
+
+
+@pytest.mark.parametrize(("actual", "spread"), [(1.0, 1.3), (1.05, 1.3 * 1.1025 ** (-1 / 0.6)), (0.5, 1.6), (3.0, 1.0)])
+def test_the_spread_is_that_with_which_samples_vary_as_the_network_says(
+    actual: float, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The variance of samples grows with the power 0.6 of the spread, from 1.3 on; the result is within 1 and 1.6.
+    method, noise_model = Simulated(), PoissonGaussian(1.0, 0.0, 1.0)
+    net = method.build(image_spec(mean=(50.0,), std=(10.0,)), [noise_model])
+    patches = torch.full((8, 1, 64, 64), 50.0)
+
+    def sampler(_self: Simulated, _net: object, noisy: Tensor, _where: object, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        return lambda numbers: noisy + actual * torch.randn((len(numbers), *noisy.shape), generator=generator)
+
+    monkeypatch.setattr(Simulated, "sampler", sampler)
+    monkeypatch.setattr(Simulated, "posterior", lambda _self, _net, noisy: Normal(noisy, torch.ones_like(noisy)))
+    method.fit_samples(net, patches)
+    assert float(net.spread) == pytest.approx(spread, rel=0.05)
+
+
+def test_a_trained_model_knows_its_spread_and_its_file_keeps_it(tmp_path: Path, few_scenes: None) -> None:
+    noisy = PoissonGaussian(1.0, 0.0, 1.0).sample(torch.full((96, 96), 50.0), torch.Generator().manual_seed(0)).numpy()
+    model = nw.train("simulated", noisy, steps=2, patch_size=32, batch_size=2, network="fast", pretrained=False)
+    assert 1.0 <= float(model.net.spread) <= 1.6
+    model.save(tmp_path / "m.safetensors")
+    assert float(nw.load(tmp_path / "m.safetensors").net.spread) == float(model.net.spread)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import noisewise as nw
+from noisewise.methods import _conditioned
 from noisewise.methods._conditioned import PRETRAINED, starts_pretrained
 from noisewise.methods.base import Batch
 from noisewise.methods.losses.blind_spot import blind_spot_loss
@@ -215,3 +216,23 @@ def test_dark_scenes_get_the_uniform_background() -> None:
 def test_a_homogeneous_scene_counts_like_a_detailed_one() -> None:
     squared = torch.tensor([0.01, 1.0])[:, None, None, None].expand(2, 1, 8, 8)
     torch.testing.assert_close(patch_rmse(squared).flatten(), torch.tensor([0.114, 1.001]), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("noise_model", [Gaussian(10.0), PoissonGaussian(2.0, 0.0, 3.0)], ids=["gaussian", "photons"])
+def test_scenes_with_more_light_have_the_noise_that_the_network_is_conditioned_on(
+    noise_model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    monkeypatch.setattr(_conditioned, "MORE_LIGHT", 1.0)
+    monkeypatch.setattr(
+        _conditioned, "supervised_loss", lambda _net, _batch, *parts: seen.update(enumerate(parts)) or torch.zeros(())
+    )
+    method, noisy = Simulated(), noise_model.sample(torch.full((6, 1, 64, 64), 100.0), torch.Generator())
+    net = method.build(image_spec(mean=(100.0,), std=(20.0,)), [noise_model])
+    batch = Batch(noisy=noisy, valid=noisy > -1e9, generator=torch.Generator().manual_seed(1))
+    _conditioned.synthetic_loss(method, net, batch, growth=400.0)
+    image, signal, features = seen[0], seen[1], seen[2]
+    expected = (features.read + features.shot_variance(signal)).mean((1, 2, 3))
+    actual = ((image - signal) ** 2).mean((1, 2, 3))
+    assert expected.max() > 3 * expected.min()  # lights differ from patch to patch
+    torch.testing.assert_close(actual, expected, rtol=0.15, atol=0)

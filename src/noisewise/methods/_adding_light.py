@@ -30,7 +30,8 @@ from noisewise.posterior import MODE
 Key = tuple[int, ...]  # seed, sample and channel of an image, step
 PIXELS, ROWS, COLUMNS = range(3)  # random fields of an exposure
 ACCELERATION = 1.7  # power of the number of a step, with which the logarithm of the light grows
-SPREAD = 1.3  # of samples of a network, whose error is larger than the variance of the exact posterior
+SPREAD = 1.3  # of samples of the packaged network, which responds to noise too little where there is much light
+SPREADS, SPREAD_POWER = (1.0, 1.6), 0.6  # smallest and largest; the variance of samples grows with this power of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,20 @@ class LightSettings(ConditionedSettings):
         """The light of the image, and after each step: little is added at first, when most is decided."""
         parts = (number / (self.passes - 1) for number in range(self.passes))
         return [first * self.growth**part for part in (one**ACCELERATION for one in parts)]
+
+    def fit_samples(self, net: Denoiser, patches: Tensor) -> None:
+        """Set the spread with which samples have the variance that the network predicts."""
+        net.spread.zero_()
+        pairs, predicted = list[Tensor](), list[Tensor]()
+        for number, patch in enumerate(patches[:, None]):
+            with torch.inference_mode():
+                std = self.posterior(net, patch).std
+                pairs.append(self.sampler(net, patch, None, seed=number)((0, 1)))
+            assert std is not None
+            predicted.append(std)
+        ratio = torch.stack(pairs, 1).double().var(0).mean() / torch.stack(predicted).double().square().mean()
+        if torch.isfinite(ratio) and ratio > 0:
+            net.spread.copy_((SPREAD * ratio ** (-1 / SPREAD_POWER)).clamp(*SPREADS))
 
 
 def add_light(
@@ -93,7 +108,7 @@ def light_sampler(
     """
     where = (grid_coordinates(noisy) if coordinates is None else coordinates)[0].cpu()
     image = noisy.float().flatten(0, 1)[:, None]
-    first = estimate(net, image, features.with_light(lights[0]))
+    first, spread = estimate(net, image, features.with_light(lights[0])), float(net.spread) or SPREAD
 
     def draw(numbers: Sequence[int]) -> Tensor:
         many, copies = features.repeat(len(numbers)), (len(numbers), *[1] * (image.ndim - 1))
@@ -106,7 +121,7 @@ def light_sampler(
             return noise_of_exposure(net, signal, many, light, where, [(*key, step) for key in keys])
 
         drawn = add_light(
-            image.repeat(copies), first.repeat(copies), lights, denoise, None if MODE in numbers else noise, SPREAD
+            image.repeat(copies), first.repeat(copies), lights, denoise, None if MODE in numbers else noise, spread
         )
         return drawn.reshape(len(numbers), *noisy.shape)
 

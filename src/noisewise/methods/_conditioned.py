@@ -13,6 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Interval
 from torch import Tensor, hypot, lerp, nn
 from torch.nn import functional as F
@@ -33,6 +34,7 @@ from noisewise.posterior import Normal
 
 PRETRAINED = Path(__file__).with_name("pretrained.safetensors")
 HOLDS = "pretrained network"
+MORE_LIGHT = 0.25  # of the synthetic patches
 FAR_APART = 1e6  # pixel sizes between slices
 IMAGE_TO_SCENES = 3  # patches of the image for each synthetic scene: enough not to forget the scenes
 # Limits of the noise that the pretrained network was trained on, with some room.
@@ -107,10 +109,18 @@ def combined_loss(
     return weighted_sum(net, terms)
 
 
-def synthetic_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Tensor:
-    """Supervised loss on synthetic scenes with the noise that was measured."""
+def synthetic_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch, growth: float = 1.0) -> Tensor:
+    """Supervised loss on synthetic scenes with the noise that was measured.
+
+    growth: some patches have up to so many times the light, so that the network keeps what it knows of it.
+    """
     noisy, signal = add_noise(net, synthetic_scenes(net, batch, settings.scenes), batch.generator)
-    return supervised_loss(net, batch, noisy, signal, conditioning(net, len(batch.noisy)))
+    features = conditioning(net, len(batch.noisy))
+    if growth > 1 and not batch.held_out:
+        brighter, power = torch.rand(2, len(noisy), *[1] * (noisy.ndim - 1), generator=batch.generator).to(noisy)
+        light = torch.where(brighter < MORE_LIGHT, growth**power, 1.0)
+        noisy, features = torch.lerp(signal, noisy, light.rsqrt()), features.with_light(light)
+    return supervised_loss(net, batch, noisy, signal, features)
 
 
 def image_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Tensor:

@@ -60,7 +60,7 @@ class Simulated(LightSettings):
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         self_supervised = partial(image_loss, self, net) if image_can_train(self, net) else None
-        return combined_loss(self, net, batch, partial(synthetic_loss, self, net), self_supervised)
+        return combined_loss(self, net, batch, partial(synthetic_loss, self, net, growth=self.growth), self_supervised)
 
     def posterior(self, net: Denoiser, noisy: Tensor, coordinates: Tensor | None = None) -> Posterior[Tensor]:  # noqa: ARG002
         return conditioned_posterior(net, noisy)

@@ -22,7 +22,7 @@ from noisewise.train.state import TrainState
 
 HOLDS = "model"
 SPARE_WEIGHTS = 2**20  # that may be allocated in addition to those in the file
-KEPT = "kept_"  # of tensors that files of version 0.1 lack
+ADDED = ("kept_", "spread")  # how the names of tensors begin that files of version 0.1 lack
 NOISE = "noise_models."  # how the names of a network's tensors begin that belong to its noise models
 
 
@@ -90,7 +90,7 @@ def rebuilt(header: dict[str, Any], tensors: dict[str, Tensor]) -> SavedModel:
     with AtMost(sum(tensor.numel() for tensor in weights.values()) + SPARE_WEIGHTS):
         net = method.build(spec, noise_models)
     weights |= {name: t for name, t in net.state_dict().items() if name.startswith(NOISE)}
-    weights = {name: t for name, t in net.state_dict().items() if name.startswith(KEPT)} | weights
+    weights = {name: t for name, t in net.state_dict().items() if name.startswith(ADDED)} | weights
     net.load_state_dict(weights)
     state.tensors = {n.removeprefix("training."): t for n, t in tensors.items() if n.startswith("training.")}
     return SavedModel(method, spec, net.eval(), checked_provenance(header["provenance"]), state)

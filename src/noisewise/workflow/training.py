@@ -42,6 +42,7 @@ from noisewise.workflow.choose import check_targets, suitability_warnings
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 ENOUGH_PHOTONS = 5000  # in all images together: from fewer, a pretrained network learns their noise
 CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
+FITTED_ON = 8 * 64**2  # pixels, of which samples are compared with standard deviations
 UNKNOWN_Z_SPACING = 3.0  # times the pixel size, where the file does not say
 DEPTH = 16  # slices of a 3D patch
 FIRST_PASS = (
@@ -187,6 +188,9 @@ class Training:
             batches = [self.patches.draw(state.steps + i) for i in range(CALIBRATED_ON)]
             found, notes = calibrate(model.method, model.net, batches)
             model.provenance["calibration"] = [None if one is None else one.record() for one in found]
+            if model.method.traits.samples and not state.untrained:
+                patches = torch.cat([batch.noisy[:1].float() for batch in batches])
+                model.method.fit_samples(model.net, patches[: max(1, FITTED_ON // patches[0].numel())])
         state.calibrated = True
         return notes
 
