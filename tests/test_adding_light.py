@@ -168,6 +168,27 @@ def test_the_spread_is_that_with_which_samples_vary_as_the_network_says(
 def test_a_trained_model_knows_its_spread_and_its_file_keeps_it(tmp_path: Path, few_scenes: None) -> None:
     noisy = PoissonGaussian(1.0, 0.0, 1.0).sample(torch.full((96, 96), 50.0), torch.Generator().manual_seed(0)).numpy()
     model = nw.train("simulated", noisy, steps=2, patch_size=32, batch_size=2, network="fast", pretrained=False)
-    assert 1.0 <= float(model.net.spread) <= 1.6
+    assert 1.0 <= float(model.net.spread.squeeze()) <= 1.6
     model.save(tmp_path / "m.safetensors")
     assert float(nw.load(tmp_path / "m.safetensors").net.spread) == float(model.net.spread)
+
+
+def test_each_channel_has_its_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, noise_model = Simulated(), PoissonGaussian(1.0, 0.0, 1.0)
+    net = method.build(image_spec(2, mean=(50.0, 5e4), std=(10.0, 1e4)), [noise_model])
+    size = torch.tensor([1.0, 1000.0])[:, None, None]
+
+    def sampler(_self: Simulated, _net: object, noisy: Tensor, _where: object, seed: int = 0):
+        generator, own = torch.Generator().manual_seed(seed), size * torch.tensor([1.0, 0.8])[:, None, None]
+        return lambda numbers: noisy + own * torch.randn((len(numbers), *noisy.shape), generator=generator)
+
+    monkeypatch.setattr(Simulated, "sampler", sampler)
+    monkeypatch.setattr(
+        Simulated, "posterior", lambda _self, _net, noisy: Normal(noisy, size * torch.ones_like(noisy))
+    )  # fmt: skip
+    method.fit_samples(net, torch.full((8, 2, 64, 64), 50.0))
+    assert net.spread.flatten().tolist() == pytest.approx([1.3, 1.6], rel=0.05)
+    monkeypatch.undo()
+    with torch.inference_mode():
+        drawn = method.sampler(net.eval(), torch.full((3, 2, 16, 16), 50.0))((0, 1))
+    assert drawn.shape == (2, 3, 2, 16, 16) and torch.isfinite(drawn).all()

@@ -257,7 +257,7 @@ def code_lines(path):
 def test_a_method_has_few_members():
     assert sorted(name for name in dir(Method) if not name.startswith("_")) == sorted(
         ["network", "features", "depth", "joint_channels", "spatial", "patch_size", "batch_size", "learning_rate",
-         "default_steps", "traits", "build", "loss", "posterior", "sampler"]
+         "default_steps", "traits", "build", "loss", "posterior", "sampler", "fit_samples"]
     )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ import tifffile
 import noisewise as nw
 from noisewise import cli
 from noisewise.posterior import Normal, Sampled
-from noisewise.quantify.measurements import MEASUREMENTS, Key, Options, Scene
-from noisewise.quantify.run import labels_of, ordered, otsu, quantify
+from noisewise.quantify.measurements import MEASUREMENTS, Key, Options, Regions, Scene
+from noisewise.quantify.run import complete, ordered, otsu, quantify, regions_of
 from noisewise.quantities import Quantities
 from noisewise.scenes import draw
 
@@ -25,7 +25,7 @@ OPTIONS = Options((5.0, 5.0), (1.0, 1.0), line=(0, 0, 0, 9), spot_amplitude=(4.0
 def scene(image: np.ndarray, axes: str, labels: np.ndarray | None = None) -> Scene:
     full = ordered(image.astype(np.float32), axes)
     marks = np.ones((1, *full.shape[2:]), np.int64) if labels is None else labels.reshape(1, *full.shape[2:])
-    return Scene(full, marks)
+    return Scene(full, Regions.of_labels(marks))
 
 
 def values(name: str, *given: Any) -> dict[tuple[Any, ...], float]:
@@ -67,6 +67,20 @@ def test_traces_are_relative_to_the_baseline() -> None:
     movie = np.array([3.0, 3.0, 5.0])[:, None, None] * np.ones((3, 4, 4))
     found = values("trace", movie, "TYX")
     assert [found["dF/F", 1, 0, frame, 0] for frame in range(3)] == pytest.approx([0, 0, 1.0])
+
+
+def test_a_region_that_is_absent_from_a_frame_has_no_value_there() -> None:
+    movie = np.array([3.0, 3.0, 5.0])[:, None, None] * np.ones((3, 4, 4))
+    labels = np.ones((3, 1, 4, 4), int)
+    labels[0], labels[2, :, 2:] = 4_000_000_000, 9
+    movie[2, 2:] = 7
+    here = Scene(ordered(movie.astype(np.float32), "TYX"), Regions.of_labels(labels))
+    means = {(key.label, key.frame): value for key, value in MEASUREMENTS["mean"](here, OPTIONS).items()}
+    assert means == {(4_000_000_000, 0): 3.0, (1, 1): 3.0, (1, 2): 5.0, (9, 2): 7.0}
+    for name in ("maximum", "centroid", "area", "spots"):
+        assert all(np.isfinite(value) for value in MEASUREMENTS[name](here, OPTIONS).values()), name
+    traces = {(key.label, key.frame): value for key, value in MEASUREMENTS["trace"](here, OPTIONS).items()}
+    assert traces[1, 2] == pytest.approx(1.0) and np.isnan(traces[9, 2])  # 9 is not in the baseline
 
 
 def test_profiles_are_interpolated() -> None:
@@ -143,6 +157,28 @@ def test_standard_deviations_of_pixels_are_no_samples() -> None:
         Normal(np.zeros((4, 4)), np.ones((4, 4))).quantify(np.mean)
 
 
+def test_quantities_that_are_missing_in_a_sample_are_told_apart() -> None:
+    found = Quantities(("a", "b", "c"), np.array([[1.0, np.nan, 2.0], [3.0, 1.0, 2.0]]), np.array([1.0, 1.0, np.inf]))
+    left, lost = found.without_missing()
+    assert left.names == ("a",) and left.values.tolist() == [[1.0], [3.0]] and lost == ("b", "c")
+
+
+def test_what_is_found_is_rounded_to_a_fraction_of_the_contrast() -> None:
+    image = 32768 + 10 * np.random.default_rng(0).uniform(size=(1, 1, 1, 40, 40))
+    options, notes = complete({}, image)
+    assert options.background[0] == pytest.approx(np.percentile(image, 5), abs=0.01)
+    assert f"background: {options.background[0]:.9g}, found" in notes["background"]
+
+
+def test_an_xarray_is_measured_as_it_is_labelled() -> None:
+    xarray = pytest.importorskip("xarray")
+    image = xarray.DataArray(100 + np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32), dims=("y", "x"))
+    posterior = nw.denoise(image, steps=0, samples=19).posterior
+    found = posterior.quantify(lambda one: float(one.sel(x=slice(0, 8)).mean()), 19)
+    assert found.values.shape == (19, 1)
+    assert quantify(image, None, "mean", steps=0, samples=19).rows()[0]["label"] == 0
+
+
 # -- files -----------------------------------------------------------------------------------------------
 
 
@@ -205,6 +241,11 @@ def test_a_table_with_intervals_that_hold_the_truth(cells: Path, capsys: pytest.
         (["--method", "n2v"], "method n2v gives no samples"),
         (["-o", "table.txt"], "a table is written as CSV"),
         (["--threshold", "1", "2"], "threshold: 2 values for 1 channel"),
+        (["--threshold", "nan"], "is not finite"),
+        (["--baseline", "5", "5"], "no frame is from 5 to 5"),
+        (["--measure", "spots", "--spot-sigma", "0"], "0 is no width"),
+        (["--model", "half.npy", "--steps", "3"], "leave out --method, --noise, --budget, --steps"),
+        (["--labels", "half.npy", "--figure", "half.npy.png", "-o", "half.csv"], "do not fit the image"),
     ],
 )
 def test_bad_input_is_refused_before_the_work(
@@ -232,8 +273,12 @@ def test_a_pixel_that_is_not_a_number_is_named(cells: Path, capsys: pytest.Captu
     noisy = tifffile.imread(cells)
     noisy[3, 4] = np.nan
     tifffile.imwrite(cells, noisy)
-    assert cli.main(["quantify", str(cells), "--measure", "area", "mean", "--steps", "0", "--samples", "19"]) == 2
-    assert "mean of label 1 (channel 0, frame 0) is not a finite number for the mean" in capsys.readouterr().err
+    command = ["quantify", str(cells), "--measure", "area", "mean", "--steps", "0", "--samples", "19", "--threshold"]
+    assert cli.main([*command, "0", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "1 pixel of regions hold no light (not finite, excluded, or fill) and are left out" in printed.err
+    area, mean = json.loads(printed.out)["quantities"]
+    assert area["median"] == 64 * 64 - 1 and area["label"] == 0 and 100 < mean["median"] < 160
 
 
 def test_the_help_names_all_measurements() -> None:
@@ -249,5 +294,30 @@ def test_labels_of_one_frame_are_for_all_and_frames_err_independently() -> None:
     correlation = np.corrcoef(found.quantities.values.T)
     assert np.abs(correlation[np.triu_indices(3, 1)]).max() < 0.6
     with nw.io.open_source(movie, "TYX") as source:
-        assert labels_of(labels, source).shape == (1, 1, 32, 32)
-        assert labels_of(np.ones((3, 32, 32), int), source).shape == (3, 1, 32, 32)
+        assert regions_of(labels, source).indices.shape == (1, 1, 32, 32)
+        assert regions_of(np.ones((3, 32, 32), int), source).indices.shape == (3, 1, 32, 32)
+        assert regions_of(labels > 0, source).names.tolist() == [1]  # a Boolean mask is one region
+
+
+def test_one_image_of_a_file_is_measured(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy = tifffile.imread(cells)
+    with tifffile.TiffWriter(cells.with_name("two.ome.tif"), ome=True) as file:
+        for number in range(2):
+            file.write(noisy + 100 * number, metadata={"axes": "YX"})
+    command = ["quantify", str(cells.with_name("two.ome.tif")), "--steps", "0", "--samples", "19", "--json"]
+    assert cli.main([*command, "-o", str(cells.with_name("a.csv"))]) == 0
+    printed = capsys.readouterr()
+    assert "the file contains 2 images; only the first is used" in printed.err
+    first = json.loads(printed.out)["quantities"][0]["median"]
+    assert cli.main([*command, "--series", "1", "-o", str(cells.with_name("b.csv"))]) == 0
+    assert json.loads(capsys.readouterr().out)["quantities"][0]["median"] == pytest.approx(first + 100, abs=2)
+
+
+def test_the_labels_are_never_overwritten(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = cells.with_name("masks.png")
+    from PIL import Image
+
+    Image.fromarray(tifffile.imread(cells.with_name("masks.tif"))).save(masks)
+    before = masks.read_bytes()
+    command = ["quantify", str(cells), "--labels", str(masks), "--figure", str(masks), "--overwrite", "--steps", "0"]
+    assert cli.main(command) == 2 and masks.read_bytes() == before

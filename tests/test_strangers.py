@@ -250,6 +250,15 @@ def test_a_header_that_asks_for_a_huge_network_is_refused(here):
         nw.load(path)
 
 
+@pytest.mark.parametrize("changes", [{"channels": 10**9}, {"size": [8]}, {"std": [1.0, 1.0]}])
+def test_a_header_whose_numbers_contradict_each_other_is_refused(here, changes):
+    path = here / "m.safetensors"
+    nw.train("n2v", IMAGE, steps=1, features=8, depth=1, batch_size=2).save(path)
+    resealed(path, lambda header: header["spec"].update(changes))
+    with pytest.raises(nw.UserError, match="contradict each other"):
+        nw.load(path)
+
+
 def test_a_model_file_does_not_name_a_file_to_read(here):
     tifffile.imwrite("clean.tif", np.stack([IMAGE] * 2).astype(np.float32), photometric="minisblack")
     scenes, noise = str(here / "clean.tif"), PoissonGaussian(2.0, 60.0, 3.0)

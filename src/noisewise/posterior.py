@@ -58,9 +58,9 @@ class Posterior(ABC, Generic[T]):
         Errors: `ValueError` if the method gives no samples: standard deviations of pixels do not tell the error of a
         region. `UserError` for measurements that are not finite numbers.
         """
-        return quantify(measure, np.asarray(torch.as_tensor(self.mean).cpu()), self._in_turn(n, seed))
+        return quantify(measure, np.asarray(torch.as_tensor(self.mean).cpu()), self.each_sample(n, seed))
 
-    def _in_turn(self, n: int, seed: int) -> Iterator[Array]:  # noqa: ARG002
+    def each_sample(self, n: int, seed: int) -> Iterator[Array]:  # noqa: ARG002
         """Samples one after the other, few of them in memory."""
         raise ValueError(MEAN_ALONE.format("samples"))
 
@@ -117,7 +117,7 @@ class Sampled(Normal[T]):
     def sample(self, n: int, seed: int = 0) -> T:
         return self.draw(range(n), seed)
 
-    def _in_turn(self, n: int, seed: int) -> Iterator[Array]:
+    def each_sample(self, n: int, seed: int) -> Iterator[Array]:
         return in_chunks(n, lambda numbers: self.draw(numbers, seed))
 
     def mode(self) -> T:
@@ -168,8 +168,11 @@ class Labelled(Posterior[Array]):
         low, high = self.found.interval(coverage)
         return self.label(low), self.label(high)
 
-    def _in_turn(self, n: int, seed: int) -> Iterator[Array]:
-        return map(self.label, self.found._in_turn(n, seed))
+    def quantify(self, measure: Callable[[Array], Any], n: int = SAMPLES, seed: int = 0) -> Quantities:
+        return quantify(measure, self.mean, self.each_sample(n, seed))
+
+    def each_sample(self, n: int, seed: int) -> Iterator[Array]:
+        return map(self.label, self.found.each_sample(n, seed))
 
     def mode(self) -> Array:
         """See `Sampled.mode`."""

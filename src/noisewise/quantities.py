@@ -33,6 +33,12 @@ class Quantities:
         """The median of each quantity."""
         return np.asarray(np.median(self.values, 0))
 
+    def without_missing(self) -> tuple[Quantities, tuple[Any, ...]]:
+        """The quantities that are finite numbers for the mean and all samples, and the names of the others."""
+        known = np.isfinite(self.values).all(0) & np.isfinite(self.of_mean)
+        left, lost = (tuple(n for n, one in zip(self.names, known, strict=True) if one == k) for k in (True, False))
+        return Quantities(left, self.values[:, known], self.of_mean[known]), lost
+
     def interval(self, coverage: float = COVERAGE) -> tuple[Array, Array]:
         """Lower and upper bounds of each quantity, from the ranks of the samples.
 
@@ -56,17 +62,20 @@ def refuse_few(samples: int, coverage: float) -> None:
         raise UserError(f"an interval of {coverage:.3g} needs {counted(needed, 'sample')} or more, not {samples}")
 
 
-def quantify(measure: Callable[[Array], Any], mean: Array, samples: Iterable[Array]) -> Quantities:
+def quantify(
+    measure: Callable[[Array], Any], mean: Array, samples: Iterable[Array], finite: bool = True
+) -> Quantities:  # fmt: skip
     """Measure samples one by one.
 
     measure: image -> a number, a sequence of numbers, or numbers by name; of every image the same ones. mean: the
-    posterior mean. samples: images.
+    posterior mean. samples: images. finite: refuse values that are not finite numbers.
 
-    Errors: `UserError` for values that are not finite numbers, or another number of them for some sample.
+    Errors: `UserError` for such values, or another number of them for some sample.
     """
     first = named(measure(mean))
     names, rows = tuple(first), list[list[float]]()
-    check_finite(first, "the mean")
+    if finite:
+        check_finite(first, "the mean")
     for number, image in enumerate(samples):
         found = named(measure(image))
         if tuple(found) != names:
@@ -74,7 +83,8 @@ def quantify(measure: Callable[[Array], Any], mean: Array, samples: Iterable[Arr
                 f"the measurement gives {counted(len(found), 'value')} for sample {number}, and {len(names)} for the "
                 f"mean; give the same quantities for every image"
             )
-        check_finite(found, f"sample {number}")
+        if finite:
+            check_finite(found, f"sample {number}")
         rows.append(list(found.values()))
     return Quantities(names, np.array(rows).reshape(-1, len(names)), np.array(list(first.values())))
 

@@ -21,6 +21,9 @@ from noisewise.io.plan import find_images, refuse_inputs, refuse_taken
 if TYPE_CHECKING:
     from noisewise.quantify.run import Quantified
 
+OF_TRAINING = (
+    "a trained model has its method and its noise model; beside --model, leave out --method, --noise, --budget, --steps"
+)
 Numbers = Annotated[list[float], arg(metavar="X...", help_behavior_hint="")]
 Names = Annotated[list[str], arg(metavar="NAME...")]
 Ends = Annotated[tuple[float, float, float, float] | None, arg(metavar="Y X Y X", help_behavior_hint="")]
@@ -68,6 +71,12 @@ class Quantify:
     """a noise model, or one for each channel (default: measured in the image)"""
     axes: options.Axes = None
     """dimensions of the image, letters out of STCZYX, if the file does not give them or they are wrong"""
+    series: options.Series = None
+    """number of the image, where the file contains several (default: the first)"""
+    ignore: options.Number = None
+    """leave out pixels of exactly this value"""
+    mask: options.File = None
+    """leave out pixels where this image is zero"""
     budget: options.Budget = None
     """time for training (default: 60s); samples take their own"""
     steps: options.Steps = None
@@ -88,15 +97,16 @@ class Quantify:
             raise UserError(f"{self.image}: names {len(paths)} images; give one, whose labels are given too")
         table = self._table(paths[0])
         figure = plan_figure(self.figure, self.overwrite)
-        refuse_inputs(paths, [path for path in (table, figure) if path is not None])
+        given = [user_path(name) for name in (self.labels, self.model, *self.noise) if name is not None]
+        refuse_inputs([*paths, *given], [path for path in (table, figure) if path is not None])
         refuse_taken(table, self.overwrite)
         from noisewise.quantify.run import quantify, write_csv
 
         with Display(self.messages.quiet) as display:
             found = quantify(
                 paths[0], None if self.labels is None else options.existing(self.labels), self.measure,
-                samples=self.samples, coverage=self.coverage, axes=self.axes, seed=self.seed, options=self._given(),
-                **self._method(display),
+                samples=self.samples, coverage=self.coverage, axes=self.axes, series=self.series, seed=self.seed,
+                ignore=self.ignore, mask=self.mask, options=self._given(), **self._method(display),
             )  # fmt: skip
         write_csv(found, table)
         if figure is not None:
@@ -131,6 +141,8 @@ class Quantify:
     def _method(self, display: Display) -> dict[str, Any]:
         """How the image is denoised."""
         if self.model is not None:
+            if self.method != "auto" or self.noise or self.budget is not None or self.steps is not None:
+                raise UserError(OF_TRAINING)
             return {"model": options.existing(self.model), "device": self.device, "report": display}
         return {
             "method": self.method, "noise": [options.existing(name) for name in self.noise] or None,
@@ -140,10 +152,11 @@ class Quantify:
 
 def lines(found: Quantified, most: int = 12) -> list[str]:
     """The first rows as text."""
+    from noisewise.quantify.measurements import Key
+
     rows = found.rows()
     shown = [
-        f"{row['measurement']} of label {row['label']}, channel {row['channel']}, frame {row['frame']}: "
-        f"{row['median']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
+        f"{Key(*(row[name] for name in Key._fields))}: {row['median']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
         for row in rows[:most]
     ]
     return shown + [f"and {len(rows) - most} more"] * (len(rows) > most)

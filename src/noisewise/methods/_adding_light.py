@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Annotated
 
 import torch
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 from torch import Tensor
 
 from noisewise.methods._conditioned import ConditionedSettings
@@ -38,7 +38,7 @@ SPREADS, SPREAD_POWER = (1.0, 1.6), 0.6  # smallest and largest; the variance of
 class LightSettings(ConditionedSettings):
     """Settings of methods whose samples add light."""
 
-    growth: Annotated[float, Gt(1)] = 400.0
+    growth: Annotated[float, Interval(gt=1, le=1e6)] = 400.0
     """light of a sample, relative to the image"""
     passes: Annotated[int, Interval(ge=2, le=1000)] = 12
     """number of times that a sample goes through the network"""
@@ -51,21 +51,21 @@ class LightSettings(ConditionedSettings):
     def fit_samples(self, net: Denoiser, patches: Tensor) -> None:
         """Set the spread with which samples have the variance that the network predicts."""
         net.spread.zero_()
-        pairs, predicted = list[Tensor](), list[Tensor]()
+        ratios, places = list[Tensor](), tuple(range(1, patches.ndim - 1))
         for number, patch in enumerate(patches[:, None]):
             with torch.inference_mode():
                 std = self.posterior(net, patch).std
-                pairs.append(self.sampler(net, patch, None, seed=number)((0, 1)))
+                pair = self.sampler(net, patch, None, seed=number)((0, 1))
             assert std is not None
-            predicted.append(std)
-        ratio = torch.stack(pairs, 1).double().var(0).mean() / torch.stack(predicted).double().square().mean()
-        if torch.isfinite(ratio) and ratio > 0:
-            net.spread.copy_((SPREAD * ratio ** (-1 / SPREAD_POWER)).clamp(*SPREADS))
+            ratios.append(pair.double().var(0)[0].mean(places) / std.double().square()[0].mean(places))
+        ratio = torch.stack(ratios).mean(0)
+        found = (SPREAD * ratio ** (-1 / SPREAD_POWER)).clamp(*SPREADS)
+        net.spread.copy_(torch.where(torch.isfinite(ratio) & (ratio > 0), found, 0.0).reshape(net.spread.shape))
 
 
 def add_light(
     image: Tensor, first: Tensor, lights: Sequence[float], denoise: Callable[[Tensor, float], Tensor],
-    noise: Callable[[Tensor, float, int], Tensor] | None, spread: float = 1.0,
+    noise: Callable[[Tensor, float, int], Tensor] | None, spread: float | Tensor = 1.0,
 ) -> Tensor:  # fmt: skip
     """A sample of p(s|x) for each image.
 
@@ -108,7 +108,9 @@ def light_sampler(
     """
     where = (grid_coordinates(noisy) if coordinates is None else coordinates)[0].cpu()
     image = noisy.float().flatten(0, 1)[:, None]
-    first, spread = estimate(net, image, features.with_light(lights[0])), float(net.spread) or SPREAD
+    first = estimate(net, image, features.with_light(lights[0]))
+    of_channels = torch.where(net.spread > 0, net.spread, SPREAD).flatten()
+    spread = of_channels.repeat(len(noisy)).reshape(-1, *[1] * (image.ndim - 1))
 
     def draw(numbers: Sequence[int]) -> Tensor:
         many, copies = features.repeat(len(numbers)), (len(numbers), *[1] * (image.ndim - 1))
@@ -121,8 +123,9 @@ def light_sampler(
             return noise_of_exposure(net, signal, many, light, where, [(*key, step) for key in keys])
 
         drawn = add_light(
-            image.repeat(copies), first.repeat(copies), lights, denoise, None if MODE in numbers else noise, spread
-        )
+            image.repeat(copies), first.repeat(copies), lights, denoise, None if MODE in numbers else noise,
+            spread.repeat(copies),
+        )  # fmt: skip
         return drawn.reshape(len(numbers), *noisy.shape)
 
     return draw

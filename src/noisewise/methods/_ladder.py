@@ -136,11 +136,11 @@ def ladder_loss(settings: LadderSettings, net: Denoiser, batch: Batch, reconstru
     drawn = backbone.ladder.draw(backbone.ladder.read(x), fresh(x, batch.generator), x.shape[2:])
     output = drawn.output.float()
     divergence = torch.stack(drawn.divergence).mean(1) / x[0, 0].numel()
-    kl_weight = backbone.kl_weight(divergence.sum(), batch.progress)[-len(divergence) :]
+    kl_weight = backbone.kl_weight(divergence.sum(), batch.progress)
     nats = masked_mean(reconstruction(net, batch, output), net.fold(batch.valid))
     if batch.held_out:
         return entropy_power(nats + divergence.sum())
-    cost = (kl_weight * divergence.clamp(min=settings.free_bits)).sum()
+    cost = kl_weight * divergence.clamp(min=settings.free_bits).sum()
     # The direct network may be pretrained, and the ladder is not: it gets fewer patches of each step.
     half = some_patches(batch, slice(-(-len(batch.noisy) // 2)))
     total: Tensor = nats + cost + direct_loss(settings, net, half)
@@ -148,7 +148,7 @@ def ladder_loss(settings: LadderSettings, net: Denoiser, batch: Batch, reconstru
         # At first the ladder's samples are poor targets.
         with torch.no_grad():
             signal = net.decode(backbone.ladder.signal(output))
-        total = total + kl_weight[-1] * loss_against_samples(net, half, signal)
+        total = total + kl_weight * loss_against_samples(net, half, signal)
     return total
 
 

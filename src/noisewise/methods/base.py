@@ -134,8 +134,8 @@ class Denoiser(Standardized):
     channels, or one per channel. independent: whether the backbone sees one channel at a time. inputs, heads: feature
     maps that the backbone takes and returns per channel. std_scale: factor on predicted standard deviations,
     (C, 1, ...), found after training. kept_level, kept_share: levels (C, K), ADU, and the share of the noisy pixel
-    that a result keeps at each, found after training. spread: of samples that add light, found after training; 0: not
-    known. warnings: where the method does not suit such images, and what to
+    that a result keeps at each, found after training. spread: of samples that add light, (C, 1, ...), found after
+    training; 0: not known. warnings: where the method does not suit such images, and what to
     do. no_light: the signal without light (C, 1, ...), of which no image has less, for photon counts; or None.
     pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
     """
@@ -156,7 +156,7 @@ class Denoiser(Standardized):
         self.register_buffer("std_scale", self.per_channel([1.0] * spec.channels))
         self.register_buffer("kept_level", torch.zeros(spec.channels, KNOTS))
         self.register_buffer("kept_share", torch.zeros(spec.channels, KNOTS))
-        self.register_buffer("spread", torch.zeros(()))
+        self.register_buffer("spread", self.per_channel([0.0] * spec.channels))
         self.warnings: list[str] = []
         self.no_light: Tensor | None = None
         self.pretrained_part = ""

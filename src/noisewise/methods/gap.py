@@ -13,6 +13,7 @@ from torch import Tensor
 
 from noisewise.methods._adding_light import LightSettings, light_sampler
 from noisewise.methods._conditioned import (
+    MORE_LIGHT,
     build_conditioned,
     combined_loss,
     conditioned_traits,
@@ -43,8 +44,8 @@ class GAP(LightSettings):
     target. They are independent given the signal s. A network predicts λ(y, p), the photons expected in a whole
     exposure: loss = Σ r λ(y, p) − t log λ(y, p), r = 1 − p, is minimised by λ = E[s | y]. The variance of s given y is
     fitted by the negative binomial likelihood of t, as if p(s | y) were a gamma density. Both are trained on synthetic
-    scenes too, at exposures up to four times that of the image, and the network starts from packaged weights, as in
-    `simulated`. The prediction is λ(k, 1), in one pass.
+    scenes too, at exposures up to four times that of the image, some up to `growth`, and the network starts from
+    packaged weights, as in `simulated`. The prediction is λ(k, 1), in one pass.
 
     A sample adds photons step by step where they are expected, and predicts λ again, until there are `growth` times as
     many. Started with hardly any photons, it generates new images. It is as accurate as λ.
@@ -79,6 +80,10 @@ class GAP(LightSettings):
         """Supervised loss on synthetic scenes at random exposures."""
         signal, (gain, offset) = synthetic_scenes(net, batch, self.scenes), photon_scale(net)
         exposure = random_exposures(signal, self.faintest, MAX_EXPOSURE, batch.generator)
+        if not batch.held_out:  # some as bright as samples become
+            brightest = random_exposures(signal, 1.0, max(self.growth, MAX_EXPOSURE), batch.generator)
+            chosen = torch.rand(exposure.shape, generator=batch.generator).to(exposure) < MORE_LIGHT
+            exposure = torch.where(chosen, brightest, exposure)
         rate = ((signal - offset) / gain).clamp(min=0)
         photons = torch.poisson((exposure * rate).cpu(), generator=batch.generator).to(signal)
         noisy, features = as_image(net, photons, exposure)

@@ -60,7 +60,7 @@ def window(key: Sequence[int], latent: int, low: Sequence[int], high: Sequence[i
     spans = [range(start // side, -(-stop // side)) for start, stop in zip(low, high, strict=True)]
     whole = torch.empty(latent, *(side * len(span) for span in spans))
     for block in product(*spans):
-        digest = hashlib.blake2b(repr((*key, block)).encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(repr((*map(int, key), block)).encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest))
         at = [slice(side * (b - f), side * (b - f + 1)) for b, f in zip(block, first, strict=True)]
         whole[(slice(None), *at)] = torch.randn(latent, *[side] * len(block), generator=generator)

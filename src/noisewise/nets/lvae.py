@@ -143,7 +143,7 @@ class LadderWithDirect(nn.Module):
 
     def __init__(self, ladder: LadderVAE, direct: nn.Module, warm_up: float) -> None:
         super().__init__()
-        self.ladder, self.direct, self.kl_weight = ladder, direct, KLWeight(warm_up, len(ladder.levels))
+        self.ladder, self.direct, self.kl_weight = ladder, direct, KLWeight(warm_up)
         others: Any = direct.stride
         self.stride = tuple(map(max, ladder.stride, others))
 
@@ -164,30 +164,28 @@ class LadderWithDirect(nn.Module):
 
 
 class KLWeight(nn.Module):
-    """The weight of each level's KL divergence in training: zero at first, so that the ladder learns to use the image.
+    """The weight of the KL divergence in training: zero at first, so that the ladder learns to use the image.
 
-    It rises to one within a fraction of the training, that of the finest level first: what coarser levels can carry,
-    they learn to carry while it costs nothing there. If the posterior has then collapsed (no divergence, from which no
-    gradient leads back), the rise starts anew, a few times.
+    It rises to one within a fraction of the training. If the posterior has then collapsed (no divergence, from which
+    no gradient leads back), the rise starts anew, a few times.
     """
 
     start: Tensor
     divergence: Tensor
     restarts: Tensor
 
-    def __init__(self, warm_up: float, levels: int) -> None:
+    def __init__(self, warm_up: float) -> None:
         super().__init__()
-        self.warm_up, self.levels = warm_up, levels
+        self.warm_up = warm_up
         for name in ("start", "divergence", "restarts"):
             self.register_buffer(name, torch.zeros(()))
 
     def forward(self, nats: Tensor, progress: float) -> Tensor:
-        """Weights, finest level first, at a fraction of the training (0 to 1), for this divergence in nats per pixel."""
-        part = torch.arange(1, self.levels + 1).to(self.start) / self.levels
-        weight = ((progress - self.start) / (self.warm_up * part)).clamp(max=1)
+        """The weight at a fraction of the training (0 to 1), for this divergence in nats per pixel."""
+        weight = ((progress - self.start) / self.warm_up).clamp(max=1)
         if self.training:
             self.divergence.lerp_(nats.detach(), RECENT)
-            if weight[-1] == 1 and self.collapsed and self.restarts < RESTARTS:
+            if weight == 1 and self.collapsed and self.restarts < RESTARTS:
                 self.restarts += 1
                 self.start.fill_(progress)
         return weight

@@ -50,8 +50,8 @@ class FilePosterior(Posterior[Array]):
         """See `Sampled.diverse`. Errors: `ValueError` if the method gives no samples."""
         return self._sampled().diverse(n, of, seed)
 
-    def _in_turn(self, n: int, seed: int) -> Iterator[Array]:
-        return self._sampled()._in_turn(n, seed)
+    def each_sample(self, n: int, seed: int) -> Iterator[Array]:
+        return self._sampled().each_sample(n, seed)
 
     def _pixels(self) -> Posterior[Array]:
         return Point(self.mean) if self.std is None else Normal(self.mean, self.std)

@@ -201,7 +201,7 @@ class Predictor:
         for frame, part in groupby(zip(frames, noisy, strict=True), key=lambda pair: pair[0]):
             images = torch.stack([image for _, image in part])
             draws.append(self.sampler(images, origin, seed_of_frame(samples.seed, frame)))
-        together = max(1, SAMPLED_TOGETHER // noisy.numel())
+        together = max(1, min(SAMPLED_TOGETHER, int(self.pixels)) // noisy.numel())
         for start in range(0, len(samples.numbers), together):
             numbers = samples.numbers[start : start + together]
             for sample in as_finite(torch.cat([draw(numbers) for draw in draws], 1)):

@@ -32,7 +32,8 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         where = "the whole image" if self.label == EVERYWHERE else f"label {self.label}"
-        return f"{self.measurement} of {where} (channel {self.channel}, frame {self.frame})"
+        place = f", position {self.position}" if self.measurement == "profile" else ""
+        return f"{self.measurement} of {where} (channel {self.channel}, frame {self.frame}{place})"
 
 
 @dataclass(frozen=True)
@@ -51,32 +52,60 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """An image (T, C, Z, Y, X), and its labels (T or 1, Z, Y, X): positive integers; 0 is no region."""
+class Regions:
+    """Regions of an image. names: their labels. indices (T or 1, Z, Y, X): i in the region names[i − 1], 0 in none."""
 
-    image: Array
-    labels: Array
+    names: Array
+    indices: Array
+
+    @classmethod
+    def of_labels(cls, labels: Array) -> Regions:
+        """From labels (T or 1, Z, Y, X): positive integers, not necessarily all of them; 0 is no region."""
+        found, inverse = np.unique(labels, return_inverse=True)
+        inverse = inverse.reshape(labels.shape)
+        return cls(found[1:], inverse) if found[0] == 0 else cls(found, inverse + 1)
+
+    def of(self, frame: int) -> Array:
+        """The indices in a frame, (Z, Y, X)."""
+        return np.asarray(self.indices[frame if len(self.indices) > 1 else 0])
+
+    def pixels(self, frame: int) -> Array:
+        """Number of pixels of each region in a frame."""
+        return np.asarray(self.counts[frame if len(self.indices) > 1 else 0])
 
     @cached_property
-    def regions(self) -> Array:
-        """The labels that occur."""
-        found = np.unique(self.labels)
-        return found[found > 0]
+    def counts(self) -> Array:
+        """Number of pixels of each region, (T or 1, regions)."""
+        return np.stack([np.bincount(one.ravel(), minlength=len(self.names) + 1)[1:] for one in self.indices])
 
-    def labels_of(self, frame: int) -> Array:
-        """The labels of a frame, (Z, Y, X)."""
-        return np.asarray(self.labels[frame if len(self.labels) > 1 else 0])
+
+@dataclass(frozen=True)
+class Scene:
+    """An image (T, C, Z, Y, X), and its regions."""
+
+    image: Array
+    regions: Regions
 
     def planes(self) -> Iterator[tuple[int, int, Array, Array]]:
-        """Frame, channel, image (Z, Y, X) and labels of each."""
+        """Frame, channel, image (Z, Y, X) and regions of each."""
         for frame, channels in enumerate(self.image):
             for channel, image in enumerate(channels):
-                yield frame, channel, image, self.labels_of(frame)
+                yield frame, channel, image, self.regions.of(frame)
 
-    def sums(self, image: Array, labels: Array) -> Array:
+    def sums(self, image: Array, indices: Array) -> Array:
         """Sum of an image in each region."""
-        found = np.bincount(labels.ravel(), image.ravel().astype(np.float64), minlength=int(self.regions[-1]) + 1)
-        return np.asarray(found[self.regions])
+        count = len(self.regions.names) + 1
+        return np.asarray(np.bincount(indices.ravel(), image.ravel().astype(np.float64), minlength=count)[1:])
+
+    def means(self, image: Array, indices: Array) -> Array:
+        """Mean of an image in each region; not a number where a region has no pixels."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.sums(image, indices) / np.bincount(indices.ravel(), minlength=len(self.regions.names) + 1)[1:]
+
+    def keyed(self, name: str, frame: int, channel: int, values: Array) -> Values:
+        """Values of the regions that the frame has, by `Key`."""
+        parts = zip(self.regions.names, self.regions.pixels(frame), values, strict=True)
+        return {Key(name, int(label), channel, frame): float(value) for label, count, value in parts if count}
 
 
 Values = dict[Key, float]
@@ -85,26 +114,26 @@ Measure = Callable[[Scene, Options], Values]
 
 def area(scene: Scene, options: Options) -> Values:
     """Pixels above the threshold."""
-    return by_region(scene, "area", lambda image, labels, c: scene.sums(image > options.threshold[c], labels))
+    return by_region(scene, "area", lambda image, where, c: scene.sums(image > options.threshold[c], where))
 
 
 def total(scene: Scene, options: Options) -> Values:  # noqa: ARG001
     """Sum of the signal."""
-    return by_region(scene, "sum", lambda image, labels, _: scene.sums(image, labels))
+    return by_region(scene, "sum", lambda image, where, _: scene.sums(image, where))
 
 
 def mean(scene: Scene, options: Options) -> Values:  # noqa: ARG001
     """Mean of the signal."""
-    return by_region(scene, "mean", lambda image, labels, _: mean_of(scene, image, labels))
+    return by_region(scene, "mean", lambda image, where, _: scene.means(image, where))
 
 
 def maximum(scene: Scene, options: Options) -> Values:  # noqa: ARG001
     """Largest signal."""
 
-    def largest(image: Array, labels: Array, channel: int) -> Array:  # noqa: ARG001
-        found = np.full(int(scene.regions[-1]) + 1, -np.inf)
-        np.maximum.at(found, labels.ravel(), image.ravel())
-        return np.asarray(found[scene.regions])
+    def largest(image: Array, where: Array, channel: int) -> Array:  # noqa: ARG001
+        found = np.full(len(scene.regions.names) + 1, -np.inf)
+        np.maximum.at(found, where.ravel(), image.ravel())
+        return found[1:]
 
     return by_region(scene, "maximum", largest)
 
@@ -112,7 +141,7 @@ def maximum(scene: Scene, options: Options) -> Values:  # noqa: ARG001
 def integrated(scene: Scene, options: Options) -> Values:
     """Sum of the signal above the background."""
     return by_region(
-        scene, "integrated", lambda image, labels, c: scene.sums(image - options.background[c], labels)
+        scene, "integrated", lambda image, where, c: scene.sums(image - options.background[c], where)
     )  # fmt: skip
 
 
@@ -127,10 +156,10 @@ def centroid(scene: Scene, options: Options) -> Values:
         shape[number] = size
         places = np.arange(size, dtype=np.float64).reshape(shape)
 
-        def centre(image: Array, labels: Array, channel: int, places: Array = places) -> Array:
+        def centre(image: Array, where: Array, channel: int, places: Array = places) -> Array:
             light = np.maximum(image - options.background[channel], 0)
             with np.errstate(invalid="ignore", divide="ignore"):
-                return scene.sums(light * places, labels) / scene.sums(light, labels)
+                return scene.sums(light * places, where) / scene.sums(light, where)
 
         found |= by_region(scene, f"centroid {axis.lower()}", centre)
     return found
@@ -141,11 +170,10 @@ def ratio(scene: Scene, options: Options) -> Values:
     refuse_one_channel(scene, "ratio")
     found: Values = {}
     for frame, image in enumerate(scene.image):
-        labels = scene.labels_of(frame)
-        over, under = (mean_of(scene, image[c], labels) - options.background[c] for c in (0, 1))
+        where = scene.regions.of(frame)
+        over, under = (scene.means(image[c], where) - options.background[c] for c in (0, 1))
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = over / under
-        found |= {Key("ratio", int(n), 0, frame): float(v) for n, v in zip(scene.regions, values, strict=True)}
+            found |= scene.keyed("ratio", frame, 0, over / under)
     return found
 
 
@@ -158,34 +186,36 @@ def colocalisation(scene: Scene, options: Options) -> Values:
     refuse_one_channel(scene, "colocalisation")
     found: Values = {}
     for frame, image in enumerate(scene.image):
-        labels = scene.labels_of(frame)
-        first, second = (part.astype(np.float64) for part in image[:2])
-        a, b = (one - spread(scene, mean_of(scene, one, labels), labels) for one in (first, second))
-        squares = scene.sums(a**2, labels) * scene.sums(b**2, labels)
+        where = scene.regions.of(frame)
+        parts = [part.astype(np.float64) for part in image[:2]]
+        a, b = (part - np.concatenate([[0.0], scene.means(part, where)])[where] for part in parts)
+        squares = scene.sums(a**2, where) * scene.sums(b**2, where)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = {"pearson": scene.sums(a * b, labels) / np.sqrt(squares)}
+            found |= scene.keyed("pearson", frame, 0, scene.sums(a * b, where) / np.sqrt(squares))
             for name, one, other in (("manders m1", 0, 1), ("manders m2", 1, 0)):
                 light = np.maximum(image[one] - options.background[one], 0)
-                inside = image[other] > options.threshold[other]
-                values[name] = scene.sums(light * inside, labels) / scene.sums(light, labels)
-        for name, parts in values.items():
-            found |= {Key(name, int(n), 0, frame): float(v) for n, v in zip(scene.regions, parts, strict=True)}
+                both = scene.sums(light * (image[other] > options.threshold[other]), where)
+                found |= scene.keyed(name, frame, 0, both / scene.sums(light, where))
     return found
 
 
 def trace(scene: Scene, options: Options) -> Values:
-    """dF/F of each frame: (F − F0) / F0, with F the mean above the background, F0 its mean over the baseline."""
+    """dF/F of each frame: (F − F0) / F0, with F the mean above the background, F0 its mean over the baseline.
+
+    Not a number where a region is not in the baseline.
+    """
     if len(scene.image) < 2:
         raise UserError("dF/F needs a time axis, and the image has one frame; give axes such as TYX if they are wrong")
-    means = mean(scene, options)
     found: Values = {}
     for channel in range(scene.image.shape[1]):
-        for label in map(int, scene.regions):
-            light = np.array([means["mean", label, channel, frame, 0] for frame in range(len(scene.image))])  # type: ignore[index]
-            light -= options.background[channel]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                values = light / light[slice(*options.baseline)].mean() - 1
-            found |= {Key("dF/F", label, channel, frame): float(value) for frame, value in enumerate(values)}
+        light = np.stack([scene.means(image[channel], scene.regions.of(t)) for t, image in enumerate(scene.image)])
+        light -= options.background[channel]
+        baseline = light[slice(*options.baseline)]
+        seen = np.isfinite(baseline)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rest = np.where(seen, baseline, 0).sum(0) / seen.sum(0)
+            for frame, part in enumerate(light / rest - 1):
+                found |= scene.keyed("dF/F", frame, channel, part)
     return found
 
 
@@ -224,12 +254,13 @@ def spots(scene: Scene, options: Options) -> Values:
         raise UserError('counting spots needs scikit-image; install it: pip install "noisewise[quantify]"') from error
     narrow, wide = options.spot_sigma / SIGMA_RATIO**0.5, options.spot_sigma * SIGMA_RATIO**0.5
     found: Values = {}
-    for frame, channel, image, labels in scene.planes():
-        flat, marks = (image[0], labels[0]) if len(image) == 1 else (image, labels)
+    for frame, channel, image, where in scene.planes():
+        flat, marks = (image[0], where[0]) if len(image) == 1 else (image, where)
         threshold = SPOT_RESPONSE * options.spot_amplitude[channel]
         blobs = blob_log(flat.astype(np.float64), narrow, wide, num_sigma=4, threshold=threshold, threshold_rel=None)
         at = marks[tuple(blobs[:, : flat.ndim].astype(int).T)]
-        found |= {Key("spots", int(n), channel, frame): float((at == n).sum()) for n in scene.regions}
+        counts = np.bincount(at, minlength=len(scene.regions.names) + 1)[1:]
+        found |= scene.keyed("spots", frame, channel, counts)
     return found
 
 
@@ -247,24 +278,11 @@ USES: dict[str, tuple[Measure, ...]] = {  # options that are found in the image 
 
 
 def by_region(scene: Scene, name: str, values: Callable[[Array, Array, int], Array]) -> Values:
-    """One value for each region, channel and frame. values: (image, labels, channel) -> one for each region."""
-    return {
-        Key(name, int(label), channel, frame): float(value)
-        for frame, channel, image, labels in scene.planes()
-        for label, value in zip(scene.regions, values(image, labels, channel), strict=True)
-    }
-
-
-def mean_of(scene: Scene, image: Array, labels: Array) -> Array:
-    """Mean of an image in each region."""
-    return scene.sums(image, labels) / np.maximum(scene.sums(np.ones_like(labels), labels), 1)
-
-
-def spread(scene: Scene, values: Array, labels: Array) -> Array:
-    """A value for each region, as an image."""
-    table = np.zeros(int(scene.regions[-1]) + 1)
-    table[scene.regions] = values
-    return np.asarray(table[labels])
+    """One value for each region, channel and frame. values: (image, regions, channel) -> one for each region."""
+    found: Values = {}
+    for frame, channel, image, where in scene.planes():
+        found |= scene.keyed(name, frame, channel, values(image, where, channel))
+    return found
 
 
 def refuse_one_channel(scene: Scene, name: str) -> None:

@@ -16,9 +16,11 @@ from noisewise.errors import UserError, counted
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import drafted
+from noisewise.io.light import read_light
 from noisewise.posterior import Posterior
-from noisewise.quantify.measurements import MEASUREMENTS, USES, Key, Options, Scene, Values
+from noisewise.quantify.measurements import EVERYWHERE, MEASUREMENTS, USES, Key, Options, Regions, Scene, Values
 from noisewise.quantities import COVERAGE, SAMPLES, Quantities, refuse_few
+from noisewise.quantities import quantify as quantify_samples
 from noisewise.workflow.denoise import denoise
 from noisewise.workflow.predict import predict
 
@@ -26,6 +28,7 @@ DEFAULT = ("mean", "sum")
 ORDER = "TCZYX"
 BACKGROUND_PERCENTILE = 5.0  # of the posterior mean, where no background is given
 SPOT_SHARE = 0.2  # of the brightest signal above the background: the least amplitude of a spot, if none is given
+BRIGHT_PERCENTILE, ROUNDING = 99.9, 1000  # what is found is rounded to a fraction of the contrast
 BINS = 256  # of the histogram in which a threshold is found
 COLUMNS = ("measurement", "label", "channel", "frame", "position", "median", "low", "high", "of_mean")
 
@@ -69,7 +72,7 @@ class Quantified:
 
 def quantify(
     image: Any, labels: Any = None, measure: str | Sequence[str] = DEFAULT, *, samples: int = SAMPLES,
-    coverage: float = COVERAGE, model: Any = None, seed: int = 0, axes: str | None = None,
+    coverage: float = COVERAGE, model: Any = None, seed: int = 0, axes: str | None = None, series: int | None = None,
     options: Mapping[str, Any] | None = None, **settings: Any,
 ) -> Quantified:  # fmt: skip
     """Measure an image, with error bars: each measurement is made on samples of p(s|x).
@@ -78,7 +81,7 @@ def quantify(
     one frame; a path or an array; None: the whole image. measure: names of `MEASUREMENTS`. samples: their number.
     coverage: of the intervals. model: a trained `Model`, or its file, with `settings` as for `predict`; None: the image
     is denoised first, with `settings` as for `denoise`. axes: letters from `STCZYX`, if the image does not give them.
-    options: fields of `Options`.
+    series: number of the image in files that contain several. options: fields of `Options`.
 
     Returns a `Quantified`. Errors: `UserError` for images and labels that do not fit, measurements that are not
     possible, and methods that give no samples.
@@ -86,36 +89,65 @@ def quantify(
     names = [measure] if isinstance(measure, str) else list(measure)
     functions = [find_measure(name) for name in names]
     refuse_few(samples, coverage)
-    with open_source(image, axes) as source:
-        marks = labels_of(labels, source)
-        pixels = ordered(np.nan_to_num(source.read()), source.axes)
-        given = dict(options or {})
-        first, scene = complete(given, pixels)[0], Scene(pixels, marks)
+    with open_source(image, axes, series=series) as source:
+        regions, given = regions_of(labels, source), dict(options or {})
+        scene = Scene(ordered(np.nan_to_num(source.read()), source.axes), regions)
+        first = complete(given, scene.image)[0]
         for function in functions:  # what is not possible is refused before the work
             function(scene, first)
-        settings |= {"axes": axes, "seed": seed, "samples": samples}
+        settings |= {"seed": seed, "samples": samples}
         if model is None:
-            found = denoise(image, **settings)
+            found = denoise(source, **settings)
             posterior, notes = found.posterior, list(found.notes)
         else:
-            posterior, notes = predict(image, model, **settings), []
-        return measured(posterior, source, marks, functions, samples, coverage, seed, given, notes)
+            posterior, notes = predict(source, model, **settings), []
+        light = ordered(read_light(source, tuple(slice(0, size) for size in source.shape)), source.axes)
+        regions, left_out = within(regions, np.asarray(np.isfinite(light).all(1)))
+        quantities, options_used, assumed = measured(
+            posterior, source.axes, regions, np.isfinite(light), functions, samples, seed, given
+        )
+        quantities, lost = quantities.without_missing()
+        if not quantities.names:
+            raise UserError(f"{source.name}: {lost[0]} is not a finite number; change the labels or the measurement")
+        notes = [*source.notes, *notes, *left_out, *used(functions, assumed), *missing(lost)]
+        return Quantified(source.name, quantities, options_used, coverage, list(dict.fromkeys(notes)))
 
 
 def measured(
-    posterior: Posterior[Array], source: Source, marks: Array, functions: Sequence[Callable[[Scene, Options], Values]],
-    samples: int, coverage: float, seed: int, given: Mapping[str, Any], notes: list[str],
-) -> Quantified:  # fmt: skip
-    """Measure the samples of a posterior."""
-    mean = ordered(np.asarray(posterior.mean), source.axes)
+    posterior: Posterior[Array], axes: str, regions: Regions, light: Array,
+    functions: Sequence[Callable[[Scene, Options], Values]], samples: int, seed: int, given: Mapping[str, Any],
+) -> tuple[Quantities, Options, dict[str, str]]:  # fmt: skip
+    """Measure the samples of a posterior. light: which pixels (T, C, Z, Y, X) are light; others have no signal.
+
+    Returns the quantities, the options, and a note on each of those that were found in the image.
+    """
+    mean = np.where(light, ordered(np.asarray(posterior.mean), axes), np.nan)
     options, assumed = complete(given, mean)
+    nothing = np.array(options.background)[:, None, None, None]
 
     def every(image: Array) -> dict[Key, float]:
-        scene = Scene(ordered(np.asarray(image), source.axes), marks)
+        scene = Scene(np.where(light, ordered(np.asarray(image), axes), nothing), regions)
         return {key: value for one in functions for key, value in one(scene, options).items()}
 
-    found = posterior.quantify(every, samples, seed)
-    return Quantified(source.name, found, options, coverage, [*notes, *used(functions, assumed)])
+    pixels = np.asarray(posterior.mean)
+    return quantify_samples(every, pixels, posterior.each_sample(samples, seed), finite=False), options, assumed
+
+
+def within(regions: Regions, light: Array) -> tuple[Regions, list[str]]:
+    """Regions without the pixels that hold no light, (T, Z, Y, X); and a note on these."""
+    lost = int((~light & (regions.indices > 0)).sum())
+    if not lost:
+        return regions, []
+    note = f"{counted(lost, 'pixel')} of regions hold no light (not finite, excluded, or fill) and are left out"
+    return Regions(regions.names, np.where(light, regions.indices, 0)), [note]
+
+
+def missing(lost: Sequence[Any]) -> list[str]:
+    """A note on quantities that were not finite numbers."""
+    if not lost:
+        return []
+    more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return [f"left out, because it is not a finite number for every sample: {lost[0]}{more}"]
 
 
 def used(functions: Sequence[Callable[[Scene, Options], Values]], assumed: Mapping[str, str]) -> list[str]:
@@ -138,8 +170,8 @@ def ordered(image: Array, axes: str) -> Array:
     return moved.reshape([sizes.get(axis, 1) for axis in ORDER])
 
 
-def labels_of(labels: Any, source: Source) -> Array:
-    """Labels as (T or 1, Z, Y, X), non-negative integers.
+def regions_of(labels: Any, source: Source) -> Regions:
+    """Regions (T or 1, Z, Y, X) from labels: non-negative integers.
 
     Errors: `UserError` for another shape than that of the image, values that are not whole numbers, and no region.
     """
@@ -148,7 +180,9 @@ def labels_of(labels: Any, source: Source) -> Array:
     sizes = {axis: size for axis, size in zip(source.axes, source.shape, strict=True) if axis != "C"}
     kept = [axis for axis in "TZYX" if axis in sizes]
     if labels is None:
-        return np.ones([1, *(sizes.get(axis, 1) for axis in "ZYX")], np.int64)
+        return Regions(np.array([EVERYWHERE]), np.ones([1, *(sizes.get(axis, 1) for axis in "ZYX")], np.int64))
+    if getattr(getattr(labels, "dtype", None), "kind", "") == "b":
+        labels = np.asarray(labels).astype(np.uint8)
     with open_source(labels) as opened:
         marks, name = np.squeeze(opened.read()), opened.name
     if not np.isfinite(marks).all() or (marks != np.round(marks)).any() or marks.min() < 0:
@@ -164,13 +198,13 @@ def labels_of(labels: Any, source: Source) -> Array:
         raise UserError(f"{name}: labels of {got} pixels do not fit the image {source.name} of {wanted}")
     if not marks.any():
         raise UserError(f"{name}: holds no region, all labels are 0; give labels from 1 on")
-    return marks.astype(np.int64).reshape(shape)
+    return Regions.of_labels(marks.astype(np.int64).reshape(shape))
 
 
 def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, str]]:
     """Options with what was not given, found in the posterior mean once for all samples; and a note on each of these.
 
-    Errors: `UserError` for unknown options, or another number of values than of channels.
+    Errors: `UserError` for unknown options, impossible values, or another number of values than of channels.
     """
     unknown = sorted(set(given) - {one.name for one in fields(Options)})
     if unknown:
@@ -179,20 +213,28 @@ def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, 
 
     def per_channel(name: str, found: Callable[[Array], float]) -> tuple[float, ...]:
         if given.get(name) is None:
-            values = tuple(round_to_digits(found(one)) for one in channels)
-            notes[name] = f"{name.replace('_', ' ')}: {', '.join(f'{v:g}' for v in values)}, found in the image"
+            values = tuple(rounded(found(one), one) for one in channels)
+            notes[name] = f"{name.replace('_', ' ')}: {', '.join(f'{v:.9g}' for v in values)}, found in the image"
             return values
         values = tuple(float(v) for v in np.atleast_1d(given[name]))
         if len(values) not in (1, len(channels)):
             raise UserError(f"{name}: {counted(len(values), 'value')} for {counted(len(channels), 'channel')}")
+        if not np.isfinite(values).all():
+            raise UserError(f"{name}: {values} is not finite; give pixel values")
         return values * len(channels) if len(values) == 1 else values
 
     background = per_channel("background", dark)
     threshold = per_channel("threshold", otsu)
     amplitude = per_channel("spot_amplitude", lambda one: SPOT_SHARE * (float(one.max()) - dark(one)))
-    first = given.get("baseline") or (0, max(1, len(mean) // 10))
+    first, end = map(int, given.get("baseline") or (0, max(1, len(mean) // 10)))
+    if not 0 <= first < end:
+        raise UserError(f"baseline: no frame is from {first} to {end}, the end excluded; give such as 0 {max(end, 1)}")
+    if end > len(mean) > 1:
+        raise UserError(f"baseline: frames {first} to {end} of an image of {counted(len(mean), 'frame')}")
     others = {name: given[name] for name in ("line", "spot_sigma") if given.get(name) is not None}
-    options = Options(threshold, background, spot_amplitude=amplitude, baseline=tuple(first))
+    if not 0 < others.get("spot_sigma", 1) < np.inf:
+        raise UserError(f"spot_sigma: {others['spot_sigma']:g} is no width; give pixels, above 0")
+    options = Options(threshold, background, spot_amplitude=amplitude, baseline=(first, end))
     return replace(options, **others), notes
 
 
@@ -201,9 +243,12 @@ def dark(image: Array) -> float:
     return float(np.percentile(image, BACKGROUND_PERCENTILE))
 
 
-def round_to_digits(value: float) -> float:
-    """A number with four digits, so that it can be given again."""
-    return float(f"{value:.4g}")
+def rounded(value: float, image: Array) -> float:
+    """A number that can be given again, rounded to less than a thousandth of the contrast of an image."""
+    contrast = float(np.percentile(image, BRIGHT_PERCENTILE)) - dark(image)
+    if contrast <= 0:
+        return value
+    return round(value, int(np.ceil(-np.log10(contrast / ROUNDING))))
 
 
 def otsu(image: Array) -> float:

@@ -83,6 +83,7 @@ def rebuilt(header: dict[str, Any], tensors: dict[str, Tensor]) -> SavedModel:
     """The model of a file's header and tensors. Errors: any, for content that is wrong."""
     method = TypeAdapter(methods.get(header["method"])).validate_python(header["settings"])
     spec = TypeAdapter(ImageSpec).validate_python(header["spec"])
+    check_lengths(spec)
     types = get_type_hints(TrainState)
     state = TrainState(**{n: TypeAdapter(types[n]).validate_python(v) for n, v in header["train_state"].items()})
     noise_models = [read_noise(kept, tensors, f"noise.{i}.") for i, kept in enumerate(header.get("noise", []))]
@@ -94,6 +95,13 @@ def rebuilt(header: dict[str, Any], tensors: dict[str, Tensor]) -> SavedModel:
     net.load_state_dict(weights)
     state.tensors = {n.removeprefix("training."): t for n, t in tensors.items() if n.startswith("training.")}
     return SavedModel(method, spec, net.eval(), checked_provenance(header["provenance"]), state)
+
+
+def check_lengths(spec: ImageSpec) -> None:
+    """Errors: `ValueError` where the numbers of channels or axes that a file states differ."""
+    channels = {spec.channels, *map(len, (spec.mean, spec.std, spec.target_mean, spec.target_std))}
+    if len(channels) > 1 or len({spec.dims, len(spec.spacing), len(spec.size)}) > 1:
+        raise ValueError("its numbers of channels or axes contradict each other")
 
 
 class AtMost(TorchFunctionMode):

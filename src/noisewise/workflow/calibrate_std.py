@@ -41,7 +41,7 @@ def calibrate(
     elif net.noise:
         net.kept_share.zero_()
         pieces = errors_of(method, net, batches)
-        if method.traits.pretrained and (notes := keep_noisy_pixels(net, pieces)):
+        if method.traits.pretrained and not method.traits.counts_only and (notes := keep_noisy_pixels(net, pieces)):
             pieces = errors_of(method, net, batches)
         found = [without_truth(pieces[channel], net.noise_model(channel)) for channel in channels]
     return found, notes + recalibrate_std(net, found)
