@@ -5,8 +5,9 @@
 Spots: images of 96 x 96 pixels with 10 to 40 spots (standard deviation 1.5 pixels) over a drawn scene that is far
 wider than they are. The count in each quarter of the image, by `blob_log`; the true value is the count in the image
 without noise, with the same threshold. A count is a whole number, and often several samples have the same: its rank
-among the samples is drawn at random between them, so that 90 % is right. Without training, and after 600 steps on these
-images: nothing but spots is rare in the scenes of the packaged network. Puncta: drawn as in its training.
+among the samples is drawn at random between them, so that 90 % is right. Without training, and after 600 steps on
+these images, with scenes of all kinds or of spots (`--scenes puncta`): nothing but spots is rare in the scenes of the
+packaged network. Puncta: drawn as in its training.
 
 Movies: six frames of 96 x 96 pixels, five to nine discs (cells) over a drawn scene, each with its own course of
 brightness. dF/F of every cell in every frame after the baseline, the first two.
@@ -19,13 +20,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 import noisewise as nw
-from common import make_parser, table, write
+from common import Rows, make_parser
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.quantify.measurements import MEASUREMENTS, Options, Regions, Scene
 from noisewise.scenes import draw
@@ -81,6 +82,13 @@ def movie(number: int) -> Planted:
     return signal + 100, labels, Options((0.0,), (100.0,), baseline=(0, BASELINE))
 
 
+KINDS: dict[str, tuple[str, Callable[[int], Planted], int, str]] = {  # measurement, images, training, its scenes
+    "puncta": ("spots", puncta, 0, ""), "spots": ("spots", spots, 0, ""),
+    "spots, trained": ("spots", spots, STEPS, "mixed"), "spots, puncta": ("spots", spots, STEPS, "puncta"),
+    "movies": ("trace", movie, 0, ""),
+}  # fmt: skip
+
+
 def scene(image: np.ndarray, labels: np.ndarray) -> Scene:
     """As the measurements take it: with all axes."""
     frames = image if image.ndim == 3 else image[None]
@@ -104,11 +112,11 @@ def with_noise(signal: np.ndarray, number: int) -> np.ndarray:
 
 
 @cache
-def trained(plant: Callable[[int], Planted], images: int, steps: int) -> nw.Model:
-    """A model of the noisy images alone."""
+def trained(plant: Callable[[int], Planted], images: int, steps: int, scenes: str) -> nw.Model:
+    """A model of the noisy images alone, and of synthetic scenes."""
     noisy = np.stack([with_noise(plant(number)[0], number) for number in range(images)])
     axes = "STYX" if noisy.ndim == 4 else "SYX"
-    return nw.train("simulated", noisy, steps=steps, noise=NOISE, axes=axes, report=lambda _: None)
+    return nw.train("simulated", noisy, steps=steps, noise=NOISE, axes=axes, scenes=scenes, report=lambda _: None)
 
 
 def row(measure: str, plant: Callable[[int], Planted], number: int, model: nw.Model | None) -> dict[str, Any]:
@@ -135,26 +143,19 @@ def row(measure: str, plant: Callable[[int], Planted], number: int, model: nw.Mo
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, rows=True)
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--movies", type=int, default=4)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    kinds = {
-        "puncta": ("spots", puncta, arguments.images, 0), "spots": ("spots", spots, arguments.images, 0),
-        "spots, trained": ("spots", spots, arguments.images, STEPS), "movies": ("trace", movie, arguments.movies, 0),
-    }  # fmt: skip
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
-    for name, (measure, plant, count, steps) in kinds.items():
+    rows = Rows("quantities", arguments, samples=SAMPLES)
+    for kind in arguments.kinds:
+        measure, plant, steps, scenes = KINDS[kind]
+        count = arguments.movies if plant is movie else arguments.images
         for number in range(count):
-            model = trained(plant, count, steps) if steps else None
-            rows[name].append(row(measure, plant, number, model))
-            print(name, {key: round(value, 3) for key, value in rows[name][-1].items()}, flush=True)
-    means = {
-        name: {key: float(np.mean([one[key] for one in found])) for key in found[0]} for name, found in rows.items()
-    }
-    print(table([[name, one["covered"], one["pixels"]] for name, one in means.items()], ["", "samples", "pixels"]))
-    write("quantities", {"means": means, "rows": rows, "samples": SAMPLES}, arguments.dry)
+            model = trained(plant, count, steps, scenes) if steps else None
+            rows.measure(partial(row, measure, plant, number, model), kind=kind, number=number)
 
 
 if __name__ == "__main__":

@@ -121,16 +121,25 @@ def light() -> str:
     ])  # fmt: skip
 
 
+def covered(found: list[dict[str, Any]], key: str) -> float:
+    """The fraction of values within their intervals, over all images."""
+    return float(sum(row["values"] * row[key] for row in found) / sum(row["values"] for row in found))
+
+
 def quantities() -> str:
     """Intervals of spot counts and of dF/F."""
     found = result("quantities")
     names = {
-        "puncta": "spots in a quarter of an image: drawn puncta", "spots": "of planted spots",
-        "spots, trained": "of planted spots, after 600 steps on the images", "movies": "dF/F of a cell in a frame",
-    }  # fmt: skip
+        "puncta": "spots in a quarter of an image: drawn puncta",
+        "spots": "of planted spots",
+        "spots, trained": "of planted spots, after 600 steps on the images",
+        "spots, puncta": "of planted spots, after 600 steps on the images and on `--scenes puncta`",
+        "movies": "dF/F of a cell in a frame",
+    }
+    found_of = {name: [row for row in found["rows"] if row["kind"] == name] for name in names}
     lines = [
-        [names[name], sum(row["values"] for row in rows), *(f"{100 * mean[key]:.1f} %" for key in KINDS)]
-        for (name, rows), mean in zip(found["rows"].items(), found["means"].values(), strict=True)
+        [names[name], sum(row["values"] for row in part), *(f"{100 * covered(part, key):.1f} %" for key in KINDS)]
+        for name, part in found_of.items()
     ]  # fmt: skip
     return "\n".join([
         "How often 90 % intervals hold the true value, on planted images and movies of few photons",
