@@ -29,7 +29,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "stripes": denoising.stripes,
     "exact": posterior.exact, "diverse": posterior.diverse, "photons": posterior.photons,
     "samples": posterior.sampling, "light": posterior.light, "regions": posterior.regions,
-    "quantities": posterior.quantities,
+    "quantities": posterior.quantities, "light_worlds": posterior.light_worlds, "ladder": posterior.ladder,
     "invention": posterior.invention,
     "fuzz": robustness.fuzz, "kills": robustness.kills, "memory": robustness.memory,
     "planted": choice.planted, "dense": choice.dense, "labelled": choice.labelled, "never_worse": choice.never_worse,

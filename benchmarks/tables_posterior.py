@@ -121,6 +121,43 @@ def light() -> str:
     ])  # fmt: skip
 
 
+def light_worlds() -> str:
+    """Samples of a network trained in a world, against exact ones."""
+    found = result("light_worlds")
+    lines = [
+        [WORLDS[world], passes, name, *(f"{one[key]:.4g}" for key in ("model", "exact", "std", "ks"))]
+        for world, content in found["worlds"].items()
+        for passes, statistics in content["passes"].items()
+        for name, one in statistics.items()
+    ]
+    steps = " and ".join(str(content["steps"]) for content in found["worlds"].values())
+    return "\n".join([
+        f"{found['samples']} samples of an image of 48 x 48 pixels, and {found['exact']} exact ones, after training",
+        f"`simulated` in the world ({steps} steps, `benchmarks/light_worlds.py`): mean over samples, of exact ones,",
+        "their standard deviation, and the largest difference of the distributions:", "",
+        table(lines, ["world", "passes", "of each sample", "model", "exact", "std", "difference"]),
+    ])  # fmt: skip
+
+
+def ladder() -> str:
+    """The ladder of `hdn` alone, and `n2v`, against training steps."""
+    found = rows("ladder")
+    lines = [
+        [
+            f"`{row['method']}`", row["settings"].get("width", ""), row["steps"], row["psnr"],
+            f"{row['sample_over_mean']:.2f}" if "sample_over_mean" in row else "",
+        ]
+        for row in sorted(found, key=lambda row: (row["method"], row["steps"]))
+    ]  # fmt: skip
+    return "\n".join([
+        "The ladder alone, without synthetic scenes, on natural images with noise of standard deviation 25, trained on",
+        "Train400, ten images of BSD68, range 255 (`benchmarks/ladder.py`): PSNR of the mean of all samples, and the",
+        "squared error of a sample over that of the mean (2 for exact samples). Published are 28.8 dB for the mean of",
+        "100 samples, after 400 times as many pixels as in 4,000 steps:", "",
+        table(lines, ["method", "`width`", "steps", "PSNR", "sample / mean"]),
+    ])  # fmt: skip
+
+
 def covered(found: list[dict[str, Any]], key: str) -> float:
     """The fraction of values within their intervals, over all images."""
     return float(sum(row["values"] * row[key] for row in found) / sum(row["values"] for row in found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def test_functions_may_name_what_they_measure() -> None:
     [
         (lambda image: float("nan"), "the measurement is not a finite number for the mean"),
         (lambda image: {"ratio": float("inf") if image.mean() > 10 else 1.0}, "ratio is not a finite number"),
+        (lambda image: [], "gives no values"),
         (lambda image: "much", "the measurement gives str, not numbers"),
         (lambda image: [0] * (1 + (image.mean() > 11)), "gives 2 values for sample"),
     ],
@@ -150,6 +152,11 @@ def test_functions_may_name_what_they_measure() -> None:
 def test_measurements_that_are_no_numbers_are_refused(measure: Any, message: str) -> None:
     with pytest.raises(nw.UserError, match=message):
         known_posterior().quantify(measure, 39)
+
+
+def test_a_measurement_needs_samples() -> None:
+    with pytest.raises(nw.UserError, match="no sample to measure"):
+        known_posterior().quantify(np.mean, 0)
 
 
 def test_standard_deviations_of_pixels_are_no_samples() -> None:
@@ -242,6 +249,11 @@ def test_a_table_with_intervals_that_hold_the_truth(cells: Path, capsys: pytest.
         (["-o", "table.txt"], "a table is written as CSV"),
         (["--threshold", "1", "2"], "threshold: 2 values for 1 channel"),
         (["--threshold", "nan"], "is not finite"),
+        (["--measure"], "nothing is to be measured"),
+        (["--labels", "huge.npy"], "is too large; number the regions anew"),
+        (["--measure", "spots", "--spot-amplitude", "-3"], "no amplitude"),
+        (["--measure", "spots", "--spot-sigma", "1000"], "no width of spots here"),
+        (["-o", "folder.csv", "--overwrite"], "is a folder"),
         (["--baseline", "5", "5"], "no frame is from 5 to 5"),
         (["--measure", "spots", "--spot-sigma", "0"], "0 is no width"),
         (["--model", "half.npy", "--steps", "3"], "leave out --method, --noise, --budget, --steps"),
@@ -254,6 +266,8 @@ def test_bad_input_is_refused_before_the_work(
     monkeypatch.chdir(cells.parent)
     np.save("half.npy", np.ones((32, 64), int))
     np.save("none.npy", np.zeros((64, 64), int))
+    np.save("huge.npy", np.full((64, 64), 2**63 + 1, np.uint64))
+    Path("folder.csv").mkdir()
     np.save("light.npy", np.full((64, 64), 0.5))
     before = sorted(Path().iterdir())
     assert cli.main(["quantify", "cells.tif", "--measure", "area", *options]) == 2
@@ -279,6 +293,29 @@ def test_a_pixel_that_is_not_a_number_is_named(cells: Path, capsys: pytest.Captu
     assert "1 pixel of regions hold no light (not finite, excluded, or fill) and are left out" in printed.err
     area, mean = json.loads(printed.out)["quantities"]
     assert area["median"] == 64 * 64 - 1 and area["label"] == 0 and 100 < mean["median"] < 160
+
+
+def test_labels_of_an_xarray_have_the_axes_of_the_image() -> None:
+    xarray = pytest.importorskip("xarray")
+    labels = np.zeros((32, 32), int)
+    labels[:8], labels[8:] = 1, 2
+    with nw.io.open_source(np.zeros((32, 32), np.float32)) as source:
+        turned = regions_of(xarray.DataArray(labels.T, dims=("x", "y")), source)
+        assert (turned.indices == regions_of(labels, source).indices).all()
+
+
+def test_nothing_is_trained_unless_a_training_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def denoise(_source: Any, **settings: Any) -> None:
+        asked.append(settings.get("steps"))
+        raise nw.UserError("stop")
+
+    monkeypatch.setattr(sys.modules[quantify.__module__], "denoise", denoise)
+    for settings in ({}, {"budget": None, "method": "auto"}, {"budget": "1 min"}, {"method": "hdn"}, {"steps": 7}):
+        with pytest.raises(nw.UserError, match="stop"):
+            quantify(np.random.default_rng(0).normal(100, 9, (40, 40)), **settings)
+    assert asked == [0, 0, None, None, 7]
 
 
 def test_the_help_names_all_measurements() -> None:

@@ -74,6 +74,8 @@ def quantify(
     """
     first = named(measure(mean))
     names, rows = tuple(first), list[list[float]]()
+    if not names:
+        raise UserError("the measurement gives no values; return a number, several, or a dict")
     if finite:
         check_finite(first, "the mean")
     for number, image in enumerate(samples):
@@ -86,6 +88,8 @@ def quantify(
         if finite:
             check_finite(found, f"sample {number}")
         rows.append(list(found.values()))
+    if not rows:
+        raise UserError("there is no sample to measure; ask for 1 or more, 39 for intervals of 90 %")
     return Quantities(names, np.array(rows).reshape(-1, len(names)), np.array(list(first.values())))
 
 

@@ -78,7 +78,7 @@ class Quantify:
     mask: options.File = None
     """leave out pixels where this image is zero"""
     budget: options.Budget = None
-    """time for training (default: 60s); samples take their own"""
+    """time for training (default: none, the packaged network is used as it is); samples take their own"""
     steps: options.Steps = None
     """number of training steps, instead of a time"""
     seed: int = 0
@@ -100,6 +100,8 @@ class Quantify:
         given = [user_path(name) for name in (self.labels, self.model, *self.noise) if name is not None]
         refuse_inputs([*paths, *given], [path for path in (table, figure) if path is not None])
         refuse_taken(table, self.overwrite)
+        if table.is_dir():
+            raise UserError(f"{table}: is a folder; give another name for the table")
         from noisewise.quantify.run import quantify, write_csv
 
         with Display(self.messages.quiet) as display:

@@ -32,12 +32,17 @@ def plot_quantities(rows: Sequence[Mapping[str, Any]], coverage: float, path: st
         series = groupby(sorted(part, key=itemgetter(*same)), itemgetter(*same)) if same else [((), part)]
         for number, (one, mine) in enumerate(series):
             title = ", ".join(f"{key} {value}" for key, value in zip(same, one, strict=True))
-            draw(panel, list(mine), along, COLOURS[number % len(COLOURS)], title if number < MOST_SERIES else "")
+            draw(panel, list(mine), along, colour_of(number), title if number < MOST_SERIES else "")
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize=7)
+            panel.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         panel.set(ylabel=name, xlabel={"position": "position (pixels)", "frame": "frame", "label": "label"}[along])
     figure.suptitle(f"medians and {coverage:.0%} intervals", fontsize=10)
     save(figure, path)
+
+
+def colour_of(number: int) -> str:
+    """Colours of series, distinct for ten of them."""
+    return COLOURS[number] if number < len(COLOURS) else f"C{(number - len(COLOURS)) % 10}"
 
 
 def draw(panel: Any, rows: Sequence[Mapping[str, Any]], along: str, colour: str, title: str) -> None:

@@ -222,7 +222,7 @@ def trace(scene: Scene, options: Options) -> Values:
 def profile(scene: Scene, options: Options) -> Values:
     """The signal along a line, at steps of about a pixel, by linear interpolation; of stacks, in the middle slice."""
     if options.line is None:
-        raise UserError("a profile needs a line; give its ends, such as 10,20,80,90 (y, x, y, x in pixels)")
+        raise UserError("a profile needs a line; give its ends y, x, y, x in pixels, such as 10 20 80 90")
     height, width = scene.image.shape[-2:]
     y0, x0, y1, x1 = options.line
     if not (0 <= min(y0, y1) <= max(y0, y1) <= height - 1 and 0 <= min(x0, x1) <= max(x0, x1) <= width - 1):

@@ -29,6 +29,7 @@ ORDER = "TCZYX"
 BACKGROUND_PERCENTILE = 5.0  # of the posterior mean, where no background is given
 SPOT_SHARE = 0.2  # of the brightest signal above the background: the least amplitude of a spot, if none is given
 BRIGHT_PERCENTILE, ROUNDING = 99.9, 1000  # what is found is rounded to a fraction of the contrast
+LARGEST_LABEL = 2**53
 BINS = 256  # of the histogram in which a threshold is found
 COLUMNS = ("measurement", "label", "channel", "frame", "position", "median", "low", "high", "of_mean")
 
@@ -80,13 +81,16 @@ def quantify(
     image: a path or an array. labels: regions, positive integers, in the shape of the image without its channels, or of
     one frame; a path or an array; None: the whole image. measure: names of `MEASUREMENTS`. samples: their number.
     coverage: of the intervals. model: a trained `Model`, or its file, with `settings` as for `predict`; None: the image
-    is denoised first, with `settings` as for `denoise`. axes: letters from `STCZYX`, if the image does not give them.
-    series: number of the image in files that contain several. options: fields of `Options`.
+    is denoised first, with `settings` as for `denoise`, but without training where neither method, budget nor steps are
+    given. axes: letters from `STCZYX`, if the image does not give them. series: number of the image in files that
+    contain several. options: fields of `Options`.
 
     Returns a `Quantified`. Errors: `UserError` for images and labels that do not fit, measurements that are not
     possible, and methods that give no samples.
     """
-    names = [measure] if isinstance(measure, str) else list(measure)
+    names = [measure] if isinstance(measure, str) else list(measure or ())
+    if not names:
+        raise UserError(f"nothing is to be measured; name one or more of: {', '.join(MEASUREMENTS)}")
     functions = [find_measure(name) for name in names]
     refuse_few(samples, coverage)
     with open_source(image, axes, series=series) as source:
@@ -97,7 +101,7 @@ def quantify(
             function(scene, first)
         settings |= {"seed": seed, "samples": samples}
         if model is None:
-            found = denoise(source, **settings)
+            found = denoise(source, **(settings | {"steps": 0} if untrained(settings) else settings))
             posterior, notes = found.posterior, list(found.notes)
         else:
             posterior, notes = predict(source, model, **settings), []
@@ -111,6 +115,11 @@ def quantify(
             raise UserError(f"{source.name}: {lost[0]} is not a finite number; change the labels or the measurement")
         notes = [*source.notes, *notes, *left_out, *used(functions, assumed), *missing(lost)]
         return Quantified(source.name, quantities, options_used, coverage, list(dict.fromkeys(notes)))
+
+
+def untrained(settings: Mapping[str, Any]) -> bool:
+    """Whether neither a method nor a training is asked for: the packaged network then draws the samples."""
+    return settings.get("method") in (None, "auto") and settings.get("budget") is None and settings.get("steps") is None
 
 
 def measured(
@@ -182,11 +191,14 @@ def regions_of(labels: Any, source: Source) -> Regions:
     if labels is None:
         return Regions(np.array([EVERYWHERE]), np.ones([1, *(sizes.get(axis, 1) for axis in "ZYX")], np.int64))
     if getattr(getattr(labels, "dtype", None), "kind", "") == "b":
-        labels = np.asarray(labels).astype(np.uint8)
+        labels = labels.astype(np.uint8)
     with open_source(labels) as opened:
-        marks, name = np.squeeze(opened.read()), opened.name
+        marks, name = opened.read(), opened.name
+        marks = np.squeeze(marks if "S" in opened.axes else ordered(marks, opened.axes))
     if not np.isfinite(marks).all() or (marks != np.round(marks)).any() or marks.min() < 0:
         raise UserError(f"{name}: labels are whole numbers, 0 for no region; give an image of labels, not of light")
+    if marks.max() > LARGEST_LABEL:
+        raise UserError(f"{name}: the label {marks.max()} is too large; number the regions anew, from 1 on")
     for names in (kept, [axis for axis in kept if axis != "T"]):
         names = [axis for axis in names if sizes[axis] > 1]
         if marks.shape == tuple(sizes[axis] for axis in names):
@@ -220,7 +232,7 @@ def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, 
         if len(values) not in (1, len(channels)):
             raise UserError(f"{name}: {counted(len(values), 'value')} for {counted(len(channels), 'channel')}")
         if not np.isfinite(values).all():
-            raise UserError(f"{name}: {values} is not finite; give pixel values")
+            raise UserError(f"{name}: {', '.join(map(str, values))} is not finite; give pixel values")
         return values * len(channels) if len(values) == 1 else values
 
     background = per_channel("background", dark)
@@ -232,8 +244,10 @@ def complete(given: Mapping[str, Any], mean: Array) -> tuple[Options, dict[str, 
     if end > len(mean) > 1:
         raise UserError(f"baseline: frames {first} to {end} of an image of {counted(len(mean), 'frame')}")
     others = {name: given[name] for name in ("line", "spot_sigma") if given.get(name) is not None}
-    if not 0 < others.get("spot_sigma", 1) < np.inf:
-        raise UserError(f"spot_sigma: {others['spot_sigma']:g} is no width; give pixels, above 0")
+    if not 0 < others.get("spot_sigma", 1) <= max(mean.shape[-2:]) / 4:
+        raise UserError(f"spot_sigma: {others['spot_sigma']:g} is no width of spots here; give pixels, such as 1.5")
+    if given.get("spot_amplitude") is not None and min(amplitude) <= 0:
+        raise UserError(f"spot_amplitude: {min(amplitude):g} is no amplitude; give pixel values above 0")
     options = Options(threshold, background, spot_amplitude=amplitude, baseline=(first, end))
     return replace(options, **others), notes
 
