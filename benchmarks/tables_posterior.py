@@ -153,7 +153,8 @@ def ladder() -> str:
         "The ladder alone, without synthetic scenes, on natural images with noise of standard deviation 25, trained on",
         "Train400, ten images of BSD68, range 255 (`benchmarks/ladder.py`): PSNR of the mean of all samples, and the",
         "squared error of a sample over that of the mean (2 for exact samples). Published are 28.8 dB for the mean of",
-        "100 samples, after 400 times as many pixels as in 4,000 steps:", "",
+        "100 samples on all 68 images (`n2v`: 27.9 dB after 4,000 steps here), after 400 times as many pixels",
+        "as in 4,000 steps:", "",
         table(lines, ["method", "`width`", "steps", "PSNR", "sample / mean"]),
     ])  # fmt: skip
 
