@@ -59,8 +59,10 @@ EXTRA: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def run(name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]) -> dict[str, Any]:
-    """One method in one world."""
+def trained(
+    name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]
+) -> tuple[nw.Model, float] | None:  # fmt: skip
+    """A model of a world, and the seconds of its training; None where the method is not for such images."""
     world = WORLDS[world_name]
     signal, noisy = world.draw(TRAINING[world_name], 2 * seed + 1)
     again = world.noise.sample(signal.double(), torch.Generator().manual_seed(seed + 77)).float()
@@ -69,12 +71,20 @@ def run(name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]
         extra = extra | {"scenes": str(SCENES)}
     traits = methods.get(name)(**extra).traits
     if traits.counts_only and world_name != "poisson":
-        return {"refused": "its pixels are no counts"}
+        return None
     target = {"noisy": None, "pairs": again.numpy(), "clean": signal.numpy()}[traits.needs]
     noise = None if traits.noise == "none" else world.noise
     start = time.perf_counter()
     model = nw.train(name, noisy.numpy(), target, steps=steps, noise=noise, seed=seed, **(SETTINGS[world_name] | extra))
-    seconds = time.perf_counter() - start
+    return model, time.perf_counter() - start
+
+
+def run(name: str, world_name: str, steps: int, seed: int, extra: dict[str, Any]) -> dict[str, Any]:
+    """One method in one world."""
+    found, world = trained(name, world_name, steps, seed, extra), WORLDS[world_name]
+    if found is None:
+        return {"refused": "its pixels are no counts"}
+    (model, seconds), traits = found, methods.get(name)(**extra).traits
     row = {"settings": extra, "steps": model.train_state.step, "training_s": seconds}
     row |= score(model, world, TESTED[world_name])
     if traits.samples and not traits.counts_only:

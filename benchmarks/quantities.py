@@ -1,6 +1,6 @@
 """Error bars of spot counts and of dF/F, on planted images and movies: how often intervals hold the true value.
 
-    python benchmarks/quantities.py                 (a quarter of an hour on two cores)
+    python benchmarks/quantities.py                 (half an hour on two cores)
 
 Spots: images of 96 x 96 pixels with 10 to 40 spots (standard deviation 1.5 pixels) over a drawn scene that is far
 wider than they are. The count in each quarter of the image, by `blob_log`; the true value is the count in the image

@@ -14,6 +14,7 @@ import tifffile
 
 import noisewise as nw
 from noisewise import cli
+from noisewise.errors import NeedsTraining
 from noisewise.posterior import Normal, Sampled
 from noisewise.quantify.measurements import MEASUREMENTS, Key, Options, Regions, Scene
 from noisewise.quantify.run import complete, ordered, otsu, quantify, regions_of
@@ -316,6 +317,19 @@ def test_nothing_is_trained_unless_a_training_is_asked_for(monkeypatch: pytest.M
         with pytest.raises(nw.UserError, match="stop"):
             quantify(np.random.default_rng(0).normal(100, 9, (40, 40)), **settings)
     assert asked == [0, 0, None, None, 7]
+
+
+def test_a_method_that_must_be_trained_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def denoise(_source: Any, **settings: Any) -> None:
+        asked.append(settings.get("steps"))
+        raise NeedsTraining("no") if settings.get("steps") == 0 else nw.UserError("stop")
+
+    monkeypatch.setattr(sys.modules[quantify.__module__], "denoise", denoise)
+    with pytest.raises(nw.UserError, match="stop"):
+        quantify(np.random.default_rng(0).normal(100, 9, (40, 40)))
+    assert asked == [0, None]
 
 
 def test_the_help_names_all_measurements() -> None:

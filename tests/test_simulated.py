@@ -123,15 +123,9 @@ def test_clean_images_may_replace_synthetic_scenes(tmp_path: Path) -> None:
     errors = []
     for scenes in ("mixed", str(tmp_path / "clean.npy")):
         model = nw.train(
-            "simulated",
-            noisy,
-            noise=noise_model,
-            scenes=scenes,
-            self_weight=0.0,
-            steps=110,
-            learning_rate=6e-3,
+            "simulated", noisy, noise=noise_model, scenes=scenes, self_weight=0.0, steps=110, learning_rate=6e-3,
             **QUICK,
-        )
+        )  # fmt: skip
         errors.append(float(np.mean((model.predict(noisy, average=False).mean - clean) ** 2)))
     assert errors[1] < 0.8 * errors[0]
 

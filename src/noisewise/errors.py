@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class NeedsTraining(UserError):
+    """A method cannot be used without a training step."""
+
+
 def counted(number: int, noun: str) -> str:
     """`1 step`, `2 steps`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

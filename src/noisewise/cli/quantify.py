@@ -100,8 +100,6 @@ class Quantify:
         given = [user_path(name) for name in (self.labels, self.model, *self.noise) if name is not None]
         refuse_inputs([*paths, *given], [path for path in (table, figure) if path is not None])
         refuse_taken(table, self.overwrite)
-        if table.is_dir():
-            raise UserError(f"{table}: is a folder; give another name for the table")
         from noisewise.quantify.run import quantify, write_csv
 
         with Display(self.messages.quiet) as display:

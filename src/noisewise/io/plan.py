@@ -107,10 +107,12 @@ def refuse_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
 
 
 def refuse_taken(output: str | Path | None, overwrite: bool) -> None:
-    """Errors: `UserError` if a file exists already (unless `overwrite`) or its folder does not."""
+    """Errors: `UserError` if a file exists already (unless `overwrite`), is a folder, or its folder does not exist."""
     if output is None:
         return
     path = user_path(output)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists already; choose another name, or replace it with the option overwrite")
     if not path.parent.is_dir():

@@ -117,10 +117,15 @@ def synthetic_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch, g
     noisy, signal = add_noise(net, synthetic_scenes(net, batch, settings.scenes), batch.generator)
     features = conditioning(net, len(batch.noisy))
     if growth > 1 and not batch.held_out:
-        brighter, power = torch.rand(2, len(noisy), *[1] * (noisy.ndim - 1), generator=batch.generator).to(noisy)
-        light = torch.where(brighter < MORE_LIGHT, growth**power, 1.0)
+        light = random_lights(noisy, growth, batch.generator)
         noisy, features = torch.lerp(signal, noisy, light.rsqrt()), features.with_light(light)
     return supervised_loss(net, batch, noisy, signal, features)
+
+
+def random_lights(images: Tensor, growth: float, generator: torch.Generator) -> Tensor:
+    """The light of each image, (N, 1, ...): of most 1, of the others up to `growth`, log-uniform."""
+    chosen, power = torch.rand(2, len(images), *[1] * (images.ndim - 1), generator=generator).to(images)
+    return torch.where(chosen < MORE_LIGHT, growth**power, 1.0)
 
 
 def image_loss(settings: ConditionedSettings, net: Denoiser, batch: Batch) -> Tensor:

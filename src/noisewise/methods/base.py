@@ -135,9 +135,9 @@ class Denoiser(Standardized):
     maps that the backbone takes and returns per channel. std_scale: factor on predicted standard deviations,
     (C, 1, ...), found after training. kept_level, kept_share: levels (C, K), ADU, and the share of the noisy pixel
     that a result keeps at each, found after training. spread: of samples that add light, (C, 1, ...), found after
-    training; 0: not known. warnings: where the method does not suit such images, and what to
-    do. no_light: the signal without light (C, 1, ...), of which no image has less, for photon counts; or None.
-    pretrained_part: submodule whose parameters are pretrained, and trained at a reduced learning rate; or "".
+    training; 0: not known. warnings: where the method does not suit such images, and what to do. no_light: the signal
+    without light (C, 1, ...), of which no image has less, for photon counts; or None. pretrained_part: submodule whose
+    parameters are pretrained, and trained at a reduced learning rate; or "".
     """
 
     std_scale: Tensor

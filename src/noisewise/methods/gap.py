@@ -13,11 +13,11 @@ from torch import Tensor
 
 from noisewise.methods._adding_light import LightSettings, light_sampler
 from noisewise.methods._conditioned import (
-    MORE_LIGHT,
     build_conditioned,
     combined_loss,
     conditioned_traits,
     image_can_train,
+    random_lights,
     refuse_without_signal,
     starts_pretrained,
 )
@@ -81,9 +81,8 @@ class GAP(LightSettings):
         signal, (gain, offset) = synthetic_scenes(net, batch, self.scenes), photon_scale(net)
         exposure = random_exposures(signal, self.faintest, MAX_EXPOSURE, batch.generator)
         if not batch.held_out:  # some as bright as samples become
-            brightest = random_exposures(signal, 1.0, max(self.growth, MAX_EXPOSURE), batch.generator)
-            chosen = torch.rand(exposure.shape, generator=batch.generator).to(exposure) < MORE_LIGHT
-            exposure = torch.where(chosen, brightest, exposure)
+            light = random_lights(signal, max(self.growth, MAX_EXPOSURE), batch.generator)
+            exposure = torch.where(light > 1, light, exposure)
         rate = ((signal - offset) / gain).clamp(min=0)
         photons = torch.poisson((exposure * rate).cpu(), generator=batch.generator).to(signal)
         noisy, features = as_image(net, photons, exposure)

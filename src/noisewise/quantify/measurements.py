@@ -76,7 +76,12 @@ class Regions:
     @cached_property
     def counts(self) -> Array:
         """Number of pixels of each region, (T or 1, regions)."""
-        return np.stack([np.bincount(one.ravel(), minlength=len(self.names) + 1)[1:] for one in self.indices])
+        return np.stack([self.sums_at(one) for one in self.indices])
+
+    def sums_at(self, indices: Array, weights: Array | None = None) -> Array:
+        """Sum of weights (default: 1) over the places in each region, given the indices at these places."""
+        weights = None if weights is None else weights.ravel().astype(np.float64)
+        return np.asarray(np.bincount(indices.ravel(), weights, minlength=len(self.names) + 1)[1:])
 
 
 @dataclass(frozen=True)
@@ -86,21 +91,20 @@ class Scene:
     image: Array
     regions: Regions
 
-    def planes(self) -> Iterator[tuple[int, int, Array, Array]]:
-        """Frame, channel, image (Z, Y, X) and regions of each."""
+    def planes(self) -> Iterator[tuple[int, int, Array]]:
+        """Frame, channel and image (Z, Y, X) of each."""
         for frame, channels in enumerate(self.image):
             for channel, image in enumerate(channels):
-                yield frame, channel, image, self.regions.of(frame)
+                yield frame, channel, image
 
-    def sums(self, image: Array, indices: Array) -> Array:
-        """Sum of an image in each region."""
-        count = len(self.regions.names) + 1
-        return np.asarray(np.bincount(indices.ravel(), image.ravel().astype(np.float64), minlength=count)[1:])
+    def sums(self, image: Array, frame: int) -> Array:
+        """Sum of an image (Z, Y, X) in each region of a frame."""
+        return self.regions.sums_at(self.regions.of(frame), image)
 
-    def means(self, image: Array, indices: Array) -> Array:
-        """Mean of an image in each region; not a number where a region has no pixels."""
+    def means(self, image: Array, frame: int) -> Array:
+        """Mean of an image in each region of a frame; not a number where a region has no pixels."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.sums(image, indices) / np.bincount(indices.ravel(), minlength=len(self.regions.names) + 1)[1:]
+            return np.asarray(self.sums(image, frame) / self.regions.pixels(frame))
 
     def keyed(self, name: str, frame: int, channel: int, values: Array) -> Values:
         """Values of the regions that the frame has, by `Key`."""
@@ -114,25 +118,25 @@ Measure = Callable[[Scene, Options], Values]
 
 def area(scene: Scene, options: Options) -> Values:
     """Pixels above the threshold."""
-    return by_region(scene, "area", lambda image, where, c: scene.sums(image > options.threshold[c], where))
+    return by_region(scene, "area", lambda image, t, c: scene.sums(image > options.threshold[c], t))
 
 
 def total(scene: Scene, options: Options) -> Values:  # noqa: ARG001
     """Sum of the signal."""
-    return by_region(scene, "sum", lambda image, where, _: scene.sums(image, where))
+    return by_region(scene, "sum", lambda image, t, _: scene.sums(image, t))
 
 
 def mean(scene: Scene, options: Options) -> Values:  # noqa: ARG001
     """Mean of the signal."""
-    return by_region(scene, "mean", lambda image, where, _: scene.means(image, where))
+    return by_region(scene, "mean", lambda image, t, _: scene.means(image, t))
 
 
 def maximum(scene: Scene, options: Options) -> Values:  # noqa: ARG001
     """Largest signal."""
 
-    def largest(image: Array, where: Array, channel: int) -> Array:  # noqa: ARG001
+    def largest(image: Array, frame: int, channel: int) -> Array:  # noqa: ARG001
         found = np.full(len(scene.regions.names) + 1, -np.inf)
-        np.maximum.at(found, where.ravel(), image.ravel())
+        np.maximum.at(found, scene.regions.of(frame).ravel(), image.ravel())
         return found[1:]
 
     return by_region(scene, "maximum", largest)
@@ -141,7 +145,7 @@ def maximum(scene: Scene, options: Options) -> Values:  # noqa: ARG001
 def integrated(scene: Scene, options: Options) -> Values:
     """Sum of the signal above the background."""
     return by_region(
-        scene, "integrated", lambda image, where, c: scene.sums(image - options.background[c], where)
+        scene, "integrated", lambda image, t, c: scene.sums(image - options.background[c], t)
     )  # fmt: skip
 
 
@@ -156,10 +160,10 @@ def centroid(scene: Scene, options: Options) -> Values:
         shape[number] = size
         places = np.arange(size, dtype=np.float64).reshape(shape)
 
-        def centre(image: Array, where: Array, channel: int, places: Array = places) -> Array:
+        def centre(image: Array, frame: int, channel: int, places: Array = places) -> Array:
             light = np.maximum(image - options.background[channel], 0)
             with np.errstate(invalid="ignore", divide="ignore"):
-                return scene.sums(light * places, where) / scene.sums(light, where)
+                return scene.sums(light * places, frame) / scene.sums(light, frame)
 
         found |= by_region(scene, f"centroid {axis.lower()}", centre)
     return found
@@ -170,8 +174,7 @@ def ratio(scene: Scene, options: Options) -> Values:
     refuse_one_channel(scene, "ratio")
     found: Values = {}
     for frame, image in enumerate(scene.image):
-        where = scene.regions.of(frame)
-        over, under = (scene.means(image[c], where) - options.background[c] for c in (0, 1))
+        over, under = (scene.means(image[c], frame) - options.background[c] for c in (0, 1))
         with np.errstate(invalid="ignore", divide="ignore"):
             found |= scene.keyed("ratio", frame, 0, over / under)
     return found
@@ -188,14 +191,14 @@ def colocalisation(scene: Scene, options: Options) -> Values:
     for frame, image in enumerate(scene.image):
         where = scene.regions.of(frame)
         parts = [part.astype(np.float64) for part in image[:2]]
-        a, b = (part - np.concatenate([[0.0], scene.means(part, where)])[where] for part in parts)
-        squares = scene.sums(a**2, where) * scene.sums(b**2, where)
+        a, b = (part - np.concatenate([[0.0], scene.means(part, frame)])[where] for part in parts)
+        squares = scene.sums(a**2, frame) * scene.sums(b**2, frame)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found |= scene.keyed("pearson", frame, 0, scene.sums(a * b, where) / np.sqrt(squares))
+            found |= scene.keyed("pearson", frame, 0, scene.sums(a * b, frame) / np.sqrt(squares))
             for name, one, other in (("manders m1", 0, 1), ("manders m2", 1, 0)):
                 light = np.maximum(image[one] - options.background[one], 0)
-                both = scene.sums(light * (image[other] > options.threshold[other]), where)
-                found |= scene.keyed(name, frame, 0, both / scene.sums(light, where))
+                both = scene.sums(light * (image[other] > options.threshold[other]), frame)
+                found |= scene.keyed(name, frame, 0, both / scene.sums(light, frame))
     return found
 
 
@@ -208,7 +211,7 @@ def trace(scene: Scene, options: Options) -> Values:
         raise UserError("dF/F needs a time axis, and the image has one frame; give axes such as TYX if they are wrong")
     found: Values = {}
     for channel in range(scene.image.shape[1]):
-        light = np.stack([scene.means(image[channel], scene.regions.of(t)) for t, image in enumerate(scene.image)])
+        light = np.stack([scene.means(image[channel], t) for t, image in enumerate(scene.image)])
         light -= options.background[channel]
         baseline = light[slice(*options.baseline)]
         seen = np.isfinite(baseline)
@@ -232,7 +235,7 @@ def profile(scene: Scene, options: Options) -> Values:
     low_y, low_x = np.minimum(y.astype(int), max(height - 2, 0)), np.minimum(x.astype(int), max(width - 2, 0))
     b, a = y - low_y, x - low_x
     found: Values = {}
-    for frame, channel, image, _ in scene.planes():
+    for frame, channel, image in scene.planes():
         plane = image[len(image) // 2]
         upper, lower = (
             (1 - a) * plane[row, low_x] + a * plane[row, np.minimum(low_x + 1, width - 1)]
@@ -254,13 +257,13 @@ def spots(scene: Scene, options: Options) -> Values:
         raise UserError('counting spots needs scikit-image; install it: pip install "noisewise[quantify]"') from error
     narrow, wide = options.spot_sigma / SIGMA_RATIO**0.5, options.spot_sigma * SIGMA_RATIO**0.5
     found: Values = {}
-    for frame, channel, image, where in scene.planes():
+    for frame, channel, image in scene.planes():
+        where = scene.regions.of(frame)
         flat, marks = (image[0], where[0]) if len(image) == 1 else (image, where)
         threshold = SPOT_RESPONSE * options.spot_amplitude[channel]
         blobs = blob_log(flat.astype(np.float64), narrow, wide, num_sigma=4, threshold=threshold, threshold_rel=None)
         at = marks[tuple(blobs[:, : flat.ndim].astype(int).T)]
-        counts = np.bincount(at, minlength=len(scene.regions.names) + 1)[1:]
-        found |= scene.keyed("spots", frame, channel, counts)
+        found |= scene.keyed("spots", frame, channel, scene.regions.sums_at(at))
     return found
 
 
@@ -277,11 +280,11 @@ USES: dict[str, tuple[Measure, ...]] = {  # options that are found in the image 
 # -- pieces ------------------------------------------------------------------------------------------
 
 
-def by_region(scene: Scene, name: str, values: Callable[[Array, Array, int], Array]) -> Values:
-    """One value for each region, channel and frame. values: (image, regions, channel) -> one for each region."""
+def by_region(scene: Scene, name: str, values: Callable[[Array, int, int], Array]) -> Values:
+    """One value for each region, channel and frame. values: (image, frame, channel) -> one for each region."""
     found: Values = {}
-    for frame, channel, image, where in scene.planes():
-        found |= scene.keyed(name, frame, channel, values(image, where, channel))
+    for frame, channel, image in scene.planes():
+        found |= scene.keyed(name, frame, channel, values(image, frame, channel))
     return found
 
 

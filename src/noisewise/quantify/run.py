@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from noisewise.axes import Array
-from noisewise.errors import UserError, counted
+from noisewise.errors import NeedsTraining, UserError, counted
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import drafted
@@ -21,7 +21,7 @@ from noisewise.posterior import Posterior
 from noisewise.quantify.measurements import EVERYWHERE, MEASUREMENTS, USES, Key, Options, Regions, Scene, Values
 from noisewise.quantities import COVERAGE, SAMPLES, Quantities, refuse_few
 from noisewise.quantities import quantify as quantify_samples
-from noisewise.workflow.denoise import denoise
+from noisewise.workflow.denoise import Result, denoise
 from noisewise.workflow.predict import predict
 
 DEFAULT = ("mean", "sum")
@@ -29,7 +29,7 @@ ORDER = "TCZYX"
 BACKGROUND_PERCENTILE = 5.0  # of the posterior mean, where no background is given
 SPOT_SHARE = 0.2  # of the brightest signal above the background: the least amplitude of a spot, if none is given
 BRIGHT_PERCENTILE, ROUNDING = 99.9, 1000  # what is found is rounded to a fraction of the contrast
-LARGEST_LABEL = 2**53
+LARGEST_LABEL = 2**53  # whole numbers up to it are the same in every type of pixels
 BINS = 256  # of the histogram in which a threshold is found
 COLUMNS = ("measurement", "label", "channel", "frame", "position", "median", "low", "high", "of_mean")
 
@@ -101,15 +101,16 @@ def quantify(
             function(scene, first)
         settings |= {"seed": seed, "samples": samples}
         if model is None:
-            found = denoise(source, **(settings | {"steps": 0} if untrained(settings) else settings))
+            found = denoise_untrained(source, settings) if untrained(settings) else denoise(source, **settings)
             posterior, notes = found.posterior, list(found.notes)
         else:
             posterior, notes = predict(source, model, **settings), []
-        light = ordered(read_light(source, tuple(slice(0, size) for size in source.shape)), source.axes)
-        regions, left_out = within(regions, np.asarray(np.isfinite(light).all(1)))
+        light = np.isfinite(read_light(source, tuple(slice(0, size) for size in source.shape)))
+        light = ordered(light, source.axes)
+        regions, left_out = within(regions, np.asarray(light.all(1)))
         quantities, options_used, assumed = measured(
-            posterior, source.axes, regions, np.isfinite(light), functions, samples, seed, given
-        )
+            posterior, source.axes, regions, light, functions, samples, seed, given
+        )  # fmt: skip
         quantities, lost = quantities.without_missing()
         if not quantities.names:
             raise UserError(f"{source.name}: {lost[0]} is not a finite number; change the labels or the measurement")
@@ -122,6 +123,14 @@ def untrained(settings: Mapping[str, Any]) -> bool:
     return settings.get("method") in (None, "auto") and settings.get("budget") is None and settings.get("steps") is None
 
 
+def denoise_untrained(source: Source, settings: Mapping[str, Any]) -> Result:
+    """Denoise with the packaged network as it is; with a training where it cannot be used so."""
+    try:
+        return denoise(source, **{**settings, "steps": 0})
+    except NeedsTraining:
+        return denoise(source, **settings)
+
+
 def measured(
     posterior: Posterior[Array], axes: str, regions: Regions, light: Array,
     functions: Sequence[Callable[[Scene, Options], Values]], samples: int, seed: int, given: Mapping[str, Any],
@@ -130,16 +139,15 @@ def measured(
 
     Returns the quantities, the options, and a note on each of those that were found in the image.
     """
-    mean = np.where(light, ordered(np.asarray(posterior.mean), axes), np.nan)
-    options, assumed = complete(given, mean)
+    mean = np.asarray(posterior.mean)
+    options, assumed = complete(given, np.where(light, ordered(mean, axes), np.nan))
     nothing = np.array(options.background)[:, None, None, None]
 
     def every(image: Array) -> dict[Key, float]:
         scene = Scene(np.where(light, ordered(np.asarray(image), axes), nothing), regions)
         return {key: value for one in functions for key, value in one(scene, options).items()}
 
-    pixels = np.asarray(posterior.mean)
-    return quantify_samples(every, pixels, posterior.each_sample(samples, seed), finite=False), options, assumed
+    return quantify_samples(every, mean, posterior.each_sample(samples, seed), finite=False), options, assumed
 
 
 def within(regions: Regions, light: Array) -> tuple[Regions, list[str]]:

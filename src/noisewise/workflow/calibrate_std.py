@@ -41,6 +41,7 @@ def calibrate(
     elif net.noise:
         net.kept_share.zero_()
         pieces = errors_of(method, net, batches)
+        # Few photons leave nothing worth keeping of a pixel: means of photon counts keep no share of it.
         if method.traits.pretrained and not method.traits.counts_only and (notes := keep_noisy_pixels(net, pieces)):
             pieces = errors_of(method, net, batches)
         found = [without_truth(pieces[channel], net.noise_model(channel)) for channel in channels]

@@ -18,7 +18,7 @@ from noisewise.data.images import TrainingImage, nbytes
 from noisewise.data.patches import PatchSource
 from noisewise.data.planned import memory_notes, plan_bytes
 from noisewise.data.repeats import pairs_of
-from noisewise.errors import UserError, counted
+from noisewise.errors import NeedsTraining, UserError, counted
 from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
@@ -130,7 +130,7 @@ class Training:
         model, state = self.model, self.model.train_state
         least = 0 if self.ready else 1
         if steps is not None and steps < least:
-            raise UserError(f"this method needs at least {counted(least, 'training step')}, not {steps}")
+            raise NeedsTraining(f"this method needs at least {counted(least, 'training step')}, not {steps}")
         too_little = seconds is not None and (seconds < WORTH_TRAINING or self.photons < ENOUGH_PHOTONS)
         trainable = any(parameter.requires_grad for parameter in model.net.parameters())
         state.untrained = self.ready and (steps == 0 or too_little or not trainable)
@@ -179,7 +179,7 @@ class Training:
         return sum(prod(source.shape) for source in sources) * (8 if average else 1) / pixels_per_second
 
     def _calibrate_std(self) -> list[str]:
-        """Correct results and standard deviations by their errors, after training. Returns notes for large changes."""
+        """Correct results, standard deviations and samples, after training. Returns notes for large changes."""
         model, state = self.model, self.model.train_state
         if not state.finished or state.calibrated:
             return []
