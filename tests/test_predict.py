@@ -24,10 +24,11 @@ from noisewise.methods.pn2v import PN2V
 from noisewise.noise.base import Noise
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.posterior import Posterior
+from noisewise.predict.flips import flips_and_rotations
 from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.outputs import Outputs
 from noisewise.predict.plan import plan_tiles, tile_within
-from noisewise.predict.run import Predictor, flips_and_rotations
+from noisewise.predict.run import Predictor
 
 from .conftest import denoiser, image_spec
 

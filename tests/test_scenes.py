@@ -41,7 +41,7 @@ def test_an_unknown_kind_is_refused() -> None:
 
 def test_spectra_cover_those_of_real_images() -> None:
     """The power falls as f^-2 in natural images, faster in blurred ones, and hardly for single molecules."""
-    found = [spectral_exponent(scenes.draw("mixed", (128, 128), seed).numpy()) for seed in range(40)]
+    found = [spectral_exponent(scenes.draw("mixed", (128, 128), seed).numpy()) for seed in range(120)]
     assert min(found) < -4 and max(found) > -1
     assert np.percentile(found, 25) < -2.3 < np.percentile(found, 75)
 

@@ -4,16 +4,16 @@
     python training/pretrain.py --steps 60000 --from-packaged  (starts from the packaged weights, at half the rate)
     python training/pretrain.py --steps 60000 --install        (then writes the result into the package)
 
-Scenes are generated once (`scenes.draw("mixed", ...)`, seeds 0 to 7999) and kept in the folder of the training. Every
-patch gets noise of its own, from the distribution that `expose` defines, and the network is conditioned on that noise,
-as it is when it is used. The error of a patch counts over its own root mean square, so that patches with few details,
-or much noise, weigh about as much as others. See `training/README.md`.
+Scenes are generated once (`scenes.draw("mixed", ...)`) and kept in the folder of the training: single planes, and
+volumes. An example is a patch of a plane, or five neighbouring planes of a moving scene or of a volume, of which the
+middle one is denoised. Each has noise of its own (`exposures.py`), and the network is conditioned on it, as it is when
+it is used. The error of an example counts over its own root mean square, so that those with few details, or much noise,
+weigh about as much as others. See `training/README.md`.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -25,163 +25,111 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from exposures import Exposure, expose, features_of
 from noisewise.container import read_container
-from noisewise.methods._conditioned import HOLDS, PRETRAINED, pretrained_state, save_pretrained
-from noisewise.methods.base import Batch, Denoiser, ImageSpec, make_unet
-from noisewise.methods.losses.supervised import STD_WEIGHT, patch_rmse, supervised_terms
+from noisewise.methods._conditioned import HOLDS, PRETRAINED, make_backbone, pretrained_state, save_pretrained
+from noisewise.methods.base import Batch, Denoiser, ImageSpec
+from noisewise.methods.losses.conditioned import MIN_STD
+from noisewise.methods.losses.supervised import STD_WEIGHT, patch_rmse
 from noisewise.methods.simulated import Simulated
-from noisewise.noise.models.correlated import filtered_noise
-from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, kernel_correlation
+from noisewise.nets.planes import INPUT_SCALE, NEIGHBOURS, PlanesUNet, differences
+from noisewise.noise.ops.conditioning import FEATURES
 from noisewise.scenes import draw
 from noisewise.scenes.pool import random_patch
 from noisewise.scenes.rng import Rng
+from noisewise.scenes.sequences import sequence
 from noisewise.train.loop import fit
 from noisewise.train.state import TrainState
 
-SCENES, SIDE, PATCH = 8000, 192, 64
+PLANES = len(NEIGHBOURS) + 1
+SCENES, SIDE, PATCH = 7000, 192, 80
+VOLUMES, VOLUME_SIDE = 1500, 112
 HELD_OUT = 200  # scenes for validation only
-HELD_OUT_BATCH, BATCH = 128, 8
-CONTINUED_RATE = 1e-3  # peak of the learning rate when starting from the packaged weights
-
-
-# -- noise of a patch --------------------------------------------------------------------------------
-
-
-@dataclass
-class PatchNoise:
-    """Noise of one patch, in photons: variance = slope · s + read_variance, row and column offsets, rounding.
-
-    excess: standard deviation of the pulse of a photon. rows, columns: standard deviations of the offsets.
-    """
-
-    slope: float
-    read_variance: float
-    excess: float = 0.0
-    kernel: Tensor | None = None
-    rows: float = 0.0
-    columns: float = 0.0
-    step: float = 0.0
-    clipped: bool = False
-
-
-def random_photon_noise(rng: Rng, unit: float) -> PatchNoise:
-    """Photon noise with read noise or excess noise. unit: about its standard deviation at the mean of the scene."""
-    noise = PatchNoise(1.0, 0.0)
-    if not rng.bernoulli(0.45):
-        noise.read_variance = rng.log_uniform(0.2, 10) ** 2
-    if rng.bernoulli(0.2):
-        noise.excess = rng.uniform(0.2, 1.0)
-        noise.slope = 1 + noise.excess**2
-    return with_structure(noise, rng, unit)
-
-
-def with_structure(noise: PatchNoise, rng: Rng, unit: float) -> PatchNoise:
-    """The same with correlation, row offsets, column offsets and rounding, each at random."""
-    if rng.bernoulli(0.35):
-        noise.kernel = random_kernel(rng)
-    if rng.bernoulli(0.12):
-        noise.rows = rng.log_uniform(0.08, 2) * unit
-    if rng.bernoulli(0.06):
-        noise.columns = rng.log_uniform(0.08, 2) * unit
-    if rng.bernoulli(0.3):
-        noise.step = rng.log_uniform(0.1, 2.0) * (1.0 if noise.slope else unit)
-        noise.clipped = rng.bernoulli(0.7) and noise.slope > 0
-    return noise
-
-
-def random_kernel(rng: Rng) -> Tensor:
-    """Kernel that correlates white noise: a Gaussian blur, a mean of neighbours, or weak random neighbours."""
-    kind = rng.uniform(0, 1)
-    if kind < 0.6:
-        widths = [rng.log_uniform(0.3, 1.4)] * 2
-        if rng.bernoulli(0.5):
-            widths[1] = rng.log_uniform(0.3, 1.4)
-        along = torch.arange(-4.0, 5.0)
-        parts = [torch.exp(-0.5 * (along / width) ** 2) for width in widths]
-        kernel = parts[0][:, None] * parts[1]
-    elif kind < 0.8:
-        height, width = rng.integer(1, 3), rng.integer(1, 3)
-        kernel = F.pad(torch.ones(height, width), (0, (width + 1) % 2, 0, (height + 1) % 2))
-    else:
-        kernel = 0.35 * (rng.uniforms(3, 3) - 0.3)
-        kernel[1, 1] += 1
-        kernel = (kernel + kernel.flip(0)) / 2
-        kernel = (kernel + kernel.flip(1)) / 2
-    return kernel / (kernel**2).sum().sqrt()
-
-
-def expose(scene: Tensor, rng: Rng) -> tuple[Tensor, Tensor, PatchNoise, float]:
-    """Signal, noisy image, its noise, and the image mean that the network is conditioned on."""
-    if rng.bernoulli(0.3):
-        scene = scene.amax() - scene
-    if rng.bernoulli(0.2):
-        scene = scene * torch.linspace(rng.uniform(0.3, 1), rng.uniform(0.3, 1), len(scene))[:, None]
-    if rng.bernoulli(0.3):  # Gaussian noise: contrast in its standard deviations
-        contrast = rng.log_uniform(1.5, 60)
-        signal = contrast * scene
-        noise = with_structure(PatchNoise(0.0, 1.0), rng, 1.0)
-        mean = float(signal.mean()) + 0.3 * min(contrast, 5) * float(rng.normal(1))
-    else:  # photons in the brightest pixel
-        peak, background = rng.log_uniform(0.4, 1000), rng.uniform(0, 0.5 if rng.bernoulli(0.5) else 0.05)
-        signal = peak * (background + (1 - background) * scene)
-        mean = float(signal.mean()) * math.exp(0.3 * float(rng.normal(1)))
-        noise = random_photon_noise(rng, math.sqrt(mean + 0.4))
-    return signal, add_noise(noise, signal, rng), noise, mean
-
-
-def add_noise(noise: PatchNoise, signal: Tensor, rng: Rng) -> Tensor:
-    """A noisy image of a signal."""
-    if noise.kernel is not None:
-        std = (noise.slope * signal + noise.read_variance).sqrt()
-        noisy = signal + filtered_noise(signal, noise.kernel, rng.generator) * std
-    elif noise.slope:
-        photons = torch.poisson(signal, generator=rng.generator)
-        noisy = photons + (noise.read_variance + photons * noise.excess**2).sqrt() * rng.normal(*signal.shape)
-    else:
-        noisy = signal + noise.read_variance**0.5 * rng.normal(*signal.shape)
-    noisy = noisy + noise.rows * rng.normal(len(signal), 1) + noise.columns * rng.normal(1, len(signal[0]))
-    if noise.step:
-        noisy = (noisy / noise.step).round() * noise.step
-    return noisy.clamp(min=0) if noise.clipped else noisy
-
-
-def features_of(noises: list[PatchNoise], means: list[float]) -> NoiseFeatures:
-    """What the network is conditioned on, for a batch of patches (N, 1, Y, X)."""
-    read = torch.tensor([noise.read_variance + noise.step**2 / 12 for noise in noises])
-    white = torch.zeros(len(LAGS))
-    return NoiseFeatures.make(
-        torch.tensor([noise.slope for noise in noises]), read, read.clamp(min=1e-12), torch.tensor(means),
-        step=torch.tensor([noise.step for noise in noises]), rows=torch.tensor([noise.rows for noise in noises]),
-        columns=torch.tensor([noise.columns for noise in noises]),
-        rho=torch.stack([white if noise.kernel is None else kernel_correlation(noise.kernel) for noise in noises]),
-    ).for_dims(2)  # fmt: skip
-
-
-# -- training ----------------------------------------------------------------------------------------
+HELD_OUT_BATCH, BATCH = 192, 6
+SINGLE, VOLUME = 0.4, 0.15  # share of examples: single planes, planes of a volume; the others are sequences
+GATE_WEIGHT, UNLIKE = 0.5, 8.0  # of the cross entropy of the gates; κ in `alike`
+INCOMPLETE = 0.2  # share of those with neighbours that have some on one side only
+CONTINUED_RATE = 1.5e-3  # peak of the learning rate when starting from the packaged weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining(Simulated):
-    """Supervised training on synthetic scenes in which every patch has noise of its own."""
+    """Supervised training on synthetic scenes in which every example has noise of its own."""
 
     pretrained: bool = False
     pool: Tensor = field(default_factory=lambda: torch.zeros(0), compare=False)
+    volumes: Tensor = field(default_factory=lambda: torch.zeros(0), compare=False)
 
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
-        rng, trained = Rng(batch.generator), len(self.pool) - HELD_OUT
-        first, last, count = (trained, len(self.pool), HELD_OUT_BATCH) if batch.held_out else (0, trained, BATCH)
-        parts = [expose(self.random_scene(rng, first, last), rng) for _ in range(count)]
-        signal, noisy = (torch.stack([part[i] for part in parts])[:, None] for i in (0, 1))
-        features = features_of([part[2] for part in parts], [part[3] for part in parts])
-        squared, likelihood = supervised_terms(net, noisy, signal, features)
+        rng, count = Rng(batch.generator), HELD_OUT_BATCH if batch.held_out else BATCH
+        examples = [expose(self.random_planes(rng, batch.held_out), rng) for _ in range(count)]
+        squared, likelihood, gates = terms(net, examples, rng)
         rmse = patch_rmse(squared)
         if batch.held_out:
             return rmse.mean()
-        return (squared / rmse + STD_WEIGHT * likelihood).mean()
+        return (squared / rmse + STD_WEIGHT * likelihood).mean() + GATE_WEIGHT * gates
 
-    def random_scene(self, rng: Rng, first: int, last: int) -> Tensor:
-        """A patch of a scene, flipped and rotated at random."""
-        return random_patch(self.pool[rng.integer(first, last - 1)], (PATCH, PATCH), rng.generator)
+    def random_planes(self, rng: Rng, held_out: bool) -> Tensor:
+        """A plane (Y, X), or neighbouring planes (planes, Y, X)."""
+        kind = rng.uniform(0, 1)
+        if kind < SINGLE:
+            return random_patch(self.random_scene(self.pool, rng, held_out), (PATCH, PATCH), rng.generator)
+        if kind < SINGLE + VOLUME:
+            volume = self.random_scene(self.volumes, rng, held_out)
+            return random_patch(volume, (PLANES, PATCH, PATCH), rng.generator)
+        scene = sequence(lambda: self.random_scene(self.pool, rng, held_out).float(), PLANES, (PATCH, PATCH), rng)
+        return scene / scene.amax().clamp(min=1e-6)
+
+    def random_scene(self, scenes: Tensor, rng: Rng, held_out: bool) -> Tensor:
+        """One of the scenes."""
+        trained = len(scenes) - HELD_OUT
+        return scenes[rng.integer(trained, len(scenes) - 1) if held_out else rng.integer(0, trained - 1)]
+
+
+def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared error of each pixel in units of the noise, negative log-likelihood of the standard deviation, and the
+    cross entropy of the gates.
+    """
+    unet, middle = net.backbone, PLANES // 2
+    assert isinstance(unet, PlanesUNet)
+    planes = [one.noisy if one.noisy.ndim == 3 else one.noisy.expand(PLANES, -1, -1) for one in examples]
+    noisy = torch.stack(planes)[:, None]
+    signal = torch.stack([one.signal if one.signal.ndim == 2 else one.signal[middle] for one in examples])[:, None]
+    features = features_of(examples)
+    there = present(examples, rng)
+    with torch.autocast("cpu", enabled=False):
+        beside = INPUT_SCALE * differences(features.for_dims(3).stabilizer(noisy), middle)[0] * there[:, :, None, None]
+        features = features.for_dims(2)
+        maps = features.network_input(noisy[:, :, middle])
+        stable = maps[:, :1].clone()
+        maps[:, :1] *= INPUT_SCALE
+    logits: list[Tensor] = []
+    hook = unet.gates.register_forward_hook(lambda *found: logits.append(found[-1].float()))
+    correction, width = net.maps(unet.plane(maps, (beside, there)))
+    hook.remove()
+    mean, width = features.stabilizer.inverse(stable - correction), F.softplus(width) + MIN_STD
+    error = (mean - signal) / features.stabilizer.variance(mean.detach()).sqrt()
+    entropy = F.binary_cross_entropy_with_logits(logits[0], alike(examples), reduction="none")
+    gates = (entropy * there[:, :, None, None]).sum() / entropy[0, 0].numel() / there.sum().clamp(min=1)
+    return error**2, 0.5 * (error.detach() / width) ** 2 + width.log(), gates
+
+
+def alike(examples: list[Exposure]) -> Tensor:
+    """What gates are to find, (N, neighbours, Y/2, X/2): 1 / (1 + κ Δ²), Δ the difference of the signals, in units of
+    the noise.
+    """
+    planes = [one.signal if one.signal.ndim == 3 else one.signal.expand(PLANES, -1, -1) for one in examples]
+    stable = features_of(examples).for_dims(3).stabilizer(torch.stack(planes)[:, None])
+    return 1 / (1 + UNLIKE * F.avg_pool2d(differences(stable, PLANES // 2)[0] ** 2, 2))
+
+
+def present(examples: list[Exposure], rng: Rng) -> Tensor:
+    """1 where a neighbour is there, (N, neighbours): at the ends of a sequence some are not."""
+    offsets, count = torch.tensor(NEIGHBOURS), len(examples)
+    first = torch.where(rng.uniforms(count) < INCOMPLETE / 2, (2 * rng.uniforms(count)).floor(), 2)
+    last = torch.where(rng.uniforms(count) < INCOMPLETE / 2, (2 * rng.uniforms(count)).floor(), 2)
+    several = torch.tensor([[one.noisy.ndim == 3] for one in examples])
+    return (several & (offsets >= -first[:, None]) & (offsets <= last[:, None])).float()
 
 
 class Generators:
@@ -193,20 +141,21 @@ class Generators:
         return Batch(torch.empty(0), torch.empty(0), torch.Generator().manual_seed(step + 1))
 
 
-def scene_pool(path: Path, count: int) -> Tensor:
-    """The scenes, generated if the file does not exist."""
+def scene_pool(path: Path, shape: tuple[int, ...], count: int) -> Tensor:
+    """Scenes of one shape, generated if the file does not exist."""
     if not path.exists():
         with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            np.save(path, np.stack(list(pool.map(half_precision_scene, range(count), chunksize=50))))
-    return torch.from_numpy(np.load(path))
+            scenes = pool.map(half_precision_scene, [shape] * count, range(count), chunksize=50)
+            np.save(path, np.stack(list(scenes)))
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def half_precision_scene(seed: int) -> np.ndarray:
+def half_precision_scene(shape: tuple[int, ...], seed: int) -> np.ndarray:
     """One scene."""
-    return draw("mixed", (SIDE, SIDE), seed).half().numpy()
+    return draw("mixed", shape, seed).half().numpy()
 
 
-def make_network(method: Pretraining) -> Denoiser:
+def make_network() -> Denoiser:
     """The network of the default settings, for one channel."""
     ones = (1.0,)
     spec = ImageSpec(
@@ -214,8 +163,8 @@ def make_network(method: Pretraining) -> Denoiser:
         target_std=ones,
     )  # fmt: skip
     torch.manual_seed(0)
-    inputs = 2 + FEATURES
-    return Denoiser(make_unet(method, spec, inputs, 2), spec, inputs=inputs, heads=2)
+    backbone = make_backbone(2).to(memory_format=torch.channels_last)
+    return Denoiser(backbone, spec, inputs=2 + FEATURES, heads=2)
 
 
 def save_state(path: Path, net: Denoiser, state: TrainState) -> None:
@@ -244,20 +193,24 @@ def load_state(path: Path, net: Denoiser) -> TrainState:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=60_000)
-    parser.add_argument("--scenes", type=int, default=SCENES, help="number of scenes, of which 200 for validation")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="number of scenes")
     parser.add_argument("--folder", type=Path, default=Path("pretraining"), help="for scenes and the training state")
     parser.add_argument("--from-packaged", action="store_true", help="start from the packaged weights")
     parser.add_argument("--install", action="store_true", help="write the result into the package")
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True)
     rate = CONTINUED_RATE if arguments.from_packaged else Pretraining.learning_rate
-    pool = scene_pool(arguments.folder / "scenes.npy", arguments.scenes)
-    method = Pretraining(learning_rate=rate, pool=pool)
-    net, previous = make_network(method), None
+    pool = scene_pool(arguments.folder / "scenes.npy", (SIDE, SIDE), arguments.scenes)
+    volumes = scene_pool(
+        arguments.folder / "volumes.npy",
+        (PLANES, VOLUME_SIDE, VOLUME_SIDE),
+        VOLUMES if arguments.scenes == SCENES else 2 * HELD_OUT,
+    )
+    method = Pretraining(learning_rate=rate, pool=pool, volumes=volumes)
+    net, previous = make_network(), None
     if arguments.from_packaged:
         previous = read_container(PRETRAINED, HOLDS)[0]["record"]
-        net.backbone.load_state_dict(pretrained_state(2))
-    net.backbone.to(memory_format=torch.channels_last)
+        net.backbone.load_state_dict(pretrained_state())
     path = arguments.folder / "state.safetensors"
     state, start = load_state(path, net), time.perf_counter()
 

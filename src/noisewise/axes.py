@@ -112,7 +112,8 @@ class Symmetry:
 class Layout:
     """Conversion of an image with `axes` to the network's (N, C, *spatial) and back.
 
-    `spatial` is `YX` or `ZYX`. N comprises all batch axes; C is 1 if the image has no channels.
+    `spatial` is `YX`, `ZYX` or `TYX`. N comprises all batch axes; C is 1 if the image has no channels, and so is the
+    size of a spatial axis that it does not have.
     """
 
     axes: str
@@ -123,20 +124,22 @@ class Layout:
         """The batch axes, in the image's order."""
         return "".join(axis for axis in self.axes if axis != "C" and axis not in self.spatial)
 
+    @property
+    def order(self) -> str:
+        """The image's axes in the order of the network."""
+        return self.batch + "".join(axis for axis in "C" + self.spatial if axis in self.axes)
+
     def to_network(self, image: Array) -> Array:
         """Convert (axes) to (N, C, *spatial), as a view if possible."""
-        order = self.batch + ("C" if "C" in self.axes else "") + self.spatial
-        moved = image.transpose([self.axes.index(axis) for axis in order])
+        moved = image.transpose([self.axes.index(axis) for axis in self.order])
         sizes = dict(zip(self.axes, image.shape, strict=True))
-        shape = (sizes.get("C", 1), *(sizes[axis] for axis in self.spatial))
-        return moved.reshape(-1, *shape)
+        return moved.reshape(-1, *(sizes.get(axis, 1) for axis in "C" + self.spatial))
 
     def from_network(self, stack: Array, shape: Sequence[int]) -> Array:
         """Convert (N, C, *spatial) to an array of `shape` in the image's axes; inverse of `to_network`."""
-        order = self.batch + ("C" if "C" in self.axes else "") + self.spatial
         sizes = dict(zip(self.axes, shape, strict=True))
-        ordered = stack.reshape([sizes[axis] for axis in order])
-        return ordered.transpose([order.index(axis) for axis in self.axes])
+        ordered = stack.reshape([sizes[axis] for axis in self.order])
+        return ordered.transpose([self.order.index(axis) for axis in self.axes])
 
     def images(self, shape: Sequence[int]) -> Iterator[Region]:
         """Regions of the single images (all channels) along the batch axes."""

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
-from pydantic import BaseModel, Strict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -107,19 +107,22 @@ def read_container(path: Path, holds: str) -> tuple[dict[str, Any], dict[str, Te
     return header, tensors
 
 
-class Provenance(BaseModel, extra="allow"):
+@dataclass
+class Provenance:
     """The parts of a provenance that are used, and not only shown."""
 
     method: str = ""
-    seed: Annotated[int, Strict(), Interval(ge=0, lt=2**63)] = 0
-    trained_on: list[str] = []
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    trained_on: list[str] = field(default_factory=list)
     signal_range: tuple[float, float] = (0.0, 1.0)
-    warnings: list[str] = []
+    warnings: list[str] = field(default_factory=list)
 
 
 def checked_provenance(value: Any) -> dict[str, Any]:
     """The provenance in a file. Errors: `ValueError` if parts that are used have wrong types."""
-    Provenance.model_validate(value)
+    from pydantic import TypeAdapter
+
+    TypeAdapter(Provenance).validate_json(json.dumps(value), strict=True)
     return dict(value)
 
 

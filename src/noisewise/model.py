@@ -252,7 +252,9 @@ class Model:
         Errors: `UserError` if its axes or number of channels do not fit the model, or it is larger than the pixel maps
         of a noise model.
         """
-        missing = [axis for axis in self.spec.spatial if axis not in source.axes]
+        spatial = self.spec.spatial
+        needed = "YX" if self.method.traits.neighbours else spatial
+        missing = [axis for axis in needed if axis not in source.axes]
         if missing:
             raise UserError(
                 f"{source.name}: the model is for {self.spec.spatial} images, this one has axes "
@@ -264,7 +266,7 @@ class Model:
                 f"give axes if they are wrong, or train a model for it"
             )
         check_size(source, self.noise_models)
-        return Layout(source.axes, self.spec.spatial)
+        return Layout(source.axes, spatial)
 
     def record_for(
         self, source: Source, write: WriteOptions, average: bool, seed: int, checksums: Mapping[Path, str]

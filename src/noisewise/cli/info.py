@@ -172,7 +172,7 @@ def model_lines(path: Path, saved: SavedModel) -> list[str]:
     gives = ["the mean", *["the standard deviation of each pixel (--std)"] * traits.std]
     gives += ["samples of the posterior (--samples N)"] * traits.samples
     sides = " x ".join(map(str, spec.size))
-    images = "stacks" if spec.spatial == "ZYX" else "planes"
+    images = {"ZYX": "stacks", "TYX": "movies"}.get(spec.spatial, "planes")
     values = (f"{mean:.4g} (standard deviation {std:.4g})" for mean, std in zip(spec.mean, spec.std, strict=True))
     facts = {
         "method": f"{name}: {(type(saved.method).__doc__ or '').partition(chr(10))[0]}",

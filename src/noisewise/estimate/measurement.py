@@ -111,8 +111,12 @@ class NoiseMeasurement:
     @property
     def slice_correlation(self) -> float:
         """Correlation of a pixel's noise with that in the next slice; 0 where it is small."""
-        rho = self.plane_correlation.get("Z", 0.0)
-        return rho if abs(rho) > CORRELATED_PLANES else 0.0
+        return self.shared_noise.get("Z", 0.0)
+
+    @property
+    def shared_noise(self) -> dict[str, float]:
+        """Correlation of a pixel's noise with that in the next plane along T or Z, where it is not small."""
+        return {axis: rho for axis, rho in self.plane_correlation.items() if abs(rho) > CORRELATED_PLANES}
 
     @property
     def rho(self) -> dict[str, list[float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from noisewise.estimate.measurement import BELOW_STEP, CORRELATED_PLANES, WEAK, NoiseMeasurement
+from noisewise.estimate.measurement import BELOW_STEP, WEAK, NoiseMeasurement
 from noisewise.estimate.noise_model import full_noise_model, pixel_noise_model
 from noisewise.io.text import finite
 from noisewise.noise.base import Noise
@@ -162,10 +162,9 @@ class NoiseReport(NoiseMeasurement):
         if self.hot_fraction > HOT:
             what = f"{100 * self.hot_fraction:.2g} % of the pixels are hot or dead"
             yield f"{what}: they are replaced by the median of their neighbours before the image is denoised"
-        for axis, value in self.plane_correlation.items():
-            if abs(value) > CORRELATED_PLANES:
-                what = f"the noise of successive planes along {axis} is correlated ({value:.2f})"
-                yield f"{what}: methods that see several planes at once keep what these share"
+        for axis, value in self.shared_noise.items():
+            what = f"the noise of successive planes along {axis} is correlated ({value:.2f})"
+            yield f"{what}: methods that see several planes at once keep what these share"
 
     def _clipping_warnings(self) -> Iterator[str]:
         limits = (self.pixel_values.low, "raise the camera's offset"), (self.pixel_values.high, "expose less")

@@ -179,9 +179,9 @@ def with_fill(source: Source, region: Region, result: Array) -> Array:
     return np.where(mask, pixels, result)
 
 
-def has_repeated_slices(source: Source) -> bool:
-    """Whether a slice of light equals the one before it, in some pairs spread over the first stack."""
-    z, last = source.axes.index("Z"), source.size_of("Z") - 2
+def has_repeated_planes(source: Source, along: str) -> bool:
+    """Whether a plane of light equals the one before it along an axis, in some pairs spread over the first stack."""
+    z, last = source.axes.index(along), source.size_of(along) - 2
     first = [slice(0, n) if axis in "CYX" else slice(0, 1) for axis, n in zip(source.axes, source.shape, strict=True)]
     for start in np.unique(np.linspace(0, last, PLANES).round().astype(int)):
         first[z] = slice(start, start + 2)

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 import torch
 from annotated_types import Interval
 from torch import Tensor, hypot, lerp, nn
-from torch.nn import functional as F
 
 from noisewise.container import read_container, write_container
 from noisewise.errors import UserError
@@ -26,6 +25,7 @@ from noisewise.methods.losses.conditioned import conditioning, moments, split_ch
 from noisewise.methods.losses.supervised import add_noise, supervised_loss, synthetic_scenes
 from noisewise.methods.losses.terms import Term, weighted_sum
 from noisewise.methods.losses.thinning import thinning_loss
+from noisewise.nets.planes import PlanesUNet
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.conditioning import FEATURES, LAGS, NoiseFeatures, noise_features
 from noisewise.noise.ops.correlation_length import correlated_offsets
@@ -35,7 +35,7 @@ from noisewise.posterior import Normal
 PRETRAINED = Path(__file__).with_name("pretrained.safetensors")
 HOLDS = "pretrained network"
 MORE_LIGHT = 0.25  # of the synthetic patches
-FAR_APART = 1e6  # pixel sizes between slices
+WIDTH, GROWTH, BLOCKS, DEPTH = 32, 1.8, 2, 3  # of the packaged network
 IMAGE_TO_SCENES = 3  # patches of the image for each synthetic scene: enough not to forget the scenes
 # Limits of the noise that the pretrained network was trained on, with some room.
 MAX_STEP, MAX_FAR_CORRELATION, MIN_CORRELATION, MAX_OFFSETS = 3.0, 0.75, -0.4, 3.0
@@ -46,9 +46,14 @@ MIN_PHOTONS = 0.4  # per pixel, including the 3/8 of the variance-stabilising tr
 class ConditionedSettings(Method):
     """Settings of methods whose network is conditioned on the noise and trained on synthetic scenes and the image."""
 
-    network: Literal["fast", "large", "classic", "n2v2"] = "large"
-    spatial: Literal["auto", "YX", "ZYX"] = "YX"
-    """axes that the network sees together; the packaged weights are for single planes"""
+    network: Literal["planes", "fast", "large", "classic", "n2v2"] = "planes"  # type: ignore[assignment]
+    """planes: the packaged network, which sees up to two planes before and behind; the others: U-Nets from random
+    weights"""
+    spatial: Literal["auto", "YX", "ZYX", "TYX"] = "auto"
+    """axes that the network sees together (auto: YX and, where an image has them, planes along Z or T, whichever differ
+    less)"""
+    neighbours: bool = True
+    """see the planes before and behind; without them each plane is denoised on its own"""
     pretrained: bool = True
     """start from the packaged weights, where they fit the network"""
     scenes: str = "mixed"
@@ -65,23 +70,36 @@ def conditioned_traits(settings: ConditionedSettings, **changes: Any) -> Traits:
     """Traits of these methods, and what differs."""
     common = Traits(
         removes=("white", "rows", "columns", "correlated"), noise="correlated", std=True,
-        pretrained=starts_pretrained(settings), patches_per_step=(4, 2), symmetry=noise_symmetry,
-        halo=reach_of_specks,
+        pretrained=starts_pretrained(settings), neighbours=sees_neighbours(settings), patches_per_step=(4, 2),
+        symmetry=noise_symmetry, halo=reach_of_specks,
     )  # fmt: skip
     return replace(common, **changes)
 
 
 def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_models: Sequence[Noise]) -> Denoiser:
     """A U-Net that takes the stabilised image and the noise features, with the packaged weights where they fit."""
-    pretrained = starts_pretrained(settings)
-    # The packaged weights are for single planes: slices are not pooled.
-    planar = replace(spec, spacing=(FAR_APART, *spec.spacing[1:])) if spec.dims == 3 and pretrained else None
-    net = build_denoiser(settings, spec, noise_models, inputs=2 + FEATURES, heads=2, backbone_spec=planar)
-    if pretrained:
-        net.backbone.load_state_dict(pretrained_state(spec.dims))
+    if settings.network != "planes" or settings.joint_channels:
+        other = replace(settings, network="large") if settings.network == "planes" else settings
+        return build_denoiser(other, spec, noise_models, inputs=2 + FEATURES, heads=2)
+    backbone = make_backbone(spec.dims, settings.features or WIDTH, settings.depth or DEPTH)
+    backbone.alone = not settings.neighbours
+    net = Denoiser(backbone, spec, noise_models, inputs=2 + FEATURES, heads=2)
+    if starts_pretrained(settings):
+        net.backbone.load_state_dict(pretrained_state())
         net.pretrained_part = "backbone"
         net.warnings = out_of_distribution_warnings(spec, noise_models)
     return net
+
+
+def sees_neighbours(settings: ConditionedSettings) -> bool:
+    """Whether the network of these settings sees the planes before and behind."""
+    return settings.network == "planes" and settings.neighbours and not settings.joint_channels
+
+
+def make_backbone(dims: int, width: int = WIDTH, depth: int = DEPTH) -> PlanesUNet:
+    """The network of the packaged weights."""
+    pools = ((2, 2),) * depth
+    return PlanesUNet(2, FEATURES, 2, pools=pools, width=width, growth=GROWTH, blocks=BLOCKS, dims=dims)
 
 
 # -- losses ------------------------------------------------------------------------------------------
@@ -194,24 +212,14 @@ def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: A
 
 def starts_pretrained(settings: ConditionedSettings) -> bool:
     """Whether the packaged weights fit the network of these settings."""
-    default = settings.network == "large" and not (settings.features or settings.depth or settings.joint_channels)
+    default = settings.network == "planes" and not (settings.features or settings.depth or settings.joint_channels)
     return settings.pretrained and default and PRETRAINED.exists()
 
 
 @lru_cache
-def pretrained_state(dims: int) -> dict[str, Tensor]:
-    """The packaged weights; in 3D those of a network that treats each slice on its own."""
-    weights = {name: tensor.float() for name, tensor in read_container(PRETRAINED, HOLDS)[1].items()}
-    return weights if dims == 2 else {name: per_slice(tensor) for name, tensor in weights.items()}
-
-
-def per_slice(weight: Tensor) -> Tensor:
-    """A kernel (O, I, Y, X) as one of (O, I, Z, Y, X) that sees a single slice."""
-    if weight.ndim < 4:
-        return weight
-    if weight.shape[-1] != 3:  # pools and the tail cover a single slice
-        return weight[:, :, None]
-    return F.pad(weight[:, :, None], (0, 0, 0, 0, 1, 1))
+def pretrained_state() -> dict[str, Tensor]:
+    """The packaged weights."""
+    return {name: tensor.float() for name, tensor in read_container(PRETRAINED, HOLDS)[1].items()}
 
 
 def save_pretrained(path: Path, backbone: nn.Module, record: dict[str, Any]) -> None:

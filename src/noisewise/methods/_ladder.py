@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Interval
@@ -50,6 +50,8 @@ Reconstruction = Callable[[Denoiser, Batch, Tensor], Tensor]
 class LadderSettings(ConditionedSettings):
     """Settings of methods with a ladder of latent variables."""
 
+    spatial: Literal["auto", "YX", "ZYX", "TYX"] = "YX"
+    """axes that the network sees together; the ladder is then learned in three dimensions"""
     levels: Annotated[int, Interval(ge=1, le=8)]
     """levels of latent variables"""
     reading: Annotated[int, Interval(ge=1, le=1024)] = 64

@@ -28,8 +28,8 @@ NoiseUse = Literal["none", "pixel", "correlated"]
 class ImageSpec:
     """Properties of the images that a network is built for.
 
-    spatial: `YX` or `ZYX`. channels: number of channels. spacing: relative pixel size along each spatial axis. size: of
-    the smallest training image, pixels. mean, std: of the noisy images, one number per channel, image units;
+    spatial: `YX`, `ZYX` or `TYX`. channels: number of channels. spacing: relative pixel size along each spatial axis.
+    size: of the smallest training image, pixels. mean, std: of the noisy images, one number per channel, image units;
     target_mean, target_std: of the targets, likewise.
     """
 
@@ -101,6 +101,7 @@ class Traits:
     mean_from_samples: whether the posterior mean is computed from samples.
     pretrained: whether the network that gives the mean starts from packaged weights.
     usable_untrained: whether everything that the method gives is there before any training.
+    neighbours: whether the network sees single planes, and those before and behind them along one axis.
     patches_per_step: default batch size in 2D and in 3D.
     sampling_passes: how many times in succession a sample goes through the network.
     symmetry: (noise models, dims) -> the flips and rotations that training and averaging may use.
@@ -116,6 +117,7 @@ class Traits:
     mean_from_samples: bool = False
     pretrained: bool = False
     usable_untrained: bool = False
+    neighbours: bool = False
     patches_per_step: tuple[int, int] = (8, 2)
     sampling_passes: int = 1
     symmetry: Callable[[Sequence[Noise], int], Symmetry] = full_symmetry
@@ -215,7 +217,7 @@ class Method(ABC):
     """number of poolings (0: the network's own default)"""
     joint_channels: bool = False
     """let the network see all channels at once instead of one at a time"""
-    spatial: Literal["auto", "YX", "ZYX"] = "auto"
+    spatial: Literal["auto", "YX", "ZYX", "TYX"] = "auto"
     """axes that the network sees together (auto: ZYX for three slices or more)"""
     patch_size: Annotated[int, Interval(ge=8, le=4096)] = 64
     """pixels along Y and X of a training patch (Z: up to 16 slices)"""

@@ -10,6 +10,8 @@ from noisewise.errors import UserError
 from noisewise.methods.base import Denoiser
 from noisewise.predict.memory import keep_pages
 
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the axes of a weight
+
 
 def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
     """The device of a name; `auto`: an accelerator if there is one, and no noise model.
@@ -34,6 +36,7 @@ def pick_device(name: str, noise_models: Sized = ()) -> torch.device:
 
 def arranged(net: Denoiser, device: torch.device) -> Denoiser:
     """On the device, weights in channels-last order: the layout in which convolutions are fastest."""
-    layout = torch.channels_last if net.dims == 2 else torch.channels_last_3d
-    net.to(device).backbone.to(memory_format=layout)  # type: ignore[call-overload]
+    for weight in net.to(device).backbone.parameters():
+        if weight.ndim in LAYOUTS:
+            weight.data = weight.data.contiguous(memory_format=LAYOUTS[weight.ndim])
     return net

@@ -35,10 +35,12 @@ def inputs_of(part: nn.Module, net: Standardized) -> int:
 def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels: int) -> int:
     length = 16 * stride[axis]
     while True:
-        size = [length if a == axis else s for a, s in enumerate(stride)]
+        size = [length if a == axis else 2 * s for a, s in enumerate(stride)]
         phases = range(length // 2, length // 2 + stride[axis])
         x = torch.zeros(stride[axis], channels, *size, dtype=torch.float64)
-        x.movedim(2 + axis, -1)[torch.arange(stride[axis]), ..., torch.tensor(phases)] = 1.0
+        line = x.movedim(2 + axis, -1)
+        values = torch.linspace(1, 2, line[0, ..., 0].numel(), dtype=x.dtype).reshape(line[0, ..., 0].shape)
+        line[torch.arange(stride[axis]), ..., torch.tensor(phases)] = values  # no two planes are alike
         affected = probe(x).movedim(2 + axis, -1).flatten(1, -2).abs().amax(1) > 0
         radius = max(int((line.nonzero() - phase).abs().max()) for line, phase in zip(affected, phases, strict=True))
         if radius < length // 2 - stride[axis] or length > 4096:
@@ -47,7 +49,10 @@ def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels
 
 
 def bytes_per_pixel(net: Standardized, part: nn.Module | None = None) -> float:
-    """Memory in bytes for each input pixel in a forward pass: the outputs of all layers, as if none were freed."""
+    """Memory in bytes for each input pixel in a forward pass: the outputs of all layers, as if none were freed.
+
+    Of a module that handles planes in `groups`, one after another, that of one group.
+    """
     module = part or net.backbone
     count = 0
 
@@ -64,4 +69,4 @@ def bytes_per_pixel(net: Standardized, part: nn.Module | None = None) -> float:
     finally:
         for hook in hooks:
             hook.remove()
-    return count / prod(size)
+    return count / prod(size) / getattr(module, "groups", 1)

@@ -26,6 +26,7 @@ from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
 from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.posterior import Normal, Point, Posterior
+from noisewise.predict.flips import Transform, flips_and_rotations
 from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.mean import MeanCorrection, keep_mean
 from noisewise.predict.memory import free_bytes
@@ -38,7 +39,6 @@ MEMORY_FRACTION = 0.5  # of the free memory
 TILE_BYTES = 64  # of each pixel beside the network: as read, filled and padded, its coordinates, the results
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
 T = TypeVar("T")
-Transform = Callable[[Tensor], Tensor]
 Estimates = tuple[Array, Array | None]  # mean, and standard deviation if there is one
 
 
@@ -57,6 +57,7 @@ class Predictor:
         self.method, self.net, self.tile, self.average = method, fold_batch_norm(net), tile, average
         self.device = net.mean.device
         self.correction = MeanCorrection.none(net)
+        self.latest: tuple[Array, Posterior[Tensor]] | None = None
         self.workers = threads.available() if self.device.type == "cpu" else 1
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
@@ -65,7 +66,8 @@ class Predictor:
         fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels * self.workers)
         # The halo grows with the number of passes, and a tile should be large compared with its halo.
         several = any(passes > 1 for _, passes in self.parts)
-        self.pixels = max(prod(net.stride), fitting if several else min(fitting, LARGEST_TILE))
+        largest = LARGEST_TILE * getattr(net.backbone, "groups", 1)
+        self.pixels = max(prod(net.stride), fitting if several else min(fitting, largest))
 
     @cached_property
     def halo(self) -> tuple[int, ...]:
@@ -118,7 +120,10 @@ class Predictor:
 
     def _keep_mean(self, source: Source, layout: Layout) -> MeanCorrection:
         def denoise(raw: Array) -> Array:
-            return as_finite(self.posterior(self._filled(raw)[0], transforms=1).mean)
+            found = self.posterior(self._filled(raw)[0], transforms=1)
+            if not self.average:
+                self.latest = raw, found
+            return as_finite(found.mean)
 
         return keep_mean(
             self.method, self.net, source, layout, together=self.workers, most=self.pixels, denoise=denoise
@@ -187,12 +192,18 @@ class Predictor:
         """(N, C, *read) pixels as read -> (N, C, *write) means, and standard deviations if the method gives them."""
         noisy, finite = self._filled(raw)
         origin = [part.start for part in tile.read]
-        posterior = self.posterior(noisy, origin)
+        posterior = self._known(raw, origin) or self.posterior(noisy, origin)
         kept = (slice(None), slice(None), *tile.keep)
         mean = np.where(finite, self.correction.mean(as_finite(posterior.mean)), raw)[kept]
         if posterior.std is None:
             return mean, None
         return mean, np.where(finite, as_finite(posterior.std) * self.correction.factor, np.nan)[kept]
+
+    def _known(self, raw: Array, origin: Sequence[int]) -> Posterior[Tensor] | None:
+        """The posterior of pixels that were denoised a moment ago: of a whole image, to keep its mean."""
+        if self.latest is None or any(origin) or not np.array_equal(raw, self.latest[0], equal_nan=True):
+            return None
+        return self.latest[1]
 
     def _draw(self, raw: Array, tile: Tile, samples: Samples, frames: Sequence[int]) -> Iterator[Array]:
         """(N, C, *read) pixels as read -> (N, C, *write) for each sample."""
@@ -304,29 +315,6 @@ def combined(images: Sequence[Tensor], parts: int) -> Tensor:
 def unchanged(x: T) -> T:
     """The identity."""
     return x
-
-
-def flips_and_rotations(
-    swaps: Sequence[bool] = (False, True), no_flip_axes: str = ""
-) -> Iterator[tuple[Transform, Transform]]:
-    """Yield the eight flips and rotations by 90° of YX, each with its inverse.
-
-    swaps: whether Y and X are exchanged. no_flip_axes: axes along which images are not flipped.
-    """
-    kept = [axis for axis, letter in ((-2, "Y"), (-1, "X")) if letter in no_flip_axes]
-    for swap in swaps:
-        for flips in ([], [-1], [-2], [-1, -2]):
-            if not set(flips).isdisjoint(kept):
-                continue
-
-            def transform(x: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
-                return (x.transpose(-1, -2) if swap else x).flip(flips).contiguous()
-
-            def undo(y: Tensor, flips: list[int] = flips, swap: bool = swap) -> Tensor:
-                y = y.flip(flips)
-                return y.transpose(-1, -2) if swap else y
-
-            yield transform, undo
 
 
 def seed_of_frame(seed: int, frame: int) -> int:

@@ -78,6 +78,25 @@ def texture(shape: Sequence[int], rng: Rng) -> Tensor:
     return (0.5 + field / 6).clamp(0, 1)
 
 
+def grains(shape: Sequence[int], rng: Rng) -> Tensor:
+    """Draw a dense field of grains of one size, as optics leave them, in [0, 1]: symmetric, skewed or sparse contrast.
+
+    Its density may vary.
+    """
+    field = smooth_field(shape, rng.log_uniform(0.7, 6), rng)
+    kind = rng.uniform(0, 1)
+    if kind < 0.5:
+        scene = (rng.log_uniform(2.5, 8) + field).clamp(min=0)
+    elif kind < 0.75:
+        scene = torch.exp(rng.uniform(0.3, 1.2) * field)
+    else:
+        scene = (field + rng.uniform(-1, 1)).clamp(min=0) ** rng.log_uniform(0.6, 2)
+    if rng.bernoulli(0.4):
+        where = smooth_field(shape, rng.log_uniform(10, max(shape)), rng)
+        scene = scene * torch.sigmoid(rng.log_uniform(1, 10) * (where + rng.uniform(-1, 1)))
+    return scene / scene.amax().clamp(min=1e-6)
+
+
 def regions(shape: Sequence[int], rng: Rng) -> Tensor:
     """Draw overlapping level sets of smooth fields, each with its own brightness, as in tissue; in [0, 1]."""
     scene = torch.full(tuple(shape), rng.uniform(0, 1))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from noisewise.scenes.fields import along, smooth_field, texture
 from noisewise.scenes.rng import Rng
@@ -48,8 +49,18 @@ class Material:
 
 
 def dead_leaves(shape: Sequence[int], rng: Rng) -> Tensor:
-    """Draw ellipses, boxes, polygons or their 3D versions: uniform, shaded, striped, woven or textured; in [0, 1]."""
-    smallest, largest = rng.log_uniform(1.2, 10), 0.5 * min(shape)
+    """Draw ellipses, boxes, polygons or their 3D versions: uniform, shaded, striped, woven or textured; in [0, 1].
+
+    Half of the planes are drawn at twice the size, then binned: more small shapes, with edges inside pixels.
+    """
+    if len(shape) == 2 and rng.bernoulli(0.5):
+        return F.avg_pool2d(shapes([2 * side for side in shape], rng)[None], 2)[0]
+    return shapes(shape, rng)
+
+
+def shapes(shape: Sequence[int], rng: Rng) -> Tensor:
+    """Draw shapes over one another until there are none behind them."""
+    smallest, largest = rng.log_uniform(1.0, 8), 0.5 * min(shape)
     material = Material.random(shape, rng)
     scene = torch.full(tuple(shape), rng.uniform(0, 1))
     area, wanted = 0.0, 3.0 * math.prod(shape)
@@ -102,9 +113,9 @@ def filling(axes: Sequence[Tensor], material: Material, box: tuple[slice, ...], 
     kind = rng.uniform(0, 1)
     if kind < 0.2:
         return value + rng.uniform(-0.5, 0.5) * axes[0] / radius
-    if kind < 0.4 and radius > PATTERNED:
+    if kind < 0.35 and radius > PATTERNED:
         return value + rng.uniform(0.1, 0.5) * pattern(axes, material.deformation[box], radius, rng)
-    if kind < 0.65:
+    if kind < 0.8:
         chosen = material.textures[rng.integer(0, len(material.textures) - 1)]
         return value + rng.log_uniform(0.1, 1.0) * chosen[box]
     return value

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisewise.scenes.fields import smooth_field
 from noisewise.scenes.rng import Rng
 
 
@@ -29,10 +30,16 @@ def apply_optics(scene: Tensor, sharpest: float, rng: Rng) -> Tensor:
 
     sharpest: smallest standard deviation of the blur, pixels.
     """
-    sigma = rng.log_uniform(sharpest, 1.0 if rng.bernoulli(0.6) else 2.5)
+    sigma = rng.log_uniform(sharpest, 1.0 if rng.bernoulli(0.65) else 2.5 if rng.bernoulli(0.85) else 5.0)
     stretch = rng.uniform(1, 3)
     widths = [sigma * stretch if scene.ndim == 3 and axis == 0 else sigma for axis in range(scene.ndim)]
     sharp = gaussian_blur(scene, widths)
+    if rng.bernoulli(0.15):  # parts are out of focus
+        where = torch.sigmoid(rng.log_uniform(1, 10) * smooth_field(scene.shape, rng.log_uniform(15, 100), rng))
+        sharp = torch.lerp(sharp, gaussian_blur(sharp, [rng.log_uniform(1, 6)] * scene.ndim), where)
+    if rng.bernoulli(0.3):  # as software of cameras and microscopes sharpens
+        sharp = sharp + rng.log_uniform(0.2, 2) * (sharp - gaussian_blur(sharp, [rng.log_uniform(0.6, 3)] * scene.ndim))
+        sharp = sharp.clamp(min=0)
     sharp = sharp / brightest(sharp)
     if rng.bernoulli(0.5):
         width = rng.log_uniform(4, 20)

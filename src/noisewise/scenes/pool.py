@@ -13,6 +13,8 @@ from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.scenes import KINDS, draw
+from noisewise.scenes.rng import Rng
+from noisewise.scenes.sequences import sequence
 
 SCENES = 100  # different scenes of one kind and size
 TIMES = {2: 3, 3: 2}  # side of a scene along Y and X in patches, by number of dimensions
@@ -27,12 +29,34 @@ def is_synthetic(kind: str) -> bool:
 def patches(kind: str, patch: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
     """Draw patches (count, 1, *patch), each of a random scene, float32.
 
-    Synthetic scenes have values from 0 to about 1, images from files keep their values.
+    Synthetic scenes have values from 0 to about 1, images from files keep their values. Three-dimensional patches are
+    of volumes, or of sequences of planes (`sequences`), half of them each.
 
     Errors: `UserError` for a name that is neither a kind of scene nor a file, and for images smaller than a patch.
     """
-    scenes = (random_scene(kind, patch, generator) for _ in range(count))
-    return torch.stack([random_patch(image, patch, generator) for image in scenes])[:, None]
+    with torch.autocast("cpu", enabled=False):
+        return torch.stack([one_patch(kind, patch, generator) for _ in range(count)])[:, None]
+
+
+def one_patch(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw one patch."""
+    if len(patch) == 2 or not moves(kind, patch[0], generator):
+        return random_patch(random_scene(kind, patch, generator), patch, generator)
+    dark = 0.0 if is_synthetic(kind) else float(clean_image(kind, 2, 0).amin())
+
+    def still() -> Tensor:
+        return (random_scene(kind, patch[1:], generator).float() - dark).clamp(min=0)
+
+    scene = sequence(still, patch[0], patch[1:], Rng(generator))
+    return scene / scene.amax().clamp(min=1e-6) if is_synthetic(kind) else scene + dark
+
+
+def moves(kind: str, planes: int, generator: torch.Generator) -> bool:
+    """Whether planes are a sequence: half of the time for synthetic scenes, always for files without such stacks."""
+    if is_synthetic(kind):
+        return bool(torch.randint(2, (), generator=generator))
+    source, layout, _ = open_clean(kind, 3)
+    return source.size_of(layout.spatial[0]) < planes
 
 
 def random_scene(kind: str, patch: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -75,9 +99,8 @@ def open_clean(path: str, dims: int) -> tuple[Source, Layout, list[tuple[Region,
     except UserError as error:
         kinds = ", ".join(KINDS)
         raise UserError(f"scenes '{path}': neither a kind of scene ({kinds}, mixed) nor a file: {error}") from error
-    layout = Layout(source.axes, "ZYX"[-dims:])
-    if not set(layout.spatial) <= set(source.axes):
-        raise UserError(f"{path}: has axes {source.axes}; scenes for {layout.spatial} images need {layout.spatial}")
+    stacked = next((axis for axis in "ZT" if source.size_of(axis) > 1), "Z")
+    layout = Layout(source.axes, (stacked + "YX")[-dims:])
     regions = list(layout.images(source.shape))
     return source, layout, [(region, channel) for region in regions for channel in range(source.size_of("C"))]
 

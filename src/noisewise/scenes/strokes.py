@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from noisewise.scenes.fields import smooth_field
+from noisewise.scenes.fields import smooth_field, texture
+from noisewise.scenes.optics import gaussian_blur
 from noisewise.scenes.rng import Rng
 
 
@@ -28,6 +29,25 @@ def filaments(shape: Sequence[int], rng: Rng) -> Tensor:
     brightness = torch.exp(rng.uniform(0, 0.8) * rng.normal(count, 1)).expand(-1, steps)
     beads = 1 + rng.uniform(0, 0.5) * rng.normal(count, steps)
     return splat(shape, positions.reshape(-1, dims), (brightness * beads.clamp(min=0)).reshape(-1))
+
+
+def tubes(shape: Sequence[int], rng: Rng) -> Tensor:
+    """Draw worm-like bodies a few pixels thick, some with stripes or grains inside, as in mitochondria."""
+    length, thickness = rng.log_uniform(6, 60), rng.log_uniform(0.8, 5)
+    dims, size = len(shape), torch.tensor([float(side) for side in shape])
+    count = max(3, int(rng.uniform(0.1, 0.6) * math.prod(shape) / (length * (2 * thickness) ** (dims - 1))))
+    steps = max(4, int(2 * length))
+    change = rng.normal(count, steps, dims) * rng.log_uniform(3, 60) ** -0.5
+    heading = rng.directions(count, dims)[:, None] + torch.cumsum(change, 1)
+    heading = heading / heading.norm(dim=2, keepdim=True).clamp(min=1e-3)
+    positions = rng.uniforms(count, 1, dims) * size + 0.5 * torch.cumsum(heading, 1)
+    brightness = torch.exp(rng.uniform(0, 0.6) * rng.normal(count, 1)).expand(-1, steps)
+    light = gaussian_blur(splat(shape, positions.reshape(-1, dims), brightness.reshape(-1)), [thickness] * dims)
+    middle = 1 / (math.sqrt(2 * math.pi) * thickness) ** (dims - 1)  # along the axis of a body, two lights a pixel
+    body = torch.tanh(rng.uniform(0.5, 4) * light / middle)
+    if rng.bernoulli(0.6):
+        body = body * (1 + rng.uniform(0.2, 1.5) * (texture(shape, rng) - 0.5)).clamp(min=0)
+    return body
 
 
 def puncta(shape: Sequence[int], rng: Rng) -> Tensor:

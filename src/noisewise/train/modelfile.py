@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -81,6 +80,8 @@ def read_model(path: Path) -> SavedModel:
 
 def rebuilt(header: dict[str, Any], tensors: dict[str, Tensor]) -> SavedModel:
     """The model of a file's header and tensors. Errors: any, for content that is wrong."""
+    from pydantic import TypeAdapter
+
     method = TypeAdapter(methods.get(header["method"])).validate_python(header["settings"])
     spec = TypeAdapter(ImageSpec).validate_python(header["spec"])
     check_lengths(spec)

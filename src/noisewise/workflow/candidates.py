@@ -14,7 +14,9 @@ from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
 from noisewise.noise.base import Noise
+from noisewise.workflow.choose import make_method
 from noisewise.workflow.judge import Explanation, Judge, Judgement
+from noisewise.workflow.neighbours import choose_spatial
 from noisewise.workflow.noise_model import MeasuredNoise, measured_noise_models
 from noisewise.workflow.training import Training
 
@@ -72,9 +74,18 @@ def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]
     return found
 
 
-def other_candidates(first: Candidate, explained: Sequence[Explanation], write: WriteOptions) -> Iterator[Candidate]:
-    """What is compared with the first candidate: other explanations of the noise, and the image itself."""
+def other_candidates(
+    first: Candidate, explained: Sequence[Explanation], write: WriteOptions, measured: MeasuredNoise
+) -> Iterator[Candidate]:
+    """What is compared with the first candidate: each plane on its own, other explanations of the noise, and the image
+    itself.
+    """
     simulated = methods.get("simulated")()
+    if first.method.traits.neighbours:
+        spatial = choose_spatial(first.method, measured.sources, measured.checkup)
+        if len(spatial) > 2:
+            alone = make_method(first.method, {"spatial": spatial, "neighbours": False})
+            yield Candidate(alone, first.noise_models, "plane by plane")
     for one in explained[1:]:
         if set(one.kinds) <= set(simulated.traits.removes):
             yield Candidate(simulated, one.noise_models, kind_in_words(one.kinds[0]))

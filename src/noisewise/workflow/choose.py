@@ -40,6 +40,8 @@ def choose_method(
 
 def make_method(method: str | Method, settings: dict[str, Any]) -> Method:
     """A method from its name and settings. Errors: `UserError` for unknown names or wrong values."""
+    if isinstance(method, str) and not settings:
+        return methods.get(method)()
     from pydantic import TypeAdapter, ValidationError
 
     if isinstance(method, Method):

@@ -28,41 +28,50 @@ from noisewise.io.text import finite
 from noisewise.methods.losses.conditioned import conditioning, moments
 from noisewise.methods.losses.thinning import thinned_pair
 from noisewise.model import Model
+from noisewise.workflow.judge import Judge
 from noisewise.workflow.refine_noise import as_function, for_checks, planes_of
 
 COMPARE = "compare with: noisewise denoise IMAGE --method n2v -o COMPARE"
 COMPARE_CORRELATED = "compare with the result of: noisewise train n2v IMAGE --blind-shape auto -o MODEL"
 HELD_OUT = 0.5  # of the light, taken out to test the intervals
-EMPTY_SIDE, SEED = 128, 1_000_037  # pixels; not a seed from which others draw noise
+EMPTY_SIDE, EMPTY_DEPTH = 128, 5  # pixels, planes
+SEED = 1_000_037  # not a seed from which others draw noise
 
 
 def check_result(model: Model, source: Source, checkup: NoiseReport | None) -> tuple[list[str], dict[str, Any]]:
     """Notes on one image where the result of a pretrained model is inconsistent with the noise, and all numbers.
 
     checkup: the measured noise of the image. Only for methods whose mean comes from a pretrained network, and images
-    with one channel that are denoised plane by plane; otherwise nothing.
+    with one channel; otherwise nothing.
     """
     traits = model.method.traits
     checked = traits.pretrained and not traits.mean_from_samples
-    if checkup is None or not checked or model.spec.dims != 2 or model.spec.channels != 1:
+    if checkup is None or not checked or model.spec.channels != 1:
         return [], {}
-    planes, counts = planes_of(source, checkup, 0)
+    planes, counts = parts_of(model, source, checkup)
     denoise, noise = as_function(model.method, model.net), for_checks(model.noise_models)
     check = check_consistency(planes, noise, denoise, valid=counts)
-    record: dict[str, Any] = {
-        "image": source.name, "consistency": asdict(check), "empty": empty_region(denoise, noise, checkup),
-    }  # fmt: skip
+    empty = empty_region(denoise, noise, checkup, model.spec.dims)
+    record: dict[str, Any] = {"image": source.name, "consistency": asdict(check), "empty": empty}
     if checkup.kind == "white" and methods.name_of(model.method) == "simulated":
         record["coverage"] = [asdict(one) for one in thinned_coverage(model, planes, counts)]
     return list(described(check, checkup.kind == "white")), finite(record)
 
 
-def empty_region(denoise: DenoiseFunction, noise: NoiseLike, checkup: NoiseReport) -> dict[str, float]:
+def parts_of(model: Model, source: Source, checkup: NoiseReport) -> tuple[Tensor, Tensor]:
+    """A part of some planes (N, 1, Y, X) or stacks (N, 1, Z, Y, X) of an image, and which of their pixels count."""
+    if model.spec.dims == 2:
+        return planes_of(source, checkup, 0)
+    limit = checkup.pixel_values.high
+    return Judge([source], (), {} if limit is None else {0: limit.value}).parts(model.spec.spatial)
+
+
+def empty_region(denoise: DenoiseFunction, noise: NoiseLike, checkup: NoiseReport, dims: int = 2) -> dict[str, float]:
     """A constant dark signal with the same noise, denoised: what is left, in standard deviations of the noise.
 
     std: of all pixels. most: the largest deviation of one. An empty region must stay empty.
     """
-    signal = torch.full((1, 1, EMPTY_SIDE, EMPTY_SIDE), checkup.signal_range[0])
+    signal = torch.full((1, 1, *[EMPTY_DEPTH] * (dims - 2), EMPTY_SIDE, EMPTY_SIDE), checkup.signal_range[0])
     noisy = noise.sample(signal, torch.Generator().manual_seed(SEED)).float()
     unit = float(noise.mean_var(signal.double())[1].mean()) ** 0.5
     left = (denoise(noisy).mean - signal) / unit

@@ -160,7 +160,7 @@ class Recipe:
         noise = MeasuredNoise(sources)
         first = self.first_candidate(noise)
         explained = self.explanations(noise, first)
-        candidates = [first, *(other_candidates(first, explained, self.write) if explained else ())]
+        candidates = [first, *(other_candidates(first, explained, self.write, noise) if explained else ())]
         spare = self.usable(reserve(first, noise, explained, self.write))
         average = self.write.averages(sources, allotted if self.budget is not None else None)
 

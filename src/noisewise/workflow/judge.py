@@ -72,17 +72,17 @@ class Judge:
     """Judges results on the same parts of the images; for networks that see stacks and those that see planes, others.
 
     sources: the images. explanations: of their noise, the most probable one first. limits: saturated pixel values, by
-    channel.
+    channel. known: parts that were read.
     """
 
     sources: Sequence[Source]
     explanations: Sequence[Explanation]
     limits: Mapping[int, float] = field(default_factory=dict)
-    parts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    known: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def judge(self, method: Method, net: Denoiser, spatial: str) -> Judgement:
         """Judge a trained network that sees these spatial axes together."""
-        noisy, valid = self._parts(spatial)
+        noisy, valid = self.parts(spatial)
         denoise, weight = as_function(method, net), 1 / self._variance(noisy)
         denoised = denoise(noisy)
         checks = [
@@ -98,16 +98,16 @@ class Judge:
         """Squared error of hidden pixels, in units of the noise variance; None where noise is not independent."""
         if not self.explanations[0].white:
             return None
-        noisy, valid = self._parts(spatial)
+        noisy, valid = self.parts(spatial)
         errors = held_out_errors(noisy, as_function(method, net)) / self._variance(noisy)
         scored = errors[valid & errors.isfinite()]
         return None if not len(scored) else float(scored[scored <= scored.quantile(TYPICAL)].mean())
 
-    def _parts(self, spatial: str) -> tuple[Tensor, Tensor]:
+    def parts(self, spatial: str) -> tuple[Tensor, Tensor]:
         """The parts of the images that a network sees, and which of their pixels count."""
-        if spatial not in self.parts:
-            self.parts[spatial] = self._read(spatial)
-        return self.parts[spatial]
+        if spatial not in self.known:
+            self.known[spatial] = self._read(spatial)
+        return self.known[spatial]
 
     def _variance(self, noisy: Tensor) -> Tensor:
         """Noise variance at a smooth version of the images, under the most probable explanation."""

@@ -23,10 +23,10 @@ from noisewise.estimate.report import NoiseReport
 from noisewise.evaluate.mismatch import mismatch_warnings
 from noisewise.io.base import Source
 from noisewise.io.files import Draft, user_path
-from noisewise.io.light import has_repeated_slices
 from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import ImageSpec, Method, Traits
 from noisewise.model import Model, check_size
+from noisewise.nets.planes import REACH
 from noisewise.noise.base import Noise
 from noisewise.noise.ops.photon_counts import gain_and_offset
 from noisewise.predict.device import pick_device
@@ -38,6 +38,7 @@ from noisewise.train.state import TrainState
 from noisewise.version import __version__
 from noisewise.workflow.calibrate_std import calibrate
 from noisewise.workflow.choose import check_targets, suitability_warnings
+from noisewise.workflow.neighbours import choose_spatial
 
 WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 ENOUGH_PHOTONS = 5000  # in all images together: from fewer, a pretrained network learns their noise
@@ -86,7 +87,7 @@ class Training:
         check_targets(traits, name, len(noisy), len(targets))
         check_images(noisy, noise_models)
         self.seed, self.device, self.threads = seed, pick_device(device, noise_models), threads.for_training()
-        spatial = choose_spatial(method, noisy)
+        spatial = choose_spatial(method, noisy, checkup) if resume is None else resume.spec.spatial
         images, pair_notes = training_images(traits, name, noisy, targets, spatial)
         dims = len(spatial)
         wanted, planned = sum(map(nbytes, images)), 0 if resume is None else resume.train_state.image_bytes
@@ -231,7 +232,8 @@ def as_stage(report: Report) -> Callable[[Progress], None]:
 
 def patch_shape(method: Method, dims: int) -> tuple[int, ...]:
     """Spatial size of a training patch."""
-    return (DEPTH, method.patch_size, method.patch_size)[-dims:]
+    depth = 2 * REACH + 1 if method.traits.neighbours else DEPTH
+    return (depth, method.patch_size, method.patch_size)[-dims:]
 
 
 def training_images(
@@ -270,32 +272,13 @@ def check_resumed(begun: Model, noisy: Sequence[Source]) -> None:
         begun.layout_for(source)
 
 
-def choose_spatial(method: Method, noisy: Sequence[Source]) -> str:
-    """`ZYX` if every image has at least three slices, else `YX`; or as the method's settings say."""
-    if method.spatial != "auto":
-        for source in noisy:
-            if not set(method.spatial) <= set(source.axes):
-                raise UserError(
-                    f"{source.name}: has axes {source.axes}, not {method.spatial}; give axes if they are wrong"
-                )
-        return method.spatial
-    return "ZYX" if all(source.size_of("Z") >= 3 and not has_repeats(source) for source in noisy) else "YX"
-
-
-def has_repeats(source: Source) -> bool:
-    """Whether slices are copies of those before them, from which a network would learn to copy the noise."""
-    if has_repeated_slices(source):
-        source.notes.append("slices are exact copies of each other: each is denoised on its own, plane by plane")
-        return True
-    return False
-
-
 def make_spec(images: Sequence[TrainingImage], spatial: str, patches: PatchSource, *, same_units: bool) -> ImageSpec:
     """What the network must know of the images. same_units: whether the targets are in the units of the inputs."""
     target = patches.noisy_statistics if same_units else patches.target_statistics
     scale = images[0].noisy.scale
     pixel = scale.get("X") or 1.0
     spacing = {
+        "T": UNKNOWN_Z_SPACING,
         "Z": (scale.get("Z") or pixel * UNKNOWN_Z_SPACING) / pixel,
         "Y": (scale.get("Y") or pixel) / pixel,
         "X": 1.0,

@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisewise.methods.base import Denoiser
+from noisewise.nets.planes import INPUT_SCALE
 from noisewise.noise.ops.conditioning import NoiseFeatures, noise_features, stack_features
 
-INPUT_SCALE = 0.25  # of the stabilised image, whose noise has unit variance, as the network's input
 MIN_STD = 1e-3  # predicted standard deviation, in units of the noise
 
 

@@ -1,0 +1,153 @@
+"""A network that sees neighbouring planes: which planes a result depends on, and which axis is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from noisewise import methods
+from noisewise.io import open_source
+from noisewise.methods._conditioned import make_backbone
+from noisewise.methods.base import Denoiser, ImageSpec
+from noisewise.nets.planes import NEIGHBOURS, PlanesUNet, differences
+from noisewise.noise.models.gaussian import Gaussian
+from noisewise.noise.ops.conditioning import FEATURES
+from noisewise.predict.receptive_field import receptive_radius
+from noisewise.scenes.rng import Rng
+from noisewise.scenes.sequences import sequence
+from noisewise.workflow.neighbours import choose_spatial
+
+INPUTS = 2 + FEATURES
+
+
+def random_net(dims: int = 3) -> PlanesUNet:
+    """A network with random weights in all layers."""
+    net = make_backbone(dims, width=8, depth=1).eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        with torch.no_grad():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return net
+
+
+def random_maps(planes: int) -> torch.Tensor:
+    return torch.randn(2, INPUTS, planes, 20, 24, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_a_stack_of_one_plane_is_that_plane() -> None:
+    maps = random_maps(1)
+    torch.testing.assert_close(random_net()(maps)[:, :, 0], random_net(2)(maps[:, :, 0]))
+
+
+@torch.no_grad()
+def test_copies_are_not_the_same_as_no_neighbours() -> None:
+    """Where both planes are dark, their difference is zero too."""
+    maps = random_maps(1)
+    assert not torch.allclose(random_net()(maps.repeat(1, 1, 2, 1, 1))[:, :, 0], random_net(2)(maps[:, :, 0]))
+
+
+@torch.no_grad()
+def test_result_depends_on_two_planes_on_either_side() -> None:
+    net, maps = random_net(), random_maps(9)
+    before = net(maps)
+    maps[:, 0, 4] += 1
+    changed = (net(maps) - before).abs().amax((0, 1, 3, 4)) > 1e-6
+    assert changed.tolist() == [False, False, True, True, True, True, True, False, False]
+
+
+@torch.no_grad()
+def test_planes_alone_do_not_see_their_neighbours() -> None:
+    net, maps = random_net(), random_maps(3)
+    net.alone = True
+    stack = net(maps)
+    for z in range(3):
+        torch.testing.assert_close(stack[:, :, z], random_net(2)(maps[:, :, z]))
+
+
+@torch.no_grad()
+def test_groups_of_planes_do_not_change_the_result() -> None:
+    net, maps = random_net(), random_maps(7)
+    whole = net(maps)
+    net.groups = 3
+    torch.testing.assert_close(net(maps), whole)
+
+
+def test_receptive_field_is_measured() -> None:
+    one = (1.0,)
+    spec = ImageSpec(
+        spatial="TYX", channels=1, spacing=(1.0, 1.0, 1.0), size=(8, 64, 64), mean=one, std=one, target_mean=one,
+        target_std=one,
+    )  # fmt: skip
+    net = Denoiser(random_net(), spec, [Gaussian(1.0)], inputs=INPUTS, heads=2)
+    depth, height, width = receptive_radius(net)
+    assert depth == 2
+    maps = torch.zeros(1, INPUTS, 3, 4 * height, 4 * width)
+    before = net.backbone(maps)
+    maps[0, 0, 1, 2 * height, 2 * width] = 100.0
+    where = ((net.backbone(maps) - before).abs() > 0).nonzero()
+    assert (where[:, 3] - 2 * height).abs().max() <= height
+    assert (where[:, 4] - 2 * width).abs().max() <= width
+
+
+def test_differences_are_those_from_the_plane() -> None:
+    images = torch.arange(4.0).reshape(1, 1, 4, 1, 1) ** 2
+    for z, expected, there in ((0, [0, 0, 1, 4], [0, 0, 1, 1]), (2, [-4, -3, 5, 0], [1, 1, 1, 0])):
+        found, present = differences(images, z)
+        assert found.flatten().tolist() == expected
+        assert present.tolist() == there
+    assert NEIGHBOURS == (-2, -1, 1, 2)
+
+
+# -- which axis ----------------------------------------------------------------------------------------
+
+
+def stack(*shape: int) -> np.ndarray:
+    """A still scene with noise."""
+    rng = np.random.default_rng(0)
+    return rng.normal(100, 20, shape[-2:]) + rng.normal(0, 1, shape)
+
+
+@pytest.mark.parametrize(("axes", "shape", "expected"), [
+    ("YX", (32, 32), "YX"), ("TYX", (2, 32, 32), "TYX"), ("ZYX", (5, 32, 32), "ZYX"), ("SYX", (5, 32, 32), "YX"),
+    ("TZYX", (1, 4, 32, 32), "ZYX"),
+])  # fmt: skip
+def test_neighbours_are_those_in_depth_or_time(axes: str, shape: tuple[int, ...], expected: str) -> None:
+    assert choose_spatial(methods.get("simulated")(), [open_source(stack(*shape), axes)], None) == expected
+
+
+def test_the_denser_axis_is_taken() -> None:
+    """Along Z the scene changes, along T it does not; and the other way round."""
+    rng = np.random.default_rng(0)
+    changing = rng.normal(100, 20, (1, 5, 32, 32)) + rng.normal(0, 1, (5, 5, 32, 32))
+    method = methods.get("simulated")()
+    assert choose_spatial(method, [open_source(changing, "TZYX")], None) == "TYX"
+    assert choose_spatial(method, [open_source(changing, "ZTYX")], None) == "ZYX"
+
+
+def test_copies_are_not_neighbours() -> None:
+    copies = np.repeat(stack(1, 32, 32), 4, 0)
+    source = open_source(copies, "TYX")
+    assert choose_spatial(methods.get("simulated")(), [source], None) == "YX"
+    assert any("exact copies" in note for note in source.notes)
+
+
+def test_settings_choose_the_axis() -> None:
+    source = open_source(stack(3, 4, 32, 32), "TZYX")
+    simulated = methods.get("simulated")
+    for spatial in ("YX", "ZYX", "TYX"):
+        assert choose_spatial(simulated(spatial=spatial), [source], None) == spatial
+
+
+# -- synthetic sequences -------------------------------------------------------------------------------
+
+
+def test_sequences_are_a_function_of_the_seed() -> None:
+    scene = torch.rand(96, 96, generator=torch.Generator().manual_seed(0))
+    for seed in range(40):
+        one, two = (sequence(lambda: scene, 5, (48, 40), Rng.from_seed(seed)) for _ in range(2))
+        assert one.shape == (5, 48, 40)
+        assert torch.equal(one, two)
+        assert one.min() >= 0
+        assert one.isfinite().all()
