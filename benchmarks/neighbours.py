@@ -49,14 +49,8 @@ def cells(number: int = 1) -> np.ndarray:
 
 def window(y: float, x: float, number: int = 1) -> np.ndarray:
     """A part of the cells at a subpixel position."""
-    whole = cells(number)
-    return (
-        np.clip(shift(whole, (-y % 1 - 1, -x % 1 - 1), order=3, mode="nearest"), 0, None)[
-            int(y) + 1 : int(y) + 1 + SIDE, int(x) + 1 : int(x) + 1 + SIDE
-        ]
-        if y % 1 or x % 1
-        else whole[int(y) : int(y) + SIDE, int(x) : int(x) + SIDE]
-    )
+    moved = shift(cells(number), (-(y % 1), -(x % 1)), order=3, mode="nearest")
+    return np.clip(moved[int(y) : int(y) + SIDE, int(x) : int(x) + SIDE], 0, None)
 
 
 def clean(name: str) -> np.ndarray:
@@ -92,10 +86,10 @@ def exposed(signal: np.ndarray, seed: int = 0) -> np.ndarray:
     return (GAIN * np.random.default_rng(seed).poisson(signal) + OFFSET).astype(np.uint16)
 
 
-def denoised(noisy: np.ndarray, neighbours: bool) -> tuple[np.ndarray, str]:
-    """Photons of each plane, and the axes that were seen together."""
+def denoised(noisy: np.ndarray, neighbours: bool) -> np.ndarray:
+    """Photons of each plane."""
     result = nw.denoise(noisy, axes="TYX", method="simulated", steps=0, average=False, neighbours=neighbours)
-    return (result.mean - OFFSET) / GAIN, result.model.spec.spatial
+    return (result.mean - OFFSET) / GAIN
 
 
 def sequence(name: str, photons: float) -> dict[str, Any]:
@@ -110,8 +104,8 @@ def sequence(name: str, photons: float) -> dict[str, Any]:
 
     chosen = nw.denoise(noisy, axes="TYX", steps=0, average=False)
     return {
-        "noisy": score((noisy - OFFSET) / GAIN), "alone": score(denoised(noisy, False)[0]),
-        "neighbours": score(denoised(noisy, True)[0]), "auto": score((chosen.mean - OFFSET) / GAIN),
+        "noisy": score((noisy - OFFSET) / GAIN), "alone": score(denoised(noisy, False)),
+        "neighbours": score(denoised(noisy, True)), "auto": score((chosen.mean - OFFSET) / GAIN),
     }  # fmt: skip
 
 
@@ -128,7 +122,7 @@ def spots(count: int, planes: int, side: int, seed: int) -> list[tuple[int, int,
 def events(scene: str, level: float, blinking: bool) -> dict[str, Any]:
     """What is left of spots whose mean in a region has a signal-to-noise ratio of `SNR`, on a scene of so many photons.
 
-    kept: amplitude, mean over events, relative to the truth. error: its standard error. before: what appears in the
+    kept: amplitude, mean over events, relative to the truth. error: its standard error. beside: what appears in the
     planes beside, relative to it.
     """
     y, x = np.mgrid[-6:7, -6:7]
@@ -150,7 +144,7 @@ def events(scene: str, level: float, blinking: bool) -> dict[str, Any]:
             amplitudes.append(amplitude)
         noisy = exposed(planted, seed)
         for kind in ("alone", "neighbours"):
-            image = denoised(noisy, kind == "neighbours")[0]
+            image = denoised(noisy, kind == "neighbours")
             for (z, v, u), amplitude in zip(where, amplitudes, strict=True):
                 cut = np.s_[v - 6 : v + 7, u - 6 : u + 7]
                 unit = amplitude * spot[region].mean()

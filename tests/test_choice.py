@@ -240,15 +240,22 @@ def test_less_noise_is_tried_from_the_corrected_variance() -> None:
     assert float(variance) == pytest.approx(float(measured.corrected[0].line(150.0)), rel=0.1)
 
 
+SPARSE = pytest.mark.xfail(
+    reason="the noise of this sparse scene is measured as correlated, and the image comes back unchanged", strict=True
+)
+
+
 @pytest.mark.parametrize("photons", [5, 20])
-def test_counts_of_few_photons_are_denoised(photons: float) -> None:
+@pytest.mark.parametrize(
+    ("scene", "seed"), [("regions", 4), ("regions", 5), ("nuclei", 4), pytest.param("nuclei", 5, marks=SPARSE)]
+)
+def test_counts_of_few_photons_are_denoised(scene: str, seed: int, photons: float) -> None:
     """Their noise takes a few values, whose shares are not those of the result's noise exactly."""
-    for scene in ("regions", "nuclei"):
-        clean = draw(scene, (192, 192), 4).numpy()
-        rate = photons * clean / clean.mean()
-        counts = np.random.default_rng(0).poisson(rate).astype(np.uint16)
-        result = nw.denoise(counts, steps=0, float32=True).mean
-        assert ((result - rate) ** 2).mean() < 0.4 * ((counts - rate) ** 2).mean()
+    clean = draw(scene, (192, 192), seed).numpy()
+    rate = photons * clean / clean.mean()
+    counts = np.random.default_rng(0).poisson(rate).astype(np.uint16)
+    result = nw.denoise(counts, steps=0, float32=True).mean
+    assert ((result - rate) ** 2).mean() < 0.4 * ((counts - rate) ** 2).mean()
 
 
 def test_an_offset_changes_nothing() -> None:

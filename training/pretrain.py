@@ -1,7 +1,7 @@
 """Trains the packaged weights: one network for many kinds of noise, on synthetic scenes alone.
 
     python training/pretrain.py --steps 60000                  (hours on two cores; continues an interrupted training)
-    python training/pretrain.py --steps 60000 --from-packaged  (starts from the packaged weights, at half the rate)
+    python training/pretrain.py --steps 60000 --from-packaged  (starts from the packaged weights, at a lower rate)
     python training/pretrain.py --steps 60000 --install        (then writes the result into the package)
 
 Scenes are generated once (`scenes.draw("mixed", ...)`) and kept in the folder of the training: single planes, and
@@ -29,8 +29,7 @@ from exposures import Exposure, expose, features_of
 from noisewise.container import read_container
 from noisewise.methods._conditioned import HOLDS, PRETRAINED, make_backbone, pretrained_state, save_pretrained
 from noisewise.methods.base import Batch, Denoiser, ImageSpec
-from noisewise.methods.losses.conditioned import MIN_STD
-from noisewise.methods.losses.supervised import STD_WEIGHT, patch_rmse
+from noisewise.methods.losses.supervised import STD_WEIGHT, patch_rmse, supervised_terms
 from noisewise.methods.simulated import Simulated
 from noisewise.nets.planes import INPUT_SCALE, NEIGHBOURS, PlanesUNet, differences
 from noisewise.noise.ops.conditioning import FEATURES
@@ -97,21 +96,16 @@ def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Te
     signal = torch.stack([one.signal if one.signal.ndim == 2 else one.signal[middle] for one in examples])[:, None]
     features = features_of(examples)
     there = present(examples, rng)
-    with torch.autocast("cpu", enabled=False):
-        beside = INPUT_SCALE * differences(features.for_dims(3).stabilizer(noisy), middle)[0] * there[:, :, None, None]
-        features = features.for_dims(2)
-        maps = features.network_input(noisy[:, :, middle])
-        stable = maps[:, :1].clone()
-        maps[:, :1] *= INPUT_SCALE
+    beside = INPUT_SCALE * differences(features.for_dims(3).stabilizer(noisy), middle)[0] * there[:, :, None, None]
     logits: list[Tensor] = []
     hook = unet.gates.register_forward_hook(lambda *found: logits.append(found[-1].float()))
-    correction, width = net.maps(unet.plane(maps, (beside, there)))
+    squared, likelihood = supervised_terms(
+        net, noisy[:, :, middle], signal, features.for_dims(2), lambda maps: unet.plane(maps, (beside, there))
+    )
     hook.remove()
-    mean, width = features.stabilizer.inverse(stable - correction), F.softplus(width) + MIN_STD
-    error = (mean - signal) / features.stabilizer.variance(mean.detach()).sqrt()
     entropy = F.binary_cross_entropy_with_logits(logits[0], alike(examples), reduction="none")
     gates = (entropy * there[:, :, None, None]).sum() / entropy[0, 0].numel() / there.sum().clamp(min=1)
-    return error**2, 0.5 * (error.detach() / width) ** 2 + width.log(), gates
+    return squared, likelihood, gates
 
 
 def alike(examples: list[Exposure]) -> Tensor:

@@ -252,8 +252,7 @@ class Model:
         Errors: `UserError` if its axes or number of channels do not fit the model, or it is larger than the pixel maps
         of a noise model.
         """
-        spatial = self.spec.spatial
-        needed = "YX" if self.method.traits.neighbours else spatial
+        needed = "YX" if self.method.traits.neighbours else self.spec.spatial
         missing = [axis for axis in needed if axis not in source.axes]
         if missing:
             raise UserError(
@@ -266,7 +265,7 @@ class Model:
                 f"give axes if they are wrong, or train a model for it"
             )
         check_size(source, self.noise_models)
-        return Layout(source.axes, spatial)
+        return Layout(source.axes, self.spec.spatial)
 
     def record_for(
         self, source: Source, write: WriteOptions, average: bool, seed: int, checksums: Mapping[Path, str]

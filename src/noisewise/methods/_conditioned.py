@@ -70,15 +70,15 @@ def conditioned_traits(settings: ConditionedSettings, **changes: Any) -> Traits:
     """Traits of these methods, and what differs."""
     common = Traits(
         removes=("white", "rows", "columns", "correlated"), noise="correlated", std=True,
-        pretrained=starts_pretrained(settings), neighbours=sees_neighbours(settings), patches_per_step=(4, 2),
-        symmetry=noise_symmetry, halo=reach_of_specks,
+        pretrained=starts_pretrained(settings), neighbours=handles_planes(settings) and settings.neighbours,
+        patches_per_step=(4, 2), symmetry=noise_symmetry, halo=reach_of_specks,
     )  # fmt: skip
     return replace(common, **changes)
 
 
 def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_models: Sequence[Noise]) -> Denoiser:
     """A U-Net that takes the stabilised image and the noise features, with the packaged weights where they fit."""
-    if settings.network != "planes" or settings.joint_channels:
+    if not handles_planes(settings):
         other = replace(settings, network="large") if settings.network == "planes" else settings
         return build_denoiser(other, spec, noise_models, inputs=2 + FEATURES, heads=2)
     backbone = make_backbone(spec.dims, settings.features or WIDTH, settings.depth or DEPTH)
@@ -91,9 +91,9 @@ def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_mode
     return net
 
 
-def sees_neighbours(settings: ConditionedSettings) -> bool:
-    """Whether the network of these settings sees the planes before and behind."""
-    return settings.network == "planes" and settings.neighbours and not settings.joint_channels
+def handles_planes(settings: ConditionedSettings) -> bool:
+    """Whether the network of these settings is a `PlanesUNet`, which sees one channel at a time."""
+    return settings.network == "planes" and not settings.joint_channels
 
 
 def make_backbone(dims: int, width: int = WIDTH, depth: int = DEPTH) -> PlanesUNet:
@@ -212,7 +212,7 @@ def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: A
 
 def starts_pretrained(settings: ConditionedSettings) -> bool:
     """Whether the packaged weights fit the network of these settings."""
-    default = settings.network == "planes" and not (settings.features or settings.depth or settings.joint_channels)
+    default = handles_planes(settings) and not (settings.features or settings.depth)
     return settings.pretrained and default and PRETRAINED.exists()
 
 

@@ -277,20 +277,18 @@ class Method(ABC):
 
 
 def build_denoiser(
-    method: Method, spec: ImageSpec, noise_models: Sequence[Noise] = (), *, inputs: int = 1, heads: int = 1,
-    backbone_spec: ImageSpec | None = None,
+    method: Method, spec: ImageSpec, noise_models: Sequence[Noise] = (), *, inputs: int = 1, heads: int = 1
 ) -> Denoiser:  # fmt: skip
     """The U-Net of a method's settings in a `Denoiser`.
 
-    inputs, heads: feature maps taken and returned for each channel. backbone_spec: images that the U-Net is laid out
-    for, if not those of `spec`.
+    inputs, heads: feature maps taken and returned for each channel.
 
     Errors: `ValueError` without noise models for a method that uses them.
     """
     if method.traits.noise != "none" and not noise_models:
         raise ValueError(f"{type(method).__name__} is built with a noise model")
     channels = spec.channels if method.joint_channels else 1
-    backbone = make_unet(method, backbone_spec or spec, channels * inputs, channels * heads)
+    backbone = make_unet(method, spec, channels * inputs, channels * heads)
     return Denoiser(backbone, spec, noise_models, independent=not method.joint_channels, inputs=inputs, heads=heads)
 
 

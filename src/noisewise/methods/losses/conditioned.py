@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,13 +26,19 @@ def conditioning(net: Denoiser, copies: int) -> NoiseFeatures:
     return stack_features(found, copies).for_dims(net.dims)
 
 
-def moments(net: Denoiser, noisy: Tensor, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
+def moments(
+    net: Denoiser, noisy: Tensor, features: NoiseFeatures, apply: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean (image units) and standard deviation (in those of the noise) of images (N·C, 1, *S).
+
+    apply: from the network's input to its output; default: the backbone.
 
     The network corrects the stabilised image T(x): mean = T⁻¹(T(x) − g(x)).
     """
     maps = features.network_input(noisy)
     stable = maps[:, :1].clone()
     maps[:, :1] *= INPUT_SCALE
-    correction, width = map(split_channels, net.maps(net.backbone(maps.reshape(-1, net.width, *noisy.shape[2:]))))
+    correction, width = map(
+        split_channels, net.maps((apply or net.backbone)(maps.reshape(-1, net.width, *noisy.shape[2:])))
+    )
     return features.stabilizer.inverse(stable - correction), F.softplus(width) + MIN_STD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -24,13 +25,16 @@ MEANS = 64  # patches from which the standard deviation of patch means is estima
 TINY = torch.finfo(torch.float32).tiny  # variance, ADU², in place of zero
 
 
-def supervised_terms(net: Denoiser, noisy: Tensor, signal: Tensor, features: NoiseFeatures) -> tuple[Tensor, Tensor]:
+def supervised_terms(
+    net: Denoiser, noisy: Tensor, signal: Tensor, features: NoiseFeatures,
+    apply: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Per-pixel squared error in units of the noise, and negative log-likelihood of the standard deviation.
 
-    noisy, signal: (N·C, 1, *S), image units. The likelihood is that of Nix and Weigend 1994,
+    noisy, signal: (N·C, 1, *S), image units. apply: as for `moments`. The likelihood is that of Nix and Weigend 1994,
     doi:10.1109/ICNN.1994.374138, with the mean held fixed.
     """
-    mean, width = moments(net, noisy, features)
+    mean, width = moments(net, noisy, features, apply)
     error = (mean - signal) / features.stabilizer.variance(mean.detach()).sqrt()
     return error**2, 0.5 * (error.detach() / width) ** 2 + width.log()
 
