@@ -47,7 +47,13 @@ def test_anything_else_is_refused(budget):
 
 def test_training_gets_what_prediction_leaves():
     started = time.perf_counter() - 10
-    assert training_seconds("2min", started, 20.0, usable=False) == pytest.approx(120 - 10 - 22, abs=1)
-    assert training_seconds(None, started, 0.0, usable=True) == pytest.approx(60 - 10, abs=1)
-    assert training_seconds("40s", started, 100.0, usable=False) == 10  # a quarter, at least
-    assert training_seconds("40s", started, 100.0, usable=True) == 0
+    assert training_seconds("2min", started, lambda: 20.0, usable=False) == pytest.approx(120 - 10 - 22, abs=1)
+    assert training_seconds(None, started, lambda: 0.0, usable=True) == pytest.approx(60 - 10, abs=1)
+    assert training_seconds("40s", started, lambda: 100.0, usable=False) == 10  # a quarter, at least
+    assert training_seconds("40s", started, lambda: 100.0, usable=True) == 0
+
+
+def test_prediction_is_not_timed_where_it_is_too_late_to_train():
+    started = time.perf_counter() - 3
+    assert training_seconds("5s", started, pytest.fail, usable=True) == pytest.approx(2, abs=1)
+    assert training_seconds("5s", started - 60, pytest.fail, usable=False) == 1.25

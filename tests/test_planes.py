@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from noisewise import methods
 from noisewise.io import open_source
@@ -16,7 +17,7 @@ from noisewise.noise.ops.conditioning import FEATURES
 from noisewise.predict.receptive_field import receptive_radius
 from noisewise.scenes.rng import Rng
 from noisewise.scenes.sequences import sequence
-from noisewise.workflow.neighbours import choose_spatial
+from noisewise.workflow.neighbours import choose_spatial, likeness_along
 
 INPUTS = 2 + FEATURES
 
@@ -103,10 +104,15 @@ def test_differences_are_those_from_the_plane() -> None:
 # -- which axis ----------------------------------------------------------------------------------------
 
 
+def scenes(*shape: int, seed: int = 0) -> np.ndarray:
+    """Smooth scenes, each of another plane."""
+    noise = np.random.default_rng(seed).normal(0, 100, shape)
+    return 100 + ndimage.gaussian_filter(noise, (*[0] * (len(shape) - 2), 2, 2))
+
+
 def stack(*shape: int) -> np.ndarray:
-    """A still scene with noise."""
-    rng = np.random.default_rng(0)
-    return rng.normal(100, 20, shape[-2:]) + rng.normal(0, 1, shape)
+    """A still scene with noise of about its own strength."""
+    return scenes(*shape[-2:]) + np.random.default_rng(1).normal(0, 15, shape)
 
 
 @pytest.mark.parametrize(("axes", "shape", "expected"), [
@@ -119,11 +125,29 @@ def test_neighbours_are_those_in_depth_or_time(axes: str, shape: tuple[int, ...]
 
 def test_the_denser_axis_is_taken() -> None:
     """Along Z the scene changes, along T it does not; and the other way round."""
-    rng = np.random.default_rng(0)
-    changing = rng.normal(100, 20, (1, 5, 32, 32)) + rng.normal(0, 1, (5, 5, 32, 32))
+    drifting = np.stack([np.roll(scenes(64, 64), 2 * z, -1) for z in range(5)])
+    changing = drifting + np.random.default_rng(1).normal(0, 10, (5, 5, 64, 64))
     method = methods.get("simulated")()
     assert choose_spatial(method, [open_source(changing, "TZYX")], None) == "TYX"
     assert choose_spatial(method, [open_source(changing, "ZTYX")], None) == "ZYX"
+
+
+@pytest.mark.parametrize("noise", [1.0, 60.0])
+def test_planes_that_have_nothing_in_common_are_not_seen_together(noise: float) -> None:
+    strangers = scenes(6, 128, 128) + np.random.default_rng(1).normal(0, noise, (6, 128, 128))
+    method = methods.get("simulated")()
+    source = open_source(strangers, "TYX")
+    for _ in range(2):
+        assert choose_spatial(method, [source], None) == "YX"
+    assert len([note for note in source.notes if "have little in common" in note]) == 1
+    strangers[1::2] = strangers[::2].mean((1, 2), keepdims=True)
+    assert choose_spatial(method, [open_source(strangers, "ZYX")], None) == "YX"
+
+
+def test_a_scene_at_rest_is_alike_however_it_flickers() -> None:
+    flicker = np.array([1.0, 0.4, 1.5, 0.8, 0.2])[:, None, None]
+    source = open_source(flicker * scenes(64, 64) + np.random.default_rng(1).normal(0, 30, (5, 64, 64)), "TYX")
+    assert likeness_along("T", source) > 0.6
 
 
 def test_copies_are_not_neighbours() -> None:

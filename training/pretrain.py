@@ -62,7 +62,8 @@ class Pretraining(Simulated):
     def loss(self, net: Denoiser, batch: Batch) -> Tensor:
         rng, count = Rng(batch.generator), HELD_OUT_BATCH if batch.held_out else BATCH
         examples = [expose(self.random_planes(rng, batch.held_out), rng) for _ in range(count)]
-        squared, likelihood, gates = terms(net, examples, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=not batch.held_out):
+            squared, likelihood, gates = terms(net, examples, rng)
         rmse = patch_rmse(squared)
         if batch.held_out:
             return rmse.mean()
@@ -135,11 +136,11 @@ class Generators:
         return Batch(torch.empty(0), torch.empty(0), torch.Generator().manual_seed(step + 1))
 
 
-def scene_pool(path: Path, shape: tuple[int, ...], count: int) -> Tensor:
+def scene_pool(path: Path, shape: tuple[int, ...], seeds: range) -> Tensor:
     """Scenes of one shape, generated if the file does not exist."""
     if not path.exists():
         with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            scenes = pool.map(half_precision_scene, [shape] * count, range(count), chunksize=50)
+            scenes = pool.map(half_precision_scene, [shape] * len(seeds), seeds, chunksize=50)
             np.save(path, np.stack(list(scenes)))
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
@@ -188,18 +189,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--scenes", type=int, default=SCENES, help="number of scenes")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first scene; others than those of earlier trainings"
+    )
     parser.add_argument("--folder", type=Path, default=Path("pretraining"), help="for scenes and the training state")
     parser.add_argument("--from-packaged", action="store_true", help="start from the packaged weights")
     parser.add_argument("--install", action="store_true", help="write the result into the package")
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True)
     rate = CONTINUED_RATE if arguments.from_packaged else Pretraining.learning_rate
-    pool = scene_pool(arguments.folder / "scenes.npy", (SIDE, SIDE), arguments.scenes)
-    volumes = scene_pool(
-        arguments.folder / "volumes.npy",
-        (PLANES, VOLUME_SIDE, VOLUME_SIDE),
-        VOLUMES if arguments.scenes == SCENES else 2 * HELD_OUT,
-    )
+    first, count = arguments.seed, VOLUMES if arguments.scenes == SCENES else 2 * HELD_OUT
+    pool = scene_pool(arguments.folder / "scenes.npy", (SIDE, SIDE), range(first, first + arguments.scenes))
+    shape = (PLANES, VOLUME_SIDE, VOLUME_SIDE)
+    volumes = scene_pool(arguments.folder / "volumes.npy", shape, range(first, first + count))
     method = Pretraining(learning_rate=rate, pool=pool, volumes=volumes)
     net, previous = make_network(), None
     if arguments.from_packaged:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noisewise.noise.base import Noise
-from noisewise.noise.quantization import CONTINUOUS
+from noisewise.noise.fit.integral_transform import integral_transform
 
 BINS = 20  # of the histogram
 
@@ -41,13 +41,3 @@ def assess(noise_model: Noise, noisy: Tensor, signal: Tensor, held_out_frames: i
     distance = float(torch.maximum((found - steps[:-1]).abs(), (found - steps[1:]).abs()).max())
     histogram = torch.histc(found, BINS, 0, 1) / count
     return GoodnessOfFit(distance, 1.36 / count**0.5, likelihood, count, held_out_frames, histogram.tolist())
-
-
-def integral_transform(noise_model: Noise, noisy: Tensor, signal: Tensor, generator: torch.Generator) -> Tensor:
-    """P(X < x) plus a random fraction of P(X = x): uniform if the noise model is correct."""
-    above, quantization = noise_model.cdf(noisy, signal), noise_model.quantization
-    if quantization == CONTINUOUS:
-        return above
-    below = noise_model.cdf(noisy - (quantization.step or 1e-9), signal)
-    uniform = torch.rand(above.shape, generator=generator, dtype=above.dtype)
-    return below + uniform * (above - below)

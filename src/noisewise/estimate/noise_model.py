@@ -14,6 +14,7 @@ from noisewise.estimate.autocorrelation import lag_weights
 from noisewise.estimate.measurement import NoiseMeasurement
 from noisewise.estimate.variance import NoiseLevels
 from noisewise.noise.base import Noise
+from noisewise.noise.fit.integral_transform import missing_likelihood
 from noisewise.noise.fit.pairs import Pairs, robust_range
 from noisewise.noise.fit.variance_line import VarianceLine
 from noisewise.noise.models.correlated import Correlated, kernel_of
@@ -65,33 +66,45 @@ def single_pixel_model(found: NoiseMeasurement) -> Noise:
         return Gaussian(math.sqrt(max(line.intercept - quantization.step**2 / 12, 1e-3 * line.intercept)), quantization)
     if found.levels.corrected:  # the pixels are clipped, and do not show the shape of the noise
         return PoissonGaussian.from_line(line, found.signal_range[0], quantization)
-    noisy, signal = (torch.as_tensor(part) for part in found.levels.pairs)
-    some = slice(None, None, max(1, len(noisy) // MAX_PAIRS))
-    noisy, signal = noisy[some].contiguous(), signal[some].contiguous()
-    pairs = Pairs(line, *robust_range(signal), quantization)
-    pairs.add(with_poisson_where_bright(noisy, signal, line, quantization), signal)
-    mixture = Mixture.from_pairs(pairs)
+    some = slice(None, None, max(1, len(found.levels.pairs[0]) // MAX_PAIRS))
+    noisy, signal = (torch.as_tensor(part)[some].contiguous() for part in found.levels.pairs)
     if falls:
+        mixture = fitted_mixture(found, noisy, signal)
         return follow_levels(mixture, found.levels, line.intercept / found.levels.centre[1])
     measured = found.levels.fit()  # of which `line` may be a multiple
     if found.levels.is_nonlinear(measured):
-        return follow_levels(mixture, found.levels, line.slope / measured.slope)
-    darkest = found.signal_range[0]
+        return follow_levels(fitted_mixture(found, noisy, signal), found.levels, line.slope / measured.slope)
     if line.slope < 0:
-        brightest = float(found.levels.signal.max())
-        return follow_line(mixture, line.slope, line.intercept - quantization.step**2 / 12, brightest)
+        return follow_line(fitted_mixture(found, noisy, signal), found, float(found.levels.signal.max()))
+    return likeliest_model(found, noisy, signal)
+
+
+def likeliest_model(found: NoiseMeasurement, noisy: Tensor, signal: Tensor) -> Noise:
+    """The model of noise that grows with the signal, by its shape in homogeneous places (flat pairs, ADU)."""
+    line, darkest, quantization = found.line, found.signal_range[0], found.pixel_values.quantization
     offset = (found.levels.read_noise_variance(line) - line.intercept) / line.slope
+    best: Noise = PoissonGaussian.from_line(line, darkest, quantization, offset=offset)
+    if missing_likelihood(best, noisy, signal) < MIN_GAIN_NATS / 2:
+        return best
     candidates: tuple[Noise, ...] = (
-        PoissonGaussian.from_line(line, darkest, quantization, offset=offset),
+        best,
         GammaPoisson.from_line(line, darkest, noisy, signal, quantization),
-        follow_line(mixture, line.slope, line.intercept - quantization.step**2 / 12, darkest),
+        follow_line(fitted_mixture(found, noisy, signal), found, darkest),
     )
     likelihoods = [float(candidate.log_prob(noisy, signal).mean()) for candidate in candidates]
-    best = 0
+    chosen = 0
     for other in (1, 2):
-        if likelihoods[other] - likelihoods[best] > MIN_GAIN_NATS:
-            best = other
-    return candidates[best]
+        if likelihoods[other] - likelihoods[chosen] > MIN_GAIN_NATS:
+            chosen = other
+    return candidates[chosen]
+
+
+def fitted_mixture(found: NoiseMeasurement, noisy: Tensor, signal: Tensor) -> Mixture:
+    """A mixture of Gaussians with the shape of the noise in homogeneous places (flat pairs, ADU)."""
+    line, quantization = found.line, found.pixel_values.quantization
+    pairs = Pairs(line, *robust_range(signal), quantization)
+    pairs.add(with_poisson_where_bright(noisy, signal, line, quantization), signal)
+    return Mixture.from_pairs(pairs)
 
 
 def with_poisson_where_bright(noisy: Tensor, signal: Tensor, line: VarianceLine, quantization: Quantization) -> Tensor:
@@ -109,13 +122,14 @@ def with_poisson_where_bright(noisy: Tensor, signal: Tensor, line: VarianceLine,
     return torch.where(line(signal) > FEW_PHOTONS * line.slope**2, sampled.to(noisy), noisy)
 
 
-def follow_line(mixture: Mixture, slope: float, intercept: float, darkest: float) -> Mixture:
-    """Give a mixture the variance slope · s + intercept at its knots.
+def follow_line(mixture: Mixture, found: NoiseMeasurement, end: float) -> Mixture:
+    """Give a mixture the measured variance line at its knots.
 
-    Below the darkest signal of the image (the brightest, where the line falls) the variance is constant: on the line it
-    would vanish, and without noise a signal that the image does not have would be the likeliest one.
+    end: the darkest signal of the image (the brightest, where the line falls). Beyond it the variance is constant: on
+    the line it would vanish, and without noise a signal that the image does not have would be the likeliest one.
     """
-    mixture.least_std.fill_(max(slope * darkest + intercept, float(mixture.least_std) ** 2) ** 0.5)
+    slope, intercept = found.line.slope, found.line.intercept - found.pixel_values.quantization.step**2 / 12
+    mixture.least_std.fill_(max(slope * end + intercept, float(mixture.least_std) ** 2) ** 0.5)
     mixture.slope.fill_(slope)
     mixture.intercept.fill_(intercept)
     return scale_variance(mixture, (slope * mixture.knots + intercept).clamp(min=mixture.least_std**2))

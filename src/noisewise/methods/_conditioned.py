@@ -50,8 +50,8 @@ class ConditionedSettings(Method):
     """planes: the packaged network, which sees up to two planes before and behind; the others: U-Nets from random
     weights"""
     spatial: Literal["auto", "YX", "ZYX", "TYX"] = "auto"
-    """axes that the network sees together (auto: YX and, where an image has them, planes along Z or T, whichever differ
-    less)"""
+    """axes that the network sees together (auto: YX and, where an image has them, planes along Z or T, whichever are
+    more alike, if they are)"""
     neighbours: bool = True
     """see the planes before and behind; without them each plane is denoised on its own"""
     pretrained: bool = True

@@ -62,12 +62,16 @@ class Predictor:
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
         self.parts = [(self.net.backbone, 1), *sampled]
+
+    @cached_property
+    def pixels(self) -> float:
+        """The most pixels that are denoised at once; measured when the first image is read tile by tile."""
         most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts) + TILE_BYTES
         fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels * self.workers)
         # The halo grows with the number of passes, and a tile should be large compared with its halo.
         several = any(passes > 1 for _, passes in self.parts)
-        largest = LARGEST_TILE * getattr(net.backbone, "groups", 1)
-        self.pixels = max(prod(net.stride), fitting if several else min(fitting, largest))
+        largest = LARGEST_TILE * getattr(self.net.backbone, "groups", 1)
+        return max(prod(self.net.stride), fitting if several else min(fitting, largest))
 
     @cached_property
     def halo(self) -> tuple[int, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 
 import noisewise
 from noisewise.errors import UserError
 
+WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 DEFAULT_BUDGET = 60.0  # seconds, if neither a budget nor a number of steps is given
 REPORT_START, REPORT_EACH, REPORT_SHARE = 3.0, 4.0, 0.3  # seconds; largest share of a budget
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -43,12 +45,16 @@ def refuse_both(budget: str | float | None, steps: int | None) -> None:
         raise UserError("budget and steps exclude each other; give one")
 
 
-def training_seconds(budget: str | float | None, started: float, predicting: float, usable: bool) -> float:
+def training_seconds(
+    budget: str | float | None, started: float, predicting: Callable[[], float], usable: bool
+) -> float:  # fmt: skip
     """Seconds of the budget for training: without those since `started` and those that prediction will take.
 
-    usable: whether the network is usable without any training; another one is trained for a quarter of the budget at
-    least.
+    predicting: measures how long that is; not called where too little is left anyway. usable: whether the network is
+    usable without any training; another one is trained for a quarter of the budget at least.
     """
     seconds = parse_budget(budget) or DEFAULT_BUDGET
-    left = seconds - (time.perf_counter() - started) - 1.1 * predicting
+    left = seconds - (time.perf_counter() - started)
+    if left >= (WORTH_TRAINING if usable else 0.25 * seconds):
+        left -= 1.1 * predicting()
     return max(left, 0.0 if usable else 0.25 * seconds)

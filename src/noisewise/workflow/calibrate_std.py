@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from noisewise import threads
 from noisewise.evaluate.calibration import (
     NOISE_ERROR,
     Errors,
@@ -67,14 +68,18 @@ def keep_noisy_pixels(net: Denoiser, errors: Sequence[Sequence[Errors]]) -> list
 def errors_of(method: Method, net: Denoiser, batches: Sequence[Any]) -> list[list[Errors]]:
     """Estimated errors of each channel, on batches of patches."""
     noise_models = [net.noise_model(channel).typical() for channel in range(len(net.mean))]
-    generator, pieces = torch.Generator().manual_seed(SEED), []
-    for batch in batches:
 
-        def denoise(x: Tensor, coordinates: Tensor = batch.coordinates) -> Posterior[Tensor]:
+    def errors(numbered: tuple[int, Any]) -> list[Errors]:
+        number, batch = numbered
+
+        def denoise(x: Tensor) -> Posterior[Tensor]:
             with torch.inference_mode():
-                return method.posterior(net, x, coordinates)
+                return method.posterior(net, x, batch.coordinates)
 
-        pieces.append(squared_errors(batch.noisy.float(), noise_models, denoise, generator))
+        return squared_errors(batch.noisy.float(), noise_models, denoise, torch.Generator().manual_seed(SEED + number))
+
+    work = list(enumerate(batches))
+    pieces = threads.in_parallel(errors, work) if net.mean.device.type == "cpu" else list(map(errors, work))
     return [list(channel) for channel in zip(*pieces, strict=True)]
 
 

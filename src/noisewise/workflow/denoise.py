@@ -171,10 +171,12 @@ class Recipe:
             )  # fmt: skip
 
         def run(training: Training, share: float) -> Model:
+            def predicting() -> float:
+                return training.seconds_to_predict(sources, average)
+
             seconds = None
             if self.steps is None:
-                predicted = training.seconds_to_predict(sources, average)
-                seconds = share * training_seconds(allotted, begun, predicted, training.ready)
+                seconds = share * training_seconds(allotted, begun, predicting, training.ready)
             return training.run(steps=self.steps, seconds=seconds, report=self.report)
 
         model = choose_and_train(candidates, spare, explained, noise, begin, run, self.steps == 0)

@@ -6,22 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from noisewise.axes import Region, evenly
+from noisewise.axes import Array, Region, evenly
 from noisewise.errors import UserError
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
 from noisewise.io.light import has_repeated_planes, read_light
 from noisewise.methods.base import Method
 
-PAIRS = 6  # of neighbouring planes, to compare depth with time
+PAIRS = 6  # of neighbouring planes that are compared
+UNLIKE = 0.4  # correlation of signals, up to which neighbouring planes tell next to nothing
+STRANGERS = (
+    "neighbouring planes along {axis} have little in common (correlation {likeness:.2f}): each is denoised on its own; "
+    "if they belong together: noisewise train simulated IMAGE --spatial {axis}YX -o MODEL"
+)
 COPIES = "planes are exact copies of each other: each is denoised on its own, plane by plane"
 
 
 def choose_spatial(method: Method, noisy: Sequence[Source], checkup: NoiseReport | None) -> str:
     """The axes that the network sees together, as the method's settings say; by default as follows.
 
-    A network that sees neighbouring planes gets those along Z or T: where an image has both, those that differ less;
-    not those that share their noise. Another one gets whole stacks of at least three slices.
+    A network that sees neighbouring planes gets those along Z or T: where an image has both, those that are more alike;
+    none where neighbours have little in common, or share their noise. Another one gets whole stacks of at least
+    three slices.
 
     checkup: of the noise, or None.
 
@@ -37,11 +43,16 @@ def choose_spatial(method: Method, noisy: Sequence[Source], checkup: NoiseReport
     if not method.traits.neighbours:
         return "ZYX" if all(source.size_of("Z") >= 3 and not has_repeats(source, "Z") for source in noisy) else "YX"
     shared = {} if checkup is None else checkup.shared_noise
-    axes = [
-        axis for axis in "ZT"
+    likeness = {
+        axis: min(likeness_along(axis, source) for source in noisy) for axis in "ZT"
         if axis not in shared and all(source.size_of(axis) >= 2 and not has_repeats(source, axis) for source in noisy)
-    ]  # fmt: skip
-    return min(axes, key=lambda axis: difference_along(axis, noisy[0]), default="") + "YX"
+    }  # fmt: skip
+    best = max(likeness, key=likeness.__getitem__, default="")
+    if best and likeness[best] < UNLIKE:
+        note = STRANGERS.format(axis=best, likeness=likeness[best])
+        noisy[0].notes.extend([] if note in noisy[0].notes else [note])
+        return "YX"
+    return best + "YX"
 
 
 def has_repeats(source: Source, axis: str) -> bool:
@@ -53,10 +64,13 @@ def has_repeats(source: Source, axis: str) -> bool:
     return True
 
 
-def difference_along(axis: str, source: Source) -> float:
-    """Mean squared difference of neighbouring planes along an axis, of some pairs, ADU²."""
+def likeness_along(axis: str, source: Source) -> float:
+    """Correlation of the signals of neighbouring planes along an axis, of some pairs: 1 for a scene at rest.
+
+    Covariance of the two planes over that of neighbouring pixels in each of them: independent noise adds to neither.
+    """
     where = source.axes.index(axis)
-    found = []
+    between = within = 0.0
     for start in evenly(range(source.size_of(axis) - 1), PAIRS):
         region: Region = tuple(
             slice(start, start + 2) if letter == axis
@@ -64,6 +78,15 @@ def difference_along(axis: str, source: Source) -> float:
             else slice(size // 2, size // 2 + 1)
             for letter, size in zip(source.axes, source.shape, strict=True)
         )  # fmt: skip
-        one, two = np.moveaxis(read_light(source, region).astype(np.float64), where, 0)
-        found.append(float(np.nanmean((one - two) ** 2)))
-    return float(np.mean(found))
+        light = np.moveaxis(read_light(source, region).astype(np.float64), where, 0)
+        across = tuple(i for i, letter in enumerate(source.axes.replace(axis, "")) if letter in "YX")
+        planes = [plane - np.nanmean(plane, across, keepdims=True) for plane in light]
+        between += float(np.nanmean(planes[0] * planes[1]))
+        within += float(np.mean([covariance_of_neighbours(plane, i) for plane in planes for i in across]))
+    return between / max(between, within, np.finfo(np.float64).tiny)
+
+
+def covariance_of_neighbours(centred: Array, along: int) -> float:
+    """Mean product of neighbouring pixels along one array axis."""
+    first, second = (np.take(centred, range(start, centred.shape[along] - 1 + start), along) for start in (0, 1))
+    return float(np.nanmean(first * second))

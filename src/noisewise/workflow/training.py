@@ -36,11 +36,11 @@ from noisewise.progress import Progress, Report, Stage, quiet
 from noisewise.train.loop import fit
 from noisewise.train.state import TrainState
 from noisewise.version import __version__
+from noisewise.workflow.budget import WORTH_TRAINING
 from noisewise.workflow.calibrate_std import calibrate
 from noisewise.workflow.choose import check_targets, suitability_warnings
 from noisewise.workflow.neighbours import choose_spatial
 
-WORTH_TRAINING = 8.0  # seconds, below which a pretrained network is used as it is
 ENOUGH_PHOTONS = 5000  # in all images together: from fewer, a pretrained network learns their noise
 CALIBRATED_ON = 8  # batches of patches, on which standard deviations are compared with errors
 FITTED_ON = 8 * 64**2  # pixels, of which samples are compared with standard deviations

@@ -37,7 +37,8 @@ def without_specks(image: Tensor, std: Tensor, kinds: Sequence[Speck]) -> Tensor
         away = (image - surround(image, kind.side)).abs() / std
         typical = (outer * around(away, kind.ring) - inner * around(away, kind.side)).clamp(min=0) / (outer - inner)
         speck = (away > kind.factor * typical) & (away < kind.most)
-        image = torch.where(speck, median_along(median_along(image, kind.side, -1), kind.side, -2), image)
+        if speck.any():
+            image = torch.where(speck, median_along(median_along(image, kind.side, -1), kind.side, -2), image)
     return image
 
 
