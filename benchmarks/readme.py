@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tables_choice as choice
 import tables_denoising as denoising
+import tables_network as network
 import tables_noise as noise
 import tables_posterior as posterior
 import tables_robustness as robustness
@@ -35,6 +36,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "planted": choice.planted, "dense": choice.dense, "labelled": choice.labelled, "never_worse": choice.never_worse,
     "coverage": choice.coverage, "harm": choice.harm,
     "noise": noise.measured, "calibration": noise.recorded, "refine": noise.refined, "scenes": noise.scene_statistics,
+    "neighbours": network.neighbours, "events": network.events, "fields": network.fields,
 }  # fmt: skip
 WIDTH = 119
 BLOCK = re.compile(r"<!-- benchmark:([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)

@@ -10,12 +10,12 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import noisewise
 from noisewise.cli._commands import commands, description
-from noisewise.cli._exit import OK, USER_ERROR, debugging, guarded, stopping_like_ctrl_c
+from noisewise.cli._exit import OK, USER_ERROR, debugging, ending_at_once, guarded, stopping_like_ctrl_c
 from noisewise.cli._print import prepare_streams, say
 from noisewise.errors import UserError
 from noisewise.version import __version__
@@ -26,7 +26,10 @@ __all__ = ["commands", "description", "dispatch", "main", "overview"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute a command line (default: that of the process) and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if argv is not None:  # by another program, which was started before
+    ended: Callable[[int], int] = int
+    if argv is None:
+        ended = ending_at_once()
+    else:  # by another program, which was started before
         noisewise.STARTED = time.perf_counter()
     prepare_streams()
     with warnings.catch_warnings():
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda *_, **__: None
             suppress_logging()
         with stopping_like_ctrl_c():
-            return guarded(lambda: dispatch(args))
+            return ended(guarded(lambda: dispatch(args)))
 
 
 def dispatch(args: list[str]) -> int:

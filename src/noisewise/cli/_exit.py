@@ -6,6 +6,7 @@ interrupted. 1: an unexpected error.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
@@ -27,7 +28,9 @@ UNEXPECTED_MESSAGE = (
 def guarded(work: Callable[[], int]) -> int:
     """Call `work` and return its exit code; errors become one line on stderr and an exit code."""
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
     except SystemExit as stop:  # raised by --help
         return stop.code if isinstance(stop.code, int) else UNEXPECTED
     except KeyboardInterrupt:
@@ -43,6 +46,28 @@ def guarded(work: Callable[[], int]) -> int:
         if message is not None:
             return fail(f"error: {message}", USER_ERROR)
         return fail(UNEXPECTED_MESSAGE.format(kind=type(error).__name__, what=error), UNEXPECTED)
+
+
+def ending_at_once() -> Callable[[int], int]:
+    """A function that takes and returns the exit code, with which the process ends when all exit handlers are done.
+
+    Python would free every object of torch first, which takes half a second.
+    """
+    codes: list[int] = []
+
+    def end() -> None:
+        if codes:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(codes[0])
+
+    def ended(code: int) -> int:
+        codes.append(code)
+        return code
+
+    atexit.register(end)  # before all others, so that it is called last
+    return ended
 
 
 @contextmanager

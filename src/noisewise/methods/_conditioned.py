@@ -81,11 +81,14 @@ def build_conditioned(settings: ConditionedSettings, spec: ImageSpec, noise_mode
     if not handles_planes(settings):
         other = replace(settings, network="large") if settings.network == "planes" else settings
         return build_denoiser(other, spec, noise_models, inputs=2 + FEATURES, heads=2)
-    backbone = make_backbone(spec.dims, settings.features or WIDTH, settings.depth or DEPTH)
+    pretrained = starts_pretrained(settings)
+    with torch.device("meta" if pretrained else "cpu"):  # weights that are replaced need not be drawn
+        backbone = make_backbone(spec.dims, settings.features or WIDTH, settings.depth or DEPTH)
     backbone.alone = not settings.neighbours
     net = Denoiser(backbone, spec, noise_models, inputs=2 + FEATURES, heads=2)
-    if starts_pretrained(settings):
-        net.backbone.load_state_dict(pretrained_state())
+    if pretrained:
+        weights = {name: tensor.clone() for name, tensor in pretrained_state().items()}
+        backbone.load_state_dict(weights, assign=True)
         net.pretrained_part = "backbone"
         net.warnings = out_of_distribution_warnings(spec, noise_models)
     return net

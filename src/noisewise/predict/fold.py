@@ -12,8 +12,14 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def fold_batch_norm(net: Net) -> Net:
-    """Copy a network for prediction; convolutions get w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β of their norm."""
-    net = copy.deepcopy(net).eval()
+    """A network for prediction; convolutions get w' = w γ/√(σ²+ε), b' = (b − μ) γ/√(σ²+ε) + β of their norm.
+
+    One without batch normalisation is returned as it is, another one is copied.
+    """
+    net = net.eval()
+    if not any(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in net.modules()):
+        return net
+    net = copy.deepcopy(net)
     for module in net.modules():
         if isinstance(module, nn.Sequential):
             for i in range(len(module) - 1):

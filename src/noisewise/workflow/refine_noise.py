@@ -34,8 +34,8 @@ MOST_PIXELS = 1 << 16  # of all planes together: seconds for a solution to one i
 PLANES = 4
 MAX_FACTOR = 2.0  # by which the measured variance may be wrong, either way
 ROUNDS = 5
-SETTLED, NEAR_ENOUGH = 0.01, 0.05  # logarithm of the residual: no further step is worth it; accepted as a solution
-FLATTEST_SLOPE = -0.3  # of that logarithm against the factor's: upper limit; flatter slopes are estimation noise
+SETTLED, NEAR_ENOUGH = 0.02, 0.05  # logarithm of the residual: no further step is worth it; accepted as a solution
+USUAL_SLOPE, FLATTEST_SLOPE = -0.85, -0.3  # of that logarithm against the factor's; flatter is estimation noise
 LOWEST_STD = 0.5  # fraction of pixels used: those with the lowest predicted std
 ENOUGH, BLUR = 2.0, 2.0  # photons that a pixel needs; blur (pixels) before counting
 FEWEST = 0.02  # minimum fraction of such pixels
@@ -144,7 +144,7 @@ def root(score: Callable[[float], float]) -> float | None:
     A score that is not smooth may leave zero again: the best of all trials counts.
     """
     limit = math.log(MAX_FACTOR)
-    at, value, slope = 0.0, score(1.0), -1.0
+    at, value, slope = 0.0, score(1.0), USUAL_SLOPE
     trials = [(abs(value), at)]
     for _ in range(ROUNDS):
         if abs(value) < SETTLED:
