@@ -1,4 +1,4 @@
-"""Where the pretrained network fails: signals that are unlike the scenes of its training, with measured noise models.
+"""Where the pretrained network fails: signals that are unlike the scenes of its training.
 
 Rows: a random field without edges, a fine lattice, fast motion, and single very bright pixels. Columns: noisy,
 denoised by the pretrained network as it is, what does better, and the truth. Better are the Wiener filter that knows the
@@ -60,7 +60,7 @@ def shifted_back(noisy: np.ndarray) -> np.ndarray:
 def main(path: Path) -> None:
     """Draw the figure into a file."""
     rng = np.random.default_rng(0)
-    scenes = {"random field": field(rng), "lattice": lattice(), "fast motion": moving(rng), "bright pixels": bright(rng)}
+    scenes = {"field": field(rng), "lattice": lattice(), "fast motion": moving(rng), "bright pixels": bright(rng)}
     figure = Figure(figsize=(8.6, 8.8), layout="constrained")
     panels = figure.subplots(len(scenes), 4)
     for line, (name, photons) in zip(panels, scenes.items(), strict=True):

@@ -42,7 +42,7 @@ LEVELS = (
 )
 HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-MOST_CODE_LINES = 20_800  # raise it for features, not for convenience
+MOST_CODE_LINES = 21_300  # raise it for features, not for convenience
 LONGEST_CHAIN = 14
 METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
 

@@ -15,7 +15,15 @@ from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.base import Sink, Source, check_pixels, to_dtype
 from noisewise.io.files import Draft, check_regular, checksum, fingerprint, user_path
-from noisewise.io.paths import animation_output, companions, default_output, find_inputs, is_read_only, suffix_of
+from noisewise.io.paths import (
+    animation_output,
+    companions,
+    default_output,
+    file_of,
+    find_inputs,
+    is_read_only,
+    suffix_of,
+)
 
 __all__ = [
     "Sink",
@@ -66,13 +74,13 @@ def open_images(
         return [open_array(image, axes, name)]
     path = user_path(image)
     try:
-        check_regular(path)
-        opened = fingerprint(path)
+        check_regular(file_of(path))
+        opened = fingerprint(file_of(path))
         sources = _open_file(path, axes, series)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     for source in sources:
-        source.opened = opened if source.path == path else fingerprint(source.path or path)
+        source.opened = opened if source.path == file_of(path) else fingerprint(source.path or path)
         source.name = source.name if name is None else name
     return sources
 

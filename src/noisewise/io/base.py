@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,19 @@ from noisewise.io.files import fingerprint
 
 JPEG_NOTE = "JPEG compression has altered the noise, so the result is uncertain; use the original recording"
 SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """When and where an image was recorded, as far as the file says.
+
+    date: ISO 8601. stage_um: position of the stage by axis, µm. times_s: of the frames, or of all planes, from the
+    beginning, s.
+    """
+
+    date: str = ""
+    stage_um: Mapping[str, float] = field(default_factory=dict)
+    times_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,8 @@ class Source(ABC):
     """`fingerprint` of the file or folder when it was opened"""
     not_light: NotLight | None = field(default=None, repr=False)
     """pixels that are not light; None if they were not searched for"""
+    acquisition: Acquisition = field(default_factory=Acquisition, repr=False)
+    """when and where it was recorded"""
     line_displacement: float = 0.0
     """pixels along X by which odd lines are displaced, as in bidirectional scans"""
 
@@ -263,3 +278,16 @@ def unique_axes(names: str) -> str:
     if "?" in letters or not {"Y", "X"} <= set(letters):
         raise UserError(f"axes '{names}' do not name an image's Y and X; give axes")
     return letters
+
+
+def letters_of(names: Sequence[str]) -> str:
+    """Letters of axes that a file names. Samples of a pixel become channels, unless there are channels already; unknown
+    axes are batch axes.
+    """
+    letters = "".join(name.upper() if len(name) == 1 else "?" for name in names)
+    if "C" not in letters and letters.count("S") == 1:
+        letters = letters.replace("S", "C")
+    letters = "".join(letter if letter in "TCZYX" else "?" for letter in letters)
+    if not {"Y", "X"} <= set(letters):
+        letters = letters[:-2].replace("Y", "?").replace("X", "?") + "YX"
+    return unique_axes(letters)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from noisewise.io.base import Source
+from noisewise.io.base import Acquisition, Source
 from noisewise.io.units import micrometres, seconds
 
 TYPES = {
@@ -211,6 +212,8 @@ def _add_image(root: Element, number: int, one: Source, namespace: str) -> None:
     order = "XY" + one.axes[:-2][::-1]
     order += "".join(axis for axis in "ZCT" if axis not in order)
     image = ElementTree.SubElement(root, _qualified(namespace, "Image"), ID=f"Image:{number}", Name=one.name)
+    if one.acquisition.date:
+        ElementTree.SubElement(image, _qualified(namespace, "AcquisitionDate")).text = one.acquisition.date
     pixels = ElementTree.SubElement(
         image, _qualified(namespace, "Pixels"), ID=f"Pixels:{number}", DimensionOrder=order
     )  # fmt: skip
@@ -229,6 +232,21 @@ def _add_image(root: Element, number: int, one: Source, namespace: str) -> None:
         channel.set("SamplesPerPixel", "1")
         if index < len(one.channel_names):
             channel.set("Name", one.channel_names[index])
+    _add_planes(pixels, sizes, one.acquisition, namespace)
+
+
+def _add_planes(pixels: Element, sizes: Mapping[str, int], acquisition: Acquisition, namespace: str) -> None:
+    """When and where each plane was recorded."""
+    times, slices = acquisition.times_s, sizes.get("Z", 1)
+    if not (times or acquisition.stage_um):
+        return
+    for t, z, c in product(*(range(sizes.get(axis, 1)) for axis in "TZC")):
+        plane = ElementTree.SubElement(pixels, _qualified(namespace, "Plane"), TheZ=str(z), TheC=str(c), TheT=str(t))
+        at = {sizes.get("T", 1): t, slices * sizes.get("T", 1): t * slices + z}.get(len(times))
+        if at is not None:
+            plane.attrib.update(DeltaT=repr(times[at]), DeltaTUnit="s")
+        for axis, position in acquisition.stage_um.items():
+            plane.attrib.update({f"Position{axis}": repr(float(position)), f"Position{axis}Unit": "µm"})
 
 
 def fits(axes: str, dtype: str) -> bool:

@@ -10,7 +10,10 @@ from noisewise.errors import UserError
 from noisewise.io import formats
 from noisewise.io.files import is_zarr, user_path
 
-VENDOR_SUFFIXES = frozenset({".nd2", ".czi", ".lif", ".oib", ".oif", ".vsi", ".dv", ".ims", ".sld"})
+VENDOR_SUFFIXES = frozenset({".oib", ".oif", ".vsi", ".dv", ".ims", ".sld"})
+
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".he5")
 
 
 def suffix_of(path: Path) -> str:
@@ -20,7 +23,7 @@ def suffix_of(path: Path) -> str:
     """
     if is_zarr(path):
         return ".zarr"
-    suffix = path.suffix.lower()
+    suffix = file_of(path).suffix.lower()
     if suffix in formats.by_suffix():
         return suffix
     if suffix == ".safetensors":
@@ -31,6 +34,12 @@ def suffix_of(path: Path) -> str:
         raise UserError(f"{path}: is a folder, not an image; give the files inside it")
     what = f"unknown format '{suffix}'" if suffix else "unknown format, the name has no suffix"
     raise UserError(f"{path}: {what}; save it in one of: {', '.join(sorted(formats.by_suffix()))}")
+
+
+def file_of(path: Path) -> Path:
+    """The HDF5 file whose dataset a path names, as in `cells.h5/raw`; or the path itself."""
+    inside = [parent for parent in path.parents if parent.suffix.lower() in HDF5_SUFFIXES and parent.is_file()]
+    return inside[0] if inside else path
 
 
 def is_read_only(suffix: str) -> bool:
@@ -68,7 +77,7 @@ def _expand(path: Path) -> list[Path]:
             raise UserError(f"{path}: the folder holds no images; give files {', '.join(sorted(formats.by_suffix()))}")
         return inside
     # A name that exists is not a pattern, even if it contains brackets.
-    if path.exists():
+    if file_of(path).exists():
         suffix_of(path)
         return [path]
     if not glob.has_magic(str(path)):
@@ -98,6 +107,9 @@ def default_output(path: Path, suffix: str = "_denoised") -> Path:
     if outer is not None:
         stem, extension = split_extension(outer)
         return outer.with_name(f"{'_'.join([stem, *path.relative_to(outer).parts])}{suffix}{extension}")
+    if (file := file_of(path)) != path:
+        name = "_".join([file.stem, *path.relative_to(file).parts])
+        return file.with_name(f"{name}{suffix}.ome.tif")
     stem, extension = split_extension(path)
     return path.with_name(f"{stem}{suffix}{'.ome.tif' if is_read_only(extension.lower()) else extension}")
 

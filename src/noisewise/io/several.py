@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from noisewise.errors import UserError, counted
 
@@ -25,3 +26,11 @@ def left_out(path: Path, others: dict[int, str]) -> list[str]:
     more = f"; and {len(others) - 3} more" if len(others) > 3 else ""
     command = f"noisewise denoise {quote(path.name)} --series {next(iter(others))}"
     return [f"{counted(len(others), 'further image')} in the file left out ({listed}{more}); to denoise one: {command}"]
+
+
+def release(users: list[int], user: int, file: Any) -> None:
+    """Close a file when its last user is done."""
+    if user in users:
+        users.remove(user)
+        if not users:
+            file.close()

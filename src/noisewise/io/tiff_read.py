@@ -15,9 +15,10 @@ import tifffile
 from noisewise.axes import Array, Region, guess_notes
 from noisewise.errors import UserError, counted, one_line
 from noisewise.io import imagej, ome
-from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, owned, unique_axes
+from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, letters_of, owned
 from noisewise.io.decoded import Decoded
 from noisewise.io.mapped import FileArray
+from noisewise.io.several import release
 from noisewise.io.tiff_check import (
     check_chain,
     check_codec,
@@ -121,14 +122,6 @@ def open_tiff(path: Path, axes: str | None = None, series: int | None = None) ->
         raise
 
 
-def release(users: list[int], user: int, file: Any) -> None:
-    """Close a file when its last user is done."""
-    if user in users:
-        users.remove(user)
-        if not users:
-            file.close()
-
-
 def _place(file: Any, every: list[Recorded]) -> None:
     """Find the elements of images in OME-XML."""
     if any(one.kind == "ome" for one in file.series):
@@ -162,7 +155,7 @@ def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: li
     check_codec(path, series.keyframe)
     check_complete(path, series, messages)
     meta = _meta(file, found)
-    stated = _letters(series.axes)
+    stated = letters_of(series.axes)
     letters = given_axes(str(path), axes, len(shape)) if axes is not None else stated
     if letters != stated and set(letters) <= set("TCZYX"):  # "separate images" have no name in these formats
         meta.changed = "axes"
@@ -178,17 +171,6 @@ def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: li
     if offset_of(series) is not None:
         source.array = _map(series)
     return source
-
-
-def _letters(stored: str) -> str:
-    """Samples of a pixel become channels, unless there are channels already; unknown axes are batch axes."""
-    names = stored.upper()
-    if "C" not in names and names.count("S") == 1:
-        names = names.replace("S", "C")
-    names = "".join(a if a in "TCZYX" else "?" for a in names)
-    if not {"Y", "X"} <= set(names):
-        names = names[:-2].replace("Y", "?").replace("X", "?") + "YX"
-    return unique_axes(names)
 
 
 def _notes(series: Any, messages: list[str]) -> list[str]:
