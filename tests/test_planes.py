@@ -75,6 +75,18 @@ def test_groups_of_planes_do_not_change_the_result() -> None:
     torch.testing.assert_close(net(maps), whole)
 
 
+@torch.no_grad()
+def test_planes_that_are_not_needed_are_not_computed() -> None:
+    net, maps = random_net(), random_maps(7)
+    whole, calls = net(maps), list[int]()
+    net.unet.register_forward_hook(lambda _, inputs, output: calls.append(len(inputs[0])))
+    some = net.computing(slice(2, 5))(maps)
+    torch.testing.assert_close(some[:, :, 2:5], whole[:, :, 2:5])
+    assert not some[:, :, :2].any() and not some[:, :, 5:].any()
+    assert sum(calls) == 2 * 3
+    torch.testing.assert_close(net(maps), whole)  # the network itself still computes all
+
+
 def test_receptive_field_is_measured() -> None:
     one = (1.0,)
     spec = ImageSpec(

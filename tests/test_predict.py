@@ -117,6 +117,14 @@ def test_tile_size_follows_memory() -> None:
     assert tile_within(1, (4096, 4096), (49, 49), (8, 8)) == (8, 8)
 
 
+def test_planes_stay_whole_where_only_their_neighbours_are_read() -> None:
+    """A halo in the plane costs more than reading the planes before and behind."""
+    size, halo, stride = (100, 2048, 2048), (2, 230, 230), (1, 16, 16)
+    assert tile_within(25e6, size, halo, stride, only_read=1) == (1, 2048, 2048)
+    assert tile_within(60e6, size, halo, stride, only_read=1) == (7, 2048, 2048)
+    assert tile_within(1e9, size, halo, stride, only_read=1) == size
+
+
 class Exact(torch.nn.Module):
     """Sees eight pixels to each side (two along Z), and not one more: a halo that is one too small shows."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ INPUT_SCALE = 0.25  # of the image, whose noise has unit variance, as the input
 GATE_POOLS, GATE_WIDTH, GATE_GROWTH, GATE_BLOCKS = ((2, 2), (2, 2)), 24, 1.25, 2
 OPEN = 2.0  # logit of the gates before any training
 GROUPS = 8  # of planes, predicted one after another
+EVERY = slice(None)
 
 
 class PlanesUNet(nn.Module):
@@ -37,7 +39,7 @@ class PlanesUNet(nn.Module):
         blocks: int, dims: int = 2,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.images, self.alone = images, False
+        self.images, self.alone, self.computed = images, False, EVERY
         self.groups = GROUPS if dims == 3 else 1
         self.in_channels = images + features
         pixels = STEM[0] * STEM[1]
@@ -53,8 +55,16 @@ class PlanesUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 4:
             return self.plane(x)
-        parts = torch.arange(x.shape[2]).tensor_split(1 if self.training else min(self.groups, x.shape[2]))
-        return torch.cat([self.several(x, part.tolist()) for part in parts], 2)
+        planes = torch.arange(x.shape[2])[self.computed]
+        parts = planes.tensor_split(1 if self.training else min(self.groups, len(planes)))
+        found = torch.cat([self.several(x, part.tolist()) for part in parts], 2)
+        return F.pad(found, (0, 0, 0, 0, int(planes[0]), x.shape[2] - 1 - int(planes[-1])))
+
+    def computing(self, planes: slice) -> PlanesUNet:
+        """This network, with the same weights, where only some planes of a stack are needed: the others are zero."""
+        found = copy(self)
+        found.computed = planes
+        return found
 
     def several(self, x: Tensor, which: Sequence[int]) -> Tensor:
         """Some planes of (N, C, Z, Y, X)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,3 +42,10 @@ class Outputs:
         mean, std = (None if sink is None else put_back(sink, source) for sink in (self.mean, self.std))
         samples = self.samples and replace(self.samples, sink=put_back(self.samples.sink, source))
         return Outputs(mean, std, samples)
+
+
+def seed_of_frame(seed: int, frame: int) -> int:
+    """The seed of a frame: the samples of frames are independent, as their noise is; slices share random numbers."""
+    if frame == 0:
+        return seed
+    return int.from_bytes(hashlib.blake2b(repr((seed, frame)).encode(), digest_size=7).digest())

@@ -6,12 +6,15 @@ pooling falls on the same pixels, and has a halo of the receptive field's radius
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
 from noisewise.axes import Region
+
+READING = 0.05  # of the time to compute a pixel: to read one
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,30 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def tile_within(pixels: float, size: Sequence[int], halo: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
-    """Size of the largest tile (kept part) that reads at most `pixels` including its halo, but at least the stride.
+def tile_within(
+    pixels: float, size: Sequence[int], halo: Sequence[int], stride: Sequence[int], only_read: int = 0
+) -> tuple[int, ...]:  # fmt: skip
+    """Size of the tile (kept part) that reads at most `pixels` including its halo, and computes the fewest for each
+    pixel that is kept: of all whose sides are those of the image, halved some times. At least the stride.
 
-    The image is halved along its longest side until it fits.
+    only_read: number of axes, the first ones, along which the halo is read, but not computed.
     """
-    tile = [round_up(n, s) for n, s in zip(size, stride, strict=True)]
+    best, least = tuple(stride), (math.inf, 0)
+    for tile in product(*(halved(n, s) for n, s in zip(size, stride, strict=True))):
+        read = [
+            min(round_up(n, s), side + 2 * round_up(h, s))
+            for n, s, side, h in zip(size, stride, tile, halo, strict=True)
+        ]
+        if prod(read) <= pixels:
+            computed = prod(tile[:only_read]) * prod(read[only_read:])
+            cost = (computed + READING * prod(read)) / prod(tile), -prod(tile)
+            best, least = min((best, least), (tile, cost), key=lambda pair: pair[1])
+    return best
 
-    def read(axis: int) -> int:
-        return min(round_up(size[axis], stride[axis]), tile[axis] + 2 * round_up(halo[axis], stride[axis]))
 
-    while True:
-        total = prod(map(read, range(len(tile))))
-        longest = max(range(len(tile)), key=lambda axis: tile[axis] / stride[axis])
-        if total <= pixels or tile[longest] <= stride[longest]:
-            return tuple(tile)
-        tile[longest] = round_up(-(-tile[longest] // 2), stride[longest])
+def halved(size: int, multiple: int) -> list[int]:
+    """A size, its half, and so on, rounded up to multiples, down to one."""
+    found = [round_up(size, multiple)]
+    while found[-1] > multiple:
+        found.append(round_up(-(-found[-1] // 2), multiple))
+    return found

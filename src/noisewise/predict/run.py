@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from copy import copy
 from functools import cached_property, partial
 from itertools import groupby, islice
 from math import prod
@@ -24,17 +24,19 @@ from noisewise.io.light import as_recorded, read_single, with_fill
 from noisewise.io.scan_lines import aligned, line_stride
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
+from noisewise.nets.planes import EVERY, PlanesUNet
 from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.flips import Transform, flips_and_rotations
 from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.mean import MeanCorrection, keep_mean
 from noisewise.predict.memory import free_bytes
-from noisewise.predict.outputs import Outputs, Placing, Samples
+from noisewise.predict.outputs import Outputs, Placing, Samples, seed_of_frame
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
 LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often
+LARGER_STACKS = 24  # times as many for planes that are computed one by one, with others in sight
 MEMORY_FRACTION = 0.5  # of the free memory
 TILE_BYTES = 64  # of each pixel beside the network: as read, filled and padded, its coordinates, the results
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
@@ -66,11 +68,11 @@ class Predictor:
     @cached_property
     def pixels(self) -> float:
         """The most pixels that are denoised at once; measured when the first image is read tile by tile."""
-        most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts) + TILE_BYTES
+        most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts) + TILE_BYTES + 4 * self.net.width
         fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels * self.workers)
         # The halo grows with the number of passes, and a tile should be large compared with its halo.
         several = any(passes > 1 for _, passes in self.parts)
-        largest = LARGEST_TILE * getattr(self.net.backbone, "groups", 1)
+        largest = LARGEST_TILE * (LARGER_STACKS if self._by_plane else 1)
         return max(prod(self.net.stride), fitting if several else min(fitting, largest))
 
     @cached_property
@@ -158,7 +160,7 @@ class Predictor:
         """The whole image as one tile if it fits, otherwise the largest tiles that fit."""
         if self.tile is None and prod(size) <= pixels:
             return list(plan_tiles(size, size, (0,) * len(size), self.net.stride))
-        tile = self.tile or tile_within(pixels, size, self.halo, stride)
+        tile = self.tile or tile_within(pixels, size, self.halo, stride, int(self._by_plane))
         return list(plan_tiles(size, tile, self.halo, stride))
 
     def _results(
@@ -196,7 +198,7 @@ class Predictor:
         """(N, C, *read) pixels as read -> (N, C, *write) means, and standard deviations if the method gives them."""
         noisy, finite = self._filled(raw)
         origin = [part.start for part in tile.read]
-        posterior = self._known(raw, origin) or self.posterior(noisy, origin)
+        posterior = self._known(raw, origin) or self.posterior(noisy, origin, planes=tile.keep[0])
         kept = (slice(None), slice(None), *tile.keep)
         mean = np.where(finite, self.correction.mean(as_finite(posterior.mean)), raw)[kept]
         if posterior.std is None:
@@ -251,23 +253,24 @@ class Predictor:
         return pad_to_multiple(noisy, self.net.stride), where
 
     def posterior(
-        self, noisy: Tensor, origin: Sequence[int] = (), transforms: int | None = None
+        self, noisy: Tensor, origin: Sequence[int] = (), transforms: int | None = None, planes: slice = EVERY
     ) -> Posterior[Tensor]:  # fmt: skip
         """p(s|x) for images (N, C, *spatial), image units, averaged over flips and rotations if `average` is set.
 
-        origin: coordinates of the first pixel. transforms: how many flips and rotations at most. The variance of an
-        average is the mean of the variances.
+        origin: coordinates of the first pixel. transforms: how many flips and rotations at most. planes: those needed
+        of stacks. The variance of an average is the mean of the variances.
         """
         size = noisy.shape[2:]
         # Padded before it is transformed, so that the pooling grid does not move.
         noisy, where = self._padded(noisy, origin)
         chosen = self._transforms()[:transforms]
         parts = 1 if len(chosen) > 1 else min(len(noisy), self.workers)
+        net = self._computing(planes)
 
         def estimate(work: tuple[Tensor, tuple[Transform, Transform]]) -> tuple[Tensor, Tensor | None]:
             part, (transform, undo) = work
             with torch.inference_mode():
-                found = self.method.posterior(self.net, transform(part), transform(where))
+                found = self.method.posterior(net, transform(part), transform(where))
                 return crop(undo(found.mean), size), None if found.std is None else crop(undo(found.std), size) ** 2
 
         work = [(part, transform) for part in noisy.tensor_split(parts) for transform in chosen]
@@ -278,6 +281,19 @@ class Predictor:
             if variances[0] is None:
                 return Point(mean)
             return Normal(mean, combined(variances, parts).sqrt() * self.net.std_scale)
+
+    @property
+    def _by_plane(self) -> bool:
+        """Whether the network computes planes of a stack one by one, of which it sees others too."""
+        return self.net.dims == 3 and isinstance(self.net.backbone, PlanesUNet)
+
+    def _computing(self, planes: slice) -> Denoiser:
+        """The network, where only some planes are needed."""
+        if not self._by_plane:
+            return self.net
+        net = copy(self.net)
+        net._modules = net._modules | {"backbone": net.backbone.computing(planes)}  # type: ignore[operator]
+        return net
 
     def mean(self, noisy: Tensor) -> Tensor:
         """E[s|x] of images (N, C, *spatial)."""
@@ -319,13 +335,6 @@ def combined(images: Sequence[Tensor], parts: int) -> Tensor:
 def unchanged(x: T) -> T:
     """The identity."""
     return x
-
-
-def seed_of_frame(seed: int, frame: int) -> int:
-    """The seed of a frame: the samples of frames are independent, as their noise is; slices share random numbers."""
-    if frame == 0:
-        return seed
-    return int.from_bytes(hashlib.blake2b(repr((seed, frame)).encode(), digest_size=7).digest())
 
 
 def as_finite(values: Tensor) -> Array:
