@@ -5,8 +5,8 @@
 
 sequences: clean movies and stacks with planted photon noise (the brightest pixels have 3, 10 or 40 photons; gain 2 ADU,
 offset 100 ADU), denoised untrained with the noise model that is measured in them: each plane on its own, and with its
-neighbours. PSNR over the range of those photons, mean over planes. `slow` ones move slowly; in `no help` ones
-neighbours have little or nothing in common.
+neighbours. PSNR over the range of those photons, mean over planes. `slow` ones move slowly; `no help` ones have
+cuts, large steps, flicker, or planes with nothing in common.
 events: spots that light up in one plane, on still or moving scenes: the part of their light that is left, a mean over
 all events, and the part of it that appears in the planes before and behind. blinking: the same for spots that are on in
 some planes, at random.

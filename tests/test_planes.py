@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+import noisewise as nw
 from noisewise import methods
 from noisewise.io import open_source
 from noisewise.methods._conditioned import make_backbone
@@ -68,11 +69,12 @@ def test_planes_alone_do_not_see_their_neighbours() -> None:
 
 
 @torch.no_grad()
-def test_groups_of_planes_do_not_change_the_result() -> None:
+def test_planes_that_are_computed_together_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     net, maps = random_net(), random_maps(7)
     whole = net(maps)
-    net.groups = 3
-    torch.testing.assert_close(net(maps), whole)
+    for planes in (0.5, 1, 3):
+        monkeypatch.setattr("noisewise.nets.planes.GROUP", int(planes * 20 * 24))
+        torch.testing.assert_close(net(maps), whole)
 
 
 @torch.no_grad()
@@ -148,12 +150,33 @@ def test_the_denser_axis_is_taken() -> None:
 def test_planes_that_have_nothing_in_common_are_not_seen_together(noise: float) -> None:
     strangers = scenes(6, 128, 128) + np.random.default_rng(1).normal(0, noise, (6, 128, 128))
     method = methods.get("simulated")()
-    source = open_source(strangers, "TYX")
+    source, checkup = open_source(strangers, "TYX"), nw.measure(strangers, axes="TYX")
     for _ in range(2):
-        assert choose_spatial(method, [source], None) == "YX"
+        assert choose_spatial(method, [source], checkup) == "YX"
     assert len([note for note in source.notes if "have little in common" in note]) == 1
-    strangers[1::2] = strangers[::2].mean((1, 2), keepdims=True)
-    assert choose_spatial(method, [open_source(strangers, "ZYX")], None) == "YX"
+    assert choose_spatial(method, [source], None) == "TYX"  # nothing is known of the noise
+    strangers[-1] = np.nan
+    assert choose_spatial(method, [open_source(strangers, "TYX")], checkup) == "YX"
+    strangers[:] = np.nan
+    assert choose_spatial(method, [open_source(strangers, "TYX")], checkup) == "YX"
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.5, 0.3])
+def test_correlated_noise_does_not_hide_that_a_scene_is_at_rest(contrast: float) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 1, (6, 128, 128)), (0, 1, 1))
+    still = scenes(128, 128) - 100
+    noisy = contrast * still / still.std() + noise / noise.std()
+    checkup = nw.measure(noisy.astype(np.float32), axes="TYX")
+    assert checkup.kind == "correlated"
+    assert choose_spatial(methods.get("simulated")(), [open_source(noisy, "TYX")], checkup) == "TYX"
+
+
+def test_offsets_of_rows_do_not_hide_that_a_scene_is_at_rest() -> None:
+    rng = np.random.default_rng(1)
+    noisy = 0.3 * (scenes(128, 128) - 100) + rng.normal(0, 1, (6, 128, 128)) + rng.normal(0, 3, (6, 128, 1))
+    checkup = nw.measure(noisy.astype(np.float32), axes="TYX")
+    assert checkup.row_std_adu > 1
+    assert choose_spatial(methods.get("simulated")(), [open_source(noisy, "TYX")], checkup) == "TYX"
 
 
 def test_a_scene_at_rest_is_alike_however_it_flickers() -> None:

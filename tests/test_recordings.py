@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +23,14 @@ from noisewise.io.pieces import Pieces
 from tests.recordings import FRAME_S, PIXEL_UM, STEP_UM, write_czi, write_lif, write_nd2
 
 DYES = ["DAPI", "GFP"]
+OUTSIDE = (
+    '<LMSDataContainerHeader Version="2"><Element Name="a"><Data><Image><ImageDescription><Channels>'
+    '<ChannelDescription DataType="0" Resolution="16" BytesInc="0" LUTName="Gray"/></Channels><Dimensions>'
+    '<DimensionDescription DimID="1" NumberOfElements="20" Origin="0" Length="1" Unit="m" BytesInc="2"/>'
+    '<DimensionDescription DimID="2" NumberOfElements="20" Origin="0" Length="1" Unit="m" BytesInc="40"/>'
+    '</Dimensions></ImageDescription></Image></Data><Memory Size="800" MemoryBlockID="M"><Block File="../secret.tif"/>'
+    "</Memory></Element></LMSDataContainerHeader>"
+)
 SCALE = {"T": FRAME_S, "Z": STEP_UM, "Y": PIXEL_UM, "X": PIXEL_UM}
 
 
@@ -54,9 +64,8 @@ def test_pixels_and_metadata_are_those_of_the_file(tmp_path: Path, kind: str, pi
         assert np.array_equal(source.read(), stored)
         region = tuple(slice(1, 2) if size < 10 else slice(3, 17) for size in source.shape)
         assert np.array_equal(source.read(region), stored[region])
-        known = {axis: step for axis, step in SCALE.items() if axis in source.scale}
-        assert source.scale == pytest.approx(known)
-        assert {"Z", "Y", "X"} <= set(known)
+        stated = SCALE if "czi" not in kind else {axis: SCALE[axis] for axis in "ZYX"}  # that writer states no interval
+        assert source.scale == pytest.approx(stated)
         assert source.channel_names == DYES
         source.close()
 
@@ -84,6 +93,7 @@ def test_time_and_place_are_in_the_output(tmp_path: Path, pixels: np.ndarray) ->
         assert np.array_equal(file.asarray(), pixels[1])
     last = planes[-1].attrib
     assert (last["TheT"], last["TheZ"], last["PositionX"]) == ("2", "3", "100.0")
+    assert "PositionZ" not in last
     assert float(last["DeltaT"]) - float(planes[0].attrib["DeltaT"]) == FRAME_S * 11
     again = open_source(tmp_path / "out.ome.tif")
     assert (again.axes, again.scale, again.channel_names) == (source.axes, pytest.approx(source.scale), DYES)
@@ -101,6 +111,40 @@ def test_a_recording_is_denoised_as_any_image(tmp_path: Path) -> None:
 def read_all(path: Path) -> None:
     for source in open_images(path):
         source.read()
+
+
+@pytest.mark.parametrize("kind", ["nd2", "lif", "czi"])
+def test_images_of_one_file_are_read_side_by_side(tmp_path: Path, kind: str, pixels: np.ndarray) -> None:
+    path = WRITERS[kind](tmp_path / f"cells.{kind}", pixels)
+    sources = open_images(path)
+    truth = [source.read() for source in sources]
+
+    def read(number: int) -> bool:
+        source = sources[number % 2]
+        source.release()
+        frame = (slice(number % 3, number % 3 + 1), *source.everything[1:])
+        return np.array_equal(source.read(frame), truth[number % 2][frame])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(60)))
+    sources[0].close()
+    assert np.array_equal(sources[1].read(), truth[1])  # the last one closes the file
+    sources[1].close()
+
+
+def test_a_bit_depth_that_pixels_exceed_is_not_believed(tmp_path: Path, pixels: np.ndarray) -> None:
+    source = open_source(write_nd2(tmp_path / "sum.nd2", 16 * pixels, DYES, bits=12))
+    source.read()
+    assert source.saturation_level == 65535
+
+
+def test_a_project_that_refers_to_other_files_is_refused(tmp_path: Path) -> None:
+    """What a file says about paths is not trusted."""
+    tifffile.imwrite(tmp_path / "secret.tif", np.zeros((20, 20), np.uint16))
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/a.lif").write_text(OUTSIDE)
+    with pytest.raises(UserError, match=r"refers to other files|cannot be read as LIF"):
+        open_images(tmp_path / "inside/a.lif")
 
 
 @pytest.mark.parametrize("kind", ["nd2", "lif", "czi"])
@@ -177,11 +221,27 @@ def test_datasets_are_images(hdf5: Path) -> None:
 
 
 def test_a_dataset_by_name(hdf5: Path) -> None:
-    assert open_source(hdf5 / "labels").dtype == np.uint8
+    labels = open_source(hdf5 / "labels")
+    assert (labels.name, labels.dtype, labels.axes) == ("cells.h5/labels", np.uint8, "SYX")
+    assert any("were taken as SYX" in note for note in labels.notes)
     assert find_inputs([hdf5 / "labels"]) == [hdf5 / "labels"]
     assert default_output(hdf5 / "exported/raw").name == "cells_exported_raw_denoised.ome.tif"
     with pytest.raises(UserError, match="no image '/nothing'; its images are: /exported/raw, /labels"):
         open_source(hdf5 / "nothing")
+
+
+def test_axes_that_do_not_fit_are_not_believed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "odd.h5", "w") as file:
+        for name, shape, keys in (
+            ("short", (5, 20, 24), "yx"),
+            ("twice", (5, 20, 24), "yyx"),
+            ("c", (20, 24, 1), "yxc"),
+        ):
+            data = file.create_dataset(name, data=np.zeros(shape))
+            data.attrs["axistags"] = json.dumps({"axes": [{"key": key} for key in keys]})
+        file["six"] = np.zeros((2, 2, 2, 2, 8, 8))
+    for name, axes in (("short", "SYX"), ("twice", "SYX"), ("c", "YXC")):
+        assert open_source(tmp_path / "odd.h5" / name).axes == axes
 
 
 def test_pixels_in_other_files_are_not_read(tmp_path: Path, hdf5: Path) -> None:

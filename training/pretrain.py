@@ -136,8 +136,9 @@ class Generators:
         return Batch(torch.empty(0), torch.empty(0), torch.Generator().manual_seed(step + 1))
 
 
-def scene_pool(path: Path, shape: tuple[int, ...], seeds: range) -> Tensor:
-    """Scenes of one shape, generated if the file does not exist."""
+def scene_pool(folder: Path, shape: tuple[int, ...], seeds: range) -> Tensor:
+    """Scenes of one shape, generated if there is no file of them."""
+    path = folder / f"scenes_{'x'.join(map(str, shape))}_{seeds.start}_to_{seeds.stop - 1}.npy"
     if not path.exists():
         with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
             scenes = pool.map(half_precision_scene, [shape] * len(seeds), seeds, chunksize=50)
@@ -198,10 +199,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True)
     rate = CONTINUED_RATE if arguments.from_packaged else Pretraining.learning_rate
-    first, count = arguments.seed, VOLUMES if arguments.scenes == SCENES else 2 * HELD_OUT
-    pool = scene_pool(arguments.folder / "scenes.npy", (SIDE, SIDE), range(first, first + arguments.scenes))
-    shape = (PLANES, VOLUME_SIDE, VOLUME_SIDE)
-    volumes = scene_pool(arguments.folder / "volumes.npy", shape, range(first, first + count))
+    first, count = arguments.seed, max(arguments.scenes * VOLUMES // SCENES, 2 * HELD_OUT)
+    pool = scene_pool(arguments.folder, (SIDE, SIDE), range(first, first + arguments.scenes))
+    volumes = scene_pool(arguments.folder, (PLANES, VOLUME_SIDE, VOLUME_SIDE), range(first, first + count))
     method = Pretraining(learning_rate=rate, pool=pool, volumes=volumes)
     net, previous = make_network(), None
     if arguments.from_packaged:
@@ -209,6 +209,8 @@ def main() -> None:
         net.backbone.load_state_dict(pretrained_state())
     path = arguments.folder / "state.safetensors"
     state, start = load_state(path, net), time.perf_counter()
+    if state.finished and not arguments.install:
+        parser.error(f"{path} is of a finished training; give --install, or another --folder")
 
     def save() -> None:
         save_state(path, net, state)

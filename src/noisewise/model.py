@@ -25,6 +25,7 @@ from noisewise.io.memory import MemorySink
 from noisewise.io.stacked import stacked
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
+from noisewise.nets.planes import PlanesUNet
 from noisewise.noise.base import Noise
 from noisewise.posterior import MODE, Labelled, Normal, Point, Posterior, Sampled, choose_medoids
 from noisewise.predict.device import arranged, pick_device
@@ -252,7 +253,8 @@ class Model:
         Errors: `UserError` if its axes or number of channels do not fit the model, or it is larger than the pixel maps
         of a noise model.
         """
-        needed = "YX" if self.method.traits.neighbours else self.spec.spatial
+        by_plane = self.method.traits.neighbours or isinstance(self.net.backbone, PlanesUNet)
+        needed = "YX" if by_plane else self.spec.spatial
         missing = [axis for axis in needed if axis not in source.axes]
         if missing:
             raise UserError(

@@ -16,6 +16,7 @@ from noisewise.cli._options import Axes, Series, Switch, check
 from noisewise.cli._print import say
 from noisewise.errors import UserError, counted
 from noisewise.io.files import check_regular, user_path
+from noisewise.io.paths import file_of
 
 if TYPE_CHECKING:
     from noisewise.io.base import Source
@@ -48,7 +49,7 @@ class Info:
         """Print the content of the file."""
         check(self)
         path = user_path(self.file)
-        check_regular(path)
+        check_regular(file_of(path))
         if not is_model(path):
             record = image_record(path, self.axes, self.series)
             text = lines(record)
@@ -65,7 +66,7 @@ def is_model(path: Path) -> bool:
     """Whether a file is a model, by its name or its first bytes: safetensors has eight bytes of length, then JSON."""
     if path.is_dir() or path.suffix.lower() in MODEL_SUFFIXES:
         return not path.is_dir()
-    with path.open("rb") as file:
+    with file_of(path).open("rb") as file:
         return file.read(9)[6:] == b"\0\0{"
 
 
@@ -117,7 +118,8 @@ def image_format(source: Any) -> str:
     kind = type(source).__name__.removesuffix("Source")
     meta = getattr(source, "meta", None)
     dialect = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}.get(getattr(meta, "kind", ""))
-    return dialect or {"Tiff": "TIFF", "Png": "PNG", "Npy": "NumPy", "Zarr": "Zarr"}.get(kind, kind)
+    recorded = getattr(source, "kind", "") or (source.path.suffix[1:].upper() if kind == "Memory" else "")
+    return dialect or recorded or {"Tiff": "TIFF", "Png": "PNG", "Npy": "NumPy", "Zarr": "Zarr"}.get(kind, kind)
 
 
 def tensor_record(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -24,8 +24,8 @@ SPARE_LETTERS = "SABDEFGHIJKLMNOPQRUVW"
 class Acquisition:
     """When and where an image was recorded, as far as the file says.
 
-    date: ISO 8601. stage_um: position of the stage by axis, µm. times_s: of the frames, or of all planes, from the
-    beginning, s.
+    date: ISO 8601. stage_um: position of the stage by axis, µm. times_s: of the frames, or of all planes
+    (Z within T), from the beginning, s.
     """
 
     date: str = ""

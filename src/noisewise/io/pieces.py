@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import count, product
 from typing import Any, Self
 
 import numpy as np
 
 from noisewise.axes import Array, Region
 
-KEPT_BYTES = 64 * 2**20  # of decoded pieces
+KEPT_BYTES = 128 * 2**20  # of decoded pieces, in all
+_kept: OrderedDict[tuple[int, int], Array] = OrderedDict()  # by array and piece; the last used one at the end
+_lock = threading.RLock()
+_numbers = count()
 
 
 class Pieces:
     """An array that lies in a file in pieces, which are decoded when a region of them is read. Gaps are zero.
 
     starts, sizes: of the pieces (N, axes), pixels. decode: number of a piece -> its pixels, in any shape with as many
-    of them. The pieces that were used last are kept.
+    of them. The pieces that were used last are kept, `KEPT_BYTES` of all arrays together. lock: held while a piece is
+    decoded; arrays of one open file share it.
     """
 
     def __init__(
@@ -27,8 +32,8 @@ class Pieces:
     ) -> None:
         self.shape, self.dtype, self.decode = shape, dtype, decode
         self.starts, self.sizes = np.asarray(starts), np.broadcast_to(sizes, np.shape(starts))
-        self.kept: OrderedDict[int, Array] = OrderedDict()
-        self.lock = threading.Lock()
+        self.lock, self.number = threading.Lock(), next(_numbers)
+        weakref.finalize(self, forget, self.number)
 
     @classmethod
     def frames(
@@ -57,14 +62,24 @@ class Pieces:
 
     def _piece(self, number: int) -> Array:
         with self.lock:
-            if number not in self.kept:
-                self.kept[number] = self.decode(number)
-                while len(self.kept) > 1 and sum(piece.nbytes for piece in self.kept.values()) > KEPT_BYTES:
-                    self.kept.popitem(last=False)
-            self.kept.move_to_end(number)
-            return self.kept[number]
+            with _lock:
+                if (piece := _kept.get((self.number, number))) is not None:
+                    _kept.move_to_end((self.number, number))
+                    return piece
+            piece = self.decode(number)
+            with _lock:
+                _kept[self.number, number] = piece
+                while len(_kept) > 1 and sum(one.nbytes for one in _kept.values()) > KEPT_BYTES:
+                    _kept.popitem(last=False)
+            return piece
 
     def release(self) -> None:
         """Release the decoded pieces."""
-        with self.lock:
-            self.kept.clear()
+        forget(self.number)
+
+
+def forget(array: int) -> None:
+    """Release the decoded pieces of an array."""
+    with _lock:
+        for key in [key for key in _kept if key[0] == array]:
+            del _kept[key]

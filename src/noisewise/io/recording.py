@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from noisewise.axes import Array, Region
 from noisewise.errors import UserError, one_line
 from noisewise.io.base import Acquisition, check_pixels, given_axes, letters_of
 from noisewise.io.memory import MemorySource
+from noisewise.io.pieces import Pieces
 from noisewise.io.several import check_number, left_out, release
 
 
@@ -24,7 +26,8 @@ from noisewise.io.several import check_number, left_out, release
 class Recorded:
     """An image in a recording: the names of its axes as in the file, and how to read it.
 
-    bits: of a pixel that the camera uses, if fewer than the pixel type has. Others as in `Source`.
+    bits: of a pixel that the camera uses, if fewer than the pixel type has. notes: on how it was read. Others as in
+    `Source`.
     """
 
     axes: Sequence[str]
@@ -36,6 +39,7 @@ class Recorded:
     name: str = ""
     bits: int = 0
     acquisition: Acquisition = field(default_factory=Acquisition)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def likeness(self) -> tuple[Any, ...]:
@@ -56,7 +60,10 @@ class RecordingSource(MemorySource):
     def read(self, region: Region | None = None) -> Array:
         """Read the pixels of a region (default: all). Errors: `UserError` if the file is damaged."""
         with reading(self.path or Path(self.name), self.kind):
-            return super().read(region)
+            found = super().read(region)
+        if self.bits and found.size and found.max() >= 2**self.bits:
+            self.bits = 0  # such as a sum of frames: the file is wrong about it
+        return found
 
     @property
     def saturation_level(self) -> Any:
@@ -83,9 +90,7 @@ def library(path: Path, name: str, kind: str) -> Any:
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Turn the errors of a library into a `UserError`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except UserError:
         raise
     except MemoryError as error:
@@ -109,7 +114,8 @@ def open_recording(
     """
     file = None
     try:
-        with reading(path, kind):
+        with reading(path, kind), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             file = begin()
             every = describe(file)
         if not every:
@@ -124,6 +130,9 @@ def open_recording(
             with suppress(Exception):
                 file.close()
         raise
+    lock = threading.Lock()
+    for array in (source.array for source in sources if isinstance(source.array, Pieces)):
+        array.lock = lock
     users = [id(source) for source in sources]
     for number, source in zip(numbers, sources, strict=True):
         source.file, source.users = file, users
@@ -148,7 +157,7 @@ def described(one: Recorded) -> str:
 def _open(path: Path, kind: str, one: Recorded, axes: str | None) -> RecordingSource:
     dtype = one.dtype.newbyteorder("=")
     stated = letters_of(one.axes)
-    check_pixels(str(path), one.shape, dtype, stated)
+    check_pixels(str(path), one.shape, dtype)
     letters = stated if axes is None else given_axes(str(path), axes, len(one.shape))
     scale = {axis: float(size) for axis, size in one.scale.items() if size > 0 and axis in letters}
     channels = one.channel_names if letters.find("C") == stated.find("C") else []
@@ -156,5 +165,6 @@ def _open(path: Path, kind: str, one: Recorded, axes: str | None) -> RecordingSo
         channels = []
     source = RecordingSource(path.name, letters, one.shape, dtype, scale, channels, path, array=one.array)
     source.kind, source.acquisition = kind, one.acquisition
+    source.notes += one.notes if axes is None else []
     source.bits = one.bits if 0 < one.bits < 8 * dtype.itemsize else 0
     return source

@@ -220,7 +220,7 @@ class Method(ABC):
     spatial: Literal["auto", "YX", "ZYX", "TYX"] = "auto"
     """axes that the network sees together (auto: ZYX for three slices or more)"""
     patch_size: Annotated[int, Interval(ge=8, le=4096)] = 64
-    """pixels along Y and X of a training patch (Z: up to 16 slices)"""
+    """pixels along Y and X of a training patch (along Z or T: up to 16, or 5 where neighbours are seen)"""
     batch_size: Annotated[int, Interval(ge=0, le=4096)] = 0
     """patches per step (0: what suits the method, 4 or 8 in 2D, 2 in 3D)"""
     learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-3

@@ -17,7 +17,7 @@ STEM = (2, 2)  # pixels of a position of the finest level
 INPUT_SCALE = 0.25  # of the image, whose noise has unit variance, as the input
 GATE_POOLS, GATE_WIDTH, GATE_GROWTH, GATE_BLOCKS = ((2, 2), (2, 2)), 24, 1.25, 2
 OPEN = 2.0  # logit of the gates before any training
-GROUPS = 8  # of planes, predicted one after another
+GROUP = 1 << 18  # pixels of planes that are predicted together, if these are more than one
 EVERY = slice(None)
 
 
@@ -30,8 +30,8 @@ class PlanesUNet(nn.Module):
     With three axes, the image x is first averaged with up to four neighbouring planes, whose differences from it are
     d_k: y = x + Σ g_k d_k / (1 + Σ g_k). The gates g_k, in [0, 1], tell how far each can be trusted (`Gates`): where
     neighbours differ by more than noise, y is x. The first output corrects y, and is returned as a correction of x, in
-    units of the noise. Planes that are missing have the gate zero; all have, if `alone` is set. Prediction needs the
-    memory of one of `groups` groups of planes.
+    units of the noise. Planes that are missing have the gate zero; all have, if `alone` is set. In prediction planes
+    are computed one after another, small ones some at a time.
     """
 
     def __init__(
@@ -40,7 +40,6 @@ class PlanesUNet(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.images, self.alone, self.computed = images, False, EVERY
-        self.groups = GROUPS if dims == 3 else 1
         self.in_channels = images + features
         pixels = STEM[0] * STEM[1]
         self.beside = pixels * (1 + len(NEIGHBOURS)) + len(NEIGHBOURS)  # maps of neighbours
@@ -56,7 +55,8 @@ class PlanesUNet(nn.Module):
         if x.ndim == 4:
             return self.plane(x)
         planes = torch.arange(x.shape[2])[self.computed]
-        parts = planes.tensor_split(1 if self.training else min(self.groups, len(planes)))
+        together = len(planes) if self.training else max(1, GROUP // (x.shape[3] * x.shape[4]))
+        parts = torch.split(planes, together)
         found = torch.cat([self.several(x, part.tolist()) for part in parts], 2)
         return F.pad(found, (0, 0, 0, 0, int(planes[0]), x.shape[2] - 1 - int(planes[-1])))
 

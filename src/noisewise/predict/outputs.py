@@ -6,7 +6,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from noisewise.axes import Region
+import numpy as np
+from torch import Tensor
+
+from noisewise.axes import Array, Region
+from noisewise.errors import UserError
 from noisewise.io.base import Sink, Source
 from noisewise.io.scan_lines import put_back
 
@@ -49,3 +53,14 @@ def seed_of_frame(seed: int, frame: int) -> int:
     if frame == 0:
         return seed
     return int.from_bytes(hashlib.blake2b(repr((seed, frame)).encode(), digest_size=7).digest())
+
+
+def as_finite(values: Tensor) -> Array:
+    """The values as an array. Errors: `UserError` if the network computed values that are not finite."""
+    array: Array = values.cpu().numpy()
+    if not np.isfinite(array).all():
+        raise UserError(
+            "the model gives values that are not finite for this image: its weights are damaged, or the image is too "
+            "unlike those it was trained on; train it again"
+        )
+    return array

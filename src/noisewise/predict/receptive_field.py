@@ -49,10 +49,7 @@ def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels
 
 
 def bytes_per_pixel(net: Standardized, part: nn.Module | None = None) -> float:
-    """Memory in bytes for each input pixel in a forward pass: the outputs of all layers, as if none were freed.
-
-    Of a module that handles planes in `groups`, one after another, that of one group.
-    """
+    """Memory in bytes for each input pixel in a forward pass: the outputs of all layers, as if none were freed."""
     module = part or net.backbone
     count = 0
 
@@ -69,4 +66,4 @@ def bytes_per_pixel(net: Standardized, part: nn.Module | None = None) -> float:
     finally:
         for hook in hooks:
             hook.remove()
-    return count / prod(size) / getattr(module, "groups", 1)
+    return count / prod(size)

@@ -24,19 +24,19 @@ from noisewise.io.light import as_recorded, read_single, with_fill
 from noisewise.io.scan_lines import aligned, line_stride
 from noisewise.methods.base import Denoiser, Method
 from noisewise.nets.blind import grid_coordinates
-from noisewise.nets.planes import EVERY, PlanesUNet
+from noisewise.nets.planes import EVERY, REACH, PlanesUNet
 from noisewise.nets.unet import crop, pad_to_multiple
 from noisewise.posterior import Normal, Point, Posterior
 from noisewise.predict.flips import Transform, flips_and_rotations
 from noisewise.predict.fold import fold_batch_norm
 from noisewise.predict.mean import MeanCorrection, keep_mean
 from noisewise.predict.memory import free_bytes
-from noisewise.predict.outputs import Outputs, Placing, Samples, seed_of_frame
+from noisewise.predict.outputs import Outputs, Placing, Samples, as_finite, seed_of_frame
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
 LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often
-LARGER_STACKS = 24  # times as many for planes that are computed one by one, with others in sight
+LARGER_PLANES = 5  # times as many in each of several planes, since halos in them are computed
 MEMORY_FRACTION = 0.5  # of the free memory
 TILE_BYTES = 64  # of each pixel beside the network: as read, filled and padded, its coordinates, the results
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
@@ -60,19 +60,25 @@ class Predictor:
         self.device = net.mean.device
         self.correction = MeanCorrection.none(net)
         self.latest: tuple[Array, Posterior[Tensor]] | None = None
+        self.pixels = float(LARGEST_TILE)  # that are denoised at once
         self.workers = threads.available() if self.device.type == "cpu" else 1
         passes = method.traits.sampling_passes
         sampled = [(self.net.sampled, passes)] if sampling or method.traits.mean_from_samples else []
         self.parts = [(self.net.backbone, 1), *sampled]
 
     @cached_property
-    def pixels(self) -> float:
-        """The most pixels that are denoised at once; measured when the first image is read tile by tile."""
-        most = max(bytes_per_pixel(self.net, part) for part, _ in self.parts) + TILE_BYTES + 4 * self.net.width
-        fitting = MEMORY_FRACTION * free_bytes(self.device) / (most * self._channels * self.workers)
+    def bytes_per_pixel(self) -> float:
+        """Memory that the network needs; measured when the first image is read."""
+        return max(bytes_per_pixel(self.net, part) for part, _ in self.parts)
+
+    def _most_pixels(self, size: Sequence[int]) -> float:
+        """The most pixels of an image of this size that are read and denoised at once."""
+        planes = min(size[0], 2 * REACH + 1) if self._by_plane else 1  # of which one is computed at a time
+        needed = self.bytes_per_pixel / planes + TILE_BYTES + 4 * self.net.width
+        fitting = MEMORY_FRACTION * free_bytes(self.device) / (needed * self._channels * self.workers)
         # The halo grows with the number of passes, and a tile should be large compared with its halo.
         several = any(passes > 1 for _, passes in self.parts)
-        largest = LARGEST_TILE * (LARGER_STACKS if self._by_plane else 1)
+        largest = LARGEST_TILE * (planes * LARGER_PLANES if planes > 1 else 1)
         return max(prod(self.net.stride), fitting if several else min(fitting, largest))
 
     @cached_property
@@ -105,6 +111,7 @@ class Predictor:
             outputs = outputs.put_back(source)
         size = tuple(source.size_of(axis) for axis in layout.spatial)
         images = list(layout.images(source.shape))
+        self.pixels = self._most_pixels(size)
         self.correction = self._surviving(lambda: self._keep_mean(source, layout))
         done, queue = 0, iter(images)
         while batch := list(islice(queue, max(1, int(self.pixels // prod(size))))):
@@ -335,14 +342,3 @@ def combined(images: Sequence[Tensor], parts: int) -> Tensor:
 def unchanged(x: T) -> T:
     """The identity."""
     return x
-
-
-def as_finite(values: Tensor) -> Array:
-    """The values as an array. Errors: `UserError` if the network computed values that are not finite."""
-    array: Array = values.cpu().numpy()
-    if not np.isfinite(array).all():
-        raise UserError(
-            "the model gives values that are not finite for this image: its weights are damaged, or the image is too "
-            "unlike those it was trained on; train it again"
-        )
-    return array

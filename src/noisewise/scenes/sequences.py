@@ -26,7 +26,7 @@ def sequence(still: Still, planes: int, shape: Sequence[int], rng: Rng) -> Tenso
     if kind < UNRELATED:
         return unrelated(still, planes, shape, rng)
     scene = changing(still, planes, shape, rng)
-    if kind < UNRELATED + CUT:
+    if kind < UNRELATED + CUT and planes > 1:
         first = rng.integer(1, planes - 1)
         scene = torch.cat([scene[:first], changing(still, planes, shape, rng)[first:]])
     scene = scene * brightness(planes, rng)[:, None, None]

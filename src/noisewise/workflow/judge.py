@@ -104,9 +104,14 @@ class Judge:
         return None if not len(scored) else float(scored[scored <= scored.quantile(TYPICAL)].mean())
 
     def parts(self, spatial: str) -> tuple[Tensor, Tensor]:
-        """The parts of the images that a network sees, and which of their pixels count."""
+        """The parts of the images that a network sees, and which of their pixels count.
+
+        For one that sees planes, the planes of stacks that another one sees, if there is one.
+        """
         if spatial not in self.known:
-            self.known[spatial] = self._read(spatial)
+            stacks = [parts for axes, parts in self.known.items() if axes.endswith(spatial)]
+            noisy, valid = stacks[0] if stacks else self._read(spatial)
+            self.known[spatial] = (as_planes(noisy), as_planes(valid)) if stacks else (noisy, valid)
         return self.known[spatial]
 
     def _variance(self, noisy: Tensor) -> Tensor:
@@ -133,6 +138,11 @@ class Judge:
             valid[:, channel] &= images[:, channel] != limit
         filled = fill(images.reshape(-1, *images.shape[2:]))[0].reshape(images.shape)
         return torch.from_numpy(filled), torch.from_numpy(valid)
+
+
+def as_planes(stacks: Tensor) -> Tensor:
+    """(N, C, Z, Y, X) -> (N·Z, C, Y, X)."""
+    return stacks.transpose(1, 2).flatten(0, 1)
 
 
 def part_of(source: Source, region: Region, spatial: str, sizes: Sequence[int]) -> Array:

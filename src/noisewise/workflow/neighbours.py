@@ -13,7 +13,10 @@ from noisewise.io.base import Source
 from noisewise.io.light import has_repeated_planes, read_light
 from noisewise.methods.base import Method
 
-PAIRS = 6  # of neighbouring planes that are compared
+Lag = tuple[str, int]  # axis, pixels
+NEXT: tuple[Lag, ...] = (("Y", 1), ("X", 1))
+PAIRS, SIDE = 6, 1024  # of neighbouring planes that are compared; pixels of each, along Y and X
+INDEPENDENT = 0.05  # autocorrelation below which noise counts as independent
 UNLIKE = 0.4  # correlation of signals, up to which neighbouring planes tell next to nothing
 STRANGERS = (
     "neighbouring planes along {axis} have little in common (correlation {likeness:.2f}): each is denoised on its own; "
@@ -29,7 +32,7 @@ def choose_spatial(method: Method, noisy: Sequence[Source], checkup: NoiseReport
     none where neighbours have little in common, or share their noise. Another one gets whole stacks of at least
     three slices.
 
-    checkup: of the noise, or None.
+    checkup: of the noise; without it, or where noise is correlated over long distances, no planes are found to differ.
 
     Errors: `UserError` for axes that an image does not have.
     """
@@ -43,12 +46,13 @@ def choose_spatial(method: Method, noisy: Sequence[Source], checkup: NoiseReport
     if not method.traits.neighbours:
         return "ZYX" if all(source.size_of("Z") >= 3 and not has_repeats(source, "Z") for source in noisy) else "YX"
     shared = {} if checkup is None else checkup.shared_noise
+    lags = [] if checkup is None else independent_lags(checkup)
     likeness = {
-        axis: min(likeness_along(axis, source) for source in noisy) for axis in "ZT"
+        axis: min(likeness_along(axis, source, lags or NEXT) for source in noisy) for axis in "ZT"
         if axis not in shared and all(source.size_of(axis) >= 2 and not has_repeats(source, axis) for source in noisy)
     }  # fmt: skip
     best = max(likeness, key=likeness.__getitem__, default="")
-    if best and likeness[best] < UNLIKE:
+    if lags and best and likeness[best] < UNLIKE:
         note = STRANGERS.format(axis=best, likeness=likeness[best])
         noisy[0].notes.extend([] if note in noisy[0].notes else [note])
         return "YX"
@@ -64,29 +68,62 @@ def has_repeats(source: Source, axis: str) -> bool:
     return True
 
 
-def likeness_along(axis: str, source: Source) -> float:
-    """Correlation of the signals of neighbouring planes along an axis, of some pairs: 1 for a scene at rest.
+def likeness_along(axis: str, source: Source, lags: Sequence[Lag] = NEXT) -> float:
+    """Correlation of the signals of neighbouring planes a and b along an axis, in the middle of some: 1 at rest.
 
-    Covariance of the two planes over that of neighbouring pixels in each of them: independent noise adds to neither.
+    ⟨a(x) b(x + lag)⟩ over ⟨a(x) a(x + lag)⟩, less the means: noise that is independent over these lags adds to neither.
+    0 where there are no pixels to compare.
     """
     where = source.axes.index(axis)
+    letters = source.axes.replace(axis, "")
+    across = tuple(letters.index(letter) for letter in "YX")
     between = within = 0.0
     for start in evenly(range(source.size_of(axis) - 1), PAIRS):
         region: Region = tuple(
-            slice(start, start + 2) if letter == axis
-            else slice(0, size) if letter in "CYX"
-            else slice(size // 2, size // 2 + 1)
+            slice(start, start + 2)
+            if letter == axis
+            else middle(size, {"Y": SIDE, "X": SIDE, "C": size}.get(letter, 1))
             for letter, size in zip(source.axes, source.shape, strict=True)
-        )  # fmt: skip
-        light = np.moveaxis(read_light(source, region).astype(np.float64), where, 0)
-        across = tuple(i for i, letter in enumerate(source.axes.replace(axis, "")) if letter in "YX")
-        planes = [plane - np.nanmean(plane, across, keepdims=True) for plane in light]
-        between += float(np.nanmean(planes[0] * planes[1]))
-        within += float(np.mean([covariance_of_neighbours(plane, i) for plane in planes for i in across]))
+        )
+        a, b = np.moveaxis(read_light(source, region).astype(np.float64), where, 0)
+        finite = np.isfinite(a) & np.isfinite(b)
+        if not finite.any():
+            continue
+        a, b = (centred(plane, finite, across) for plane in (a, b))
+        for letter, lag in lags:
+            along = letters.index(letter)
+            (a0, a1), (b0, b1) = (shifted(plane, along, lag) for plane in (a, b))
+            between += float((a0 * b1 + b0 * a1).mean())
+            within += float((a0 * a1 + b0 * b1).mean())
     return between / max(between, within, np.finfo(np.float64).tiny)
 
 
-def covariance_of_neighbours(centred: Array, along: int) -> float:
-    """Mean product of neighbouring pixels along one array axis."""
-    first, second = (np.take(centred, range(start, centred.shape[along] - 1 + start), along) for start in (0, 1))
-    return float(np.nanmean(first * second))
+def centred(plane: Array, counts: Array, across: tuple[int, ...]) -> Array:
+    """A plane less its mean over some axes; zero where pixels do not count."""
+    values = np.where(counts, plane, 0.0)
+    mean = values.sum(across, keepdims=True) / np.maximum(counts.sum(across, keepdims=True), 1)
+    return np.where(counts, values - mean, 0.0)
+
+
+def middle(size: int, most: int) -> slice:
+    """The middle of an axis, at most so many positions."""
+    start = max(0, (size - most) // 2)
+    return slice(start, start + min(size, most))
+
+
+def shifted(plane: Array, along: int, lag: int) -> tuple[Array, Array]:
+    """A plane without its end, and without its beginning: pixels that are `lag` apart."""
+    size = plane.shape[along]
+    first, second = (np.take(plane, range(start, size - lag + start), along) for start in (0, lag))
+    return first, second
+
+
+def independent_lags(checkup: NoiseReport) -> list[Lag]:
+    """The shortest lag along Y and X from which on noise is independent; without axes along which it never is."""
+    found = []
+    for axis, offset in (("Y", checkup.column_std_adu), ("X", checkup.row_std_adu)):
+        rho = [abs(checkup.correlation.along(axis, lag)) for lag in range(1, len(checkup.correlation.rho))]
+        lags = [lag for lag in range(1, len(rho) + 1) if max(rho[lag - 1 :]) < INDEPENDENT]
+        if lags and not offset:
+            found.append((axis, lags[0]))
+    return found

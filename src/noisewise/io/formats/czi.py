@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from noisewise.io.recording import Recorded, library, open_recording
 SUFFIXES = (".czi",)
 READ_ONLY = SUFFIXES
 KIND = "CZI"
-ZSTD, ZSTD_WITH_HEADER = 5, 6  # compressions that `czifile` does not decode
+LZW, ZSTD, ZSTD_WITH_HEADER = 2, 5, 6  # compressions that `czifile` does not decode
 
 
 def open_images(path: Path, axes: str | None = None, series: int | None = None) -> Sequence[Source]:
@@ -36,11 +37,13 @@ def scenes(file: Any) -> list[Recorded]:
     for entry in blocks:
         place = dict(zip(entry.axes, entry.start, strict=True))
         by_scene.setdefault(place.get("S", 0), []).append(entry)
-    document = ElementTree.fromstring(file.metadata() or "<ImageDocument/>")
-    return [scene(by_scene[number], number, document) for number in sorted(by_scene)]
+    document = ElementTree.Element("ImageDocument")
+    with suppress(Exception):  # metadata are no reason to refuse the pixels
+        document = ElementTree.fromstring(file.metadata())
+    return [scene(by_scene[index], index, document) for index in sorted(by_scene)]
 
 
-def scene(blocks: Sequence[Any], number: int, document: Any) -> Recorded:
+def scene(blocks: Sequence[Any], index: int, document: Any) -> Recorded:
     """An image made of its blocks."""
     letters = blocks[0].axes
     starts = np.array([entry.start for entry in blocks])
@@ -55,14 +58,14 @@ def scene(blocks: Sequence[Any], number: int, document: Any) -> Recorded:
     )  # fmt: skip
     names = ["S" if letters[i] == "0" else letters[i] for i in kept]
     text = partial(found, document)
-    scale = {axis: float(text(f".//Scaling/Items/Distance[@Id='{axis}']/Value") or 0) * 1e6 for axis in "XYZ"}
-    scale["T"] = float(text(".//Dimensions/T/Positions/Interval/Increment") or 0)
+    scale = {axis: 1e6 * number(text(f".//Scaling/Items/Distance[@Id='{axis}']/Value")) for axis in "XYZ"}
+    scale["T"] = number(text(".//Dimensions/T/Positions/Interval/Increment"))
     channels = [one.get("Name", "") for one in document.findall(".//Dimensions/Channels/Channel")]
-    bits = int(text(".//Image/ComponentBitCount") or 0)
-    label = document.find(f".//Dimensions/S/Scenes/Scene[@Index='{number}']")
+    bits = int(number(text(".//Image/ComponentBitCount")))
+    label = document.find(f".//Dimensions/S/Scenes/Scene[@Index='{index}']")
     name = "" if label is None else label.get("Name", "")
     return Recorded(
-        names, array.shape, dtype, array, scale, channels if all(channels) else [], name or f"series {number}", bits,
+        names, array.shape, dtype, array, scale, channels if all(channels) else [], name or f"series {index}", bits,
         Acquisition(date=(text(".//Image/AcquisitionDateAndTime") or "")[:19]),
     )  # fmt: skip
 
@@ -72,10 +75,17 @@ def found(document: Any, place: str) -> str:
     return (document.findtext(place) or "").strip()
 
 
+def number(text: str) -> float:
+    """A number in the metadata; 0 if it is none."""
+    with suppress(ValueError):
+        return float(text)
+    return 0.0
+
+
 def decoded(entry: Any) -> Array:
     """The pixels of a block."""
     block = entry.data_segment()
-    if entry.compression not in (ZSTD, ZSTD_WITH_HEADER):
+    if entry.compression not in (LZW, ZSTD, ZSTD_WITH_HEADER):
         return np.asarray(block.data(resize=False))
     import imagecodecs
 
@@ -84,7 +94,8 @@ def decoded(entry: Any) -> Array:
         header = data[: data[0]]
         halves = len(header) > 2 and bool(header[2] & 1)
         data = data[data[0] :]
-    pixels = np.frombuffer(imagecodecs.zstd_decode(data), np.uint8)
+    decode = imagecodecs.lzw_decode if entry.compression == LZW else imagecodecs.zstd_decode
+    pixels = np.frombuffer(decode(data), np.uint8)
     if halves:  # all low bytes, then all high bytes
         pixels = np.ascontiguousarray(pixels.reshape(2, -1).T)
     kind = np.dtype(entry.dtype)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from noisewise.axes import guess_axes
+from noisewise.axes import guess_axes, guess_notes
 from noisewise.errors import UserError
 from noisewise.io.base import Source
 from noisewise.io.paths import HDF5_SUFFIXES, file_of
@@ -26,44 +26,61 @@ def open_images(path: Path, axes: str | None = None, series: int | None = None) 
     """Open the datasets of a file, or the one that the path names. Errors: `UserError` for what cannot be read."""
     h5py, file = library(path, "h5py", KIND), file_of(path)
     name = path.relative_to(file).as_posix() if path != file else ""
-    return open_recording(file, KIND, lambda: h5py.File(file, "r"), partial(datasets, path, name), axes, series)
+    found = open_recording(file, KIND, lambda: h5py.File(file, "r"), partial(datasets, path, name), axes, series)
+    for source in found if name else []:
+        source.name = f"{file.name}/{name}"
+    return found
 
 
 def datasets(path: Path, name: str, file: Any) -> list[Recorded]:
     """The images of a file. Errors: `UserError` where the one that is named does not exist."""
-    found: list[Any] = []
-    file.visititems(lambda _, item: found.append(item) if is_image(item) else None)  # follows no links
-    named = [item for item in found if not name or item.name.strip("/") == name]
+    found: list[Recorded] = []
+    elsewhere: list[str] = []
+
+    def visit(_: str, item: Any) -> None:
+        if (one := recorded(item)) is not None:
+            found.append(one)
+            if item.external or item.is_virtual:
+                elsewhere.append(item.name)
+
+    file.visititems(visit)  # follows no links
+    named = [one for one in found if not name or one.name.strip("/") == name]
     if not named:
-        there = ", ".join(item.name for item in found) or "none"
+        there = ", ".join(one.name for one in found) or "none"
         wanted = f"no image '/{name}'" if name else "no image"
-        raise UserError(f"{file.filename}: contains {wanted}; its images are: {there}")
-    for item in named:
-        if item.external or item.is_virtual:
-            raise UserError(f"{path}: dataset {item.name} takes its pixels from other files; copy it into one file")
-    return [recorded(item) for item in named]
+        raise UserError(f"{path}: contains {wanted}; its images are: {there}")
+    for one in named:
+        if one.name in elsewhere:
+            raise UserError(f"{path}: dataset {one.name} takes its pixels from other files; copy it into one file")
+    return named
 
 
-def is_image(item: Any) -> bool:
-    """Whether an item is a dataset of numbers with two dimensions or more."""
-    kind = getattr(getattr(item, "dtype", None), "kind", "")
-    return kind in tuple("iuf") and len(item.shape or ()) >= 2 and min(item.shape[-2:]) > 1
-
-
-def recorded(item: Any) -> Recorded:
-    """A dataset as an image."""
-    shape = tuple(map(int, item.shape))
-    names = axes_of(item) or list(guess_axes(shape))
+def recorded(item: Any) -> Recorded | None:
+    """A dataset as an image; None for what is no image: groups, tables, text."""
+    shape = tuple(map(int, getattr(item, "shape", None) or ()))
+    if len(shape) < 2 or item.dtype.kind not in "iuf":
+        return None
+    names, notes = axes_of(item), list[str]()
+    if not names:
+        try:
+            guessed = guess_axes(shape)
+        except UserError:  # more dimensions than images have
+            return None
+        # `S` would be samples of a pixel here; images without a name of their axis are separate ones.
+        names, notes = list(guessed.replace("S", "Q")), guess_notes(shape, guessed, Path(item.file.filename).name)
+    sizes = dict(zip(names, shape, strict=True))
+    if min(sizes.get("Y", 2), sizes.get("X", 2)) < 2:
+        return None
     steps = np.ravel(item.attrs.get("element_size_um", ()))  # along Z, Y, X
     spatial = [axis for axis in names if axis in "ZYX"]
     scale = dict(zip(spatial[::-1], map(float, steps[::-1]), strict=False))
-    return Recorded(names, shape, item.dtype, item, scale, name=item.name)
+    return Recorded(names, shape, item.dtype, item, scale, name=item.name, notes=notes)
 
 
 def axes_of(item: Any) -> list[str]:
-    """Names of the axes, as in ilastik's `axistags`, or in labels of dimensions; empty if there are none."""
+    """Names of the axes, as in ilastik's `axistags`, or in labels of dimensions; empty if there are none for all."""
+    names: list[str] = []
     with suppress(ValueError, KeyError, TypeError):
-        names = [axis["key"] for axis in json.loads(item.attrs["axistags"])["axes"]]
-        return [name.upper() for name in names]
-    names = [dimension.label for dimension in item.dims]
-    return [name[:1].upper() for name in names] if all(names) else []
+        names = [axis["key"].upper() for axis in json.loads(item.attrs["axistags"])["axes"]]
+    names = names or [dimension.label[:1].upper() for dimension in item.dims]
+    return names if len(names) == len(item.shape) and all(names) and len(set(names)) == len(names) else []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from noisewise.errors import UserError
 from noisewise.io.base import Acquisition, Source
 from noisewise.io.pieces import Pieces
 from noisewise.io.recording import Recorded, library, open_recording
@@ -26,7 +27,14 @@ def open_images(path: Path, axes: str | None = None, series: int | None = None) 
 
 def images(file: Any) -> list[Recorded]:
     """The images of a file, without photon arrival times (FLIM)."""
-    return [image(one) for one in file.images if not one.is_flim and {"X", "Y"} <= set(one.sizes)]
+    if file.type.name not in ("LIF", "LIFEXT"):
+        raise UserError(f"{file.filename}: refers to other files; export it as a LIF file that holds its images")
+    found = []
+    for one in file.images:
+        with suppress(Exception):  # an image that cannot be read does not spoil the others
+            if not one.is_flim and {"X", "Y"} <= set(one.sizes) and not one.memory_block.frames:
+                found.append(image(one))
+    return found
 
 
 def image(one: Any) -> Recorded:

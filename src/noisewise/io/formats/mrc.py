@@ -23,7 +23,7 @@ HEADER, ANGSTROM = 1024, 1e-4  # bytes; µm
 def open_file(path: Path, axes: str | None = None) -> Source:
     """Open a file, uncompressed. Errors: `UserError` for damaged files, and for what is not an image."""
     mrcfile = library(path, "mrcfile", KIND)
-    with reading(path, KIND), mrcfile.open(path, header_only=True, permissive=False) as file:
+    with reading(path, KIND), mrcfile.open(path, header_only=True, permissive=True) as file:
         header = file.header
         dtype = mrcfile.utils.data_dtype_from_header(header)
         stored = mrcfile.utils.data_shape_from_header(header)
@@ -32,6 +32,8 @@ def open_file(path: Path, axes: str | None = None) -> Source:
         stack = int(header.ispg) == 0
     shape = tuple(map(int, stored)) if len(stored) < 3 or stored[0] > 1 else tuple(map(int, stored[1:]))
     native = dtype.newbyteorder("=")
+    if min(stored) < 1:
+        raise UserError(f"{path}: is damaged: it states {' x '.join(map(str, stored))} pixels; copy it again")
     check_pixels(str(path), shape, native)
     if offset + dtype.itemsize * prod(shape) > path.stat().st_size:
         raise UserError(f"{path}: is truncated: {shape} pixels of {dtype} do not fit into it; copy it again")
