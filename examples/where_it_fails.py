@@ -1,8 +1,8 @@
 """Where the pretrained network fails: signals that are unlike the scenes of its training.
 
-Rows: a random field without edges, a fine lattice, fast motion, and single very bright pixels. Columns: noisy,
-denoised by the pretrained network as it is, what does better, and the truth. Better are the Wiener filter that knows the
-spectrum (field, lattice), the mean of five planes that are shifted back (motion), and the noisy pixels themselves.
+Rows: a random field, a fine lattice, fast motion, and single very bright pixels. Columns: noisy, denoised by the
+pretrained network as it is, what does better, and the truth. Better are the Wiener filter that knows the spectrum
+(field, lattice), the mean of five planes that are shifted back (motion), and the noisy pixels themselves.
 
     python examples/where_it_fails.py [OUT.png]
 """

@@ -18,10 +18,10 @@ from noisewise.errors import UserError, check_seed, counted
 from noisewise.io import checksum, companions, open_source
 from noisewise.io.animation import write_animation
 from noisewise.io.base import Sink, Source
-from noisewise.io.excluded import Excluded
 from noisewise.io.files import user_path
 from noisewise.io.inputs import Inputs, open_inputs, refuse_none
 from noisewise.io.memory import MemorySink
+from noisewise.io.selection import Selection
 from noisewise.io.stacked import stacked
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Denoiser, ImageSpec, Method
@@ -87,18 +87,18 @@ class Model:
         and leaves no output half written. options: fields of `WriteOptions`, such as average=False, std=True,
         samples=8, overwrite=True; series, the number of the image in a file that contains several (default: all of
         them, and a list as result); failed, a dictionary that collects inputs that cannot be used, with the reason: the
-        others are denoised; ignore and mask, as for `denoise`.
+        others are denoised; the fields of `Selection` (channels, frames, planes, ignore, mask).
 
         Errors: `UserError` if an image does not fit the model, or cannot be read or written.
         """
         series, failed = options.pop("series", None), options.pop("failed", None)
-        excluded = Excluded.taken_from(options)
+        selection = Selection.taken_from(options)
         write, unknown = WriteOptions.split_from(options)
         if unknown:
             raise UserError(f"predict has no option '{next(iter(unknown))}'; it has: {', '.join(asdict(write))}")
         write.check()
         check_seed(seed)
-        opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
+        opening = open_inputs(image, axes, output, write, series=series, failed=failed, selection=selection)
         with opening as opened, showing(report) as shown:
             inputs = opened.usable(self.layout_for)
             write.refuse_early(inputs.files())

@@ -26,6 +26,7 @@ Budget = Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")]
 ModelName = Annotated[str, arg(metavar="MODEL", help_behavior_hint="")]
 Series = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Number = Annotated[float | None, arg(metavar="VALUE", help_behavior_hint="")]
+Part = Annotated[str | None, arg(metavar="PART", help_behavior_hint="")]
 Steps = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
 
@@ -38,6 +39,22 @@ class Messages:
     """show neither progress nor notes"""
     json: Switch = False
     """print one JSON object on stdout and nothing else"""
+
+
+@dataclass(kw_only=True)
+class Selecting:
+    """What of the images is denoised."""
+
+    channels: Part = None
+    """channels to denoise, numbers from 0 or names, such as 0,2; the others stay as they are (default: all)"""
+    frames: Part = None
+    """frames to denoise, a number from 0 or a range such as 10:20; the output has no others (default: all)"""
+    planes: Part = None
+    """planes along Z to denoise, a number from 0 or a range such as 10:20; the output has no others (default: all)"""
+    ignore: Number = None
+    """leave out pixels of exactly this value; they stay as they are"""
+    mask: File = None
+    """leave out pixels where this image, in the shape of the others or of one plane, is zero; they stay as they are"""
 
 
 def check_length(budget: str | None, steps: int | None) -> None:
@@ -107,3 +124,4 @@ else:
     Writing = without_defaults(WriteOptions)
 WritingOptions = OmitArgPrefixes[Writing]
 MessageOptions = OmitArgPrefixes[Messages]
+SelectingOptions = OmitArgPrefixes[Selecting]

@@ -48,10 +48,6 @@ class Denoise:
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     series: options.Series = None
     """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
-    ignore: options.Number = None
-    """leave out pixels of exactly this value; they stay as they are"""
-    mask: options.File = None
-    """leave out pixels where this image, in the shape of the others or of one plane, is zero; they stay as they are"""
     budget: options.Budget = None
     """time for training and denoising together: 60s, 10min, 2h (default: 60s)"""
     steps: options.Steps = None
@@ -67,6 +63,7 @@ class Denoise:
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
     writing: options.WritingOptions = field(default_factory=options.Writing)
+    selecting: options.SelectingOptions = field(default_factory=options.Selecting)
     messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
@@ -114,7 +111,7 @@ class Denoise:
                     budget=seconds - reserved if self.steps is None else None, steps=self.steps, seed=self.seed,
                     device=self.device,
                     **vars(self.writing), model=path, report=display, series=self.series,
-                    ignore=self.ignore, mask=self.mask,
+                    **vars(self.selecting),
                     failed=failed if self.target is None and len(plan.inputs) + len(failed) > 1 else None,
                 )  # fmt: skip
         except Interrupted as stop:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._models import plan_figure, plan_noise
-from noisewise.cli._options import Axes, File, Inputs, MessageOptions, Messages, Number, Series, Switch, check
+from noisewise.cli._options import (
+    Axes,
+    File,
+    Inputs,
+    MessageOptions,
+    Messages,
+    Selecting,
+    SelectingOptions,
+    Series,
+    Switch,
+    check,
+)
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
@@ -40,12 +51,9 @@ class Measure:
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     series: Series = None
     """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
-    ignore: Number = None
-    """leave out pixels of exactly this value; they stay as they are"""
-    mask: File = None
-    """leave out pixels where this image, in the shape of the others or of one plane, is zero; they stay as they are"""
     overwrite: Switch = False
     """replace outputs that exist"""
+    selecting: SelectingOptions = field(default_factory=Selecting)
     messages: MessageOptions = field(default_factory=Messages)
 
     def run(self) -> int:
@@ -102,18 +110,21 @@ class Measure:
         """Check-ups of every channel of the images in a file; prints notes on how they were read."""
         from noisewise.estimate.measure import measure
         from noisewise.io import open_images
-        from noisewise.io.excluded import Excluded
         from noisewise.io.light import inspect_pixels
+        from noisewise.io.selection import Selection
 
         if self.refine:
             from noisewise.workflow.refine_noise import refine
 
-        for source in open_images(path, self.axes, series=self.series):
+        selection = Selection(**vars(self.selecting))
+        for source in map(selection.part_of, open_images(path, self.axes, series=self.series)):
             with source:
-                inspect_pixels(source, Excluded(self.ignore, self.mask).of(source))
-                for channel in range(source.size_of("C")):
+                inspect_pixels(source, selection.not_light(source))
+                left_out = selection.other_channels(source)
+                chosen = [channel for channel in range(source.size_of("C")) if channel not in left_out]
+                for channel in chosen:
                     found = measure(source, channel=channel)
-                    if channel == 0:
+                    if channel == chosen[0]:
                         say_notes([f"{path}: {note}" for note in source.notes], self.messages.quiet)
                     yield refine(source, found, channel=channel) if self.refine else found
 

@@ -30,15 +30,12 @@ class Predict:
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     series: options.Series = None
     """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
-    ignore: options.Number = None
-    """leave out pixels of exactly this value; they stay as they are"""
-    mask: options.File = None
-    """leave out pixels where this image, in the shape of the others or of one plane, is zero; they stay as they are"""
     seed: int = 0
     """random seed of samples"""
     device: str = "auto"
     """where to compute: auto, cpu, cuda, mps"""
     writing: options.WritingOptions = field(default_factory=options.Writing)
+    selecting: options.SelectingOptions = field(default_factory=options.Selecting)
     messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
@@ -81,7 +78,7 @@ class Predict:
             predict(
                 plan.inputs, model, output=plan.outputs, axes=self.axes, seed=self.seed, report=report,
                 series=self.series,
-                ignore=self.ignore, mask=self.mask,
+                **vars(self.selecting),
                 failed=failed if len(plan.inputs) + len(failed) > 1 else None, **vars(self.writing),
             )  # fmt: skip
         return notes

@@ -73,10 +73,6 @@ class Quantify:
     """dimensions of the image, letters out of STCZYX, if the file does not give them or they are wrong"""
     series: options.Series = None
     """number of the image, where the file contains several (default: the first)"""
-    ignore: options.Number = None
-    """leave out pixels of exactly this value"""
-    mask: options.File = None
-    """leave out pixels where this image is zero"""
     budget: options.Budget = None
     """time for training (default: none, the packaged network is used as it is); samples take their own"""
     steps: options.Steps = None
@@ -87,6 +83,7 @@ class Quantify:
     """where to compute: auto, cpu, cuda, mps"""
     overwrite: options.Switch = False
     """replace outputs that exist"""
+    selecting: options.SelectingOptions = field(default_factory=options.Selecting)
     messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
@@ -106,7 +103,7 @@ class Quantify:
             found = quantify(
                 paths[0], None if self.labels is None else options.existing(self.labels), self.measure,
                 samples=self.samples, coverage=self.coverage, axes=self.axes, series=self.series, seed=self.seed,
-                ignore=self.ignore, mask=self.mask, options=self._given(), **self._method(display),
+                **vars(self.selecting), options=self._given(), **self._method(display),
             )  # fmt: skip
         write_csv(found, table)
         if figure is not None:

@@ -44,10 +44,6 @@ class Train:
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     series: options.Series = None
     """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
-    ignore: options.Number = None
-    """leave out pixels of exactly this value; they stay as they are"""
-    mask: options.File = None
-    """leave out pixels where this image, in the shape of the others or of one plane, is zero; they stay as they are"""
     budget: options.Budget = None
     """time for training: 60s, 10min, 2h (default: the method's number of steps)"""
     steps: options.Steps = None
@@ -60,6 +56,7 @@ class Train:
     """where to compute: auto, cpu, cuda, mps"""
     overwrite: options.Switch = False
     """replace a model file that exists"""
+    selecting: options.SelectingOptions = field(default_factory=options.Selecting)
     messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
@@ -98,7 +95,7 @@ class Train:
                 model = train(
                     self.settings, inputs, targets or None, output=path, axes=self.axes, noise=noise or None,
                     budget=self.budget, steps=self.steps, seed=self.seed, device=self.device, resume=begun,
-                    report=display, series=self.series, ignore=self.ignore, mask=self.mask,
+                    report=display, series=self.series, **vars(self.selecting),
                 )  # fmt: skip
         except Interrupted as stop:
             return fail(how_to_resume(stop.model, path, self.inputs, self.target, self), INTERRUPTED)

@@ -50,13 +50,14 @@ class HotPixels:
 class NotLight:
     """What is known of an image: values that fill parts of it, and its hot pixels, each by channel.
 
-    empty: channels that hold nothing but such values. ignore: value of pixels that the user excludes. mask: image that
-    is zero where the user excludes pixels.
+    empty: channels that hold nothing but such values. left_out: channels that are not chosen. ignore: value of pixels
+    that the user excludes. mask: image that is zero where the user excludes pixels.
     """
 
     fill: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     hot: Mapping[int, HotPixels] = field(default_factory=dict)
     empty: frozenset[int] = frozenset()
+    left_out: frozenset[int] = frozenset()
     ignore: float | None = None
     mask: Source | None = None
 

@@ -14,11 +14,11 @@ from noisewise.axes import Layout
 from noisewise.errors import UserError
 from noisewise.io import open_images
 from noisewise.io.base import Source
-from noisewise.io.excluded import NOTHING, Excluded
 from noisewise.io.files import user_path
 from noisewise.io.light import inspect_pixels
 from noisewise.io.paths import default_output
 from noisewise.io.plan import find_images, folders_for, name_outputs, names_several, refuse_twice, without_existing
+from noisewise.io.selection import EVERYTHING, Selection
 from noisewise.io.write import WriteOptions
 
 
@@ -106,7 +106,7 @@ def refuse_none(sources: Sequence[Source], failed: dict[str, str] | None) -> Non
 @contextmanager
 def open_inputs(
     images: Any, axes: str | None, output: Any, write: WriteOptions, *, series: int | None = None,
-    failed: dict[str, str] | None = None, excluded: Excluded = NOTHING,
+    failed: dict[str, str] | None = None, selection: Selection = EVERYTHING,
 ) -> Iterator[Inputs]:  # fmt: skip
     """Open the images of a call and plan their outputs.
 
@@ -129,7 +129,7 @@ def open_inputs(
         several = several or names_several(given[0])
         given, outputs, notes = list(plan.inputs), plan.outputs, plan.notes
     with folders_for(outputs or []):
-        found = without_members(open_each(given, axes, series, failed, excluded), notes)
+        found = without_members(open_each(given, axes, series, failed, selection), notes)
         if write.skip_existing and outputs is not None:
             found = [without_written(one, path, notes) for one, path in zip(found, outputs, strict=True)]
         sources = [source for one in found for source in one]
@@ -172,20 +172,20 @@ def open_each(
     axes: str | None,
     series: int | None = None,
     failed: dict[str, str] | None = None,
-    excluded: Excluded = NOTHING,
+    selection: Selection = EVERYTHING,
 ) -> list[list[Source]]:
     """Open the images of each input, and find their pixels that are not light.
 
-    series: number of the image, where a file contains several. excluded: pixels, by the user.
+    series: number of the image, where a file contains several. selection: what of each is denoised.
     failed: collects inputs that cannot be used; these have no images then. Errors: `UserError` for such inputs, if
     they are not collected.
     """
     found: list[list[Source]] = []
     for image in images:
         try:
-            opened = open_images(image, axes, series=series)
+            opened = [selection.part_of(source) for source in open_images(image, axes, series=series)]
             for source in opened:
-                inspect_pixels(source, excluded.of(source))
+                inspect_pixels(source, selection.not_light(source))
         except UserError as error:
             if failed is None:
                 raise
@@ -252,19 +252,21 @@ def opened(images: Any, axes: str | None, files: ExitStack) -> list[Source]:
 
 
 def open_all(
-    images: Sequence[Any], axes: str | None, series: int | None = None, excluded: Excluded = NOTHING
+    images: Sequence[Any], axes: str | None, series: int | None = None, selection: Selection = EVERYTHING
 ) -> list[Source]:
-    """Open images, and find their pixels that are not light; excluded: by the user.
+    """Open images, and find their pixels that are not light; selection: what is denoised of each.
 
     Errors: `UserError` for images that cannot be used: of several inputs, it names all of them.
     """
     failed: dict[str, str] = {}
-    found = without_members(open_each(images, axes, series, failed, excluded), [])
+    found = without_members(open_each(images, axes, series, failed, selection), [])
     if failed:
         raise UserError("; ".join(failed.values()))
     return [source for one in found for source in one]
 
 
-def images_of(value: Any, axes: str | None, series: int | None = None, excluded: Excluded = NOTHING) -> list[Source]:
+def images_of(
+    value: Any, axes: str | None, series: int | None = None, selection: Selection = EVERYTHING
+) -> list[Source]:
     """Open one image, several, or none (None). Errors: `UserError` for an empty list."""
-    return [] if value is None else open_all(each(value), axes, series, excluded)
+    return [] if value is None else open_all(each(value), axes, series, selection)

@@ -44,11 +44,12 @@ def inspect_pixels(source: Source, given: NotLight | None = None) -> None:
                 if not first:
                     blocks[channel].append(plane[:side, :side].copy())
     fill = {channel: dict(sorted(areas.items(), key=lambda item: -item[1])[:MOST_VALUES])
-            for channel, areas in fill.items()}  # fmt: skip
+            for channel, areas in fill.items() if channel not in given.left_out}  # fmt: skip
     empty = frozenset(channel for channel, areas in fill.items() if sum(areas.values()) == sizes[channel])
-    if len(empty) == count:  # nothing is known of such an image
+    if len(empty | given.left_out) == count:  # nothing is known of such an image
         empty, fill = frozenset(), {}
-    hot = {channel: find_hot_pixels(planes) for channel, planes in enumerate(blocks) if channel not in empty}
+    hot = {channel: find_hot_pixels(planes) for channel, planes in enumerate(blocks)
+           if channel not in empty | given.left_out}  # fmt: skip
     source.not_light = replace(
         given,
         fill={channel: tuple(areas) for channel, areas in fill.items() if areas},
@@ -140,6 +141,10 @@ def read_with_mask(source: Source, region: Region) -> tuple[Array, Array]:
 def is_excluded(known: NotLight, source: Source, region: Region, pixels: Array) -> Array:
     """True where pixels of a region were excluded."""
     found = np.zeros(pixels.shape, bool)
+    for channel in known.left_out if "C" in source.axes else ():
+        place = channel - region[source.axes.index("C")].start
+        if 0 <= place < pixels.shape[source.axes.index("C")]:
+            found[tuple(place if axis == "C" else slice(None) for axis in source.axes)] = True
     if known.ignore is not None:
         found |= pixels == known.ignore
     if known.mask is not None:
@@ -173,7 +178,7 @@ def read_single(source: Source, layout: Layout, image: Region, spatial: Region) 
 def with_fill(source: Source, region: Region, result: Array) -> Array:
     """A result for a region, with the fill of the source as it is."""
     known = source.not_light or NotLight()
-    if not known.fill and known.ignore is None and known.mask is None:
+    if not known.fill and not known.left_out and known.ignore is None and known.mask is None:
         return result
     pixels, mask = read_with_mask(source, region)
     return np.where(mask, pixels, result)
@@ -192,7 +197,7 @@ def has_repeated_planes(source: Source, along: str) -> bool:
 
 
 def with_light(source: Source) -> list[int]:
-    """The channels of an image that are not empty."""
+    """The channels of an image that are chosen, and not empty."""
     inspect_pixels(source)
-    empty = source.not_light.empty if source.not_light else frozenset()
-    return [channel for channel in range(source.size_of("C")) if channel not in empty]
+    known = source.not_light or NotLight()
+    return [channel for channel in range(source.size_of("C")) if channel not in known.empty | known.left_out]

@@ -17,6 +17,7 @@ from noisewise.io import open_source
 from noisewise.io.base import Source
 from noisewise.io.files import drafted
 from noisewise.io.light import read_light
+from noisewise.io.selection import Selection
 from noisewise.posterior import Posterior
 from noisewise.quantify.measurements import EVERYWHERE, MEASUREMENTS, USES, Key, Options, Regions, Scene, Values
 from noisewise.quantities import COVERAGE, SAMPLES, Quantities, refuse_few
@@ -93,7 +94,9 @@ def quantify(
         raise UserError(f"nothing is to be measured; name one or more of: {', '.join(MEASUREMENTS)}")
     functions = [find_measure(name) for name in names]
     refuse_few(samples, coverage)
-    with open_source(image, axes, series=series) as source:
+    selection = Selection.taken_from(settings)
+    settings |= {name: getattr(selection, name) for name in ("channels", "ignore", "mask")}
+    with selection.part_of(open_source(image, axes, series=series)) as source:
         regions, given = regions_of(labels, source), dict(options or {})
         scene = Scene(ordered(np.nan_to_num(source.read()), source.axes), regions)
         first = complete(given, scene.image)[0]
@@ -107,6 +110,7 @@ def quantify(
             posterior, notes = predict(source, model, **settings), []
         light = np.isfinite(read_light(source, tuple(slice(0, size) for size in source.shape)))
         light = ordered(light, source.axes)
+        light[:, sorted(selection.other_channels(source))] = True  # measured as recorded
         regions, left_out = within(regions, np.asarray(light.all(1)))
         quantities, options_used, assumed = measured(
             posterior, source.axes, regions, light, functions, samples, seed, given

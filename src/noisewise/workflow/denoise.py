@@ -12,8 +12,8 @@ from noisewise.axes import Array
 from noisewise.errors import UserError
 from noisewise.estimate.report import NoiseReport
 from noisewise.io.base import Source
-from noisewise.io.excluded import Excluded
 from noisewise.io.inputs import Inputs, images_of, open_inputs
+from noisewise.io.selection import Selection
 from noisewise.io.write import WriteOptions
 from noisewise.methods.base import Method
 from noisewise.model import Model
@@ -109,10 +109,11 @@ def denoise(
     number of steps, which is kept in `model.provenance`. steps: number of training steps instead (0: use a pretrained
     network as it is). seed: of all random numbers; with the same seed and steps, the result on the same machine is the
     same. device: `auto`, `cpu`, `cuda` or `mps`, see `load`.
-    options: fields of `WriteOptions` (average, std, samples, overwrite, ...); model: a file to keep the model in;
-    report: called with the progress (`Stage`; default: a line in a terminal or notebook); series: number of the image
-    in files that contain several (default: all of them, and a list as result); failed: a dictionary that collects
-    inputs that cannot be used, with the reason: the others are denoised; and the settings of the method.
+    options: fields of `WriteOptions` (average, std, samples, overwrite, ...) and of `Selection` (channels, frames,
+    planes, ignore, mask); model: a file to keep the model in; report: called with the progress (`Stage`; default: a
+    line in a terminal or notebook); series: number of the image in files that contain several (default: all of them,
+    and a list as result); failed: a dictionary that collects inputs that cannot be used, with the reason: the others
+    are denoised; and the settings of the method.
 
     Returns a `Result`, or a list of them.
 
@@ -124,8 +125,9 @@ def denoise(
     write.check()
     check_settings(method=method, axes=axes, budget=budget, steps=steps, seed=seed, device=device)
     given, model_path = settings.pop("report", None), settings.pop("model", None)
-    series, failed, excluded = settings.pop("series", None), settings.pop("failed", None), Excluded.taken_from(settings)
-    opening = open_inputs(image, axes, output, write, series=series, failed=failed, excluded=excluded)
+    series, failed = settings.pop("series", None), settings.pop("failed", None)
+    selection = Selection.taken_from(settings)
+    opening = open_inputs(image, axes, output, write, series=series, failed=failed, selection=selection)
     with opening as inputs, showing(given) as report:
         write.refuse_early(inputs.files())
         targets = images_of(target, axes, series)

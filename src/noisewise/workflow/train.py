@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from noisewise.errors import UserError, one_line
-from noisewise.io.excluded import Excluded
 from noisewise.io.inputs import images_of
+from noisewise.io.selection import Selection
 from noisewise.methods.base import Method
 from noisewise.model import Model
 from noisewise.progress import showing
@@ -51,10 +51,10 @@ def train(
     raises, after the model so far was written to `output`.
     """
     resume, report, series = options.pop("resume", None), options.pop("report", None), options.pop("series", None)
-    excluded = Excluded.taken_from(options)
+    selection = Selection.taken_from(options)
     method = make_method(method, options)
     check_settings(axes=axes, budget=budget, steps=steps, seed=seed, device=device)
-    noisy, targets = images_of(images, axes, series, excluded), images_of(target, axes, series)
+    noisy, targets = images_of(images, axes, series, selection), images_of(target, axes, series)
     if resume is not None:
         refuse_named_scenes(method, resume.method)
     if resume is not None and not resume.train_state.steps:
