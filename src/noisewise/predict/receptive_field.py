@@ -10,13 +10,24 @@ from torch import Tensor, nn
 
 from noisewise.nets.standardized import Standardized
 
+FIRST_LENGTH = 32  # of the line, positions of the coarsest level
+_known: dict[tuple[str, int, tuple[int, ...], int], tuple[int, ...]] = {}
+
 
 def receptive_radius(net: Standardized, part: nn.Module | None = None) -> tuple[int, ...]:
     """Radius of the receptive field of a network's backbone, or of a part of it, in pixels along each axis.
 
     A copy gets positive weights and no biases, so that one input pixel makes every output that depends on it positive.
-    Each phase of the pooling grid is tested, on a line of pixels that is lengthened until the field fits.
+    Each phase of the pooling grid is tested, on a line of pixels that is lengthened until the field fits. It takes a
+    second; radii of networks with the same layers are kept.
     """
+    key = str(part or net.backbone), inputs_of(part or net.backbone, net), net.stride, net.dims
+    if key not in _known:
+        _known[key] = _measured(net, part)
+    return _known[key]
+
+
+def _measured(net: Standardized, part: nn.Module | None) -> tuple[int, ...]:
     probe = copy.deepcopy(part or net.backbone).double().cpu().eval()
     with torch.no_grad():
         for name, tensor in probe.state_dict().items():
@@ -33,9 +44,9 @@ def inputs_of(part: nn.Module, net: Standardized) -> int:
 
 
 def _radius_along(probe: nn.Module, axis: int, stride: tuple[int, ...], channels: int) -> int:
-    length = 16 * stride[axis]
+    length = FIRST_LENGTH * stride[axis]
     while True:
-        size = [length if a == axis else 2 * s for a, s in enumerate(stride)]
+        size = [length if a == axis else max(s, 2) for a, s in enumerate(stride)]
         phases = range(length // 2, length // 2 + stride[axis])
         x = torch.zeros(stride[axis], channels, *size, dtype=torch.float64)
         line = x.movedim(2 + axis, -1)

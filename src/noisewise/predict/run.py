@@ -35,8 +35,8 @@ from noisewise.predict.outputs import Outputs, Placing, Samples, as_finite, seed
 from noisewise.predict.plan import Tile, plan_tiles, tile_within
 from noisewise.predict.receptive_field import bytes_per_pixel, receptive_radius
 
-LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often
-LARGER_PLANES = 5  # times as many in each of several planes, since halos in them are computed
+LARGEST_TILE = 1 << 20  # pixels: larger ones are not faster, and update the progress less often; but
+MANY_HALOS = 12  # halos are up to its side, so that at most a third of what is computed is halo
 MEMORY_FRACTION = 0.5  # of the free memory
 TILE_BYTES = 64  # of each pixel beside the network: as read, filled and padded, its coordinates, the results
 SAMPLED_TOGETHER = 1 << 20  # pixels of all samples that are drawn together
@@ -76,10 +76,12 @@ class Predictor:
         planes = min(size[0], 2 * REACH + 1) if self._by_plane else 1  # of which one is computed at a time
         needed = self.bytes_per_pixel / planes + TILE_BYTES + 4 * self.net.width
         fitting = MEMORY_FRACTION * free_bytes(self.device) / (needed * self._channels * self.workers)
-        # The halo grows with the number of passes, and a tile should be large compared with its halo.
-        several = any(passes > 1 for _, passes in self.parts)
-        largest = LARGEST_TILE * (planes * LARGER_PLANES if planes > 1 else 1)
-        return max(prod(self.net.stride), fitting if several else min(fitting, largest))
+        largest = planes * LARGEST_TILE
+        if prod(size) > largest:
+            largest = max(
+                largest, planes * prod(min(n, MANY_HALOS * h) for n, h in list(zip(size, self.halo, strict=True))[-2:])
+            )
+        return max(prod(self.net.stride), min(fitting, largest))
 
     @cached_property
     def halo(self) -> tuple[int, ...]:
