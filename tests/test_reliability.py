@@ -146,3 +146,11 @@ def test_a_posterior_mean_keeps_none():
     _, noisy = WORLD.draw(16, 2)
     errors = squared_errors(noisy[:, None], [WORLD.noise], wiener(1.0), torch.Generator().manual_seed(0))
     assert not noisy_share(errors)[1].any()
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 20])
+def test_hardly_any_pixels_are_no_estimate(pixels: int) -> None:
+    """Nearly all pixels of a dark image are clipped: the standard deviation of one value is not a number."""
+    few = torch.ones(pixels)
+    with pytest.raises(ValueError, match="nearly every pixel is near the camera's limits"):
+        reliability_without_truth([Errors(few, few, few, few, few)])

@@ -47,6 +47,7 @@ HELD_OUT = 200  # scenes for validation only
 HELD_OUT_BATCH, BATCH = 192, 6
 SINGLE, VOLUME = 0.4, 0.15  # share of examples: single planes, planes of a volume; the others are sequences
 GATE_WEIGHT, UNLIKE = 0.5, 8.0  # of the cross entropy of the gates; κ in `alike`
+HARM, EVENT = 3.0, 4.0  # more weight of gates where signals differ; of errors where no neighbour is alike
 INCOMPLETE = 0.2  # share of those with neighbours that have some on one side only
 CONTINUED_RATE = 1.5e-3  # peak of the learning rate when starting from the packaged weights
 
@@ -104,7 +105,12 @@ def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Te
         net, noisy[:, :, middle], signal, features.for_dims(2), lambda maps: unet.plane(maps, (beside, there))
     )
     hook.remove()
-    entropy = F.binary_cross_entropy_with_logits(logits[0], alike(examples), reduction="none")
+    like = alike(examples)
+    # A gate that is open where signals differ does harm, one that is closed where they do not loses a gain.
+    entropy = (1 + HARM * (1 - like)) * F.binary_cross_entropy_with_logits(logits[0], like, reduction="none")
+    unlike_any = 1 - (like * there[:, :, None, None]).amax(1, keepdim=True)
+    event = F.interpolate(unlike_any, scale_factor=2.0) * there.any(1)[:, None, None, None]
+    squared = (1 + EVENT * event) * squared
     gates = (entropy * there[:, :, None, None]).sum() / entropy[0, 0].numel() / there.sum().clamp(min=1)
     return squared, likelihood, gates
 

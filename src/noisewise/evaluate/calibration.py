@@ -15,6 +15,7 @@ from noisewise.noise.ops.specks import surround
 from noisewise.posterior import Posterior
 
 BINS = 15
+FEWEST = 100  # pixels for an estimate of the errors
 COVERAGES = (0.5, 0.9, 0.95)
 PRIOR_STD = 0.3  # prior standard deviation of the ratio of squared errors to variances, around 1
 NOISE_ERROR = 0.06  # relative standard error of a measured noise variance, as found on real images with repeats
@@ -90,12 +91,12 @@ def reliability_without_truth(pieces: Sequence[Errors], noise_error: float = 0.0
 
     noise_error: relative standard error of the noise's variance.
 
-    Errors: `ValueError` if no pixel is left.
+    Errors: `ValueError` if there are hardly any pixels.
     """
     squared = torch.cat([piece.squared.double() for piece in pieces])
     std = torch.cat([piece.std.double() for piece in pieces])
-    if not len(squared):
-        raise ValueError("every pixel is near the camera's limits")
+    if len(squared) < FEWEST:
+        raise ValueError("nearly every pixel is near the camera's limits")
     variance = float(torch.cat([piece.variance for piece in pieces]).double().mean())
     predicted, actual, ratio, ratio_error = binned(squared, std, BINS)
     ratio_error = math.hypot(ratio_error, noise_error * variance / float((std**2).mean()))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from noisewise.scenes.rng import Rng
 
 UNRELATED, CUT = 0.22, 0.16  # share of sequences: of planes that have nothing in common; with a cut
+FLASHES, MOST_FLASHES = 0.6, 30  # share of sequences with spots that light up in one plane; spots
 STILL, FASTEST = 0.25, 8.0  # share of scenes at rest; pixels from plane to plane
 Still = Callable[[], Tensor]
 
@@ -30,7 +31,7 @@ def sequence(still: Still, planes: int, shape: Sequence[int], rng: Rng) -> Tenso
         first = rng.integer(1, planes - 1)
         scene = torch.cat([scene[:first], changing(still, planes, shape, rng)[first:]])
     scene = scene * brightness(planes, rng)[:, None, None]
-    return with_flashes(scene, rng) if rng.bernoulli(0.25) else scene
+    return with_flashes(scene, rng) if rng.bernoulli(FLASHES) else scene
 
 
 def unrelated(still: Still, planes: int, shape: Sequence[int], rng: Rng) -> Tensor:
@@ -117,7 +118,7 @@ def with_flashes(scene: Tensor, rng: Rng) -> Tensor:
     planes, height, width = scene.shape
     y, x = torch.arange(float(height))[:, None], torch.arange(float(width))
     scene, level = scene.clone(), float(scene.mean()) + 0.3 * float(scene.amax())
-    for _ in range(rng.integer(1, 6)):
+    for _ in range(round(rng.log_uniform(1, MOST_FLASHES))):
         plane = planes // 2 if rng.bernoulli(0.5) else rng.integer(0, planes - 1)
         radius = rng.log_uniform(0.8, 8)
         away = ((y - rng.uniform(0, height)) ** 2 + (x - rng.uniform(0, width)) ** 2) / (2 * radius**2)
