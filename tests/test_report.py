@@ -152,7 +152,6 @@ def test_rounded_results_have_no_specks(tmp_path: Path) -> None:
     assert found.verdict.word == "believe", found.verdict.text
 
 
-@pytest.mark.xfail(reason="the packaged network, whose training goes on, erases a spot at a border", strict=False)
 def test_hot_pixels_and_borders_are_not_checked(tmp_path: Path) -> None:
     """They are not light: `denoise` left them out."""
     movie = exposed((4, 160, 160))
