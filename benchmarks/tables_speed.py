@@ -39,8 +39,8 @@ def first_result() -> str:
         f"for 512 x 512 pixels {found['first_result_s']:.1f} s after\nthe command; `import torch` and one pass of the "
         f"network take {found['import_torch_s'] + found['one_pass_s']:.1f} s of it. The packaged network needs "
         f"{2048**2 / 1e6 / found['prior_mpx_per_s']:.1f} s for 2048 x 2048 pixels: {found['prior_mpx_per_s']:.2f} "
-        f"megapixels per second, where the\nfastest matrix product would allow {found['floor_mpx_per_s']:.2f}, and "
-        f"{found['among_planes_mpx_per_s']:.2f} in a stack. The network of before reaches "
+        f"megapixels per second (as\nmany operations in a matrix product: {found['floor_mpx_per_s']:.2f}), "
+        f"and {found['among_planes_mpx_per_s']:.2f} in a stack. The network of before reaches "
         f"{found['before_mpx_per_s']:.2f} in the same run. The "
         f"process uses at most {found['peak_memory_mb'] / 1e3:.1f} GB (`benchmarks/first_result.py`)."
     )

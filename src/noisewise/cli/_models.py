@@ -94,18 +94,17 @@ def keep_interrupted(model: Model, asked: Any, plan: Plan, targets: Sequence[Pat
     if model.train_state.finished:
         output = [] if asked.output is None else ["-o", asked.output]
         skip = [] if asked.writing.overwrite or asked.writing.skip_existing else ["--skip-existing"]
-        files = [
-            str(path),
-            *map(str, plan.inputs),
-            *output,
-            *flags_of(asked, "axes", "series"),
-            *flags(asked.selecting),
-        ]
+        files = [str(path), *map(str, plan.inputs), *output, *selected(asked)]
         use = ["noisewise", "predict", *files, *flags(asked.writing), *flags_of(asked, "seed", "device"), *skip]
         return fail(
             f"interrupted while writing; the trained model is kept; continue with: {shlex.join(use)}", INTERRUPTED
         )
     return fail(how_to_resume(model, path, plan.inputs, targets, asked), INTERRUPTED)
+
+
+def selected(asked: Any) -> list[str]:
+    """What of the images is denoised, as arguments. asked: the command's options."""
+    return [*flags_of(asked, "axes", "series"), *flags(asked.selecting)]
 
 
 def flags(options: Any) -> list[str]:
@@ -129,7 +128,7 @@ def how_to_resume(
     """A line with the step, the model file and the command to continue with. asked: the command's options."""
     method, state = str(model.provenance.get("method")), model.train_state
     pairs = ["--target", *map(str, targets)] if targets else []
-    output = ["-o", str(path), *flags_of(asked, "axes", "series"), *flags(asked.selecting), "--resume"]
+    output = ["-o", str(path), *selected(asked), "--resume"]
     command = ["noisewise", "train", method, *map(str, inputs), *pairs, *output]
     done = f"step {state.step} of {state.steps}" if state.steps else f"step {state.step}"
     return f"interrupted at {done}; {path} is a usable model; continue with: {shlex.join(command)}"

@@ -8,21 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noisewise.cli import _options as options
 from noisewise.cli._display import print_json, say_notes
 from noisewise.cli._exit import exit_code, failures
 from noisewise.cli._models import plan_figure, plan_noise
-from noisewise.cli._options import (
-    Axes,
-    File,
-    Inputs,
-    MessageOptions,
-    Messages,
-    Selecting,
-    SelectingOptions,
-    Series,
-    Switch,
-    check,
-)
 from noisewise.cli._print import say
 from noisewise.errors import UserError
 from noisewise.io.files import user_path
@@ -39,22 +28,22 @@ class Measure:
     One image is enough, or the frames of a time series; no calibration is needed. Each channel is measured on its own.
     """
 
-    inputs: Inputs
+    inputs: options.Inputs
     """images: files, folders or patterns"""
-    noise: File = None
+    noise: options.File = None
     """write the measured noise model to this file, for other commands (one image with one channel)"""
-    figure: File = None
+    figure: options.File = None
     """plot noise against signal and the autocorrelation into this PNG, PDF or SVG (one image with one channel)"""
-    refine: Switch = False
+    refine: options.Switch = False
     """correct the strength of the noise by what a denoiser removes (about a second per image)"""
-    axes: Axes = None
+    axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
-    series: Series = None
+    series: options.Series = None
     """number of the image in files that contain several, see noisewise info (default: all, without previews)"""
-    overwrite: Switch = False
+    overwrite: options.Switch = False
     """replace outputs that exist"""
-    selecting: SelectingOptions = field(default_factory=Selecting)
-    messages: MessageOptions = field(default_factory=Messages)
+    selecting: options.SelectingOptions = field(default_factory=options.Selecting)
+    messages: options.MessageOptions = field(default_factory=options.Messages)
 
     def run(self) -> int:
         """Measure all inputs."""
@@ -62,7 +51,7 @@ class Measure:
         say_notes(notes, self.messages.quiet)
         if not paths:
             raise UserError("no input; give files, folders or patterns, as in: noisewise measure cells.tif")
-        check(self)
+        options.check(self)
         refuse_inputs(paths, [user_path(name) for name in (self.noise, self.figure) if name is not None])
         if len(paths) > 1 and (self.noise or self.figure):
             raise UserError(f"--noise and --figure are for one image with one channel, not for {len(paths)} images")
@@ -119,9 +108,9 @@ class Measure:
         selection = Selection(**vars(self.selecting))
         for source in map(selection.part_of, open_images(path, self.axes, series=self.series)):
             with source:
-                inspect_pixels(source, selection.not_light(source))
-                left_out = selection.other_channels(source)
-                chosen = [channel for channel in range(source.size_of("C")) if channel not in left_out]
+                given = selection.not_light(source)
+                inspect_pixels(source, given)
+                chosen = [channel for channel in range(source.size_of("C")) if channel not in given.left_out]
                 for channel in chosen:
                     found = measure(source, channel=channel)
                     if channel == chosen[0]:

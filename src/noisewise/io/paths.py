@@ -11,8 +11,6 @@ from noisewise.io import formats
 from noisewise.io.files import is_zarr, user_path
 
 VENDOR_SUFFIXES = frozenset({".oib", ".oif", ".vsi", ".dv", ".ims", ".sld"})
-
-
 HDF5_SUFFIXES = (".h5", ".hdf5", ".he5")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from noisewise.errors import UserError, one_line
 from noisewise.io.base import Acquisition, check_pixels, given_axes, letters_of
 from noisewise.io.memory import MemorySource
 from noisewise.io.pieces import Pieces
-from noisewise.io.several import check_number, left_out, release
+from noisewise.io.several import check_number, described, left_out, likeness, release, share
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,6 @@ class Recorded:
     bits: int = 0
     acquisition: Acquisition = field(default_factory=Acquisition)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def likeness(self) -> tuple[Any, ...]:
-        """What images share that one model denoises: pixel type, and number of channels."""
-        sizes = dict(zip(self.axes, self.shape, strict=True))
-        return self.dtype, sizes.get("C", 1) * sizes.get("S", 1)
 
 
 @dataclass
@@ -123,7 +117,9 @@ def open_recording(
         numbers = [series] if series is not None else data_of(every)
         check_number(path, numbers[0], len(every))
         sources = [_open(path, kind, every[number], axes) for number in numbers]
-        others = {i: described(one) for i, one in enumerate(every) if i not in numbers and series is None}
+        others = {
+            i: described(one.shape, one.dtype) for i, one in enumerate(every) if i not in numbers and series is None
+        }
         sources[0].notes += left_out(path, others)
     except BaseException:
         if file is not None:
@@ -133,25 +129,20 @@ def open_recording(
     lock = threading.Lock()
     for array in (source.array for source in sources if isinstance(source.array, Pieces)):
         array.lock = lock
-    users = [id(source) for source in sources]
+    share(file, sources, sources)
     for number, source in zip(numbers, sources, strict=True):
-        source.file, source.users = file, users
+        source.file = file
         if len(every) > 1:
             source.series, source.in_file = number, len(every)
             source.name += f", {every[number].name or f'series {number}'}" if len(sources) > 1 else ""
-        weakref.finalize(source, release, users, id(source), file)
     return sources
 
 
 def data_of(every: Sequence[Recorded]) -> list[int]:
     """Numbers of the images that are like the largest one."""
-    largest = max(every, key=lambda one: int(np.prod(one.shape)))
-    return [i for i, one in enumerate(every) if one.likeness == largest.likeness]
-
-
-def described(one: Recorded) -> str:
-    """Size and kind of an image."""
-    return f"{' x '.join(map(str, one.shape))} {one.dtype}"
+    kinds = [likeness(one.axes, one.shape, one.dtype) for one in every]
+    largest = max(range(len(every)), key=lambda i: prod(every[i].shape))
+    return [i for i, kind in enumerate(kinds) if kind == kinds[largest]]
 
 
 def _open(path: Path, kind: str, one: Recorded, axes: str | None) -> RecordingSource:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from noisewise.io import imagej, ome
 from noisewise.io.base import JPEG_NOTE, Source, check_pixels, given_axes, letters_of, owned
 from noisewise.io.decoded import Decoded
 from noisewise.io.mapped import FileArray
-from noisewise.io.several import release
+from noisewise.io.several import release, share
 from noisewise.io.tiff_check import (
     check_chain,
     check_codec,
@@ -132,16 +131,12 @@ def _place(file: Any, every: list[Recorded]) -> None:
 
 def _share(file: Any, sources: list[TiffSource], others: list[Path]) -> None:
     """Let the last source close the file; at once, if all pixels are read by other means."""
-    users = [id(source) for source in sources if source.array is None]
-    if not users:
-        file.close()
+    share(file, sources, [source for source in sources if source.array is None])
     for source in sources:
-        source.users, source.files = users, others
+        source.files = others
         if len(file.series) > 1 and source.meta is not None:
             source.series, source.in_file = source.meta.number, len(file.series)
             source.name += f", series {source.series}" if len(sources) > 1 else ""
-        if source.array is None:
-            weakref.finalize(source, release, users, id(source), file)
 
 
 def _open(path: Path, file: Any, found: Recorded, axes: str | None, messages: list[str]) -> TiffSource:

@@ -14,6 +14,7 @@ import tifffile
 
 from noisewise.axes import Region
 from noisewise.errors import UserError, counted
+from noisewise.io import several
 from noisewise.io.several import check_number, left_out
 
 COLOURS = (2, 3, 5, 6, 8)  # photometric: RGB, palette, CMYK, YCbCr, CIE L*a*b*
@@ -57,15 +58,14 @@ def chosen(path: Path, every: list[Any], number: int | None) -> tuple[list[int],
 
 
 def likeness(series: Any) -> tuple[Any, ...]:
-    """What images share that one model denoises: pixel type, and number of channels."""
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    return series.dtype, sizes.get("C", 1) * sizes.get("S", 1)
+    """What images share that one model denoises."""
+    return several.likeness(series.axes, series.shape, series.dtype)
 
 
 def described(series: Any) -> str:
     """Size and kind of a series, as in `256 x 256 uint16, reduced`."""
     kind = ", reduced" if series.keyframe.is_reduced else ""
-    return f"{' x '.join(map(str, series.shape))} {series.dtype}{kind}"
+    return several.described(series.shape, series.dtype) + kind
 
 
 def recorded(file: Any, number: int, messages: list[str]) -> Recorded:
