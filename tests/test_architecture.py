@@ -34,15 +34,17 @@ LEVELS = (
     ("methods", "evaluate", "data", "testing"),
     ("train", "predict"),
     ("model",),
+    ("foreign",),
     ("workflow",),
     ("plots",),
-    ("report", "zoo", "quantify"),
+    ("report", "quantify"),
+    ("zoo",),
     ("cli", "napari"),
     ("__main__",),
 )
 HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-MOST_CODE_LINES = 21_300  # raise it for features, not for convenience
+MOST_CODE_LINES = 22_100  # raise it for features, not for convenience
 LONGEST_CHAIN = 14
 METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
 
@@ -144,7 +146,7 @@ def test_only_the_workflow_knows_which_methods_there_are():
 
 def test_figures_are_drawn_in_one_room():
     for path in FILES:
-        if unit(module_name(path)) not in ("plots", "report", "cli"):
+        if unit(module_name(path)) not in ("plots", "report", "zoo", "cli"):
             assert not any(module.startswith(("matplotlib", "noisewise.plots")) for module in imported(path)), path
 
 

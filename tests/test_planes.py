@@ -109,9 +109,9 @@ def test_receptive_field_is_measured() -> None:
 def test_differences_are_those_from_the_plane() -> None:
     images = torch.arange(4.0).reshape(1, 1, 4, 1, 1) ** 2
     for z, expected, there in ((0, [0, 0, 1, 4], [0, 0, 1, 1]), (2, [-4, -3, 5, 0], [1, 1, 1, 0])):
-        found, present = differences(images, z)
+        found, present = differences(images[:, 0], torch.tensor([z]))
         assert found.flatten().tolist() == expected
-        assert present.tolist() == there
+        assert present[0].tolist() == there
     assert NEIGHBOURS == (-2, -1, 1, 2)
 
 

@@ -14,6 +14,10 @@ from noisewise.noise.models.correlated import filtered_noise
 from noisewise.noise.ops.conditioning import LAGS, NoiseFeatures, kernel_correlation
 from noisewise.scenes.rng import Rng
 
+EVENTS, EVENTS_SINGLE = 0.5, 0.15  # share of stacks, and of single planes, with spots at the limit of detection
+MOST_EVENTS, EVENT_SNR = 40, (2.0, 20.0)  # spots; their signal-to-noise ratio over all their pixels
+EVENT_RADIUS = (0.7, 5.0)  # standard deviation, pixels
+
 
 @dataclass
 class PatchNoise:
@@ -113,7 +117,34 @@ def expose(scene: Tensor, rng: Rng) -> Exposure:
         signal = peak * (background + (1 - background) * scene)
         mean = float(signal.mean()) * math.exp(0.3 * float(rng.normal(1)))
         noise = random_photon_noise(rng, math.sqrt(mean + 0.4))
+    if rng.bernoulli(EVENTS if signal.ndim == 3 else EVENTS_SINGLE):
+        signal = with_events(signal, noise, rng)
     return Exposure(signal, add_noise(noise, signal, rng), noise, mean)
+
+
+def with_events(signal: Tensor, noise: PatchNoise, rng: Rng) -> Tensor:
+    """A signal with Gaussian spots that light up, or are missing, in single planes, some of them also in others.
+
+    Their amplitudes are those of a signal-to-noise ratio, as a filter of their shape has it: such spots are what noise
+    hides, and what a denoiser erases most easily.
+    """
+    planes = signal.expand(1, *signal.shape[-2:]) if signal.ndim == 2 else signal
+    count = round(rng.log_uniform(1, MOST_EVENTS))
+    radius = (rng.uniforms(count) * math.log(EVENT_RADIUS[1] / EVENT_RADIUS[0])).exp() * EVENT_RADIUS[0]
+    along_y, along_x = (
+        torch.exp(-(((torch.arange(float(side)) - side * rng.uniforms(count, 1)) / radius[:, None]) ** 2) / 2)
+        for side in planes.shape[1:]
+    )
+    middle = torch.where(rng.uniforms(count) < 0.5, len(planes) // 2, (rng.uniforms(count) * len(planes)).long())
+    on = F.one_hot(middle, len(planes)) + (rng.uniforms(count, len(planes)) < 0.5 * rng.uniforms(count, 1) ** 2)
+    total = along_y.sum(1) * along_x.sum(1)
+    around = torch.einsum("zyx,ny,nx->n", planes, along_y, along_x) / (total * len(planes))
+    std = (noise.slope * (around + 0.3) + noise.read_variance).sqrt()
+    snr = (rng.uniforms(count) * math.log(EVENT_SNR[1] / EVENT_SNR[0])).exp() * EVENT_SNR[0]
+    snr = torch.where(rng.uniforms(count) < 0.2, -snr, snr)
+    amplitude = snr * std / ((along_y**2).sum(1) * (along_x**2).sum(1)).sqrt()
+    events = torch.einsum("n,nz,ny,nx->zyx", amplitude, on.clamp(max=1).float(), along_y, along_x)
+    return (planes + events).clamp(min=0.0 if noise.slope else -math.inf).reshape(signal.shape)
 
 
 def add_noise(noise: PatchNoise, signal: Tensor, rng: Rng) -> Tensor:

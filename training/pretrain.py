@@ -47,7 +47,7 @@ HELD_OUT = 200  # scenes for validation only
 HELD_OUT_BATCH, BATCH = 192, 6
 SINGLE, VOLUME = 0.4, 0.15  # share of examples: single planes, planes of a volume; the others are sequences
 GATE_WEIGHT, UNLIKE = 0.5, 8.0  # of the cross entropy of the gates; κ in `alike`
-HARM, EVENT = 3.0, 4.0  # more weight of gates where signals differ; of errors where no neighbour is alike
+HARM, EVENT = 3.0, 6.0  # more weight of gates where signals differ; of errors where no neighbour is alike
 INCOMPLETE = 0.2  # share of those with neighbours that have some on one side only
 CONTINUED_RATE = 1.5e-3  # peak of the learning rate when starting from the packaged weights
 
@@ -64,10 +64,12 @@ class Pretraining(Simulated):
         rng, count = Rng(batch.generator), HELD_OUT_BATCH if batch.held_out else BATCH
         examples = [expose(self.random_planes(rng, batch.held_out), rng) for _ in range(count)]
         with torch.autocast("cpu", torch.bfloat16, enabled=not batch.held_out):
-            squared, likelihood, gates = terms(net, examples, rng)
+            squared, likelihood, gates, event = terms(net, examples, rng)
         rmse = patch_rmse(squared)
         if batch.held_out:
             return rmse.mean()
+        weight = 1 + EVENT * event
+        squared = weight / weight.mean((1, 2, 3), keepdim=True) * squared
         return (squared / rmse + STD_WEIGHT * likelihood).mean() + GATE_WEIGHT * gates
 
     def random_planes(self, rng: Rng, held_out: bool) -> Tensor:
@@ -87,9 +89,9 @@ class Pretraining(Simulated):
         return scenes[rng.integer(trained, len(scenes) - 1) if held_out else rng.integer(0, trained - 1)]
 
 
-def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared error of each pixel in units of the noise, negative log-likelihood of the standard deviation, and the
-    cross entropy of the gates.
+def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Squared error of each pixel in units of the noise, negative log-likelihood of the standard deviation, the cross
+    entropy of the gates, and how far there are neighbours but none is alike.
     """
     unet, middle = net.backbone, PLANES // 2
     assert isinstance(unet, PlanesUNet)
@@ -98,7 +100,8 @@ def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Te
     signal = torch.stack([one.signal if one.signal.ndim == 2 else one.signal[middle] for one in examples])[:, None]
     features = features_of(examples)
     there = present(examples, rng)
-    beside = INPUT_SCALE * differences(features.for_dims(3).stabilizer(noisy), middle)[0] * there[:, :, None, None]
+    stable = features.for_dims(3).stabilizer(noisy)[:, 0]
+    beside = INPUT_SCALE * differences(stable, torch.tensor([middle]))[0] * there[:, :, None, None]
     logits: list[Tensor] = []
     hook = unet.gates.register_forward_hook(lambda *found: logits.append(found[-1].float()))
     squared, likelihood = supervised_terms(
@@ -110,9 +113,8 @@ def terms(net: Denoiser, examples: list[Exposure], rng: Rng) -> tuple[Tensor, Te
     entropy = (1 + HARM * (1 - like)) * F.binary_cross_entropy_with_logits(logits[0], like, reduction="none")
     unlike_any = 1 - (like * there[:, :, None, None]).amax(1, keepdim=True)
     event = F.interpolate(unlike_any, scale_factor=2.0) * there.any(1)[:, None, None, None]
-    squared = (1 + EVENT * event) * squared
     gates = (entropy * there[:, :, None, None]).sum() / entropy[0, 0].numel() / there.sum().clamp(min=1)
-    return squared, likelihood, gates
+    return squared, likelihood, gates, event
 
 
 def alike(examples: list[Exposure]) -> Tensor:
@@ -120,8 +122,8 @@ def alike(examples: list[Exposure]) -> Tensor:
     the noise.
     """
     planes = [one.signal if one.signal.ndim == 3 else one.signal.expand(PLANES, -1, -1) for one in examples]
-    stable = features_of(examples).for_dims(3).stabilizer(torch.stack(planes)[:, None])
-    return 1 / (1 + UNLIKE * F.avg_pool2d(differences(stable, PLANES // 2)[0] ** 2, 2))
+    stable = features_of(examples).for_dims(3).stabilizer(torch.stack(planes)[:, None])[:, 0]
+    return 1 / (1 + UNLIKE * F.avg_pool2d(differences(stable, torch.tensor([PLANES // 2]))[0] ** 2, 2))
 
 
 def present(examples: list[Exposure], rng: Rng) -> Tensor:

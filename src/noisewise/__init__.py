@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from noisewise.estimate.report import NoiseReport as NoiseReport
     from noisewise.evaluate.evaluation import Evaluation as Evaluation
     from noisewise.evaluate.evaluation import evaluate as evaluate
+    from noisewise.foreign import load as load
     from noisewise.model import Model as Model
-    from noisewise.model import load as load
     from noisewise.noise.base import Noise as Noise
     from noisewise.noise.camera import Camera as Camera
     from noisewise.noise.files import load_noise as load_noise
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from noisewise.workflow.simulate import Simulated as Simulated
     from noisewise.workflow.simulate import simulate as simulate
     from noisewise.workflow.train import train as train
+    from noisewise.zoo.export import export as export
 
 PUBLIC = {
     "Camera": "noisewise.noise.camera",
@@ -65,8 +66,9 @@ PUBLIC = {
     "UserError": "noisewise.errors",
     "calibrate": "noisewise.calibration.calibrate",
     "denoise": "noisewise.workflow.denoise",
+    "export": "noisewise.zoo.export",
     "evaluate": "noisewise.evaluate.evaluation",
-    "load": "noisewise.model",
+    "load": "noisewise.foreign",
     "load_noise": "noisewise.noise.files",
     "measure": "noisewise.estimate.measure",
     "predict": "noisewise.workflow.predict",

@@ -64,7 +64,7 @@ class Predict:
         return code
 
     def _predict(self, plan: Plan, failed: dict[str, str]) -> list[str]:
-        from noisewise.model import load
+        from noisewise.foreign import load
         from noisewise.workflow.predict import predict
 
         model = load(user_path(self.model), self.device)

@@ -50,7 +50,8 @@ def method_in(module: str) -> type[Method]:
 def name_of(method: Method | type[Method]) -> str:
     """The registered name of a method, given as an object or a class."""
     kind = method if inspect.isclass(method) else type(method)
-    return next(name for name, module in modules().items() if module == kind.__module__)
+    known = (name for name, module in modules().items() if module == kind.__module__)
+    return next(known, kind.__name__.lower())
 
 
 def having(condition: Callable[[Traits], bool]) -> list[str]:

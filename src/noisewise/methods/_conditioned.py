@@ -46,7 +46,7 @@ MIN_PHOTONS = 0.4  # per pixel, including the 3/8 of the variance-stabilising tr
 class ConditionedSettings(Method):
     """Settings of methods whose network is conditioned on the noise and trained on synthetic scenes and the image."""
 
-    network: Literal["planes", "fast", "large", "classic", "n2v2"] = "planes"  # type: ignore[assignment]
+    network: Literal["planes", "fast", "large", "classic", "n2v2", "careamics", "careamics_n2v2"] = "planes"  # type: ignore[assignment]
     """planes: the packaged network, which sees up to two planes before and behind; the others: U-Nets from random
     weights"""
     spatial: Literal["auto", "YX", "ZYX", "TYX"] = "auto"

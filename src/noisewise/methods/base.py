@@ -18,6 +18,9 @@ from noisewise.noise.base import Noise
 from noisewise.noise.fit.pairs import interpolate
 from noisewise.posterior import MEAN_ALONE, Point, Posterior
 
+POOLS: dict[str, Literal["max", "blur", "max_linear", "blur_linear"]] = {
+    "classic": "max", "n2v2": "blur", "careamics": "max_linear", "careamics_n2v2": "blur_linear"
+}  # fmt: skip
 KNOTS = 16  # signals at which the share of the noisy pixel that is kept is known
 
 Needs = Literal["noisy", "pairs", "clean"]
@@ -101,6 +104,7 @@ class Traits:
     mean_from_samples: whether the posterior mean is computed from samples.
     pretrained: whether the network that gives the mean starts from packaged weights.
     usable_untrained: whether everything that the method gives is there before any training.
+    by_position: whether the result of a pixel depends on where in the image it is.
     neighbours: whether the network sees single planes, and those before and behind them along one axis.
     patches_per_step: default batch size in 2D and in 3D.
     sampling_passes: how many times in succession a sample goes through the network.
@@ -117,6 +121,7 @@ class Traits:
     mean_from_samples: bool = False
     pretrained: bool = False
     usable_untrained: bool = False
+    by_position: bool = False
     neighbours: bool = False
     patches_per_step: tuple[int, int] = (8, 2)
     sampling_passes: int = 1
@@ -208,9 +213,9 @@ class Denoiser(Standardized):
 class Method(ABC):
     """The settings that all methods share; a method adds its own and defines `loss`."""
 
-    network: Literal["fast", "large", "classic", "n2v2"] = "fast"
+    network: Literal["fast", "large", "classic", "n2v2", "careamics", "careamics_n2v2"] = "fast"
     """fast: residual U-Net behind a 2x2 space-to-depth stem; large: the same with ten times the weights; classic: the
-    U-Net of N2V; n2v2: blur-pool and no top skip"""
+    U-Net of N2V; n2v2: blur-pool and no top skip; careamics, careamics_n2v2: those of CAREamics"""
     features: Annotated[int, Interval(ge=0, le=1024)] = 0
     """feature maps at the finest level (0: the network's own default)"""
     depth: Annotated[int, Interval(ge=0, le=6)] = 0
@@ -302,8 +307,7 @@ def make_unet(method: Method, spec: ImageSpec, in_channels: int, out_channels: i
             growth=1.25 if large else 1.0, blocks=2 if large else 1, pool="conv", merge="add",
         )  # fmt: skip
     pools = pooling_plan(spec.spacing, spec.size, method.depth or 2)
-    blur = method.network == "n2v2"
+    blur, pool = method.network.endswith("n2v2"), POOLS[method.network]
     return UNet(
-        in_channels, out_channels, pools=pools, features=method.features or 32, pool="blur" if blur else "max",
-        top_skip=not blur,
+        in_channels, out_channels, pools=pools, features=method.features or 32, pool=pool, top_skip=not blur,
     )  # fmt: skip

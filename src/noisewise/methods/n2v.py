@@ -59,7 +59,7 @@ class N2V(Method):
         return Traits(
             removes=("white",) if self.blind_shape == "pixel" else ("white", "rows", "columns"),
             noise="correlated" if self.blind_shape == "auto" else "none",
-            symmetry=self._symmetry, halo=self._halo,
+            by_position=self.blind_prediction, symmetry=self._symmetry, halo=self._halo,
         )  # fmt: skip
 
     def shape(self, noise_models: Sequence[Noise], dims: int) -> tuple[Offset, ...]:

@@ -54,7 +54,7 @@ class PN2V(Method):
 
     @property
     def traits(self) -> Traits:
-        return Traits(noise="pixel", std=True, halo=self._halo)
+        return Traits(noise="pixel", std=True, by_position=True, halo=self._halo)
 
     def _halo(self, noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
         return self.mask_radius

@@ -54,10 +54,11 @@ class PlanesUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 4:
             return self.plane(x)
-        planes = torch.arange(x.shape[2])[self.computed]
-        together = len(planes) if self.training else max(1, GROUP // (x.shape[3] * x.shape[4]))
-        parts = torch.split(planes, together)
-        found = torch.cat([self.several(x, part.tolist()) for part in parts], 2)
+        planes = torch.arange(x.shape[2], device=x.device)[self.computed]
+        if self.training or torch._C._get_tracing_state():  # an exported network computes all planes together
+            return self.several(x, planes)
+        parts = torch.split(planes, max(1, GROUP // (x.shape[3] * x.shape[4])))
+        found = torch.cat([self.several(x, part) for part in parts], 2)
         return F.pad(found, (0, 0, 0, 0, int(planes[0]), x.shape[2] - 1 - int(planes[-1])))
 
     def computing(self, planes: slice) -> PlanesUNet:
@@ -66,14 +67,10 @@ class PlanesUNet(nn.Module):
         found.computed = planes
         return found
 
-    def several(self, x: Tensor, which: Sequence[int]) -> Tensor:
+    def several(self, x: Tensor, which: Tensor) -> Tensor:
         """Some planes of (N, C, Z, Y, X)."""
         planes = x[:, :, which].transpose(1, 2)
-        maps, beside = planes.flatten(0, 1), None
-        if not self.alone:
-            around, there = zip(*(differences(x[:, :1], z) for z in which), strict=True)
-            beside = torch.stack(around, 1).flatten(0, 1), torch.stack(there).to(x).repeat(len(x), 1)
-        found = self.plane(maps, beside)
+        found = self.plane(planes.flatten(0, 1), None if self.alone else differences(x[:, 0], which))
         return found.reshape(*planes.shape[:2], *found.shape[1:]).transpose(1, 2)
 
     def plane(self, x: Tensor, beside: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -127,11 +124,11 @@ class Gates(nn.Module):
         return found
 
 
-def differences(images: Tensor, z: int) -> tuple[Tensor, Tensor]:
-    """Differences of the neighbours of plane z of (N, 1, Z, Y, X) from it, (N, 4, Y, X), and which are there, (4)."""
-    there = torch.tensor([0 <= z + k < images.shape[2] for k in NEIGHBOURS])
-    found = [
-        images[:, :, z + k] - images[:, :, z] if present else torch.zeros_like(images[:, :, z])
-        for k, present in zip(NEIGHBOURS, there.tolist(), strict=True)
-    ]
-    return torch.cat(found, 1), there
+def differences(images: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of the neighbours of P planes of (N, Z, Y, X) from them, (N·P, 4, Y, X), zero where there are none;
+    and 1 where they are there, (N·P, 4).
+    """
+    places = which[:, None] + torch.tensor(NEIGHBOURS, device=images.device)
+    there = ((places >= 0) & (places < images.shape[1])).to(images)
+    beside = images[:, places.clamp(min=0).minimum(places.new_tensor(images.shape[1] - 1))] - images[:, which, None]
+    return (beside * there[:, :, None, None]).flatten(0, 1), there.repeat(len(images), 1)

@@ -15,6 +15,7 @@ Borders = Literal["zeros", "replicate"]
 """padding of a convolution"""
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
@@ -25,7 +26,8 @@ class UNet(nn.Module):
     stem: space-to-depth factor in front of the network; with (2, 2) the finest level has a quarter of the pixels and
     the receptive field doubles. features: number at the finest level; each coarser level has `growth` times as many.
     blocks: residual blocks, x + two convolutions, of each stage; 0: two convolutions with batch norm instead.
-    pool: `max`, `blur` (max, then a [1, 2, 1] low-pass: less aliasing, no chequerboard) or `conv` (learned).
+    pool: `max`, `blur` (max, then a [1, 2, 1] low-pass: less aliasing, no chequerboard), `conv` (learned), or
+    `max_linear` and `blur_linear`, as in CAREamics (linear interpolation on the way up, zeros beyond the image).
     merge: how skip connections join, `concat` or `add`. top_skip: whether the finest level has one; noise passes
     through it.
 
@@ -36,7 +38,8 @@ class UNet(nn.Module):
 
     def __init__(
         self, in_channels: int = 1, out_channels: int = 1, *, pools: Sequence[Factor], stem: Factor | None = None,
-        features: int = 32, growth: float = 2.0, blocks: int = 0, pool: Literal["max", "blur", "conv"] = "max",
+        features: int = 32, growth: float = 2.0, blocks: int = 0,
+        pool: Literal["max", "blur", "conv", "max_linear", "blur_linear"] = "max",
         merge: Literal["concat", "add"] = "concat", top_skip: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -60,7 +63,8 @@ class UNet(nn.Module):
         )
         self.downs = nn.ModuleList(make_pool(pool, width, factor) for width, factor in zip(widths, pools, strict=False))
         self.bottom = stage(above[-1], widths[-1], above[-1])
-        self.ups = nn.ModuleList(nn.Upsample(scale_factor=factor) for factor in reversed(self.pools))
+        mode = LINEAR[dims] if pool.endswith("linear") else "nearest"
+        self.ups = nn.ModuleList(nn.Upsample(scale_factor=factor, mode=mode) for factor in reversed(self.pools))
         self.decoders = nn.ModuleList(
             stage(widths[level] * self._copies(level), widths[level], above[level])
             for level in reversed(range(len(pools)))
@@ -162,9 +166,9 @@ class BlurPool(nn.Module):
     Source: Zhang 2019, "Making convolutional networks shift-invariant again", arXiv:1904.11486.
     """
 
-    def __init__(self, width: int, factor: Factor) -> None:
+    def __init__(self, width: int, factor: Factor, zeros: bool = False) -> None:
         super().__init__()
-        self.factor, self.width = factor, width
+        self.factor, self.width, self.zeros = factor, width, zeros
         taps = {1: torch.tensor([1.0]), 2: torch.tensor([1.0, 2.0, 1.0]) / 4}
         kernel = torch.ones(())
         for f in factor:
@@ -176,7 +180,10 @@ class BlurPool(nn.Module):
         # One replicated row at the end keeps the size in the stride-1 pool; one on each side keeps it in the filter.
         behind = [n for f in reversed(self.factor) for n in (0, f - 1)]
         around = [f - 1 for f in reversed(self.factor) for _ in range(2)]
-        x = F.pad(self.max(F.pad(x, behind, mode="replicate")), around, mode="replicate")
+        if self.zeros:  # the last maximum has no pixel beyond it
+            x = F.pad(self.max(x), around)
+        else:
+            x = F.pad(self.max(F.pad(x, behind, mode="replicate")), around, mode="replicate")
         blur: Any = F.conv2d if len(self.factor) == 2 else F.conv3d
         blurred: Tensor = blur(x, self.kernel, stride=self.factor, groups=self.width)
         return blurred
@@ -184,10 +191,10 @@ class BlurPool(nn.Module):
 
 def make_pool(kind: str, width: int, factor: Factor) -> nn.Module:
     """A pooling layer that keeps the number of features and divides the size by `factor` (1 or 2 per axis)."""
-    if kind == "max":
+    if kind in ("max", "max_linear"):
         return MAX_POOL[len(factor)](factor)
-    if kind == "blur":
-        return BlurPool(width, factor)
+    if kind in ("blur", "blur_linear"):
+        return BlurPool(width, factor, kind == "blur_linear")
     convolution: Any = CONV[len(factor)]
     layer: nn.Module = convolution(width, width, factor, stride=factor)
     return layer

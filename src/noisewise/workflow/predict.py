@@ -7,8 +7,9 @@ from typing import Any, overload
 
 from noisewise.axes import Array
 from noisewise.errors import UserError
+from noisewise.foreign import load
 from noisewise.io.write import WriteOptions
-from noisewise.model import Model, load
+from noisewise.model import Model
 from noisewise.posterior import Posterior
 from noisewise.workflow.choose import refuse_unsupported
 from noisewise.workflow.settings import check_settings
