@@ -9,12 +9,9 @@ of method pages in zensical.toml follows the files of src/noisewise/methods.
 
 from __future__ import annotations
 
-import ast
 import inspect
-import itertools
 import re
 import sys
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -25,6 +22,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from noisewise import methods
 from noisewise.methods.base import Method, Traits
 from noisewise.noise import models
+from noisewise.workflow.settings import field_docstrings
 
 DOCS = Path(__file__).parent
 SITE = DOCS.parent / "zensical.toml"
@@ -140,19 +138,6 @@ def settings_table(kind: type[Method]) -> str:
         for field in ordered
     ]
     return table(["setting", "default", "values", "meaning"], lines)
-
-
-def field_docstrings(kind: type[Method]) -> dict[str, str]:
-    """The strings below the fields of a dataclass and of those that it derives from."""
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__[:-1]):
-        if base.__module__.startswith("abc"):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for field, text in itertools.pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
-    return found
 
 
 def allowed(hint: Any) -> str:

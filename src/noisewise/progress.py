@@ -22,12 +22,16 @@ REDRAWN_S = 0.1  # seconds between two drawings of the line
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a training; `validation_loss` is in normalised units (NaN before the first evaluation)."""
+    """State of a training; `validation_loss` is in normalised units (NaN before the first evaluation).
+
+    show: calls a function while the network is as it would be if the training ended now; only within `report`.
+    """
 
     step: int
     steps: int
     validation_loss: float
     seconds_left: float
+    show: Callable[[Callable[[], None]], None] | None = None
 
 
 @dataclass
@@ -36,13 +40,15 @@ class Stage:
     or `notes`.
 
     name: of the stage. fraction: done, 0 to 1. progress: of the training, for `train`. notes: messages to show before
-    the work begins, for `notes`.
+    the work begins, for `notes`. preview: for `train`, p(s|x) of an array (and its axes) by the network as it is now;
+    only within `report`.
     """
 
     name: str
     fraction: float
     progress: Progress | None = None
     notes: Sequence[str] = ()
+    preview: Callable[..., Any] | None = None
 
 
 Report = Callable[[Stage], None]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Protocol
 
@@ -72,7 +73,7 @@ def fit(
             trainer.step()
             clock.plan(state)
             try:
-                report(clock.progress(state))
+                report(replace(clock.progress(state), show=trainer.show))
             except KeyboardInterrupt:  # as Ctrl-C
                 interrupted.set()
             except BaseException:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
+from itertools import pairwise
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noisewise import methods
 from noisewise.axes import check_letters
@@ -38,3 +42,16 @@ def check_settings(
     check_seed(seed)
     if not DEVICES.fullmatch(str(device)):
         raise UserError(f"device '{device}' is not known; give auto, cpu, cuda (or cuda:1) or mps")
+
+
+def field_docstrings(kind: type) -> dict[str, str]:
+    """The strings below the fields of a dataclass and of those that it derives from."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        if base.__module__.startswith("abc"):
+            continue
+        parsed: Any = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        for field, text in pairwise(parsed.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    return found

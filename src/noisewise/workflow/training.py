@@ -156,7 +156,7 @@ class Training:
             with threads.limited(self.threads):
                 fit(
                     model.method, model.net, self.patches, steps=steps, seconds=seconds, state=state,
-                    report=as_stage(report), save=None if output is None else save,
+                    report=as_stage(report, model), save=None if output is None else save,
                 )  # fmt: skip
             save()
             after = self._calibrate_std() + [COLLAPSED] * model.net.collapsed
@@ -220,12 +220,18 @@ def first_pass_notes(noise_models: Sequence[Noise]) -> list[str]:
     return [FIRST_PASS.format(steps=number) for number in steps]
 
 
-def as_stage(report: Report) -> Callable[[Progress], None]:
+def as_stage(report: Report, model: Model) -> Callable[[Progress], None]:
     """Progress of the training loop, reported as a stage of the workflow."""
 
     def training_progress(progress: Progress) -> None:
+        def preview(image: Any, axes: str | None = None) -> Any:
+            found: list[Any] = []
+            assert progress.show is not None
+            progress.show(lambda: found.append(model.predict(image, axes=axes, average=False, report=quiet)))
+            return found[0]
+
         fraction = progress.step / progress.steps if progress.steps else 0.0
-        report(Stage("train", fraction, progress))
+        report(Stage("train", fraction, progress, preview=preview))
 
     return training_progress
 

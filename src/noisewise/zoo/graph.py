@@ -26,7 +26,7 @@ from noisewise.version import __version__
 
 OPSET = 17  # of ONNX
 NEGLIGIBLE = 1e-4  # influence of pixels beyond the halo, in standard deviations of the noise that is removed
-ACROSS = 64  # pixels along the other axes, where the halo along one is measured
+ACROSS = 4  # times the stride, pixels along the other axes where the halo along one is measured
 CONTRAST = 0.8  # of examples, in standard deviations of the images that the model is for
 INPUT, OUTPUTS = "noisy", ("mean", "std")
 
@@ -76,7 +76,7 @@ class Graph(nn.Module):
     def _halo_along(self, axis: int) -> int:
         step, radius = self.stride[axis], receptive_radius(self.net)[axis]
         most = -(-radius // step) * step
-        size = [2 * most + step if a == axis else ACROSS // s * s for a, s in enumerate(self.stride)]
+        size = [2 * most + step if a == axis else max(ACROSS * s, 8) for a, s in enumerate(self.stride)]
         noisy = self.example(size)
         with torch.no_grad():
             whole = self(noisy)[0]
