@@ -12,9 +12,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
 
-# Also the slow tests: every example.
-test-all: $(VENV)/.installed lint
+# Also the slow tests: every example, and what users do, in a viewer on a virtual screen (Xvfb) too.
+test-all: $(VENV)/.all-installed lint
 	$(BIN)/python -m pytest -m ""
+
+$(VENV)/.all-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,viewer]'
+	touch $@
 
 # Which lines the tests execute; those in processes that the tests start count too.
 coverage: $(VENV)/.installed

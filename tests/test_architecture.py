@@ -44,7 +44,7 @@ LEVELS = (
 )
 HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-MOST_CODE_LINES = 22_100  # raise it for features, not for convenience
+MOST_CODE_LINES = 23_200  # raise it for features, not for convenience
 LONGEST_CHAIN = 14
 METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
 
