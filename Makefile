@@ -17,7 +17,7 @@ test-all: $(VENV)/.all-installed lint
 	$(BIN)/python -m pytest -m ""
 
 $(VENV)/.all-installed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,viewer]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,journeys]'
 	touch $@
 
 # Which lines the tests execute; those in processes that the tests start count too.

@@ -34,9 +34,11 @@ def in_units_of(noisy: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.asarray(slope * truth + offset)
 
 
-def method_and_steps(label: str, steps: int | None) -> tuple[str, int | None]:
-    """Name of the method and number of steps that a row's method stands for."""
-    return ("simulated", 0) if label in (UNTRAINED, UNTRAINED_TRUE_NOISE) else (label, steps)
+def method_and_length(label: str, budget: float, steps: int | None) -> tuple[str, dict[str, Any]]:
+    """Name of the method that a row's method stands for, and its budget or number of steps."""
+    if label in (UNTRAINED, UNTRAINED_TRUE_NOISE):
+        return "simulated", {"steps": 0}
+    return label, {"budget": budget} if steps is None else {"steps": steps}
 
 
 def matrix_peak(seconds: float = 2.0) -> float:

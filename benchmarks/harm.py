@@ -30,7 +30,7 @@ from noise_planted import PlantedCamera, dense, unit
 from noisewise.evaluate.finished import LIMITS, check_finished, filtered, spot_profile
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.scenes import draw
-from noisewise.workflow.refine_noise import packaged_result
+from noisewise.workflow.packaged import packaged_result
 
 Image = np.ndarray
 CAMERAS = (PlantedCamera(200, 2.0, 1.6), PlantedCamera(30, 2.0, 1.0), PlantedCamera(800, 0.5, 3.0))

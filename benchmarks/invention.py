@@ -25,7 +25,7 @@ from noisewise.evaluate.consistency import check_consistency
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.scenes import draw
 from noisewise.workflow.consistency import described
-from noisewise.workflow.refine_noise import as_function, packaged_denoiser
+from noisewise.workflow.packaged import as_function, packaged_denoiser
 
 SIDE, CONTRAST = 256, 8.0  # contrast in standard deviations of the noise
 SMALL = {"pretrained": False, "network": "fast", "self_weight": 0.0, "scenes": "nuclei", "steps": 1500}

@@ -28,7 +28,7 @@ import tifffile
 import torch
 
 import noisewise as nw
-from common import DATA, PEER, UNTRAINED, UNTRAINED_TRUE_NOISE, Rows, make_parser, method_and_steps, save_image, table
+from common import DATA, PEER, UNTRAINED, UNTRAINED_TRUE_NOISE, Rows, make_parser, method_and_length, save_image, table
 from noisewise.evaluate.metrics import psnr, psnr_affine
 from noisewise.noise.fit.variance_line import fit_line
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
@@ -63,10 +63,10 @@ def learned(label: str, captures: np.ndarray, budget: float, steps: int | None, 
         model = nw.train("n2n", different, axes="TYX", budget=None if steps else budget, steps=steps, seed=seed)
         mean = model.predict(captures[0], average=True).mean
     else:
-        method, steps = method_and_steps(label, steps)
+        method, length = method_and_length(label, budget, steps)
         noise = noise_model_of_repeats(captures) if label == UNTRAINED_TRUE_NOISE else None
         method, settings = ("n2v", {"blind_shape": "auto"}) if label == "structn2v" else (method, {})
-        result = nw.denoise(captures[0], method=method, noise=noise, budget=budget, steps=steps, seed=seed, **settings)
+        result = nw.denoise(captures[0], method=method, noise=noise, seed=seed, **length, **settings)
         model, mean = result.model, result.mean
     return mean, {"steps": model.train_state.step, "seconds": time.perf_counter() - start}
 

@@ -24,7 +24,7 @@ from tables_methods import numbers
 
 ROOT = Path(__file__).parents[1]
 TABLES: dict[str, Callable[[], str]] = {
-    "speed": speed.speed, "first_result": speed.first_result,
+    "speed": speed.speed, "first_result": speed.first_result, "install": speed.installed,
     "quality": denoising.quality, "fmd": denoising.fmd, "wide_field": denoising.wide_field, "w2s": denoising.w2s,
     "bsd68": denoising.bsd68, "single": denoising.single, "structured": denoising.structures,
     "stripes": denoising.stripes,
@@ -35,7 +35,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fuzz": robustness.fuzz, "kills": robustness.kills, "memory": robustness.memory,
     "planted": choice.planted, "dense": choice.dense, "labelled": choice.labelled, "never_worse": choice.never_worse,
     "coverage": choice.coverage, "harm": choice.harm,
-    "noise": noise.measured, "calibration": noise.recorded, "refine": noise.refined, "scenes": noise.scene_statistics,
+    "noise": noise.measured, "calibration": noise.recorded, "scenes": noise.scene_statistics,
     "neighbours": network.neighbours, "events": network.events, "fields": network.fields,
 }  # fmt: skip
 WIDTH = 119

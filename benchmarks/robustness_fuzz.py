@@ -130,6 +130,8 @@ def options_case(rng: Rng, corpus: Path, place: Path) -> tuple[list[str], str]:
         "train": [method, str(given), "--steps", "1"], "predict": [names["MODEL"], str(given)],
         "calibrate": [str(given)], "simulate": [str(given)], "evaluate": [str(given), names["GOOD"]],
     }[command]  # fmt: skip
+    if command == "measure":  # its noise model is an output
+        names["NOISE"] = "n.safetensors"
     known = options_of(command, method)
     taken: dict[str, list[str]] = {}
     for option in (one_of(rng, sorted(known)) for _ in range(int(rng.integers(1, 5)))):

@@ -31,7 +31,7 @@ from common import (
     UNTRAINED_TRUE_NOISE,
     Rows,
     make_parser,
-    method_and_steps,
+    method_and_length,
     natural,
     save_image,
     table,
@@ -106,9 +106,9 @@ def denoised(method: str, case: Case, budget: float, steps: int | None, seed: in
         return case.noisy, {}
     if method == "bm3d":
         return vst_bm3d(case), {"seconds": time.perf_counter() - start}
-    name, steps = method_and_steps(method, steps)
+    name, length = method_and_length(method, budget, steps)
     noise = case.noise_model if method == UNTRAINED_TRUE_NOISE else None
-    result = nw.denoise(case.noisy, method=name, noise=noise, budget=budget, steps=steps, seed=seed)
+    result = nw.denoise(case.noisy, method=name, noise=noise, seed=seed, **length)
     return result.mean, {"steps": result.model.train_state.step, "seconds": time.perf_counter() - start}
 
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 import noisewise as nw
-from common import DATA, UNTRAINED, Rows, make_parser, method_and_steps, save_image, table
+from common import DATA, UNTRAINED, Rows, make_parser, method_and_length, save_image, table
 
 STACKS = {
     "beads 1": "row_noise_3d/E07_s1_w1.tif", "beads 2": "row_noise_3d/E07_s2_w2.tif",
@@ -80,8 +80,8 @@ def compare(noisy: np.ndarray, found: np.ndarray, shown: np.ndarray | None = Non
 def run(name: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Denoise one stack: what is left of its rows and objects."""
     noisy, start = tifffile.imread(DATA / STACKS[name]), time.perf_counter()
-    kind, steps = method_and_steps(method, arguments.steps)
-    result = nw.denoise(noisy, axes="ZYX", method=kind, budget=arguments.budget, steps=steps, average=False)
+    kind, length = method_and_length(method, arguments.budget, arguments.steps)
+    result = nw.denoise(noisy, axes="ZYX", method=kind, average=False, **length)
     about = {"seconds": time.perf_counter() - start, "steps": result.model.train_state.step}
     ideal = compare(noisier(result), result.mean, noisy)
     found = compare(noisy, result.mean) | {f"perfect_{key}": ideal[key] for key in ("peak", "top")}

@@ -1,4 +1,4 @@
-"""Tables of measured, recorded and refined noise, and of synthetic scenes, for `readme.py`."""
+"""Tables of measured and recorded noise, and of synthetic scenes, for `readme.py`."""
 
 from __future__ import annotations
 
@@ -78,22 +78,6 @@ def held_out_likelihoods(found: dict[str, Any]) -> str:
     kinds = list(dict.fromkeys(row["kind"] for row in scores))
     nats = {(row["camera"], row["kind"]): row["log_likelihood"] for row in scores}
     return table([[camera, *(f"{nats[camera, kind]:.3f}" for kind in kinds)] for camera in cameras], ["", *kinds])
-
-
-def refined() -> str:
-    """Noise corrected by a denoiser."""
-    lines = [
-        [
-            line["suite"] + (f", σ = {line['level']}" if line["level"] else ", against four repeats"), line["images"],
-            *(f"{100 * line[f'{key}_{what}']:.1f} %" for key in ("measured", "refined") for what in ("rms", "worst")),
-            f"{line['seconds']:.1f} s",
-        ]
-        for line in result("refine")["summary"]
-    ]  # fmt: skip
-    return "\n".join([
-        "Error of the standard deviation of the noise, rms and worst over images (`benchmarks/refine.py`):", "",
-        table(lines, ["", "images", "measured", "worst", "refined", "worst", "time"]),
-    ])  # fmt: skip
 
 
 def scene_statistics() -> str:

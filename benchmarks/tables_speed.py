@@ -44,3 +44,24 @@ def first_result() -> str:
         f"{found['before_mpx_per_s']:.2f} in the same run. The "
         f"process uses at most {found['peak_memory_mb'] / 1e3:.1f} GB (`benchmarks/first_result.py`)."
     )
+
+
+def installed() -> str:
+    """Packages, megabytes, and seconds to import and to print the help."""
+    found = result("install")
+    rows = [
+        [
+            row["name"], row["packages"], *(f"{row[key]:.0f}" for key in ("megabytes", "bytecode_mb")),
+            f"{row['import_s']:.2f}", "–" if row["help_s"] is None else f"{row['help_s']:.2f}",
+        ]
+        for row in found["rows"]
+    ]  # fmt: skip
+    largest = ", ".join(f"{name} {size:.0f}" for name, size in found["rows"][0]["largest"].items())
+    header = ["", "packages", "MB", "MB of bytecode", "import of `denoise` or `CAREamist`, s", "`--help`, s"]
+    return "\n".join([
+        "Installed beyond torch, each into an empty environment (`benchmarks/install.py`); bytecode is what Python",
+        "caches of packages when they are installed. Seconds are those of whole processes, less that of Python:", "",
+        table(rows, header), "",
+        f"The largest of noisewise, in MB: {largest}. imagecodecs reads compressed TIFF, numcodecs is that of Zarr;",
+        "matplotlib with fonttools and pillow draw reports, and are imported by them alone.",
+    ])  # fmt: skip

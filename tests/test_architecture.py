@@ -42,9 +42,9 @@ LEVELS = (
     ("cli", "napari"),
     ("__main__",),
 )
-HEAVY = {"torch", "numpy", "tyro", "rich", "zarr", "tifffile", "matplotlib", "pydantic"}
+HEAVY = {"torch", "numpy", "tyro", "zarr", "tifffile", "matplotlib", "pydantic"}
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-MOST_CODE_LINES = 23_200  # raise it for features, not for convenience
+MOST_CODE_LINES = 23_500  # raise it for features, not for convenience
 LONGEST_CHAIN = 14
 METHOD_NAMES = {"n2v", "pn2v", "r2r", "n2n", "hdn", "cosdd", "divnoising", "structN2V"}
 

@@ -229,15 +229,15 @@ def test_a_network_that_training_made_worse_is_used_as_it_was() -> None:
     assert finished(Trial(candidate, trained, judgement, 2), begin) is trained.model
 
 
-def test_less_noise_is_tried_from_the_corrected_variance() -> None:
+def test_less_noise_is_tried_from_the_measured_variance() -> None:
     noisy = nw.Camera(gain=2, read_noise=2, offset=100).expose(60 * draw("nuclei", (128, 128), 3).numpy(), seed=1)
     measured = MeasuredNoise([open_source(noisy)])
     first = Candidate(methods.get("simulated")(), find_noise_models(methods.get("simulated")(), measured))
     (found,) = explanations(measured, first)
-    assert found.checkups == tuple(measured.corrected)
+    assert found.checkups == tuple(measured.checkups)
     signal = torch.tensor([150.0])
     variance = found.noise_models[0].mean_var(signal)[1] + found.noise_models[0].quantization.rounding_variance
-    assert float(variance) == pytest.approx(float(measured.corrected[0].line(150.0)), rel=0.1)
+    assert float(variance) == pytest.approx(float(measured.checkups[0].line(150.0)), rel=0.1)
 
 
 SPARSE = pytest.mark.xfail(

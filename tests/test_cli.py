@@ -17,7 +17,7 @@ import pytest
 import tifffile
 
 import noisewise as nw
-from noisewise import __version__, cli
+from noisewise import __version__, cli, scenes
 from noisewise.cli import _display, commands, description, main
 
 STEPS = ("--steps", "2")
@@ -509,7 +509,7 @@ def test_a_terminal_shows_a_progress_bar(monkeypatch):
         display(Stage("train", 0.5, Progress(50, 100, 0.1234, 65.0)))
         display(Stage("predict", 1.0))
     shown = sys.stderr.getvalue()
-    for words in ("training", "50%", "loss 0.1234", "1:05 left", "denoising", "100%"):
+    for words in ("training", "50 %", "loss 0.1234", "1:05 left", "denoising", "100 %", "############............"):
         assert words in shown
 
 
@@ -663,9 +663,40 @@ def test_doctor(run):
     assert "scikit-image" in record["optional packages"]
 
 
+def test_doctor_names_what_is_wrong_with_the_installation(monkeypatch):
+    import torch
+
+    from noisewise.cli import _installation as installation
+
+    assert installation.package_problems() == []
+    needed = ["numpy>=99", "no-such-package>=1", "dask>=99; extra == 'x'"]
+    monkeypatch.setattr(installation, "requires", lambda _: needed)
+    old, missing = installation.package_problems()
+    assert "numpy" in old and "is too old: numpy>=99 is needed" in old
+    assert "no-such-package is missing" in missing and "pip install 'no-such-package>=1'" in missing
+    monkeypatch.setattr(installation.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "built for the processor alone" in installation.graphics_problems()[0]
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert "finds no graphics card" in installation.graphics_problems()[0]
+    assert "GiB of memory are free" in installation.computer_problems(1 << 30)[0]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert installation.computer_problems(64 << 30) == []
+
+
+def test_doctor_looks_at_files(run, tmp_path):
+    noisy, path = scenes.draw("nuclei", (128, 128), seed=0).numpy(), tmp_path / "a.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).poisson(20 + 50 * noisy).astype(np.uint16))
+    code, out, _ = run("doctor", str(path), "--json")
+    [record] = json.loads(out)["files"]
+    assert code == 0 and "independent" in record["noise"] and "simulated" in record["methods that fit"]
+    assert record["start with"] == f"noisewise denoise {path}"
+    code, out, _ = run("doctor", str(path), str(tmp_path / "none.tif"))
+    assert code == 2 and "none.tif: no such file" in out and "denoise takes: " in out
+
+
 def test_demo(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("noisewise.plots.before_after.ZOOM", (slice(10, 60), slice(10, 60)))
     monkeypatch.setattr("noisewise.scenes.demonstration.SIZE", 128)
     code, out, err = run("demo", "-o", "shown", "--steps", "1", "--json")
     assert code == 0, err

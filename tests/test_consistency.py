@@ -1,26 +1,20 @@
-"""What a denoiser removes, compared with closed forms; and the noise model that is refined by it."""
+"""What a denoiser removes, compared with closed forms."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
 import torch
 from torch import Tensor
 
 import noisewise as nw
-from noisewise import cli
 from noisewise.evaluate.consistency import OTHER_SHAPE, ConsistencyCheck, check_consistency
 from noisewise.noise.models.gaussian import Gaussian
 from noisewise.noise.models.poisson_gaussian import PoissonGaussian
 from noisewise.posterior import Normal, Point, Posterior
-from noisewise.scenes import draw
 from noisewise.workflow.consistency import described
-from noisewise.workflow.refine_noise import packaged_denoiser, root
+from noisewise.workflow.packaged import packaged_denoiser
 
 SIGMA, SPREAD = 3.0, 4.0
 SHAPE = (1, 1, 400, 400)
@@ -96,35 +90,6 @@ def test_sharp_texture_is_not_spread_as_noise() -> None:
     assert found[1].shape > OTHER_SHAPE and found[1].other_noise
 
 
-@pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])
-def test_the_root_of_a_falling_score_is_found(factor: float) -> None:
-    assert root(lambda c: -0.8 * np.log(c / factor) + 0.1 * np.log(c / factor) ** 2) == pytest.approx(factor, rel=0.02)
-    assert root(lambda c: 1.0 - 0.1 * c) is None
-
-
-@pytest.mark.parametrize("wrong", [0.7, 1.5])
-@pytest.mark.parametrize("noise_model", [Gaussian(12.0), PoissonGaussian(2.0, 0.0, 3.0)], ids=["gaussian", "photons"])
-def test_a_wrong_strength_of_noise_is_corrected(noise_model: nw.Noise, wrong: float) -> None:
-    signal = 40 + 160 * draw("mixed", (256, 256), 31)
-    noisy = noise_model.sample(signal, torch.Generator().manual_seed(4)).numpy()
-    right = nw.measure(noisy)
-    refined = nw.refine(noisy, replace(right, line=right.line.scaled(wrong)))
-    true = float(noise_model.mean_var(signal.double())[1].mean())
-    got = float(refined.noise.mean_var(signal.double())[1].mean())
-    assert got == pytest.approx(true, rel=0.08)
-    assert refined.variance_correction is not None
-    assert refined.record()["variance_correction"] == pytest.approx(refined.variance_correction)
-
-
-def test_correlated_noise_is_left_as_it_was_measured() -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 10, (129, 128))
-    image = 100 + draw("regions", (128, 128), 2).numpy() * 50 + (noise[1:] + noise[:-1]) / 2**0.5
-    found = nw.measure(image.astype(np.float32))
-    assert found.kind != "white"
-    assert nw.refine(image.astype(np.float32), found) is found
-
-
 @pytest.mark.parametrize(
     "noise_model", [Gaussian(10.0), PoissonGaussian(1.0, 0.0, 0.0), PoissonGaussian(20.0, 100.0, 3.0)]
 )
@@ -139,13 +104,3 @@ def test_empty_regions_stay_empty(noise_model: nw.Noise, level: float) -> None:
     assert float(found.mean.std()) < 0.1 * noise
     assert float((found.mean - signal).abs().quantile(0.999)) < 0.5 * noise  # a lone speck may be one
     assert float(found.std.mean()) < 0.2 * noise
-
-
-def test_measure_refines_in_text_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    signal = 50 + 100 * draw("mixed", (96, 96), 5).numpy()
-    noisy = signal + np.random.default_rng(0).normal(0, 9, signal.shape)
-    tifffile.imwrite(tmp_path / "cells.tif", noisy.astype(np.float32))
-    assert cli.main(["measure", str(tmp_path / "cells.tif"), "--refine"]) == 0
-    assert "by what a denoiser removed" in capsys.readouterr().out
-    assert cli.main(["measure", str(tmp_path / "cells.tif"), "--refine", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["checkups"][0]["variance_correction"] > 0

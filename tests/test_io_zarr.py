@@ -258,6 +258,6 @@ def test_damaged_zarr(tmp_path: Path) -> None:
     next(p for p in (tmp_path / "b.zarr" / "scale0" / "c").rglob("*") if p.is_file()).write_bytes(b"broken")
     with pytest.raises(UserError, match="damaged"):
         io.open_source(tmp_path / "b.zarr").read()
-    source = io.open_source(np.zeros((2, 5, 6), "uint8"), axes="YXC")
-    with pytest.raises(UserError, match="order"):
+    source = io.open_source(np.zeros((2, 3, 5, 6), "uint8"), axes="SCYX")
+    with pytest.raises(UserError, match="both axes S and C"):
         io.create_sink(tmp_path / "c.zarr", source)

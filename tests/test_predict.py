@@ -123,6 +123,9 @@ def test_planes_stay_whole_where_only_their_neighbours_are_read() -> None:
     assert tile_within(25e6, size, halo, stride, only_read=1) == (1, 2048, 2048)
     assert tile_within(60e6, size, halo, stride, only_read=1) == (7, 2048, 2048)
     assert tile_within(1e9, size, halo, stride, only_read=1) == size
+    # Where no tile is small enough, the largest of those that read least: not one that reads all for a few pixels.
+    assert tile_within(1e6, (23, 512, 512), (2, 432, 432), stride, only_read=1) == (1, 512, 512)
+    assert tile_within(5e6, (23, 512, 512), (15, 432, 432), stride, only_read=1)[1:] == (512, 512)
 
 
 class Exact(torch.nn.Module):

@@ -156,7 +156,7 @@ def test_terminals_and_notebooks_show_one_line(
     nw.train("n2v", planted[1], steps=2, **SMALL)
     lines = stream.getvalue().split("\n")
     assert lines[-1] == "" and len(lines) == 3
-    assert lines[0].startswith("\rdenoising") and lines[0].endswith("100 %, 0:00 left")
+    assert lines[0].startswith("\rdenoising") and lines[0].endswith("100 %, 0:00 left " + 24 * "#")
     assert lines[1].startswith("\rtraining") and "100 %" in lines[1]
 
 

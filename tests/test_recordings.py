@@ -97,6 +97,13 @@ def test_time_and_place_are_in_the_output(tmp_path: Path, pixels: np.ndarray) ->
     assert float(last["DeltaT"]) - float(planes[0].attrib["DeltaT"]) == FRAME_S * 11
     again = open_source(tmp_path / "out.ome.tif")
     assert (again.axes, again.scale, again.channel_names) == (source.axes, pytest.approx(source.scale), DYES)
+    with create_sink(tmp_path / "out.ome.zarr", source) as sink:
+        sink.write(source.everything, source.read())
+    with open_source(tmp_path / "out.ome.zarr") as stored:
+        assert stored.acquisition.stage_um["X"] == 100.0 and stored.acquisition.times_s == source.acquisition.times_s
+        assert (stored.scale, stored.notes) == (pytest.approx(source.scale), [])
+        assert (source.axes, stored.axes) == ("TZCYX", "TCZYX")  # the order that OME-Zarr requires
+        assert np.array_equal(stored.read(), np.swapaxes(pixels[1], 1, 2))
 
 
 def test_a_recording_is_denoised_as_any_image(tmp_path: Path) -> None:
@@ -276,3 +283,22 @@ def test_gaps_between_pieces_are_zero_and_the_last_pieces_are_kept() -> None:
     array.release()
     assert array[slice(0, 1), slice(8, 9)].tolist() == [[2]]
     assert decoded == [0, 1, 1]
+
+
+def test_other_formats_are_read_by_bioio(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mrc = pytest.importorskip("mrc")
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, 3, 20, 24)).astype(np.uint16)  # (C, Z, Y, X)
+    mrc.imsave(tmp_path / "cells.dv", pixels, metadata={"dx": PIXEL_UM, "dy": PIXEL_UM, "dz": STEP_UM})
+    with open_source(tmp_path / "cells.dv") as source:
+        letters = source.axes.replace("T", "")
+        stored = np.einsum(f"czyx->{letters.lower()}", pixels).reshape(source.shape)
+        assert np.array_equal(source.read(), stored)
+        region = tuple(slice(0, 1) if size < 10 else slice(3, 17) for size in source.shape)
+        assert np.array_equal(source.read(region), stored[region])
+        assert source.scale == pytest.approx({"Z": STEP_UM, "Y": PIXEL_UM, "X": PIXEL_UM})
+    (tmp_path / "short.dv").write_bytes((tmp_path / "cells.dv").read_bytes()[:1500])
+    with pytest.raises(UserError, match=r"short\.dv"):
+        open_source(tmp_path / "short.dv").read()
+    (tmp_path / "a.vsi").write_bytes(b"x")
+    with pytest.raises(UserError, match="pip install bioio bioio-bioformats"):
+        open_source(tmp_path / "a.vsi")

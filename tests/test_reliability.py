@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noisewise.evaluate.calibration import Errors, reliability, reliability_without_truth, squared_errors
 from noisewise.evaluate.noisy_share import noisy_share
+from noisewise.methods.base import Denoiser, ImageSpec
 from noisewise.noise.base import Noise
 from noisewise.noise.fit.pairs import interpolate
 from noisewise.noise.models.correlated import Correlated
@@ -140,6 +141,10 @@ def test_a_result_that_errs_by_more_than_the_noise_keeps_noisy_pixels(noise_mode
     before, after = ((one[bright] - 900).square().mean() for one in (mean, torch.lerp(mean, noisy, kept)))
     assert float(after) < 0.6 * float(before)
     assert float(kept[surround(signal) < 160].mean()) < 0.01
+    above = [Errors(**{name: part[one.level > 500] for name, part in vars(one).items()}) for one in errors]
+    levels, shares = noisy_share(above)  # as where the noise of dark pixels is clipped
+    unknown = interpolate(torch.linspace(0, 1000, 101), levels, shares[:, None])[..., 0]
+    assert not unknown[:50].any() and float(unknown[-1]) > 0.5
 
 
 def test_a_posterior_mean_keeps_none():
@@ -154,3 +159,20 @@ def test_hardly_any_pixels_are_no_estimate(pixels: int) -> None:
     few = torch.ones(pixels)
     with pytest.raises(ValueError, match="nearly every pixel is near the camera's limits"):
         reliability_without_truth([Errors(few, few, few, few, few)])
+
+
+def test_dark_pixels_keep_nothing_where_bright_ones_keep_a_share() -> None:
+    """Many classes of brightness are more than a network has room for."""
+    one = (1.0,)
+    spec = ImageSpec(
+        spatial="YX", channels=1, spacing=(1.0, 1.0), size=(8, 8), mean=one, std=one, target_mean=one, target_std=one
+    )
+    net = Denoiser(torch.nn.Identity(), spec)
+    levels, shares = torch.linspace(0, 230, 24), torch.zeros(24)
+    shares[9:11] = torch.tensor([0.3, 0.5])
+    net.keep_noisy(0, levels, shares)
+    found = net.kept_of(levels[None, None])[0, 0]
+    torch.testing.assert_close(found, shares, atol=1e-6, rtol=0)
+    alternating = 0.4 * (torch.arange(24.0) % 2)
+    net.keep_noisy(0, levels, alternating)
+    assert not net.kept_of(levels[None, None, :9]).any()

@@ -383,3 +383,14 @@ def test_a_browser_shows_the_page_and_moves_its_slider(files: Path) -> None:
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,900", "--dump-dom"]
     shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
     assert re.search(r"<title>20% 160 true true</title>", shown), shown[:400]
+
+
+def test_a_figure_shows_the_result_with_a_scale_bar(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from noisewise.plots.images import round_length
+
+    assert [round_length(most) for most in (0.3, 1.0, 4.9, 70.0)] == pytest.approx([0.2, 1.0, 2.0, 50.0])
+    output = next(iter(sorted(files.glob("*_denoised.tif"))))
+    assert cli.main(["report", str(output), "--figure", str(files / "a.png")]) == 0
+    assert capsys.readouterr().out.strip() == str(files / "a.png")
+    assert cli.main(["report", str(output), "--figure", str(files / "a.png")]) == 2
+    assert cli.main(["report", str(output), "--figure", str(files / "a.txt")]) == 2

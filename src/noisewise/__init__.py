@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from noisewise.workflow.denoise import Result as Result
     from noisewise.workflow.denoise import denoise as denoise
     from noisewise.workflow.predict import predict as predict
-    from noisewise.workflow.refine_noise import refine as refine
     from noisewise.workflow.simulate import Simulated as Simulated
     from noisewise.workflow.simulate import simulate as simulate
     from noisewise.workflow.train import train as train
@@ -73,7 +72,6 @@ PUBLIC = {
     "measure": "noisewise.estimate.measure",
     "predict": "noisewise.workflow.predict",
     "quantify": "noisewise.quantify.run",
-    "refine": "noisewise.workflow.refine_noise",
     "report": "noisewise.report.files",
     "simulate": "noisewise.workflow.simulate",
     "train": "noisewise.workflow.train",

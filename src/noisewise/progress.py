@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 STAGES = {"measure": "measuring", "train": "training", "predict": "denoising", "evaluate": "comparing"}
+BAR = 24  # characters
 REDRAWN_S = 0.1  # seconds between two drawings of the line
 
 
@@ -74,10 +75,19 @@ class Line:
         elif now - self.drawn < REDRAWN_S and stage.fraction < 1:
             return
         self.drawn = now
-        text = described(stage, now - self.started)[: max(10, shutil.get_terminal_size().columns - 1)]
+        text = f"{described(stage, now - self.started)} {bar(stage.fraction)}"
+        self._write(text[: max(10, shutil.get_terminal_size().columns - 1)])
+
+    def _write(self, text: str) -> None:
         self.stream.write(f"\r{text:<{self.width}}")
         self.stream.flush()
         self.width = len(text)
+
+    def clear(self) -> None:
+        """Empty the line, for other text."""
+        if self.width:
+            self._write("")
+            self.stream.write("\r")
 
     def close(self) -> None:
         """End the line, if there is one."""
@@ -100,6 +110,12 @@ def showing(report: Report | None) -> Iterator[Report]:
         yield line
     finally:
         line.close()
+
+
+def bar(fraction: float) -> str:
+    """A fraction as a bar of characters."""
+    full = round(BAR * min(max(fraction, 0.0), 1.0))
+    return "#" * full + "." * (BAR - full)
 
 
 def described(stage: Stage, elapsed: float) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
+import noisewise as nw
+
 pytest.importorskip("napari", reason="the extra napari is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -82,7 +84,7 @@ def test_napari_finds_the_plugin(screen: None) -> None:
     for command in manifest.contributions.commands:
         assert callable(import_python_name(command.python_name))
     assert {widget.display_name for widget in manifest.contributions.widgets} == {
-        "Denoise", "Check the noise", "Measure with error bars"
+        "Denoise", "Check the noise", "Noise model of a camera", "Measure with error bars"
     }  # fmt: skip
 
 
@@ -230,3 +232,68 @@ def test_files_open_with_their_pixel_size(viewer: Any, tmp_path: Path) -> None:
     assert len(viewer.layers) == 2 and "GFP" in viewer.layers[1].name
     assert viewer.layers[0].scale.tolist() == [0.5, 0.1, 0.1]
     assert np.array_equal(np.asarray(viewer.layers[1].data), image[:, 1])
+
+
+def test_the_noise_model_of_a_camera_is_made_and_used(
+    viewer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    from noisewise.napari.calibrate import CalibrateWidget
+
+    light = np.tile(np.linspace(2, 200, 96), (96, 1))
+    for name, scene in (("frames", light), ("dark", 0 * light)):
+        viewer.add_image(nw.Camera(gain=2.2, read_noise=1.6, offset=100).expose(scene, frames=30, seed=1), name=name)
+    widget = docked(viewer, CalibrateWidget, "Camera")
+    widget.frames.setCurrentText("frames")
+    widget.dark.setCurrentText("dark")
+    widget.calibrate()
+    until(lambda: widget.work is None)
+    assert "save it" in widget.state.text(), widget.state.text()
+    assert widget.table.item(1, 1).text().startswith("2.") and "ADU per electron" in widget.table.item(1, 1).text()
+    file = tmp_path / "camera.safetensors"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
+    widget.save_model()
+    viewer.add_image(noisy((96, 96)), name="cells")
+    denoise = denoise_widget(viewer)
+    denoise.image.setCurrentText("cells")
+    denoise.budget.setCurrentText("4 s")
+    denoise.noise.line.setText(str(tmp_path / "none.safetensors"))
+    denoise.denoise()
+    until(lambda: denoise.work is None)
+    assert denoise.state.text().startswith("error: ") and "no such file" in denoise.state.text()
+    denoise.noise.line.setText(str(file))
+    denoise.denoise()
+    until(lambda: denoise.work is None)
+    assert "cells denoised" in viewer.layers, denoise.state.text()
+
+
+def gaps(viewer: Any, condition: Callable[[], Any], seconds: float = 60.0) -> list[float]:
+    """Seconds between two answers of the viewer to a clock of five milliseconds, until a condition holds."""
+    from qtpy.QtCore import QTimer
+
+    times: list[float] = []
+    clock = QTimer()
+    clock.setInterval(5)
+    clock.timeout.connect(lambda: times.append(time.monotonic()))
+    clock.start()
+    until(condition, seconds)
+    clock.stop()
+    return list(np.diff(times))
+
+
+def test_the_viewer_answers_while_a_network_learns(viewer: Any) -> None:
+    """It never blocks 100 ms longer than when it is idle."""
+    viewer.add_image(noisy((512, 512)), name="cells")
+    widget = denoise_widget(viewer)
+    widget.budget.setCurrentText("60 s")
+    end = time.monotonic() + 5
+    idle = gaps(viewer, lambda: time.monotonic() > end)
+    widget.denoise()
+    until(lambda: widget.state.text().startswith("training"))
+    until(lambda: "noisewise preview" in viewer.layers)
+    end = time.monotonic() + 20
+    busy = gaps(viewer, lambda: time.monotonic() > end)
+    print(f"idle: {max(idle):.3f} s, while training: {max(busy):.3f} s, 99.9 %: {np.quantile(busy, 0.999):.3f} s")
+    assert max(busy) < max(idle) + 0.1
+    widget.stop_all()

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from noisewise.cli._print import say
 from noisewise.io.text import finite
-from noisewise.progress import STAGES, described, loss_and_time
+from noisewise.progress import Line, described
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from noisewise.progress import Stage
 
 LOG_SECONDS = 10.0  # between two lines of progress where there is no terminal
@@ -31,21 +29,16 @@ class Display:
         self.quiet, self.logged, self.name = quiet, time.monotonic(), short
         self.noted: set[str] = set()
         self.started: dict[str, float] = {}
-        self.bar: Progress | None = None
-        self.task: TaskID | None = None
-        if not quiet and sys.stderr.isatty():
-            self.bar = make_bar()
+        self.line = Line(sys.stderr) if not quiet and sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
-        if self.bar is not None:
-            self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        if self.line is not None:
+            self.line.close()
 
     def __call__(self, stage: Stage) -> None:
         if self.quiet:
@@ -54,24 +47,17 @@ class Display:
             self.say(stage.notes)
             return
         self.started.setdefault(stage.name, time.monotonic())
-        if self.bar is not None:
-            self._draw(stage)
+        if self.line is not None:
+            self.line(stage)
         else:
             self._log(stage)
 
     def say(self, notes: Iterable[str]) -> None:
         """Print the notes that were not printed before."""
+        if self.line is not None:
+            self.line.clear()
         say_notes([note for note in notes if note not in self.noted], self.quiet)
         self.noted.update(notes)
-
-    def _draw(self, stage: Stage) -> None:
-        assert self.bar is not None
-        if self.task is None or stage.name != self.name:
-            self.name = stage.name
-            self.task = self.bar.add_task(STAGES[stage.name], total=None, loss="", left="")
-        loss, left = loss_and_time(stage, self._elapsed(stage))
-        known = stage.fraction > 0 or stage.name != "train"
-        self.bar.update(self.task, completed=stage.fraction, total=1.0 if known else None, loss=loss, left=left)
 
     def _log(self, stage: Stage) -> None:
         now = time.monotonic()
@@ -82,18 +68,6 @@ class Display:
 
     def _elapsed(self, stage: Stage) -> float:
         return time.monotonic() - self.started[stage.name]
-
-
-def make_bar() -> Progress:
-    """A progress bar on stderr with percentage, loss and time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    columns = (
-        TextColumn("{task.description:<9}"), BarColumn(), TaskProgressColumn(),
-        TextColumn("{task.fields[loss]}"), TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def say_notes(notes: Iterable[str], quiet: bool) -> None:

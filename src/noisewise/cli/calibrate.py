@@ -148,25 +148,7 @@ def listed(pattern: str) -> Any:
 
 def summary(found: Calibration) -> list[str]:
     """A calibration as lines of text."""
-    from noisewise.calibration.detector import format_quantity
-
-    detector, fit = found.detector, found.goodness
-    record = found.record()
-    low, high = record["signal_range"]
-    held = f"{fit.held_out_frames} held-out frames" if fit.held_out_frames else "the same frames (too few to hold out)"
-    facts = {
-        "recording": f"{record['frames']} frames, signals from {low:.5g} to {high:.5g} ADU",
-        "gain": f"{format_quantity(detector.gain_adu_per_e)} ADU per electron",
-        "offset": with_unit(format_quantity(detector.offset_adu), "ADU, from " + detector.offset_from),
-        "read noise": with_unit(format_quantity(detector.read_noise_e), "electrons"),
-        "fit": f"the distribution of {held} differs by at most {100 * fit.distance:.2g} %",
-    }
-    return [f"{name + ':':<11} {text}" for name, text in facts.items()]
-
-
-def with_unit(text: str, unit: str) -> str:
-    """A value with its unit, unless it is unknown."""
-    return text if text.startswith("unknown") else f"{text} {unit}"
+    return [f"{name + ':':<11} {text}" for name, text in found.facts().items()]
 
 
 def correlated_summary(found: CorrelatedCalibration) -> list[str]:

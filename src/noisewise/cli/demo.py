@@ -107,12 +107,14 @@ def write(path: Path, image: Array) -> None:
 def compare(noisy: Array, denoised: Array, truth: Array, picture: Path) -> tuple[dict[str, tuple[float, float]], float]:
     """PSNR (dB) and SSIM of the noisy and the denoised image, and the range of the truth, ADU; draws a figure."""
     from noisewise.evaluate.metrics import psnr, ssim
-    from noisewise.plots.before_after import plot_before_after
+    from noisewise.plots.images import plot_images
 
     data_range = float(truth.max() - truth.min())
     images = {"noisy": noisy, "denoised": denoised}
     scores = {name: (psnr(image, truth, data_range), ssim(image, truth, data_range)) for name, image in images.items()}
-    plot_before_after(images | {"truth": truth}, scores, picture, PIXEL_UM)
+    captions = {name: "PSNR {:.1f} dB   SSIM {:.3f}".format(*score) for name, score in scores.items()}
+    captions["truth"] = "the simulated scene"
+    plot_images(images | {"truth": truth}, picture, pixel_um=PIXEL_UM, captions=captions)
     return scores, data_range
 
 

@@ -2,106 +2,94 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
 
 from noisewise.cli._display import print_json
-from noisewise.cli._exit import OK
-from noisewise.cli._options import Switch
+from noisewise.cli._exit import OK, USER_ERROR
+from noisewise.cli._options import Axes, Switch, check
 from noisewise.cli._print import say
-from noisewise.version import __version__
+from noisewise.errors import UserError
+from noisewise.io.files import check_regular, user_path
+from noisewise.io.paths import file_of
 
-PACKAGES = (
-    "torch", "numpy", "tifffile", "imagecodecs", "zarr", "yaozarrs", "safetensors", "pydantic", "tyro", "rich",
-    "matplotlib",
-)  # fmt: skip
-OPTIONAL = {
-    "dask": "denoises dask arrays",
-    "xarray": "denoises xarray images",
-    "scikit-image": "spots of quantify, classical baselines, and the tests",
-}
-MATRIX = 1024
-MEASURE_SECONDS = 0.4
-FAST_GFLOPS = 100.0  # of a matrix product: about two recent processor cores, for which the default budget is made
+if TYPE_CHECKING:
+    from noisewise.io.base import Source
+
+SENTENCES = {"problems", "warnings", "notes"}
+Files = Positional[Annotated[list[str], arg(metavar="FILE...", help_behavior_hint="")]]
 
 
 @dataclass(kw_only=True)
 class Doctor:
-    """Check the installation: versions, processor, memory, speed, optional packages; and how to start."""
+    """Say what is wrong with the installation, the graphics card or a file, and which method to take.
 
+    Without files: versions, processor, memory, speed, optional packages. With files: what each image is, what was found
+    in its noise, and the command to denoise it.
+    """
+
+    files: Files = field(default_factory=list)
+    """images to look at instead of the installation"""
+    axes: Axes = None
+    """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     json: Switch = False
     """print one JSON object on stdout and nothing else"""
 
     def run(self) -> int:
-        """Print the findings, and how to start."""
+        """Print the findings, problems, and how to start."""
+        from noisewise.cli._installation import examine
         from noisewise.cli.info import lines
 
-        record = examine()
+        check(self)
+        record = {"files": [examine_file(name, self.axes) for name in self.files]} if self.files else examine()
         if self.json:
             print_json(record)
         else:
-            say("\n".join(lines(record)))
-        return OK
+            say("\n\n".join("\n".join(lines(numbered(one))) for one in record.get("files", [record])))
+        return USER_ERROR if any("error" in one for one in record.get("files", ())) else OK
 
 
-def examine() -> dict[str, Any]:
-    """Versions, hardware and speed, and a command to start with."""
-    import torch
-
-    from noisewise.predict.device import pick_device
-    from noisewise.predict.memory import free_bytes
-    from noisewise.train.loop import fast_precision
-
-    device = pick_device("auto")
-    native = fast_precision(device) is not None
-    speed = {"float32": round(gigaflops(device, torch.float32))}
-    if native:
-        speed["bfloat16"] = round(gigaflops(device, torch.bfloat16))
+def numbered(record: dict[str, Any]) -> dict[str, Any]:
+    """A record in which lists of sentences have a line for each."""
     return {
-        "noisewise": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "packages": {name: installed(name) or "missing" for name in PACKAGES},
-        "optional packages": {name: f"{installed(name) or 'missing'}: {use}" for name, use in OPTIONAL.items()},
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
-        "threads": torch.get_num_threads(),
-        "bfloat16": "native, used for training" if native else "not native, training uses float32",
-        "free memory": f"{free_bytes(device) / 2**30:.1f} GiB",
-        "matrix product, GFLOP/s": speed,
-        "start with": advice(max(speed.values())),
-    }
+        key: dict(zip(map(str, range(1, len(value) + 1)), value, strict=True)) if key in SENTENCES else value
+        for key, value in record.items()
+    }  # fmt: skip
 
 
-def advice(speed: float) -> str:
-    """A command to start with, and whether training is fast at this speed (GFLOP/s)."""
-    if speed >= FAST_GFLOPS:
-        return "noisewise denoise cells.tif (training is fast on this computer: a minute is enough for most images)"
-    return "noisewise denoise cells.tif --budget 10min (training is slow on this computer: allow some minutes)"
+def examine_file(name: str, axes: str | None) -> dict[str, Any]:
+    """What an image is, what its noise is, and the command that denoises it; or why it cannot be used."""
+    from noisewise.cli.info import image_record
+    from noisewise.io import open_images
 
-
-def installed(package: str) -> str | None:
-    """Version of a package, or None."""
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        path = user_path(name)
+        check_regular(file_of(path))
+        record = image_record(path, axes, None)
+        with open_images(path, axes)[0] as source:
+            channels = {str(channel): noise_record(source, channel) for channel in range(source.size_of("C"))}
+    except UserError as error:
+        return {"file": name, "error": str(error)}
+    kept = ("file", "format", "axes", "shape", "pixels", "pixel size", "notes", "made by noisewise")
+    noise = channels["0"] if len(channels) == 1 else {"channels": channels}
+    again = "method" in (record["made by noisewise"] or {})
+    words = ["noisewise", "denoise", str(path), *(["--axes", axes] if axes else [])]
+    start = "nothing: noisewise made this image; denoise the noisy one" if again else shlex.join(words)
+    return {key: record[key] for key in kept if key != "made by noisewise"} | noise | {"start with": start}
 
 
-def gigaflops(device: Any, dtype: Any) -> float:
-    """Speed of a large matrix product, GFLOP/s: the upper limit for a network."""
-    import torch
+def noise_record(source: Source, channel: int) -> dict[str, Any]:
+    """The noise of a channel in words: the verdict, warnings, and the methods that fit."""
+    from noisewise.estimate.measure import measure
+    from noisewise.workflow.choose import choose_method, suited_methods
 
-    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
-
-    def product() -> None:
-        (a @ a)[0, 0].item()  # waits for the device
-
-    product()
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < MEASURE_SECONDS or count == 0:
-        product()
-        count += 1
-    return 2.0 * MATRIX**3 * count / elapsed / 1e9
+    found = measure(source, channel=channel)
+    return {
+        "noise": found.verdict,
+        "warnings": found.warnings,
+        "methods that fit": suited_methods(found) or "none",
+        "denoise takes": f"{choose_method('auto', found)}, unless another result is better for this image",
+    }

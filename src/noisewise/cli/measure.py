@@ -34,8 +34,6 @@ class Measure:
     """write the measured noise model to this file, for other commands (one image with one channel)"""
     figure: options.File = None
     """plot noise against signal and the autocorrelation into this PNG, PDF or SVG (one image with one channel)"""
-    refine: options.Switch = False
-    """correct the strength of the noise by what a denoiser removes (about a second per image)"""
     axes: options.Axes = None
     """dimensions of the images, letters out of STCZYX, if the file does not give them or they are wrong"""
     series: options.Series = None
@@ -102,9 +100,6 @@ class Measure:
         from noisewise.io.light import inspect_pixels
         from noisewise.io.selection import Selection
 
-        if self.refine:
-            from noisewise.workflow.refine_noise import refine
-
         selection = Selection(**vars(self.selecting))
         for source in map(selection.part_of, open_images(path, self.axes, series=self.series)):
             with source:
@@ -115,7 +110,7 @@ class Measure:
                     found = measure(source, channel=channel)
                     if channel == chosen[0]:
                         say_notes([f"{path}: {note}" for note in source.notes], self.messages.quiet)
-                    yield refine(source, found, channel=channel) if self.refine else found
+                    yield found
 
 
 def describe(checkup: NoiseReport, methods: list[str], short: bool) -> list[str]:
@@ -133,9 +128,6 @@ def describe(checkup: NoiseReport, methods: list[str], short: bool) -> list[str]
         "read noise": span(*checkup.read_noise_adu),
         "correlation": ", ".join(f"{axis} {rho[0]:+.2f}" for axis, rho in checkup.rho.items()),
         "rows, columns": f"{checkup.row_std_adu:.3g}, {checkup.column_std_adu:.3g} ADU",
-        "refined": ""
-        if checkup.variance_correction is None
-        else f"variance x {checkup.variance_correction:.3g}, by what a denoiser removed",
         "measured in": "differences between frames" if checkup.from_frames else "homogeneous parts of each brightness",
     }
     lines = [title, f"  {checkup.verdict}", *(f"  {name + ':':<18}{text}" for name, text in facts.items() if text)]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from noisewise.cli._display import print_json, say_notes
-from noisewise.cli._exit import exit_code, failures
+from noisewise.cli._exit import OK, exit_code, failures
+from noisewise.cli._models import plan_figure
 from noisewise.cli._options import Axes, File, MessageOptions, Messages, Outputs, Switch
 from noisewise.cli._print import say
 from noisewise.errors import UserError
@@ -35,6 +36,9 @@ class Report:
     """the noisy image, or the folder of the noisy images (default: those that the outputs name, beside them)"""
     page: Annotated[str | None, arg(aliases=["-o"], metavar="OUT.html", help_behavior_hint="")] = None
     """the page to write, of one denoised image (default: <output>_report.html)"""
+    figure: File = None
+    """plot the noisy and the denoised image, with the standard deviation where it is beside it, into this PNG, PDF or
+    SVG (one denoised image)"""
     axes: Axes = None
     """dimensions of the images, letters out of STCZYX, if the files do not give them or they are wrong"""
     overwrite: Switch = False
@@ -51,6 +55,8 @@ class Report:
         outputs, given = find_images(self.outputs), None if self.input is None else user_path(self.input)
         if any(map(names_several, self.outputs)):
             outputs = results_of(outputs) or outputs
+        if self.figure is not None:
+            return self._figure(outputs, given)
         if len(outputs) > 1:
             if self.page is not None or (given is not None and not given.is_dir()):
                 raise UserError("of several images, -o cannot be given, and --input is the folder of the noisy ones")
@@ -72,6 +78,18 @@ class Report:
         else:
             say_verdicts(found)
         return exit_code(failed, len(found))
+
+    def _figure(self, outputs: list[Path], given: Path | None) -> int:
+        """The figure alone."""
+        from noisewise.report.figure import write_figure
+
+        if len(outputs) > 1:
+            raise UserError("--figure is for one denoised image, not for several")
+        figure = plan_figure(self.figure, self.overwrite)
+        assert figure is not None
+        write_figure(outputs[0], given, figure, axes=self.axes)
+        say(figure)
+        return OK
 
 
 def say_verdicts(found: dict[Path, Collected]) -> None:

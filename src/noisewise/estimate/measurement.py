@@ -33,8 +33,7 @@ class NoiseMeasurement:
     neighbouring pixels. plane_correlation: with the next plane, by axis letter. from_frames: measured in differences
     between frames. hot_fraction: share of hot pixels. jpeg: whether 8 x 8 blocks of lossy compression show.
     signal_range: the 1st, 50th and 95th percentile of the signal. few_photons: photon counts, and few: the noise is
-    that of the photons alone. variance_correction: factor by which a denoiser's residual corrected the variance
-    (already applied to `line`), or None. line_displacement: pixels along X by which odd lines are displaced.
+    that of the photons alone. line_displacement: pixels along X by which odd lines are displaced.
     field_ratio: of the highest to the lowest noise variance at equal signals in parts of the image.
     """
 
@@ -52,7 +51,6 @@ class NoiseMeasurement:
     few_photons: bool = False
     line_displacement: float = 0.0
     field_ratio: float = 1.0
-    variance_correction: float | None = None
 
     def std(self, signal: float) -> float:
         """Standard deviation of the noise (ADU) at a signal (ADU), including row and column offsets."""

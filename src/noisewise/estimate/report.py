@@ -205,5 +205,4 @@ class NoiseReport(NoiseMeasurement):
             "line_displacement_pixels": self.line_displacement,
             "jpeg": self.jpeg,
             "from_frames": self.from_frames,
-            "variance_correction": self.variance_correction,
         }

@@ -97,15 +97,12 @@ class ChannelNoise:
 
 def check_consistency(
     noisy: Tensor, noise_model: NoiseLike, denoise: DenoiseFunction, *, valid: Tensor | None = None,
-    lowest_std_fraction: float = 1.0, stability: bool = True, weight: Tensor | None = None,
-    denoised: Posterior[Tensor] | None = None,
+    stability: bool = True, weight: Tensor | None = None, denoised: Posterior[Tensor] | None = None,
 ) -> ConsistencyCheck:  # fmt: skip
     """Check a denoiser's result on images (N, C, *S), ADU; four passes of the denoiser.
 
     valid: True where pixels count (default: all; also where none does). weight: w, of squared errors (default: 1 / v).
-    lowest_std_fraction: only this fraction of the pixels is used, that with the lowest predicted standard deviation in
-    units of the noise, where little structure can be mistaken for noise. stability: whether to compute it, one of the
-    passes. denoised: the result, if it is known, another pass.
+    stability: whether to compute it, one of the passes. denoised: the result, if it is known, another pass.
 
     Source: for the posterior mean D of Gaussian noise, E (x − D)² = σ² (1 − div D / n), as E (D − s)² = σ² div D / n
     (Stein 1981, doi:10.1214/aos/1176345632; Raphan and Simoncelli 2011, doi:10.1162/NECO_a_00076); the divergence along
@@ -116,10 +113,6 @@ def check_consistency(
     found = denoise(noisy) if denoised is None else denoised
     mean = found.mean
     variance = noise_model.mean_var(mean.double())[1].to(mean).clamp(min=torch.finfo(mean.dtype).tiny)
-    if lowest_std_fraction < 1 and found.std is not None:
-        relative = found.std / variance.sqrt()
-        rank = max(1, int(lowest_std_fraction * int(counts.sum())))
-        counts = counts & (relative <= relative[counts].float().kthvalue(rank).values)
     noise = noise_model.sample(mean, generator) - mean
     ahead, back = (denoise(noisy + sign * STEP * noise).mean for sign in (1, -1))
     kept = noise * (ahead - back) / (2 * STEP)

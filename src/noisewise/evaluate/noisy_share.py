@@ -26,13 +26,13 @@ def noisy_share(pieces: Sequence[Errors]) -> tuple[Tensor, Tensor]:
     """Levels (K,) from dark to bright, ADU, and the share w of the noisy pixel (K,) at each.
 
     The level is the mean of the neighbours' results: pixels that were chosen by their own would be those whose own
-    noise is large.
+    noise is large. Below the darkest pixel that is known, as where noise is clipped, the share is 0.
     """
     level, removed, variance, kept = (
         torch.cat([getattr(piece, name) for piece in pieces]).double().cpu()
         for name in ("level", "removed", "variance", "kept")
     )
-    levels, shares = [0.0], [0.0]
+    levels, shares = list[float](), list[float]()
     for members in brightness_classes(level.numpy(), CLASSES, split_brightest=True):
         if len(members) < FEWEST:
             continue
@@ -44,4 +44,7 @@ def noisy_share(pieces: Sequence[Errors]) -> tuple[Tensor, Tensor]:
         certain = share - STANDARD_ERRORS * error
         levels.append(float(level[members].mean()))
         shares.append(min(certain, 1.0) if certain > LEAST else 0.0)
-    return torch.tensor(levels[1:] or levels), torch.tensor(shares[1:] or shares)
+    if not levels:
+        return torch.zeros(1), torch.zeros(1)
+    darkest = float(level.min())
+    return torch.tensor([darkest, darkest, *levels]), torch.tensor([0.0, shares[0], *shares])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ import numpy as np
 
 from noisewise.axes import Array, Region, guess_axes, guess_notes
 from noisewise.errors import UserError, one_line
-from noisewise.io.base import Source, check_pixels, given_axes, naming, owned, unique_axes
+from noisewise.io.base import Acquisition, Source, check_pixels, given_axes, naming, owned, unique_axes
 from noisewise.io.files import inside
 from noisewise.io.several import check_number, left_out
 from noisewise.io.units import micrometres, seconds
@@ -148,9 +149,11 @@ def _image(path: Path, group: Any, axes: str | None) -> ZarrSource:
         raise UserError(f"{path}: {names_axes}; say which they are: noisewise denoise {quote(path.name)} --axes ZYX")
     stated = unique_axes("".join(map(_letter, names))) if valid else ""
     letters = stated if axes is None else given_axes(str(path), axes, len(shape))
-    scale = _scale(names, stated or letters, multiscale)
+    scale, stage = (_in_units(names, stated or letters, multiscale, kind) for kind in ("scale", "translation"))
     source = ZarrSource(path.name, letters, shape, dtype, path=path, array=array, levels=levels)
-    source.scale = {axis: size for axis, size in scale.items() if axis in letters}
+    source.scale = {axis: size for axis, size in scale.items() if axis in letters and size > 0}
+    moved = {axis: at for axis, at in stage.items() if axis in "ZYX" and any(stage.values())}
+    source.acquisition = _acquisition(group, moved)
     source.stated, source.zarr_format = stated, group.metadata.zarr_format
     source.channel_names = _channels(ngff, source)
     source.notes = _notes(ngff) if valid else []
@@ -196,21 +199,33 @@ def _letter(axis: Mapping[str, Any]) -> str:
     return name.upper() if name in ("z", "y", "x") else "?"
 
 
-def _scale(names: list[Mapping[str, Any]], letters: str, multiscale: Mapping[str, Any]) -> dict[str, float]:
-    total = np.ones(len(letters))
+def _acquisition(group: Any, stage_um: dict[str, float]) -> Acquisition:
+    """When and where an image was recorded: its place is its translation; the rest is as `zarr_write` wrote it."""
+    with suppress(Exception):  # metadata are no reason to refuse the pixels
+        stated = dict(group.attrs["acquisition"])
+        return Acquisition(str(stated["date"]), stage_um, tuple(map(float, stated["times_s"])))
+    return Acquisition(stage_um=stage_um)
+
+
+def _in_units(
+    names: list[Mapping[str, Any]], letters: str, multiscale: Mapping[str, Any], kind: str
+) -> dict[str, float]:  # fmt: skip
+    """The scale, or the translation, of an image by axis: µm, s."""
+    total = np.ones(len(letters)) if kind == "scale" else np.zeros(len(letters))
     for owner in (multiscale["datasets"][0], multiscale):
         for transformation in owner.get("coordinateTransformations") or []:
-            if transformation.get("type") == "scale" and len(transformation.get("scale", ())) == len(letters):
-                total = total * np.asarray(transformation["scale"], np.float64)
+            if transformation.get("type") == kind and len(transformation.get(kind, ())) == len(letters):
+                values = np.asarray(transformation[kind], np.float64)
+                total = total * values if kind == "scale" else total + values
     found: dict[str, float] = {}
     units = {_letter(axis): str(axis.get("unit") or "") for axis in names}
     if len(names) == len(letters):
         units |= {letter: str(axis.get("unit") or "") for letter, axis in zip(letters, names, strict=True)}
     for letter, size in zip(letters, total.tolist(), strict=True):
         unit = units.get(letter, "")
-        value = seconds(size, unit) if letter == "T" else micrometres(size, unit) if letter in "ZYX" else None
-        if value:
-            found[letter] = value
+        one = seconds(1.0, unit) if letter == "T" else micrometres(1.0, unit) if letter in "ZYX" else None
+        if one and math.isfinite(size):
+            found[letter] = size * one
     return found
 
 

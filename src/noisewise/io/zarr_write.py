@@ -23,15 +23,20 @@ Provenance = Mapping[str, Any] | None
 
 
 class ZarrSink(Sink):
-    """A Zarr folder, written at full resolution; `commit` computes the pyramid by local means."""
+    """A Zarr folder, written at full resolution; `commit` computes the pyramid by local means.
 
-    def __init__(self, draft: Draft, levels: list[Any], dtype: np.dtype[Any]) -> None:
-        self.draft, self.levels, self.dtype = draft, levels, dtype
+    order: of the image's axes in the arrays.
+    """
+
+    def __init__(self, draft: Draft, levels: list[Any], dtype: np.dtype[Any], order: Sequence[int]) -> None:
+        self.draft, self.levels, self.dtype, self.order = draft, levels, dtype, order
 
     def write(self, region: Region, pixels: Array) -> None:
         """Write pixels into a region."""
         with as_user_error(self.draft.path, "cannot be written"):
-            self.levels[0][region] = to_dtype(pixels, self.dtype)
+            self.levels[0][tuple(region[axis] for axis in self.order)] = to_dtype(pixels, self.dtype).transpose(
+                self.order
+            )
 
     def commit(self) -> None:
         """Compute the pyramid and rename into place."""
@@ -69,7 +74,9 @@ def create_zarr(
     Several images, or one of a collection that is given as a whole, become a collection like that of the input.
     Label images beside the input's pyramid are not copied.
 
-    Errors: `UserError` for axes orders that OME-Zarr does not allow.
+    The axes of a new image are in the order that OME-Zarr requires.
+
+    Errors: `UserError` for axes that it does not allow.
     """
     if len(likes) == 1 and likes[0].root is None:
         return [_create(draft, likes[0], dtypes[0], records[0])]
@@ -84,10 +91,9 @@ def _create(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Proven
     with as_user_error(draft.path, "cannot be written"):
         if isinstance(like, ZarrSource) and tuple(like.array.shape) == like.shape:
             with readable(like.path or Path(like.name)):
-                levels = _create_like(draft, like, dtype, provenance)
-        else:
-            levels = [_new(draft, like, dtype, provenance)]
-    return ZarrSink(draft, levels, dtype)
+                return ZarrSink(draft, _create_like(draft, like, dtype, provenance), dtype, range(len(like.axes)))
+        axes = _ordered(draft.path, like.axes)
+        return ZarrSink(draft, [_new(draft, like, axes, dtype, provenance)], dtype, [*map(like.axes.index, axes)])
 
 
 def _create_like(draft: Draft, like: ZarrSource, dtype: np.dtype[Any], provenance: Provenance) -> list[Any]:
@@ -99,7 +105,10 @@ def _create_like(draft: Draft, like: ZarrSource, dtype: np.dtype[Any], provenanc
     if like.levels != [""]:
         attributes = dict(zarr.open_group(str(like.path), mode="r").attrs)
         if changed:
-            _check_order(draft.path, like.axes)
+            if _ordered(draft.path, like.axes) != like.axes:
+                raise UserError(
+                    f"{draft.path}: OME-Zarr cannot hold axes in the order {like.axes}; write to .tif or .npy"
+                )
             _rename_axes(attributes, like)
         if provenance is not None:
             attributes["noisewise"] = dict(provenance)
@@ -129,11 +138,13 @@ def _rename_axes(attributes: dict[str, Any], like: ZarrSource) -> None:
     ngff = attributes.get("ome", attributes)
     multiscale = ngff["multiscales"][0]
     if not like.stated:  # they were not valid
-        multiscale |= _ngff(like)["multiscales"][0] | {"name": multiscale.get("name", like.name)}
+        multiscale |= _ngff(like, like.axes)["multiscales"][0] | {"name": multiscale.get("name", like.name)}
         multiscale["datasets"][0]["path"] = like.levels[0]
         return
     old = dict(zip(like.stated, axes_of(multiscale, len(like.shape)), strict=True))
-    multiscale["axes"] = [{**axis, **old.get(letter, {})} for letter, axis in zip(like.axes, _axes(like), strict=True)]
+    multiscale["axes"] = [
+        {**axis, **old.get(letter, {})} for letter, axis in zip(like.axes, _axes(like, like.axes), strict=True)
+    ]
     for owner in (*multiscale["datasets"], multiscale):
         for one in owner.get("coordinateTransformations") or []:
             kind = one.get("type")
@@ -202,46 +213,50 @@ def _create_with_dtype(target: Path, array: Any, dtype: np.dtype[Any], other: Ma
     )
 
 
-def _new(draft: Draft, like: Source, dtype: np.dtype[Any], provenance: Provenance) -> Any:
+def _new(draft: Draft, like: Source, axes: str, dtype: np.dtype[Any], provenance: Provenance) -> Any:
     import zarr
 
-    _check_order(draft.path, like.axes)
-    attributes: dict[str, Any] = {"ome": _ngff(like)}
+    attributes: dict[str, Any] = {"ome": _ngff(like, axes)}
     if provenance is not None:
         attributes["noisewise"] = dict(provenance)
+    if like.acquisition.date or like.acquisition.times_s:  # NGFF has no place for them
+        attributes["acquisition"] = {"date": like.acquisition.date, "times_s": like.acquisition.times_s}
     root = draft.temporary
     zarr.create_group(str(root), zarr_format=3, attributes=json.loads(json.dumps(attributes)), overwrite=True)
-    chunks = [min(n, CHUNK) if a in "YX" else 1 for a, n in zip(like.axes, like.shape, strict=True)]
-    names = list(like.axes.lower())
+    shape = tuple(map(like.size_of, axes))
+    chunks = tuple(min(size, CHUNK) if axis in "YX" else 1 for axis, size in zip(axes, shape, strict=True))
+    names = list(axes.lower())
     return zarr.create_array(
-        str(root / "0"), shape=like.shape, chunks=tuple(chunks), dtype=dtype, dimension_names=names, zarr_format=3
+        str(root / "0"), shape=shape, chunks=chunks, dtype=dtype, dimension_names=names, zarr_format=3
     )
 
 
-def _check_order(path: Path, axes: str) -> None:
-    """NGFF requires time, then one channel or other axis, then Z, Y, X."""
-    batch = [axis for axis in axes if axis not in "TZYX"]
-    order = "".join(axis for axis in "T" if axis in axes) + "".join(batch)
-    order += "".join(axis for axis in "ZYX" if axis in axes)
-    if len(batch) > 1 or order != axes:
-        raise UserError(f"{path}: OME-Zarr cannot hold axes in the order {axes}; write to .tif or .npy")
+def _ordered(path: Path, axes: str) -> str:
+    """The axes in the order that NGFF requires: time, then one channel or other axis, then Z, Y, X."""
+    batch = "".join(axis for axis in axes if axis not in "TZYX")
+    if len(batch) > 1:
+        raise UserError(f"{path}: OME-Zarr cannot hold both axes {' and '.join(batch)}; write to .tif or .npy")
+    return "".join(axis for axis in f"T{batch}ZYX" if axis in axes)
 
 
-def _axes(like: Source) -> list[dict[str, str]]:
+def _axes(like: Source, letters: str) -> list[dict[str, str]]:
     """The axes of a new image in NGFF."""
     kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
-    axes = [{"name": letter.lower(), "type": kinds.get(letter, "sample")} for letter in like.axes]
-    for letter, axis in zip(like.axes, axes, strict=True):
+    axes = [{"name": letter.lower(), "type": kinds.get(letter, "sample")} for letter in letters]
+    for letter, axis in zip(letters, axes, strict=True):
         if letter in like.scale:
             axis["unit"] = "second" if letter == "T" else "micrometer"
     return axes
 
 
-def _ngff(like: Source) -> dict[str, Any]:
-    scale = [float(like.scale.get(letter, 1.0)) for letter in like.axes]
-    dataset = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+def _ngff(like: Source, axes: str) -> dict[str, Any]:
+    scale = [float(like.scale.get(letter, 1.0)) for letter in axes]
+    dataset: dict[str, Any] = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    if stage := like.acquisition.stage_um:
+        place = {"type": "translation", "translation": [float(stage.get(letter, 0.0)) for letter in axes]}
+        dataset["coordinateTransformations"].append(place)
     ngff: dict[str, Any] = {"version": "0.5"}
-    ngff["multiscales"] = [{"name": like.name, "axes": _axes(like), "datasets": [dataset]}]
+    ngff["multiscales"] = [{"name": like.name, "axes": _axes(like, axes), "datasets": [dataset]}]
     if like.channel_names:
         colours = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00")
         channels: list[dict[str, Any]] = [

@@ -205,9 +205,9 @@ def conditioned_posterior(net: Denoiser, noisy: Tensor) -> Normal[Tensor]:
     return Normal(lerp(mean, noisy.to(mean), share), hypot((1 - share) * std, share * noise_std))
 
 
-def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
+def reach_of_specks(noise_models: Sequence[Noise], dims: int) -> tuple[int, ...]:  # noqa: ARG001
     """Pixels beyond the receptive field of the network that the mean depends on: of specks, and of a pixel's level."""
-    return REACH + 1
+    return (*[0] * (dims - 2), REACH + 1, REACH + 1)
 
 
 # -- packaged weights --------------------------------------------------------------------------------

@@ -87,9 +87,9 @@ def noise_symmetry(noise_models: Sequence[Noise], dims: int) -> Symmetry:  # noq
     return Symmetry(not any(model.anisotropic for model in noise_models), no_flip)
 
 
-def no_halo(noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG001
+def no_halo(noise_models: Sequence[Noise], dims: int) -> tuple[int, ...]:  # noqa: ARG001
     """No pixels."""
-    return 0
+    return (0,) * dims
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class Traits:
     patches_per_step: default batch size in 2D and in 3D.
     sampling_passes: how many times in succession a sample goes through the network.
     symmetry: (noise models, dims) -> the flips and rotations that training and averaging may use.
-    halo: (noise models, dims) -> pixels beyond the receptive field of the network that a posterior depends on.
+    halo: (noise models, dims) -> pixels beyond the receptive field of the network that a posterior depends on, by axis.
     """
 
     needs: Needs = "noisy"
@@ -126,7 +126,7 @@ class Traits:
     patches_per_step: tuple[int, int] = (8, 2)
     sampling_passes: int = 1
     symmetry: Callable[[Sequence[Noise], int], Symmetry] = full_symmetry
-    halo: Callable[[Sequence[Noise], int], int] = no_halo
+    halo: Callable[[Sequence[Noise], int], tuple[int, ...]] = no_halo
 
     @property
     def changes_nothing(self) -> bool:
@@ -178,10 +178,17 @@ class Denoiser(Standardized):
         return cast(Noise, self.noise_models[min(channel, len(self.noise_models) - 1)])
 
     def keep_noisy(self, channel: int, levels: Tensor, shares: Tensor) -> None:
-        """Set the share of the noisy pixel that a channel's result keeps at some levels, from dark to bright."""
+        """Set the share of the noisy pixel that a channel's result keeps at some levels, from dark to bright.
+
+        Levels between equal shares are not needed. Of more than `KNOTS`, the bright ones are kept: below, it is 0.
+        """
+        between = torch.zeros(len(shares), dtype=torch.bool)
+        between[1:-1] = (shares[1:-1] == shares[:-2]) & (shares[1:-1] == shares[2:])
+        levels, shares = levels[~between][-KNOTS:], shares[~between][-KNOTS:].clone()
+        if int((~between).sum()) > KNOTS:
+            shares[0] = 0.0
         positions = torch.arange(KNOTS).clamp(max=len(levels) - 1)
-        first = max(len(levels) - KNOTS, 0)  # it is the bright ones that matter
-        self.kept_level[channel], self.kept_share[channel] = levels[first + positions], shares[first + positions]
+        self.kept_level[channel], self.kept_share[channel] = levels[positions], shares[positions]
 
     @property
     def keeps_noisy(self) -> bool:

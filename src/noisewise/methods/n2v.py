@@ -77,12 +77,13 @@ class N2V(Method):
     def _symmetry(self, noise_models: Sequence[Noise], dims: int) -> Symmetry:
         return Symmetry(swap_yx=not is_anisotropic(self.shape(noise_models, dims)))
 
-    def _halo(self, noise_models: Sequence[Noise], dims: int) -> int:
+    def _halo(self, noise_models: Sequence[Noise], dims: int) -> tuple[int, ...]:
         if not self.blind_prediction:
-            return 0
+            return (0,) * dims
         shape = self.shape(noise_models, dims)
         # The replacement of a hidden pixel comes from the window around it, in which further pixels may be hidden.
-        return window_radius(shape, self.mask_radius) + max((abs(o) for offset in shape for o in offset), default=0)
+        farthest = max((abs(o) for offset in shape for o in offset), default=0)
+        return (window_radius(shape, self.mask_radius) + farthest,) * dims
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
         self.shape(noise_models, spec.dims)  # a wrong shape is refused before the training

@@ -56,8 +56,8 @@ class PN2V(Method):
     def traits(self) -> Traits:
         return Traits(noise="pixel", std=True, by_position=True, halo=self._halo)
 
-    def _halo(self, noise_models: Sequence[Noise], dims: int) -> int:  # noqa: ARG002
-        return self.mask_radius
+    def _halo(self, noise_models: Sequence[Noise], dims: int) -> tuple[int, ...]:  # noqa: ARG002
+        return (self.mask_radius,) * dims
 
     def build(self, spec: ImageSpec, noise_models: Sequence[Noise] = ()) -> Denoiser:
         return build_denoiser(self, spec, noise_models, heads=1 + 3 * self.components)

@@ -1,13 +1,17 @@
-"""Small parts of the widgets: the choice of a layer, the letters of its axes, and notes."""
+"""Small parts of the widgets: the choice of a layer and of a noise model, the letters of axes, and notes."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QComboBox, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPlainTextEdit, QPushButton, QWidget
 
+from noisewise.io.files import user_path
 from noisewise.napari.layers import axes_of
 from noisewise.napari.preview import REGION, SHOWN
+
+NOISE_MODELS = "noise models (*.safetensors)"
 
 
 class LayerChoice(QComboBox):
@@ -61,6 +65,32 @@ def axes_line(choice: LayerChoice) -> QLineEdit:
     choice.currentIndexChanged.connect(update)
     update()
     return line
+
+
+class NoiseModelChoice(QWidget):
+    """The noise model of a run: measured in the image (an empty line), or a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, browse = QLineEdit(), QPushButton("Open")
+        self.line.setPlaceholderText("measured in the image")
+        self.line.setToolTip("a noise model of the camera, made by 'Noise model of a camera' or noisewise calibrate")
+        browse.clicked.connect(self._browse)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.line)
+        row.addWidget(browse)
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Noise model", "", NOISE_MODELS)
+        if name:
+            self.line.setText(name)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or None where the noise is measured in the image."""
+        text = self.line.text().strip()
+        return user_path(text) if text else None
 
 
 class Notes(QPlainTextEdit):

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from noisewise import methods
 from noisewise.errors import UserError
-from noisewise.napari.choice import LayerChoice, Notes, axes_line
+from noisewise.napari.choice import LayerChoice, NoiseModelChoice, Notes, axes_line
 from noisewise.napari.form import SettingsForm
 from noisewise.napari.layers import is_large, opened, pixels_of, result_layers
 from noisewise.napari.preview import Region, Removed
@@ -59,6 +59,7 @@ class DenoiseWidget(QWidget):
         self.image = LayerChoice(self.viewer, "Image")
         self.axes = axes_line(self.image)
         self.method, self.budget, self.samples = QComboBox(), QComboBox(), QSpinBox()
+        self.noise = NoiseModelChoice()
         self.method.addItems([AUTO, *methods.having(lambda t: t.needs == "noisy" and not t.changes_nothing)])
         self.method.setToolTip("auto: chosen by the noise that is measured in the image")
         self.method.currentTextChanged.connect(self._method_changed)
@@ -72,7 +73,7 @@ class DenoiseWidget(QWidget):
         form = QFormLayout()
         for label, widget in (
             ("image", self.image), ("axes", self.axes), ("method", self.method), ("time", self.budget),
-            ("samples", self.samples),
+            ("samples", self.samples), ("noise model", self.noise),
         ):  # fmt: skip
             form.addRow(label, widget)
         return form
@@ -149,7 +150,10 @@ class DenoiseWidget(QWidget):
         widget = self.form.widget()
         if method != AUTO and isinstance(widget, SettingsForm):
             settings = widget.changed()
-        options = {"method": method, "budget": self.budget.currentText(), "std": self.std.isChecked(), **settings}
+        options = {
+            "method": method, "noise": self.noise.path,
+            "budget": self.budget.currentText(), "std": self.std.isChecked(),
+        } | settings  # fmt: skip
         if is_large(layer):
             options |= {"output": self._path_for(layer), "overwrite": True}
         return layer, self.axes.text().strip().upper(), options

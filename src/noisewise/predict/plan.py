@@ -6,7 +6,6 @@ pooling falls on the same pixels, and has a halo of the receptive field's radius
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -57,21 +56,20 @@ def tile_within(
     pixels: float, size: Sequence[int], halo: Sequence[int], stride: Sequence[int], only_read: int = 0
 ) -> tuple[int, ...]:  # fmt: skip
     """Size of the tile (kept part) that reads at most `pixels` including its halo, and computes the fewest for each
-    pixel that is kept: of all whose sides are those of the image, halved some times. At least the stride.
+    pixel that is kept: of all whose sides are those of the image, halved some times. Where none reads so few, of those
+    that read the fewest.
 
     only_read: number of axes, the first ones, along which the halo is read, but not computed.
     """
-    best, least = tuple(stride), (math.inf, 0)
+    found = []
     for tile in product(*(halved(n, s) for n, s in zip(size, stride, strict=True))):
         read = [
             min(round_up(n, s), side + 2 * round_up(h, s))
             for n, s, side, h in zip(size, stride, tile, halo, strict=True)
         ]
-        if prod(read) <= pixels:
-            computed = prod(tile[:only_read]) * prod(read[only_read:])
-            cost = (computed + READING * prod(read)) / prod(tile), -prod(tile)
-            best, least = min((best, least), (tile, cost), key=lambda pair: pair[1])
-    return best
+        computed = prod(tile[:only_read]) * prod(read[only_read:])
+        found.append((max(prod(read), pixels), (computed + READING * prod(read)) / prod(tile), -prod(tile), tile))
+    return min(found)[-1]
 
 
 def halved(size: int, multiple: int) -> list[int]:

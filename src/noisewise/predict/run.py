@@ -88,7 +88,7 @@ class Predictor:
         """Pixels around a tile that affect its result; measured when the first image needs tiles."""
         of_method = self.method.traits.halo(self.net.noise, self.net.dims)
         radii = [[passes * radius for radius in receptive_radius(self.net, part)] for part, passes in self.parts]
-        return tuple(max(radius) + of_method for radius in zip(*radii, strict=True))
+        return tuple(max(radius) + more for *radius, more in zip(*radii, of_method, strict=True))
 
     @property
     def _channels(self) -> int:

@@ -27,7 +27,7 @@ from noisewise.io.light import read_light
 from noisewise.io.scan_lines import aligned
 from noisewise.model import Model
 from noisewise.report.verdict import Verdict, unusual, verdict_of
-from noisewise.workflow.refine_noise import packaged_result, refine
+from noisewise.workflow.packaged import packaged_result
 
 PLANES = 8  # of a stack that are shown
 CHECKED = 1 << 18  # pixels of a plane that is checked and shown
@@ -138,9 +138,9 @@ def changed(plane: Plane) -> bool:
 
 
 def checkup_of(source: Source, channel: int) -> NoiseReport | None:
-    """The measured noise of a channel, corrected as for denoising; None where it cannot be measured."""
+    """The measured noise of a channel; None where it cannot be measured."""
     try:
-        return refine(source, measure(source, channel=channel), channel=channel)
+        return measure(source, channel=channel)
     except UserError:
         return None
 

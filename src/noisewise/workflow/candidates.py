@@ -64,11 +64,11 @@ def explanations(measured: MeasuredNoise, first: Candidate) -> list[Explanation]
 
     Errors: `UserError` where the noise of a channel cannot be measured.
     """
-    checkups, simulated = measured.corrected, methods.get("simulated")()
+    checkups, simulated = measured.checkups, methods.get("simulated")()
     noise_models = first.noise_models or measured.of_all_channels([one.noise for one in checkups])
     found = [Explanation(noise_models, tuple(checkups))]
     if any(one.other for one in checkups):
-        others = measured.correct([one.other or one for one in measured.checkups])
+        others = [one.other or one for one in checkups]
         models = measured_noise_models(others, simulated)
         found.append(Explanation(measured.of_all_channels(models), tuple(others)))
     return found

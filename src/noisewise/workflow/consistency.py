@@ -29,7 +29,7 @@ from noisewise.methods.losses.conditioned import conditioning, moments
 from noisewise.methods.losses.thinning import thinned_pair
 from noisewise.model import Model
 from noisewise.workflow.judge import Judge
-from noisewise.workflow.refine_noise import as_function, for_checks, planes_of
+from noisewise.workflow.packaged import as_function, for_checks, planes_of
 
 COMPARE = "compare with: noisewise denoise IMAGE --method n2v -o COMPARE"
 COMPARE_CORRELATED = "compare with the result of: noisewise train n2v IMAGE --blind-shape auto -o MODEL"

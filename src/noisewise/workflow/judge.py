@@ -21,7 +21,7 @@ from noisewise.io.light import read_light
 from noisewise.io.scan_lines import aligned
 from noisewise.methods.base import Denoiser, Method
 from noisewise.noise.base import Noise
-from noisewise.workflow.refine_noise import as_function, for_checks
+from noisewise.workflow.packaged import as_function, for_checks
 
 MOST_PIXELS, PARTS, DEPTH = 1 << 16, 4, 8  # of all parts together; parts; slices of a part
 TYPICAL = 0.98  # of the hidden pixels: without those that no method predicts, such as letters in a data bar

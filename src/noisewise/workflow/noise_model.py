@@ -16,7 +16,6 @@ from noisewise.io.light import with_light
 from noisewise.methods.base import Method
 from noisewise.noise.base import Noise
 from noisewise.noise.files import load_noise
-from noisewise.workflow.refine_noise import refine
 
 MEASURED_IMAGES = 8  # of many images, this number is measured
 
@@ -55,15 +54,6 @@ class MeasuredNoise:
         found = [] if self.checkup is None else [self.checkup]
         return found + [measure(some_images(self.sources), channel=c) for c in self.light[len(found) :]]
 
-    @cached_property
-    def corrected(self) -> list[NoiseReport]:
-        """Those of all channels, corrected by what the packaged network removes under them. Errors: as `checkups`."""
-        return self.correct(self.checkups)
-
-    def correct(self, checkups: Sequence[NoiseReport]) -> list[NoiseReport]:
-        """Check-ups of the channels with light, corrected in this way."""
-        return [refine(self.sources[0], one, channel=c) for c, one in zip(self.light, checkups, strict=True)]
-
     def of_all_channels(self, found: Sequence[Noise]) -> tuple[Noise, ...]:
         """The noise models of the channels with light, and for the others that of the first one."""
         of_channel = dict(zip(self.light, found, strict=True))
@@ -96,7 +86,7 @@ def find_noise_models(
     if given is not None:
         return open_noise_models(given, measured.channels)
     try:
-        checkups = measured.corrected if traits.pretrained else measured.checkups
+        checkups = measured.checkups
     except UserError as error:
         if from_denoised is None:
             raise
