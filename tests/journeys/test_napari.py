@@ -214,7 +214,7 @@ def test_regions_are_measured_with_error_bars(viewer: Any) -> None:
     widget.measure()
     until(lambda: widget.work is None, 300)
     assert widget.table.rowCount() == 4, widget.state.text()
-    low, middle, high = (float(widget.table.item(0, column).text()) for column in (5, 4, 6))
+    low, middle, high = (float(widget.table.item(0, column).text()) for column in (3, 2, 4))
     assert low < middle < high and 110 < middle < 140
 
 
@@ -261,7 +261,7 @@ def test_the_noise_model_of_a_camera_is_made_and_used(
     denoise.noise.line.setText(str(tmp_path / "none.safetensors"))
     denoise.denoise()
     until(lambda: denoise.work is None)
-    assert denoise.state.text().startswith("error: ") and "no such file" in denoise.state.text()
+    assert denoise.state.text().startswith("error: ") and "no such noise model file" in denoise.state.text()
     denoise.noise.line.setText(str(file))
     denoise.denoise()
     until(lambda: denoise.work is None)

@@ -31,7 +31,7 @@ from noisewise.quantities import SAMPLES
 
 NEEDS_MORE = {"ratio", "colocalisation", "profile", "spots", "trace"}  # options or axes that the table does not ask for
 TABLE = 220  # screen pixels, at least
-TITLES = ("label", "measurement", "channel", "frame", "median", "90 % from", "to", "of the mean image")
+TITLES = ("label", "measurement", "median", "90 % from", "to", "of the mean image", "channel", "frame")
 
 
 class QuantifyWidget(QWidget):
@@ -105,8 +105,8 @@ class QuantifyWidget(QWidget):
     def _done(self, found: Quantified) -> None:
         self.found = found
         rows = [
-            (str(row["label"]), str(row["measurement"]), str(row["channel"]), str(row["frame"]),
-             *(f"{row[key]:.5g}" for key in ("median", "low", "high", "of_mean")))
+            (str(row["label"]), str(row["measurement"]),
+             *(f"{row[key]:.5g}" for key in ("median", "low", "high", "of_mean")), str(row["channel"]), str(row["frame"]))
             for row in found.rows()
         ]  # fmt: skip
         filled(self.table, TITLES, rows)
