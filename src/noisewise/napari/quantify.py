@@ -106,7 +106,8 @@ class QuantifyWidget(QWidget):
         self.found = found
         rows = [
             (str(row["label"]), str(row["measurement"]),
-             *(f"{row[key]:.5g}" for key in ("median", "low", "high", "of_mean")), str(row["channel"]), str(row["frame"]))
+             *(f"{row[key]:.5g}" for key in ("median", "low", "high", "of_mean")),
+             str(row["channel"]), str(row["frame"]))
             for row in found.rows()
         ]  # fmt: skip
         filled(self.table, TITLES, rows)
