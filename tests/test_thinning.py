@@ -307,3 +307,12 @@ def test_pixel_maps_are_split_or_refused_in_one_sentence():
     with suppress(UserError):
         first, second = thinned_pair(net, torch.full((1, 1, 20, 20), 150.0), 0.15, rng())
         assert torch.isfinite(first).all() and torch.isfinite(second).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 8, 8), (1, 1, 2, 8, 8), (1, 1, 5, 6, 7), (2, 1, 1, 9)])
+def test_neighbours_of_small_stacks_are_averaged(shape):
+    image = torch.arange(float(np.prod(shape))).reshape(shape)
+    found = neighbour_mean(image)
+    first = image[(0, 0)]
+    corner = first[tuple(slice(0, 2) for _ in first.shape)].flatten()
+    assert found.flatten()[0] == pytest.approx(float(corner[1:].mean()))

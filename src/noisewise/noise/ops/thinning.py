@@ -137,7 +137,10 @@ def thin_photons(k: Tensor, fraction: float, generator: torch.Generator) -> Tens
 
 def neighbour_mean(image: Tensor) -> Tensor:
     """Mean of the 3 x 3 (x 3) neighbours of each pixel of (N, C, *S), without itself."""
-    pool = {4: F.avg_pool2d, 5: F.avg_pool3d}[image.ndim]
-    total: Tensor = pool(image, 3, 1, 1, count_include_pad=False)
-    count: Tensor = 1 / pool(torch.ones_like(image[:1, :1]), 3, 1, 1, divisor_override=1).clamp(min=2)
-    return (total - image * count) / (1 - count)
+    pool, border = {4: F.avg_pool2d, 5: F.avg_pool3d}[image.ndim], (1, 1) * (image.ndim - 2)
+    total, number = (
+        pool(F.pad(part, border), 3, 1, divisor_override=1) for part in (image, torch.ones_like(image[:1, :1]))
+    )
+    share = 1 / number.clamp(min=2)
+    found: Tensor = (total / number - image * share) / (1 - share)
+    return found
