@@ -6,7 +6,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/noisewise
 COPY constraints.txt pyproject.toml README.md LICENSE ./
-RUN pip install --index-url "$TORCH_INDEX" "$(sed -n 's/^torch==/torch==/p' constraints.txt)"
+RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 COPY src ./src
 RUN pip install -c constraints.txt '.[formats]'
 WORKDIR /data

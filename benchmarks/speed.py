@@ -11,12 +11,10 @@ passes.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -110,28 +108,6 @@ def start_up() -> dict[str, float]:
     }
 
 
-def footprint() -> dict[str, float]:
-    """Packages and megabytes that noisewise installs beyond torch and what torch needs."""
-
-    def closure(name: str, seen: set[str]) -> set[str]:
-        key = re.sub(r"[-_.]+", "-", name).lower()
-        if key not in seen:
-            seen.add(key)
-            try:
-                needs = metadata.requires(key) or []
-            except metadata.PackageNotFoundError:  # for another system
-                return seen - {key}
-            for need in needs:
-                if "extra ==" not in need:
-                    closure(re.split(r"[^A-Za-z0-9._-]", need)[0], seen)
-        return seen
-
-    beyond = closure("noisewise", set()) - closure("torch", set())
-    installed = [d for d in metadata.distributions() if re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower() in beyond]
-    files = [Path(str(d.locate_file(f))) for d in installed for f in d.files or []]
-    return {"packages": len(installed), "megabytes": sum(f.stat().st_size for f in files if f.is_file()) / 1e6}
-
-
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of training in each round")
@@ -157,8 +133,8 @@ def main() -> None:
         rows.append([key, peer or float("nan"), best["classic"][key], ratio, best["fast"][key]])
     print(table(rows, ["", "CAREamics 0.3.5", "classic", "classic / CAREamics", "fast"]))
     times = start_up()
-    print(f"matrix peak {peak:.0f} GFLOP/s; {times}; beyond torch: {footprint()}")
-    result = {"best": best, "runs": runs, "matrix_peak_gflops": peak, "start_up": times, "footprint": footprint()}
+    print(f"matrix peak {peak:.0f} GFLOP/s; {times}")
+    result = {"best": best, "runs": runs, "matrix_peak_gflops": peak, "start_up": times}
     write("speed", result, arguments.dry)
 
 

@@ -19,15 +19,15 @@ def speed() -> str:
         peer, classic, fast = (best[who][key] for who in ("careamics", "classic", "fast"))
         rows.append([label, peer, classic, f"{classic / peer:.1f} x", fast, f"{fast / peer:.1f} x"])
     classic, machine = best["classic"], found["machine"]
-    start, foot = found["start_up"], found["footprint"]
+    start, installed = found["start_up"], result("install")["rows"][0]
     return "\n".join([
         table(rows, ["", "CAREamics 0.3.5", "same U-Net here", "", "default network here", ""]), "",
         f"{machine['threads']} threads, {machine['vector']}, torch {machine['torch']}. The same U-Net reaches",
         f"{classic['train_gflops']:.0f} GFLOP/s in training and {classic['predict_gflops']:.0f} in",
         f"prediction; the fastest matrix product on this processor reaches {found['matrix_peak_gflops']:.0f}.",
         f"`import noisewise` takes {1e3 * (start['import_s'] - start['python_s']):.0f} ms and `noisewise",
-        f"--help` {1e3 * start['help_s']:.0f} ms. Besides torch, {foot['packages']} packages with",
-        f"{foot['megabytes']:.0f} MB are installed.",
+        f"--help` {1e3 * start['help_s']:.0f} ms. Besides torch, {installed['packages']} packages with",
+        f"{installed['megabytes']:.0f} MB are installed.",
     ])  # fmt: skip
 
 

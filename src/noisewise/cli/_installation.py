@@ -42,6 +42,7 @@ def examine() -> dict[str, Any]:
     from noisewise.train.loop import fast_precision
 
     device = pick_device("auto")
+    free = free_bytes(device)
     native = fast_precision(device) is not None
     speed = {"float32": round(gigaflops(device, torch.float32))}
     if native:
@@ -55,9 +56,9 @@ def examine() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
         "bfloat16": "native, used for training" if native else "not native, training uses float32",
-        "free memory": f"{free_bytes(device) / 2**30:.1f} GiB",
+        "free memory": f"{free / 2**30:.1f} GiB",
         "matrix product, GFLOP/s": speed,
-        "problems": problems(free_bytes(device)) or ["none found"],
+        "problems": problems(free) or ["none found"],
         "start with": advice(max(speed.values())),
     }
 

@@ -73,12 +73,12 @@ def examine_file(name: str, axes: str | None) -> dict[str, Any]:
             channels = {str(channel): noise_record(source, channel) for channel in range(source.size_of("C"))}
     except UserError as error:
         return {"file": name, "error": str(error)}
-    kept = ("file", "format", "axes", "shape", "pixels", "pixel size", "notes", "made by noisewise")
+    kept = ("file", "format", "axes", "shape", "pixels", "pixel size", "notes")
     noise = channels["0"] if len(channels) == 1 else {"channels": channels}
     again = "method" in (record["made by noisewise"] or {})
     words = ["noisewise", "denoise", str(path), *(["--axes", axes] if axes else [])]
     start = "nothing: noisewise made this image; denoise the noisy one" if again else shlex.join(words)
-    return {key: record[key] for key in kept if key != "made by noisewise"} | noise | {"start with": start}
+    return {key: record[key] for key in kept} | noise | {"start with": start}
 
 
 def noise_record(source: Source, channel: int) -> dict[str, Any]:

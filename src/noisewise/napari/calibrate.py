@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QTableWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QTableWidget, QVBoxLayout
 
 from noisewise.calibration.calibrate import KINDS, calibrate_recording
 from noisewise.errors import UserError
-from noisewise.napari.choice import NOISE_MODELS, LayerChoice, Notes
+from noisewise.napari.choice import NOISE_MODELS, LayerChoice
 from noisewise.napari.layers import pixels_of
+from noisewise.napari.panel import Panel, chosen
 from noisewise.napari.tables import filled
-from noisewise.napari.work import Work
 
 
-class CalibrateWidget(QWidget):
+class CalibrateWidget(Panel):
     """The noise model p(x|s) of a camera, from frames of one scene that does not move."""
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.work: Work | None = None
+        super().__init__("Make the noise model", self.calibrate)
         self.found: Any = None  # the calibration
         self.frames = LayerChoice(napari_viewer, "Image")
         self.dark = LayerChoice(napari_viewer, "Image", optional=True)
@@ -29,12 +28,10 @@ class CalibrateWidget(QWidget):
         self.kind.addItems(KINDS)
         self.kind.setCurrentText("mixture")
         self.kind.setToolTip("form of the noise model; pixel_maps needs dark frames")
-        self.start, self.save = QPushButton("Make the noise model"), QPushButton("Save the noise model")
-        self.start.clicked.connect(self.calibrate)
+        self.save = QPushButton("Save the noise model")
         self.save.clicked.connect(self.save_model)
         self.save.setEnabled(False)
-        self.state, self.table, self.notes = QLabel(), QTableWidget(), Notes()
-        self.state.setWordWrap(True)
+        self.table = QTableWidget()
         self.state.setText("Frames: about 100 images of one scene with dark and bright parts, which does not move.")
         form = QFormLayout()
         for label, widget in (("frames", self.frames), ("dark frames", self.dark), ("kind", self.kind)):
@@ -43,29 +40,22 @@ class CalibrateWidget(QWidget):
         layout.addLayout(form)
         for part in (self.start, self.state, self.table, self.save, self.notes):
             layout.addWidget(part)
-        self.destroyed.connect(self.stop_all)
 
     def calibrate(self) -> None:
         """Fit the noise model to the frames."""
-        layer, dark, kind = self.frames.layer, self.dark.layer, self.kind.currentText()
+        dark, kind = self.dark.layer, self.kind.currentText()
         try:
-            if layer is None:
-                raise UserError("no image; open a recording of one scene that does not move")
-            frames = stack_of(layer)
+            frames = stack_of(chosen(self.frames, "no image; open a recording of one scene that does not move"))
             darkness = None if dark is None else stack_of(dark)
         except UserError as error:
             self.state.setText(str(error))
             return
         self.notes.clear()
-        self.work = work = Work(lambda _: calibrate_recording(frames, dark=darkness, kind=kind, axes="TYX"))
-        work.finished.connect(self._done)
-        work.failed.connect(self._failed)
-        self.start.setEnabled(False)
-        self.state.setText("measuring")
-        work.start()
 
-    def _failed(self, text: str) -> None:
-        self._end(f"error: {text}")
+        def record(_: Any) -> Any:
+            return calibrate_recording(frames, dark=darkness, kind=kind, axes="TYX")
+
+        self.run("measuring", record, self._done).start()
 
     def _done(self, found: Any) -> None:
         self.found = found
@@ -81,16 +71,6 @@ class CalibrateWidget(QWidget):
         if name and self.found is not None:
             self.found.noise.save(Path(name))
             self.state.setText(f"saved as {name}")
-
-    def _end(self, text: str) -> None:
-        self.work = None
-        self.start.setEnabled(True)
-        self.state.setText(text)
-
-    def stop_all(self) -> None:
-        """End the work and wait for it."""
-        if self.work is not None:
-            self.work.close()
 
 
 def stack_of(layer: Any) -> Any:

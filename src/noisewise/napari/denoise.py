@@ -14,22 +14,20 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
     QSpinBox,
     QVBoxLayout,
-    QWidget,
 )
 
 from noisewise import methods
 from noisewise.errors import UserError
-from noisewise.napari.choice import LayerChoice, NoiseModelChoice, Notes, axes_line
+from noisewise.napari.choice import LayerChoice, NoiseModelChoice, axes_line
 from noisewise.napari.form import SettingsForm
 from noisewise.napari.layers import is_large, opened, pixels_of, result_layers
+from noisewise.napari.panel import Panel, chosen
 from noisewise.napari.preview import Region, Removed
-from noisewise.napari.work import Work
 from noisewise.report.collect import collect
 from noisewise.report.page import render, write_page
 from noisewise.workflow.denoise import denoise
@@ -39,19 +37,17 @@ AUTO = "auto"
 RESULTS = "the result is in {path}, and is read from there"
 
 
-class DenoiseWidget(QWidget):
+class DenoiseWidget(Panel):
     """Denoise an image layer: with a preview while the network learns, and results as new layers."""
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
+        super().__init__("Denoise", self.denoise)
         self.viewer = napari_viewer
-        self.work: Work | None = None
         self.region: Region | None = None
         self.latest: tuple[Any, str, Any] | None = None  # layer, axes and result of the last run
         self.asked: tuple[Any, str, dict[str, Any]] = (None, "", {})
         self._build()
         napari_viewer.layers.events.removed.connect(self._layer_removed)
-        self.destroyed.connect(self.stop_all)
 
     # -- what is seen ---------------------------------------------------------------------------------
 
@@ -79,8 +75,7 @@ class DenoiseWidget(QWidget):
         return form
 
     def _buttons(self) -> QHBoxLayout:
-        self.start, self.stop, self.report = QPushButton("Denoise"), QPushButton("Stop"), QPushButton("Report")
-        self.start.clicked.connect(self.denoise)
+        self.stop, self.report = QPushButton("Stop"), QPushButton("Report")
         self.stop.clicked.connect(self._stop)
         self.stop.setToolTip("ends the training, and denoises with what was learned")
         self.report.clicked.connect(self.open_report)
@@ -92,9 +87,8 @@ class DenoiseWidget(QWidget):
 
     def _build(self) -> None:
         options, buttons = self._options(), self._buttons()
-        self.bar, self.state, self.notes, self.removed = QProgressBar(), QLabel(), Notes(), Removed()
+        self.bar, self.removed = QProgressBar(), Removed()
         self.bar.setRange(0, 1000)
-        self.state.setWordWrap(True)
         self.removed.hide()
         self.form = QScrollArea()
         self.form.setWidgetResizable(True)
@@ -116,7 +110,7 @@ class DenoiseWidget(QWidget):
             self.form.setWidget(SettingsForm(name))
 
     def _running(self, running: bool) -> None:
-        self.start.setEnabled(not running)
+        super()._running(running)
         self.stop.setEnabled(running)
         self.report.setEnabled(not running and self.latest is not None)
 
@@ -143,9 +137,7 @@ class DenoiseWidget(QWidget):
         self._begin(run)
 
     def _asked(self) -> tuple[Any, str, dict[str, Any]]:
-        layer = self.image.layer
-        if layer is None:
-            raise UserError("no image; open one, or take the sample: File, Open Sample, noisewise")
+        layer = chosen(self.image)
         method, settings = self.method.currentText(), {}
         widget = self.form.widget()
         if method != AUTO and isinstance(widget, SettingsForm):
@@ -165,16 +157,12 @@ class DenoiseWidget(QWidget):
         return folder / f"{Path(source).stem if source else layer.name}_denoised.ome.zarr"
 
     def _begin(self, function: Any) -> None:
-        self.work = work = Work(function)
+        work = self.run("measuring", function, self._finished)
         work.progressed.connect(self._progress)
         work.noted.connect(self.notes.add)
         work.previewed.connect(self._preview)
-        work.finished.connect(self._finished)
-        work.failed.connect(self._failed)
         work.interrupted.connect(self._interrupted)
-        self.state.setText("measuring")
         self.bar.setValue(0)
-        self._running(True)
         self._ask()
         work.start()
 
@@ -213,25 +201,18 @@ class DenoiseWidget(QWidget):
             made = [opened(options["output"], layer, f"{layer.name} denoised", axes)]
             self.notes.add(RESULTS.format(path=options["output"]))
         else:
-            made = result_layers(layer, result, samples)
-            if not self.std.isChecked():
-                made = [one for one in made if not one[1]["name"].endswith(" std")]
+            made = result_layers(layer, result.mean, result.std if self.std.isChecked() else None, samples)
         self.latest = layer, axes, result
         self._end("done")
         for pixels, look, _ in made:
             self.viewer.add_image(pixels, **look)
 
-    def _failed(self, text: str) -> None:
-        self._end(f"error: {text}")
-
     def _end(self, text: str) -> None:
         if self.region is not None:
             self.region.close()
             self.region = None
-        self.work = None
         self.bar.setValue(0)
-        self.state.setText(text)
-        self._running(False)
+        super()._end(text)
 
     # -- preview --------------------------------------------------------------------------------------
 
@@ -249,8 +230,7 @@ class DenoiseWidget(QWidget):
     def _preview(self, asked: Any, posterior: Any) -> None:
         if self.region is not None:
             about, pixels = asked
-            _, removed = self.region.show(about, posterior, pixels.astype(np.float32))
-            self.removed.show_removed(removed)
+            self.removed.show_removed(self.region.show(about, posterior, pixels.astype(np.float32)))
             if self.work is not None and self.work.request is None:  # again, as the network learns
                 self._ask()
 
@@ -272,12 +252,7 @@ class DenoiseWidget(QWidget):
             write_page(render(found, "denoised in napari"), page, overwrite=True)
             return page, found.verdict.text
 
-        self.work = work = Work(run)
-        work.finished.connect(self._report_done)
-        work.failed.connect(self._failed)
-        self._running(True)
-        self.state.setText("checking the result")
-        work.start()
+        self.run("checking the result", run, self._report_done).start()
 
     def _report_done(self, found: Any) -> None:
         page, verdict = found
@@ -291,11 +266,6 @@ class DenoiseWidget(QWidget):
         elif self.region is not None and event.value is self.region.frame:
             self.region.close()
             self.region = None
-
-    def stop_all(self) -> None:
-        """End the work and wait for it."""
-        if self.work is not None:
-            self.work.close()
 
     def closeEvent(self, event: Any) -> None:
         """The widget or the viewer is closed."""

@@ -12,8 +12,6 @@ from noisewise.errors import UserError
 from noisewise.methods.base import Method
 from noisewise.workflow.settings import field_docstrings
 
-WIDTH = 60  # characters of a line of a tooltip
-
 
 class SettingsForm(QWidget):
     """The settings of a method: its own first, then those that it shares. Only what was changed is given.

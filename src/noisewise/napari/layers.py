@@ -56,15 +56,17 @@ def spread_limits(std: Array) -> list[float]:
     return [0.0, max(high, 1e-12)]
 
 
-def result_layers(layer: Any, result: Any, samples: Array | None = None) -> list[tuple[Any, dict[str, Any], str]]:
-    """Layers of a result: the denoised image, its standard deviation if it is there, and samples with a slider.
+def result_layers(
+    layer: Any, mean: Array, std: Array | None = None, samples: Array | None = None
+) -> list[tuple[Any, dict[str, Any], str]]:  # fmt: skip
+    """Layers of a result: the denoised image, its standard deviation if it is given, and samples with a slider.
 
     samples: (number, *image).
     """
-    found = [(result.mean, like(layer, f"{layer.name} denoised"), "image")]
-    if result.std is not None:
-        look = {"colormap": "magma", "contrast_limits": spread_limits(result.std), "visible": False}
-        found.append((result.std, like(layer, f"{layer.name} std", **look), "image"))
+    found = [(mean, like(layer, f"{layer.name} denoised"), "image")]
+    if std is not None:
+        look = {"colormap": "magma", "contrast_limits": spread_limits(std), "visible": False}
+        found.append((std, like(layer, f"{layer.name} std", **look), "image"))
     if samples is not None:
         found.append((samples, like(layer, f"{layer.name} samples", **with_leading(layer)), "image"))
     return found

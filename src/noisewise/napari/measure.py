@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QTableWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QTableWidget, QVBoxLayout
 
 from noisewise.errors import UserError
 from noisewise.estimate.measure import measure
-from noisewise.napari.choice import LayerChoice, Notes, axes_line
+from noisewise.napari.choice import LayerChoice, axes_line
 from noisewise.napari.layers import pixels_of
+from noisewise.napari.panel import Panel, chosen
 from noisewise.napari.tables import filled
-from noisewise.napari.work import Work
 
 
-class NoiseWidget(QWidget):
+class NoiseWidget(Panel):
     """The check-up: what kind of noise an image has, how much, and which method fits it."""
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.work: Work | None = None
+        super().__init__("Check", self.check)
         self.image = LayerChoice(napari_viewer, "Image")
         self.axes = axes_line(self.image)
-        self.start, self.state, self.table, self.notes = QPushButton("Check"), QLabel(), QTableWidget(), Notes()
-        self.start.clicked.connect(self.check)
-        self.state.setWordWrap(True)
+        self.table = QTableWidget()
         form = QFormLayout()
         form.addRow("image", self.image)
         form.addRow("axes", self.axes)
@@ -32,28 +29,17 @@ class NoiseWidget(QWidget):
         layout.addLayout(form)
         for widget in (self.start, self.state, self.table, self.notes):
             layout.addWidget(widget)
-        self.destroyed.connect(self.stop_all)
 
     def check(self) -> None:
         """Measure the noise."""
-        layer, axes = self.image.layer, self.axes.text().strip().upper()
+        axes = self.axes.text().strip().upper()
         try:
-            if layer is None:
-                raise UserError("no image; open one, or take the sample: File, Open Sample, noisewise")
-            pixels = pixels_of(layer)
+            pixels = pixels_of(chosen(self.image))
         except UserError as error:
             self.state.setText(str(error))
             return
         self.notes.clear()
-        self.work = work = Work(lambda _: measure(pixels, axes=axes))
-        work.finished.connect(self._done)
-        work.failed.connect(self._failed)
-        self.start.setEnabled(False)
-        self.state.setText("measuring")
-        work.start()
-
-    def _failed(self, text: str) -> None:
-        self._end(f"error: {text}")
+        self.run("measuring", lambda _: measure(pixels, axes=axes), self._done).start()
 
     def _done(self, report: Any) -> None:
         self._end(report.verdict)
@@ -64,13 +50,3 @@ class NoiseWidget(QWidget):
             for key, value in report.record().items() if isinstance(value, (int, float, str)) and value != ""
         ]  # fmt: skip
         filled(self.table, ("measured", "value"), rows)
-
-    def _end(self, text: str) -> None:
-        self.work = None
-        self.start.setEnabled(True)
-        self.state.setText(text)
-
-    def stop_all(self) -> None:
-        """End the work and wait for it."""
-        if self.work is not None:
-            self.work.close()

@@ -75,8 +75,8 @@ class Region(QObject):
         middle = min(REACH, at[axes.index(deep)]) if deep else 0
         return part, names, (rows, columns, middle if deep else None)
 
-    def show(self, about: Any, posterior: Any, noisy: Array) -> tuple[Array, Array]:
-        """Put the denoised region into the viewer. Returns it, and what was removed."""
+    def show(self, about: Any, posterior: Any, noisy: Array) -> Array:
+        """Put the denoised region into the viewer. Returns what was removed."""
         rows, columns, middle = about
         plane = posterior.mean if middle is None else posterior.mean[middle]
         seen = noisy if middle is None else noisy[middle]
@@ -91,7 +91,8 @@ class Region(QObject):
             self.viewer.add_image(plane, name=SHOWN, scale=self.layer.scale[-2:], translate=place, units=units, **two)
             self.viewer.layers.move(self.viewer.layers.index(self.frame), len(self.viewer.layers))
             self.viewer.layers.selection.active = self.frame
-        return plane, seen - plane
+        removed: Array = seen - plane
+        return removed
 
     def close(self) -> None:
         """Remove what the preview put into the viewer."""

@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QProgressBar,
@@ -17,14 +16,13 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QTableWidget,
     QVBoxLayout,
-    QWidget,
 )
 
 from noisewise.errors import UserError
-from noisewise.napari.choice import LayerChoice, Notes, axes_line
+from noisewise.napari.choice import LayerChoice, axes_line
 from noisewise.napari.layers import pixels_of
+from noisewise.napari.panel import Panel, chosen
 from noisewise.napari.tables import filled
-from noisewise.napari.work import Work
 from noisewise.quantify.measurements import MEASUREMENTS
 from noisewise.quantify.run import DEFAULT, Quantified, quantify, write_csv
 from noisewise.quantities import SAMPLES
@@ -34,12 +32,11 @@ TABLE = 220  # screen pixels, at least
 TITLES = ("label", "measurement", "median", "90 % from", "to", "of the mean image", "channel", "frame")
 
 
-class QuantifyWidget(QWidget):
+class QuantifyWidget(Panel):
     """Measurements of the regions of a labels layer, each with an interval that holds the true value."""
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.work: Work | None = None
+        super().__init__("Measure", self.measure)
         self.found: Quantified | None = None
         self.image, self.labels = (
             LayerChoice(napari_viewer, "Image"),
@@ -53,14 +50,12 @@ class QuantifyWidget(QWidget):
                 entry = QListWidgetItem(name, self.measures)
                 entry.setCheckState(Qt.CheckState.Checked if name in DEFAULT else Qt.CheckState.Unchecked)
         self.measures.setMaximumHeight(120)
-        self.start, self.save = QPushButton("Measure"), QPushButton("Save the table")
-        self.start.clicked.connect(self.measure)
+        self.save = QPushButton("Save the table")
         self.save.clicked.connect(self.save_table)
         self.save.setEnabled(False)
-        self.bar, self.state, self.table, self.notes = QProgressBar(), QLabel(), QTableWidget(), Notes()
+        self.bar, self.table = QProgressBar(), QTableWidget()
         self.bar.setRange(0, 1000)
         self.table.setMinimumHeight(TABLE)
-        self.state.setWordWrap(True)
         form = QFormLayout()
         for label, widget in (("noisy image", self.image), ("labels", self.labels), ("axes", self.axes),
                               ("samples", self.samples), ("measure", self.measures)):  # fmt: skip
@@ -69,38 +64,30 @@ class QuantifyWidget(QWidget):
         layout.addLayout(form)
         for part in (self.start, self.bar, self.state, self.table, self.save, self.notes):
             layout.addWidget(part)
-        self.destroyed.connect(self.stop_all)
 
     def measure(self) -> None:
         """Draw samples of the image, and measure each."""
-        layer, labels, axes = self.image.layer, self.labels.layer, self.axes.text().strip().upper()
+        labels, axes = self.labels.layer, self.axes.text().strip().upper()
         entries = [self.measures.item(row) for row in range(self.measures.count())]
         names = [entry.text() for entry in entries if entry.checkState() == Qt.CheckState.Checked]
         try:
-            if layer is None:
-                raise UserError("no image; open one, or take the sample: File, Open Sample, noisewise")
-            pixels, regions = pixels_of(layer), None if labels is None else labels.data
+            pixels, regions = pixels_of(chosen(self.image)), None if labels is None else labels.data
         except UserError as error:
             self.state.setText(str(error))
             return
         count = self.samples.value()
         self.notes.clear()
-        self.work = work = Work(
-            lambda report: quantify(pixels, regions, names, samples=count, axes=axes, report=report)
-        )  # fmt: skip
+
+        def draw(report: Any) -> Quantified:
+            return quantify(pixels, regions, names, samples=count, axes=axes, report=report)
+
+        work = self.run("measuring", draw, self._done)
         work.progressed.connect(self._progress)
-        work.finished.connect(self._done)
-        work.failed.connect(self._failed)
-        self.start.setEnabled(False)
-        self.state.setText("measuring")
         work.start()
 
     def _progress(self, fraction: float, text: str) -> None:
         self.bar.setValue(int(1000 * fraction))
         self.state.setText(text)
-
-    def _failed(self, text: str) -> None:
-        self._end(f"error: {text}")
 
     def _done(self, found: Quantified) -> None:
         self.found = found
@@ -123,12 +110,5 @@ class QuantifyWidget(QWidget):
             write_csv(self.found, Path(name))
 
     def _end(self, text: str) -> None:
-        self.work = None
         self.bar.setValue(0)
-        self.start.setEnabled(True)
-        self.state.setText(text)
-
-    def stop_all(self) -> None:
-        """End the work and wait for it."""
-        if self.work is not None:
-            self.work.close()
+        super()._end(text)

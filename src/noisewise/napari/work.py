@@ -34,7 +34,7 @@ class Work(QObject):
     def __init__(self, function: Callable[[Callable[[Stage], None]], Any]) -> None:
         super().__init__()
         self.function = function
-        self.stopping, self.wanted = threading.Event(), threading.Condition()
+        self.stopping, self.wanted = threading.Event(), threading.Lock()
         self.request: Any = None
         self.drawn, self.begun, self.stage = 0.0, 0.0, ""
         self.runner = threading.Thread(target=self._run, name="noisewise", daemon=True)

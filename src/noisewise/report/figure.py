@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisewise.axes import Array
+from noisewise.axes import Array, Layout
 from noisewise.errors import UserError
 from noisewise.io import open_source
 from noisewise.io.base import Source
@@ -37,12 +37,9 @@ def write_figure(denoised: Path, noisy: Path | None, figure: Path, *, axes: str 
 
 def middle_plane(source: Source) -> Array:
     """The middle plane (Y, X) of the first channel."""
-    at = {"C": 0, **{axis: size // 2 for axis, size in zip(source.axes, source.shape, strict=True) if axis in "STZ"}}
+    first = {axis: size // 2 for axis, size in zip(source.axes, source.shape, strict=True)} | {"C": 0}
     region = tuple(
-        slice(at[axis], at[axis] + 1) if axis in at else slice(0, size)
+        slice(0, size) if axis in "YX" else slice(first[axis], first[axis] + 1)
         for axis, size in zip(source.axes, source.shape, strict=True)
     )
-    plane = source.read(region)
-    order = [source.axes.index(axis) for axis in "YX"]
-    kept = [axis for axis in range(plane.ndim) if axis not in order]
-    return np.asarray(plane.transpose(*kept, *order).reshape(plane.shape[order[0]], plane.shape[order[1]]), np.float32)
+    return np.asarray(Layout(source.axes, "YX").to_network(source.read(region))[0, 0], np.float32)

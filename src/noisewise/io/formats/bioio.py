@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from noisewise.axes import Array, Region
 from noisewise.errors import UserError
 from noisewise.io.base import Source
 from noisewise.io.recording import Recorded, open_recording
@@ -23,16 +22,6 @@ READERS = {
 }  # fmt: skip
 SUFFIXES = tuple(READERS)
 READ_ONLY = SUFFIXES
-
-
-class Lazy:
-    """A dask array of which regions are computed when they are read."""
-
-    def __init__(self, array: Any) -> None:
-        self.array, self.shape, self.dtype = array, tuple(map(int, array.shape)), np.dtype(array.dtype)
-
-    def __getitem__(self, region: Region) -> Array:
-        return np.asarray(self.array[region])
 
 
 def open_images(path: Path, axes: str | None = None, series: int | None = None) -> Sequence[Source]:
@@ -71,6 +60,6 @@ def scenes(file: Opened) -> list[Recorded]:
         sizes = image.physical_pixel_sizes
         scale = {axis: float(getattr(sizes, axis)) for axis in "ZYX" if getattr(sizes, axis)}
         channels = [one for one in image.reader.channel_names or [] if isinstance(one, str)]
-        lazy = Lazy(pixels.data)
-        found.append(Recorded(list(pixels.dims), lazy.shape, lazy.dtype, lazy, scale, channels, str(name)))
+        shape, dtype = tuple(map(int, pixels.shape)), np.dtype(pixels.dtype)
+        found.append(Recorded(list(pixels.dims), shape, dtype, pixels.data, scale, channels, str(name)))
     return found
