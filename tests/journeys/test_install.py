@@ -20,14 +20,6 @@ from tests.recordings import write_czi, write_lif, write_nd2
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 MOST_PACKAGES, MOST_MEGABYTES = 35, 300  # beyond torch, without the bytecode that Python caches
-TORCH = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
-SIZES = """
-import importlib.metadata as m, json, os
-def size(file):
-    return os.path.getsize(file) if os.path.isfile(file) and not str(file).endswith(".pyc") else 0
-print(json.dumps({d.metadata["Name"].lower(): sum(map(size, map(d.locate_file, d.files or []))) / 1e6
-    for d in m.distributions()}))
-"""
 
 
 def run(*command: str | Path, **options: object) -> str:
@@ -55,12 +47,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def installed(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel, and what it needs, alone."""
-    python = environment(tmp_path_factory.mktemp("installed") / "venv")
-    run(python, "-m", "pip", "install", "-q", TORCH)
-    before = json.loads(run(python, "-c", SIZES))
-    run(python, "-m", "pip", "install", "-q", built["wheel"])
-    after = json.loads(run(python, "-c", SIZES))
-    beyond = {name: size for name, size in after.items() if name not in before}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        from install import install
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    beyond = {name: size for name, (size, _) in install(folder, [(str(built["wheel"]),)]).items()}
+    python = folder / "bin/python"
     assert len(beyond) <= MOST_PACKAGES and sum(beyond.values()) <= MOST_MEGABYTES, beyond
     return python
 
